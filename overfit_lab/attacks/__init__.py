@@ -1,0 +1,1 @@
+"""Attacks: each maximises a loss of the logits inside a threat model."""

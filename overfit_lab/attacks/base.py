@@ -1,0 +1,33 @@
+"""What an attack is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.threat import ThreatModel
+
+Loss = Callable[[Tensor], Tensor]
+"""Logits of perturbed images (B, K) to one loss a sample (B,); the attack maximises each. Bound to its batch."""
+
+
+class Attack(Protocol):
+    """Maximises a loss inside a threat model."""
+
+    threat: ThreatModel
+
+    def __call__(self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator) -> Tensor:
+        """Adversarial images of the same shape as ``x``, within the threat model, detached.
+
+        Leaves no parameter gradient, and the model in the mode that it was in.
+
+        Args:
+            model: maps images in [0, 1] (B, C, H, W) to logits (B, K).
+            x: clean images in [0, 1] (B, C, H, W).
+            loss: what to maximise.
+            generator: random stream on the device of ``x``.
+        """
+        ...

@@ -1,0 +1,14 @@
+"""Every family of components, in one place. Importing this imports no component; reading a registry does."""
+
+from __future__ import annotations
+
+from overfit_lab.registry import Registry
+
+DATASETS = Registry("dataset", "overfit_lab.data")
+MODELS = Registry("model", "overfit_lab.models")
+ATTACKS = Registry("attack", "overfit_lab.attacks")
+LABELS = Registry("label mode", "overfit_lab.labels")
+OBJECTIVES = Registry("objective", "overfit_lab.objectives")
+SCHEDULES = Registry("schedule", "overfit_lab.schedules")
+PROBES = Registry("metric", "overfit_lab.probes")
+FIGURES = Registry("figure", "overfit_lab.figures")

@@ -1,0 +1,367 @@
+"""What a run is: validated, frozen, and the same after a trip through YAML. Imports no component and no torch.
+
+A part that a registry provides (model, objective, label mode, schedule) is a :class:`Part`: a name and free options.
+The options are checked against the component itself by :func:`overfit_lab.build.complete`, which also fills in their
+defaults, so that the configuration a run writes down is complete.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from overfit_lab.errors import ConfigError, unknown_name
+
+
+def parse_fraction(value: Any) -> Any:
+    """A number, also when written as a fraction: ``"8/255"`` is 8 divided by 255."""
+    if isinstance(value, str) and "/" in value:
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError) as error:
+            raise ValueError(f"{value!r} is not a number or a fraction such as 8/255") from error
+    return value
+
+
+def format_pixels(value: float) -> float | str:
+    """The way a pixel distance is written: as k/255 where that is exactly the number."""
+    whole = round(value * 255)
+    if 0 < whole and whole / 255 == value:
+        return f"{whole}/255"
+    return value
+
+
+Pixels = Annotated[
+    float,
+    BeforeValidator(parse_fraction),
+    PlainSerializer(format_pixels, return_type=float | str, when_used="always"),
+]
+"""A distance in pixel units of [0, 1]; accepts and prints fractions such as 8/255."""
+
+
+def check_moment(value: Any) -> int | str:
+    """An epoch, or a share of the run such as ``"50%"``.
+
+    Raises:
+        ValueError: neither a whole number >= 0 nor a percentage in 0%..100%.
+    """
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            share = float(value[:-1])
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 100:
+            raise ValueError(f"{value!r} is not a share of the run between 0% and 100%")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"{value!r} is neither an epoch (a whole number) nor a share of the run such as '50%'")
+    try:
+        epoch = int(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is neither an epoch (a whole number) nor a share such as '50%'") from error
+    if epoch < 0:
+        raise ValueError(f"{value!r}: an epoch is 0 or more")
+    return epoch
+
+
+Moment = Annotated[int | str, BeforeValidator(check_moment)]
+"""A point in training: a number of completed epochs, or a share of the run such as ``"50%"``."""
+
+
+def resolve_moment(moment: int | str, n_epochs: int) -> int:
+    """The number of completed epochs that a :data:`Moment` stands for in a run of ``n_epochs`` (rounded down)."""
+    if isinstance(moment, str):
+        return math.floor(float(moment[:-1]) / 100 * n_epochs + 1e-9)
+    return moment
+
+
+class Options(BaseModel):
+    """Base of every group of options: frozen, unknown keys refused, text numbers of the right kind accepted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Part(BaseModel):
+    """A component by name, with its own options beside it (checked when the run is built)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(min_length=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options without the name."""
+        return dict(self.model_extra or {})
+
+
+class NoiseConfig(Options):
+    """Label noise of the training split (SGLR, section 2)."""
+
+    kind: Literal["none", "symmetric", "symmetric-flip", "asymmetric"] = "none"
+    rate: float = Field(0.0, ge=0, le=1, description="eta, the share of labels that the noise is applied to")
+
+    @model_validator(mode="after")
+    def _rate_has_a_kind(self) -> NoiseConfig:
+        if self.kind == "none" and self.rate > 0:
+            raise ValueError(
+                f"rate {self.rate} needs a kind of noise: kind is 'none', "
+                "use 'symmetric', 'symmetric-flip' or 'asymmetric'"
+            )
+        return self
+
+
+AUGMENTATIONS = ("crop", "flip", "cutout")
+
+
+class DataConfig(Options):
+    """Which images, how many, how augmented, with which label noise."""
+
+    name: str = Field(
+        "digits", min_length=1, description="a data set's name, parquet:DIR, imagefolder:DIR or package.module:function"
+    )
+    root: str | None = Field(None, description="folder of downloaded sets; default: OVERFIT_LAB_DATA or ~/.cache")
+    download: bool = Field(False, description="fetch the set if it is absent")
+    n_train: int | None = Field(None, ge=1, description="training samples; null: all that are left")
+    n_val: int = Field(0, ge=0, description="validation samples, taken from the training part")
+    n_test: int | None = Field(None, ge=1, description="test samples; null: all")
+    augment: tuple[Literal["crop", "flip", "cutout"], ...] = ()
+    crop_padding: int = Field(4, ge=0, description="zero pixels added on each side before the random crop")
+    cutout_size: int = Field(8, ge=1, description="side of the square that cutout blanks, in pixels")
+    noise: NoiseConfig = NoiseConfig()
+    seed: int | None = Field(None, ge=0, description="seed of split and noise; null: the run's seed")
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        if value is None or value == "none" or value == "":
+            return ()
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        return value
+
+
+class AttackConfig(Options):
+    """The training attack and its threat model (Madry18)."""
+
+    name: str = "pgd"
+    norm: Literal["linf", "l2"] = "linf"
+    eps: Pixels = Field(8 / 255, ge=0, description="radius of the ball, in [0,1] pixels")
+    step_size: Pixels = Field(2 / 255, ge=0)
+    n_steps: int = Field(10, ge=0)
+    n_restarts: int = Field(1, ge=1)
+    random_start: bool = True
+    bn_mode: Literal["eval", "train"] = Field("eval", description="mode of batch norm while attacking in training")
+
+
+class EvaluationConfig(Options):
+    """What is measured during training, on how many samples and how hard it is attacked."""
+
+    every: int = Field(1, ge=1, description="epochs between evaluations; the last epoch is always evaluated")
+    n_steps: int = Field(20, ge=0)
+    step_size: Pixels | None = Field(None, ge=0, description="null: the training attack's")
+    n_restarts: int = Field(1, ge=1)
+    n_train: int | None = Field(1000, ge=1, description="fixed subset of the training split; null: all")
+    n_test: int | None = Field(None, ge=1, description="fixed subset of the test split; null: all")
+    n_val: int | None = Field(None, ge=1, description="fixed subset of the validation split; null: all")
+    chunk: int = Field(256, ge=1, description="samples per forward pass in evaluation and probes")
+
+
+class OptimizerConfig(Options):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    nesterov: bool = False
+
+
+class ProbesConfig(Options):
+    """Which probes listen, how often, on how many samples."""
+
+    every: int = Field(5, ge=1, description="epochs between measurements; the last epoch is always measured")
+    metrics: tuple[str, ...] = ()
+    n: int = Field(512, ge=1, description="size of the fixed probe subset of each split")
+    splits: tuple[Literal["train", "val", "test"], ...] = Field((), description="empty: each probe's own choice")
+    inputs: tuple[Literal["clean", "adversarial"], ...] = Field((), description="empty: each probe's own choice")
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a probe's own options, by its name")
+
+    @field_validator("metrics", "splits", "inputs", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        if value is None or value == "none" or value == "":
+            return ()
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(","))
+        return value
+
+
+class CheckpointConfig(Options):
+    """Which weights are kept: initial, last and best always, and every k-th epoch where k is given."""
+
+    every: int = Field(0, ge=0, description="epochs between kept checkpoints; 0: only initial, last and best")
+
+
+class ComputeConfig(Options):
+    """How the arithmetic is done. `auto` takes what the device is best at; what was taken is in run.json."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
+
+
+class RunConfig(Options):
+    """One training run. Two runs of equal configuration give equal numbers on the same machine."""
+
+    name: str = Field("run", min_length=1, description="the recipe it came from; names the run folder")
+    seed: int = Field(0, ge=0)
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(128, ge=1)
+    data: DataConfig = DataConfig()
+    model: Part = Part(name="mlp")
+    attack: AttackConfig = AttackConfig()
+    objective: Part = Part(name="pgd-at")
+    labels: Part = Part(name="hard")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: Part = Part(name="piecewise")
+    evaluation: EvaluationConfig = EvaluationConfig()
+    probes: ProbesConfig = ProbesConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+
+def parse_config(content: Any, source: str = "configuration") -> RunConfig:
+    """A validated configuration from nested dicts.
+
+    Raises:
+        ConfigError: one line that names the first wrong key, its value and what would be right.
+    """
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{source}: expected keys and values, got {type(content).__name__}")
+    try:
+        return RunConfig.model_validate(dict(content))
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, RunConfig)) from error
+
+
+def describe_validation_error(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """The first problem of a pydantic error as one line: key, value, what would be right, and how many more."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(part for part in [prefix, *path] if part)
+    if first["type"] == "extra_forbidden":
+        known = known_keys(model, path[:-1])
+        text = str(unknown_name("key", key.rsplit(".", 1)[-1], known))
+        text = f"{key}: {text}" if "." in key else text
+    elif first["type"] == "missing":
+        text = f"{key} is required"
+    else:
+        reason = first["msg"].removeprefix("Value error, ")
+        text = f"{key} = {first['input']!r}: {reason}"
+    more = len(problems) - 1
+    return f"{text} (and {more} more)" if more else text
+
+
+def known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys that a group of options at ``path`` below ``model`` may have."""
+    current: type[BaseModel] = model
+    for part in path:
+        field = current.model_fields.get(part)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        current = annotation
+    return list(current.model_fields)
+
+
+def apply_overrides(config: RunConfig, assignments: list[str]) -> RunConfig:
+    """The configuration with ``key=value`` assignments applied in order; values are read as YAML.
+
+    Naming another component (``labels.name=sglr``) drops the options of the one it replaces.
+
+    Raises:
+        ConfigError: no ``=``, an unknown key, or a value out of bounds.
+    """
+    content = to_dict(config)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"--set {assignment!r}: expected key=value, such as labels.r=0.2")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from error
+        _assign(content, key.split("."), value, assignment)
+    return parse_config(content, "--set")
+
+
+def _assign(content: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
+    group = content
+    for depth, part in enumerate(path[:-1]):
+        if part not in group:
+            if depth == 0:
+                raise unknown_name("key", part, RunConfig.model_fields)
+            group[part] = {}
+        inner = group[part]
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {assignment!r}: {'.'.join(path[: depth + 1])} is a value, not a group of keys")
+        group = inner
+    is_part = len(path) == 2 and RunConfig.model_fields[path[0]].annotation is Part
+    if is_part and path[-1] == "name" and group.get("name") != value:
+        group.clear()
+    group[path[-1]] = value
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Nested plain dicts, lists, numbers and strings, as YAML and JSON hold them."""
+    return config.model_dump(mode="json")
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The configuration as YAML; :func:`from_yaml` gives it back, equal."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=100)
+
+
+def from_yaml(text: str, source: str = "YAML") -> RunConfig:
+    """A configuration from YAML text.
+
+    Raises:
+        ConfigError: not YAML, or not a valid configuration.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f" in line {line + 1}" if line is not None else ""
+        raise ConfigError(f"{source}: not valid YAML{where}") from error
+    return parse_config(content, source)
+
+
+def load_config(path: Path) -> RunConfig:
+    """A configuration from a YAML file.
+
+    Raises:
+        ConfigError: the file is absent, unreadable or not a valid configuration.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read it as a YAML configuration ({error})") from error
+    return from_yaml(text, str(path))

@@ -1,0 +1,1 @@
+"""Where images and labels come from, and what is done to them before a model sees them."""

@@ -1,0 +1,51 @@
+"""Errors that a user can act on. Each message is one line: the value, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OverfitLabError(Exception):
+    """Base of every error that is the input's fault; the command line prints it and exits with status 2."""
+
+
+class ConfigError(OverfitLabError):
+    """A configuration value is unknown, out of bounds, or does not go with another."""
+
+
+class UnknownNameError(ConfigError):
+    """A name is in no registry; the message lists the nearest known ones."""
+
+
+class DataUnavailableError(OverfitLabError):
+    """A data set is not on this machine, or is not what its name promises."""
+
+
+class RunFolderError(OverfitLabError):
+    """A run folder is missing, occupied, damaged or does not hold what was asked for."""
+
+
+class WeightsError(OverfitLabError):
+    """A weights file is unsafe, unreadable or does not fit the model."""
+
+
+class ProbeError(OverfitLabError):
+    """A probe cannot be computed on what it was given (an empty split, a missing reference, ...)."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """An error that names what was asked for and the nearest known names.
+
+    Args:
+        kind: what the name should have been, in the singular ("label mode").
+        name: what was given.
+        known: every valid name.
+    """
+    options = sorted(known)
+    near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    else:
+        hint = f"known: {', '.join(options)}"
+    return UnknownNameError(f"unknown {kind} {name!r}; {hint}")

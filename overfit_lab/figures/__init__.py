@@ -1,0 +1,1 @@
+"""Pictures of records, one figure a file: run records in, a matplotlib figure out."""

@@ -1,0 +1,1 @@
+"""Label modes: each maps a batch to a target distribution, one mode a file."""

@@ -1,0 +1,103 @@
+"""What a label mode is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from overfit_lab import config
+from overfit_lab.types import Batch, Clock, Outputs, Targets
+
+
+class Refresh(Enum):
+    """When in a step a label mode wants to see the model's outputs."""
+
+    NEVER = "never"
+    BEFORE_ATTACK = "before the attack"
+    AFTER_FORWARD = "after the training forward"
+
+
+class CleanForward(Enum):
+    """How logits on clean images are computed for a label mode that needs them beside the training forward."""
+
+    NONE = "none"
+    EVAL = "eval"
+    """Batch norm uses its running statistics."""
+    FROZEN = "frozen"
+    """Batch norm uses the batch's statistics; the running ones do not move."""
+    TRAIN = "train"
+    """Batch norm uses the batch's statistics and moves the running ones a second time in the step."""
+
+
+@dataclass(frozen=True)
+class LabelContext:
+    """What a label mode is told once, when it is built.
+
+    Args:
+        given: given labels of the whole training split (N,) int64, on the device.
+        n_classes: K.
+        n_epochs: length of the run.
+    """
+
+    given: Tensor
+    n_classes: int
+    n_epochs: int
+
+
+class LabelMode(ABC):
+    """Maps a batch to a target distribution. ``update`` is the only method that changes anything.
+
+    A mode with memory keeps one row per training sample, on the device, looked up by ``batch.index``; its whole
+    memory is in ``state_dict``, so that a resumed run goes on with the same rows.
+    """
+
+    Options: ClassVar[type[config.Options]] = config.Options
+    refresh: ClassVar[Refresh] = Refresh.NEVER
+
+    def __init__(self, options: config.Options, context: LabelContext) -> None:
+        self.context = context
+
+    @property
+    def clean_forward(self) -> CleanForward:
+        """Which logits on clean images ``update`` needs beside those that the objective computes."""
+        return CleanForward.NONE
+
+    def active(self, clock: Clock) -> bool:
+        """Whether ``update`` is to be called at this moment."""
+        return self.refresh is not Refresh.NEVER
+
+    def update(self, batch: Batch, outputs: Outputs, clock: Clock) -> None:
+        """Take in the model's outputs on a batch (outputs are detached)."""
+
+    @abstractmethod
+    def targets(self, batch: Batch, clock: Clock) -> Targets:
+        """The target distribution of a batch (B, K); changes nothing."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The memory: name to tensor; empty where there is none."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: names or shapes differ from this mode's memory.
+        """
+        own = self.state_dict()
+        if state.keys() != own.keys():
+            raise ValueError(f"label memory holds {sorted(state)}, expected {sorted(own)}")
+        for name, tensor in state.items():
+            if tensor.shape != own[name].shape:
+                raise ValueError(f"label memory {name}: shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
+            own[name].copy_(tensor)
+
+
+def one_hot(y: Tensor, n_classes: int) -> Tensor:
+    """Rows e_y (B, K) float32 for labels (B,)."""
+    return functional.one_hot(y, n_classes).to(torch.float32)

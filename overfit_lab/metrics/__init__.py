@@ -1,0 +1,1 @@
+"""Pure functions from tensors (or a model and tensors) to numbers."""

@@ -1,0 +1,1 @@
+"""Architectures, normalisation inside the model, penultimate features, and safe loading of weights."""

@@ -1,0 +1,1 @@
+"""Outer losses of training, one objective a file."""

@@ -1,0 +1,114 @@
+"""What a probe is, and the one way in which probes are run."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field as OptionField
+
+from overfit_lab import config
+from overfit_lab.errors import ProbeError
+from overfit_lab.isolation import isolated
+from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.types import Measurement
+
+Better = Literal["higher", "lower", ""]
+SplitName = Literal["train", "val", "test"]
+InputsName = Literal["clean", "adversarial"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One kind of number that a probe emits.
+
+    Args:
+        name: key in the records; a per-part field is recorded as ``name/part`` (``layer/conv1``).
+        describes: what the number is, in a few words.
+        unit: "" for a pure number; else e.g. "nats".
+        better: which direction is better for the model, "" where neither is.
+        per_part: whether it is recorded once per part.
+    """
+
+    name: str
+    describes: str
+    unit: str = ""
+    better: Better = ""
+    per_part: bool = False
+
+
+class ProbeOptions(config.Options):
+    """Options that every probe has. Empty ``splits`` or ``inputs`` stand for the probe's own choice."""
+
+    n: Annotated[int, OptionField(ge=1)] = 512
+    splits: tuple[SplitName, ...] = ()
+    inputs: tuple[InputsName, ...] = ()
+
+
+class Probe(ABC):
+    """Measures a snapshot and changes nothing.
+
+    Class attributes state what is measured: ``name`` (file, command line and record key alike), ``fields``, the
+    ``source`` of the definition, and the splits and inputs taken when none are asked for.
+    """
+
+    name: ClassVar[str]
+    fields: ClassVar[tuple[Field, ...]]
+    source: ClassVar[str] = ""
+    default_splits: ClassVar[tuple[SplitName, ...]] = ("test",)
+    default_inputs: ClassVar[tuple[InputsName, ...]] = ("clean", "adversarial")
+    Options: ClassVar[type[ProbeOptions]] = ProbeOptions
+
+    def __init__(self, options: ProbeOptions | None = None) -> None:
+        self.options = options if options is not None else self.Options()
+
+    @abstractmethod
+    def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
+        """The probe's numbers on a snapshot.
+
+        Args:
+            snapshot: what to look at; the model is in eval mode and isolated.
+            generator: random stream of this probe at this epoch.
+
+        Raises:
+            ProbeError: the snapshot lacks what the probe needs.
+        """
+
+    def views(self, snapshot: Snapshot) -> Iterator[View]:
+        """The views to measure: every asked-for (or default) split with every asked-for (or default) kind of input.
+
+        A default that the snapshot lacks is passed over; what was asked for by name and is lacking is an error.
+        """
+        found = False
+        for split in self.options.splits or self.default_splits:
+            if not self.options.splits and not snapshot.has_split(split):
+                continue
+            for inputs in self.options.inputs or self.default_inputs:
+                if not self.options.inputs and inputs == "adversarial" and snapshot.attack is None:
+                    continue
+                found = True
+                yield snapshot.view(split, inputs, self.options.n)
+        if not found:
+            wanted = ", ".join(self.options.splits or self.default_splits)
+            raise ProbeError(f"{self.name}: no data to measure; it looks at split {wanted}, which is empty or absent")
+
+
+def run_probe(probe: Probe, snapshot: Snapshot) -> tuple[Measurement, float]:
+    """Measure in isolation; the measurement and the seconds that it took.
+
+    Raises:
+        ProbeError: the snapshot lacks what the probe needs.
+        ValueError: the probe emitted a field that it does not declare.
+    """
+    start = time.perf_counter()
+    with isolated(snapshot.model):
+        measurement = probe.measure(snapshot, generator=snapshot.generator("probe", probe.name))
+    declared = {field.name for field in probe.fields}
+    stray = sorted({value.field.split("/")[0] for value in measurement.values} - declared)
+    if stray:
+        raise ValueError(f"probe {probe.name} emitted undeclared fields: {', '.join(stray)}")
+    return measurement, time.perf_counter() - start

@@ -1,0 +1,87 @@
+"""Names to components. A component is added by adding a file; nothing else is edited.
+
+Every module of a family's package may define ``REGISTER``, a plain dict from name to component. The registry is the
+union of those dicts. Where a name is taken, ``package.module:Attribute`` is taken too, so nobody needs to fork.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from overfit_lab.errors import ConfigError, unknown_name
+
+
+class Registry(MutableMapping[str, Any]):
+    """A dict that fills itself from the files of one package when it is first read.
+
+    Args:
+        kind: what an entry is called in messages, in the singular.
+        package: dotted name of the package whose modules define ``REGISTER``.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._entries: dict[str, Any] = {}
+        self._loaded = False
+
+    def _load(self) -> dict[str, Any]:
+        if not self._loaded:
+            self._loaded = True
+            package = importlib.import_module(self.package)
+            for info in pkgutil.iter_modules(package.__path__):
+                module = importlib.import_module(f"{self.package}.{info.name}")
+                for name, component in getattr(module, "REGISTER", {}).items():
+                    if name in self._entries:
+                        raise ValueError(f"{self.kind} {name!r} is registered twice, again in {module.__name__}")
+                    self._entries[name] = component
+        return self._entries
+
+    def __getitem__(self, name: str) -> Any:
+        """The component of a name, or the object that ``package.module:Attribute`` points to.
+
+        Raises:
+            UnknownNameError: no such name; the message lists the nearest.
+            ConfigError: the module or the attribute of a dotted name does not exist.
+        """
+        if ":" in name:
+            return import_object(name, self.kind)
+        entries = self._load()
+        if name not in entries:
+            raise unknown_name(self.kind, name, entries)
+        return entries[name]
+
+    def __setitem__(self, name: str, component: Any) -> None:
+        self._load()[name] = component
+
+    def __delitem__(self, name: str) -> None:
+        del self._load()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._load()))
+
+    def __len__(self) -> int:
+        return len(self._load())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._load()
+
+
+def import_object(path: str, kind: str) -> Any:
+    """The object at ``package.module:Attribute``.
+
+    Raises:
+        ConfigError: the module cannot be imported or has no such attribute.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"{kind} {path!r}: cannot import module {module_name!r} ({error})") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise ConfigError(f"{kind} {path!r}: module {module_name!r} has no attribute {attribute!r}") from error

@@ -1,0 +1,26 @@
+"""What a learning-rate schedule is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from overfit_lab import config
+
+
+class Schedule(ABC):
+    """The factor on the base learning rate as training goes on.
+
+    Args:
+        options: the schedule's own options.
+        n_epochs: length of the run.
+    """
+
+    Options: ClassVar[type[config.Options]] = config.Options
+
+    def __init__(self, options: config.Options, n_epochs: int) -> None:
+        self.n_epochs = n_epochs
+
+    @abstractmethod
+    def factor(self, progress: float) -> float:
+        """Factor >= 0 at ``progress`` completed epochs (fractions count), in [0, n_epochs]."""

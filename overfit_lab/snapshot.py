@@ -1,0 +1,176 @@
+"""A model at one moment of its training, with everything that a probe may look at, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from overfit_lab.attacks.base import Attack
+from overfit_lab.errors import ProbeError
+from overfit_lab.isolation import isolated
+from overfit_lab.labels.base import LabelMode, one_hot
+from overfit_lab.objectives.base import Objective
+from overfit_lab.seeds import derive_generator
+from overfit_lab.types import Batch, Clock, Dataset, Targets, to_float
+
+INPUTS = ("clean", "adversarial")
+
+
+@dataclass(frozen=True)
+class View:
+    """The first n samples of a split's fixed probe order, clean or attacked, with the model's logits on them.
+
+    Args:
+        split: name of the split.
+        inputs: ``"clean"`` or ``"adversarial"``.
+        x: images in [0, 1] (n, C, H, W).
+        y: given labels (n,).
+        y_true: labels before noise (n,).
+        corrupted: True where noise resampled the label (n,).
+        index: position in the split (n,).
+        logits: the model's logits on ``x``, batch norm in eval mode (n, K).
+    """
+
+    split: str
+    inputs: str
+    x: Tensor
+    y: Tensor
+    y_true: Tensor
+    corrupted: Tensor
+    index: Tensor
+    logits: Tensor
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def batches(self, size: int) -> Iterator[slice]:
+        """Consecutive slices of at most ``size`` samples."""
+        for start in range(0, len(self), size):
+            yield slice(start, min(start + size, len(self)))
+
+
+class Snapshot:
+    """What a probe sees. The same snapshot, live or rebuilt from a checkpoint, gives the same numbers.
+
+    Adversarial images and logits are computed once, in fixed chunks of the split's probe order with a random stream
+    of their own, and shared by every probe; a request for fewer samples gets the first of them.
+
+    Args:
+        model: maps images in [0, 1] to logits; never changed.
+        data: the splits.
+        clock: the moment.
+        seed: the run's seed.
+        attack: the evaluation attack; None where adversarial inputs are not defined.
+        objective: the training objective, where known.
+        labels: the label mode with its memory, where known.
+        reference: the parameters that weights are compared with (theta_0), by name; None where unknown.
+        penultimate: name of the layer whose input are the penultimate features; None where not declared.
+        chunk: samples per forward pass.
+        batch_size: the training batch size, for readings that are per mini-batch.
+        device: where the data and the model are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        *,
+        clock: Clock,
+        seed: int = 0,
+        attack: Attack | None = None,
+        objective: Objective | None = None,
+        labels: LabelMode | None = None,
+        reference: dict[str, Tensor] | None = None,
+        penultimate: str | None = None,
+        chunk: int = 256,
+        batch_size: int = 128,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.clock = clock
+        self.seed = seed
+        self.attack = attack
+        self.objective = objective
+        self.labels = labels
+        self.reference = reference
+        self.penultimate = penultimate
+        self.chunk = chunk
+        self.batch_size = batch_size
+        self._chunks: dict[tuple[str, str, int], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes K."""
+        return self.data.n_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return next(iter(self.data.splits.values())).x.device
+
+    def generator(self, *path: str | int) -> torch.Generator:
+        """A random stream that depends on the run's seed, the epoch and the given name alone."""
+        return derive_generator(self.seed, *path, self.clock.epoch, device=self.device)
+
+    def has_split(self, split: str) -> bool:
+        """Whether the split exists and holds a sample."""
+        return split in self.data.splits and len(self.data.splits[split]) > 0
+
+    def view(self, split: str, inputs: str, n: int | None = None) -> View:
+        """The first ``n`` samples of the split's probe order (all of them for None or a larger n).
+
+        Raises:
+            ProbeError: the split is absent or empty, or adversarial inputs are asked for and there is no attack.
+
+        Cost: one forward pass per sample, and the attack's forward and backward passes for adversarial inputs; the
+        first time only.
+        """
+        if not self.has_split(split):
+            have = ", ".join(name for name in self.data.splits if self.has_split(name)) or "none"
+            raise ProbeError(f"split {split!r} is empty or absent; this data has: {have}")
+        if inputs not in INPUTS:
+            raise ProbeError(f"inputs {inputs!r}: expected 'clean' or 'adversarial'")
+        if inputs == "adversarial" and self.attack is None:
+            raise ProbeError("adversarial inputs need an attack; this snapshot has none")
+        part = self.data.splits[split]
+        n = len(part) if n is None else min(n, len(part))
+        n_chunks = -(-n // self.chunk)
+        pieces = [self._chunk(split, inputs, i) for i in range(n_chunks)]
+        index = part.order[:n]
+        return View(
+            split=split,
+            inputs=inputs,
+            x=torch.cat([x for x, _ in pieces])[:n],
+            y=part.y[index],
+            y_true=part.y_true[index],
+            corrupted=part.corrupted[index],
+            index=index,
+            logits=torch.cat([z for _, z in pieces])[:n],
+        )
+
+    def _chunk(self, split: str, inputs: str, i: int) -> tuple[Tensor, Tensor]:
+        key = (split, inputs, i)
+        if key not in self._chunks:
+            part = self.data.splits[split]
+            index = part.order[i * self.chunk : (i + 1) * self.chunk]
+            x, y = to_float(part.x[index]), part.y[index]
+            with isolated(self.model):
+                if inputs == "adversarial" and self.attack is not None:
+                    generator = self.generator("evaluation-attack", split, i)
+                    x = self.attack(
+                        self.model, x, lambda z: functional.cross_entropy(z, y, reduction="none"), generator=generator
+                    )
+                with torch.no_grad():
+                    logits = self.model(x).float()
+            self._chunks[key] = (x, logits)
+        return self._chunks[key]
+
+    def targets(self, view: View) -> Targets:
+        """The label mode's targets on a view; the given labels where there is no mode, and outside of training data."""
+        if self.labels is None or view.split != "train":
+            return Targets(probs=one_hot(view.y, self.n_classes), given=view.y)
+        return self.labels.targets(Batch(x=view.x, y=view.y, index=view.index), self.clock)

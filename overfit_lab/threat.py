@@ -1,0 +1,82 @@
+"""The threat model: which perturbations an attacker may add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Norm = Literal["linf", "l2"]
+
+
+def flat_norm(values: Tensor) -> Tensor:
+    """Euclidean norm of each sample, shaped (B, 1, ..., 1) to broadcast against ``values`` (B, ...)."""
+    norms = values.flatten(1).norm(dim=1)
+    return norms.view(-1, *([1] * (values.dim() - 1)))
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """All images within ``eps`` of the clean one in ``norm``, and within the pixel bounds.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        eps: radius of the ball, in units of pixels in [0, 1].
+        low: smallest pixel value.
+        high: largest pixel value.
+    """
+
+    norm: Norm = "linf"
+    eps: float = 8 / 255
+    low: float = 0.0
+    high: float = 1.0
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The nearest allowed image: first onto the ball around ``x``, then into the pixel bounds.
+
+        For l2 the second step keeps the image in the ball, since ``x`` itself lies within the bounds.
+
+        Args:
+            x_adv: candidate images (B, ...).
+            x: clean images (B, ...) within the bounds.
+        """
+        delta = x_adv - x
+        if self.norm == "linf":
+            delta = delta.clamp(-self.eps, self.eps)
+        else:
+            norms = flat_norm(delta)
+            delta = delta * (self.eps / norms.clamp_min(1e-12)).clamp_max(1.0)
+        return (x + delta).clamp(self.low, self.high)
+
+    def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """A uniform draw from the ball around each image, projected to the allowed set.
+
+        l_inf: independent uniform pixels. l_2: uniform in volume (a normal direction, radius eps u^(1/d)).
+
+        Args:
+            x: clean images (B, ...).
+            generator: random stream on the device of ``x``.
+        """
+        if self.norm == "linf":
+            noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            delta = (2 * noise - 1) * self.eps
+        else:
+            direction = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            radius = torch.rand((x.shape[0],), generator=generator, device=x.device, dtype=x.dtype)
+            radius = radius.pow(1.0 / x[0].numel()).view(-1, *([1] * (x.dim() - 1)))
+            delta = direction / flat_norm(direction).clamp_min(1e-12) * radius * self.eps
+        return self.project(x + delta, x)
+
+    def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
+        """One step of steepest ascent in this norm, not yet projected.
+
+        Args:
+            x_adv: current images (B, ...).
+            gradient: gradient of the loss with respect to them (B, ...).
+            step_size: length of the step in this norm, in [0, 1] pixels.
+        """
+        if self.norm == "linf":
+            return x_adv + step_size * gradient.sign()
+        return x_adv + step_size * gradient / flat_norm(gradient).clamp_min(1e-12)

@@ -1,0 +1,164 @@
+"""The nouns that pass between rooms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step sees.
+
+    Args:
+        x: images in [0, 1], augmented, (B, C, H, W) float.
+        y: given labels (B,) int64; with label noise these are the noisy ones.
+        index: position of each sample in its split (B,) int64; label memory and masks are looked up by it.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training stands.
+
+    Args:
+        epoch: completed epochs, so during the first epoch it is 0.
+        step: optimiser steps taken in all.
+        n_epochs: epochs of the whole run.
+        progress: completed epochs with the fraction of the current one, in [0, n_epochs].
+    """
+
+    epoch: int
+    step: int
+    n_epochs: int
+    progress: float = 0.0
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a label mode asks the model to predict.
+
+    Args:
+        probs: target distribution of each sample (B, K), rows sum to 1.
+        given: the given labels (B,) int64.
+        consistency: a second distribution (B, K) for a squared consistency term, where the mode has one.
+        consistency_weight: weight of that term.
+    """
+
+    probs: Tensor
+    given: Tensor
+    consistency: Tensor | None = None
+    consistency_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Logits (B, K) of one step: on the clean images, on the adversarial ones, or both."""
+
+    clean: Tensor | None = None
+    adv: Tensor | None = None
+
+    @property
+    def main(self) -> Tensor:
+        """The logits that the training loss is taken on: adversarial where there are any, else clean."""
+        logits = self.adv if self.adv is not None else self.clean
+        if logits is None:
+            raise ValueError("outputs hold no logits")
+        return logits
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set, on the device.
+
+    Args:
+        name: ``"train"``, ``"val"`` or ``"test"``.
+        x: images (N, C, H, W) uint8 in 0..255.
+        y: given labels (N,) int64.
+        y_true: labels before any noise (N,) int64.
+        corrupted: True where label noise resampled the label (N,) bool, also where it drew the same class again.
+        order: a fixed seeded permutation (N,) int64; the first n of it are the split's probe subset of size n.
+    """
+
+    name: str
+    x: Tensor
+    y: Tensor
+    y_true: Tensor
+    corrupted: Tensor
+    order: Tensor
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The splits of a data set, the names of its classes and the pixel statistics that a model normalises with.
+
+    Args:
+        name: the data set's name, as configured.
+        splits: ``"train"`` and ``"test"`` always, ``"val"`` where one was asked for.
+        class_names: one name a class.
+        mean: mean of each channel in [0, 1] pixels (C,).
+        std: standard deviation of each channel (C,).
+    """
+
+    name: str
+    splits: dict[str, Split]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image (C, H, W)."""
+        c, h, w = self.splits["train"].x.shape[1:]
+        return int(c), int(h), int(w)
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of a measurement.
+
+    Args:
+        field: what it is; one of the probe's fields, or ``field/part`` for one part of it (a layer, a bin).
+        value: the number.
+        split: the split that it was computed on, or "" where none was.
+        inputs: ``"clean"``, ``"adversarial"`` or "".
+        labels: which labels entered it: ``"given"``, ``"true"``, ``"targets"`` (the label mode's) or "".
+        n: number of samples that entered it.
+        stderr: standard error, where it is an estimate of a mean over the population or over random probes.
+    """
+
+    field: str
+    value: float
+    split: str = ""
+    inputs: str = ""
+    labels: str = ""
+    n: int = 0
+    stderr: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one probe measured on one snapshot: numbers, and arrays by name (saved beside the records)."""
+
+    values: list[Value] = field(default_factory=list)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images in 0..255 as float32 in [0, 1]."""
+    return images.to(torch.float32).div_(255.0)
