@@ -196,7 +196,7 @@ class ProbesConfig(Options):
 
     every: int = Field(5, ge=1, description="epochs between measurements; the last epoch is always measured")
     metrics: tuple[str, ...] = ()
-    n: int = Field(512, ge=1, description="size of the fixed probe subset of each split")
+    n: int | None = Field(None, ge=1, description="size of the fixed probe subset; null: each probe's own choice")
     splits: tuple[Literal["train", "val", "test"], ...] = Field((), description="empty: each probe's own choice")
     inputs: tuple[Literal["clean", "adversarial"], ...] = Field((), description="empty: each probe's own choice")
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a probe's own options, by its name")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-import numpy as np
 import torch
 from torch import nn
+
+from overfit_lab.seeds import get_streams, set_streams
 
 
 @contextmanager
@@ -24,12 +24,12 @@ def isolated(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     buffers = [(b, b.detach().clone()) for b in model.buffers()]
-    streams = _get_random_streams()
+    streams = get_streams()
     try:
         for parameter, _, _ in parameters:
             parameter.grad = None
         model.eval()
-        with torch.compiler.set_stance("force_eager"):
+        with _eager(model):
             yield
     finally:
         for module, mode in modes:
@@ -40,7 +40,7 @@ def isolated(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
-        _set_random_streams(streams)
+        set_streams(streams)
 
 
 @contextmanager
@@ -81,15 +81,6 @@ def unmoved_statistics(model: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def _get_random_streams() -> tuple[object, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
-
-
-def _set_random_streams(streams: tuple[object, ...]) -> None:
-    python, numpy_state, cpu, cuda = streams
-    random.setstate(python)  # type: ignore[arg-type]
-    np.random.set_state(numpy_state)  # type: ignore[arg-type]
-    torch.set_rng_state(cpu)  # type: ignore[arg-type]
-    if cuda is not None:
-        torch.cuda.set_rng_state_all(cuda)  # type: ignore[arg-type]
+def _eager(model: nn.Module) -> AbstractContextManager[object]:
+    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

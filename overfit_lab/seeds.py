@@ -8,7 +8,11 @@ under any number of processes.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -40,3 +44,53 @@ def derive_generator(seed: int, *path: str | int, device: str | torch.device = "
     import torch
 
     return torch.Generator(device=device).manual_seed(derive_seed(seed, *path))
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The state of every global random stream: Python's, numpy's, torch's on the CPU and on each CUDA device."""
+
+    python: Any
+    numpy: Any
+    cpu: torch.Tensor
+    cuda: list[torch.Tensor] | None
+
+
+def get_streams() -> Streams:
+    """The state of the global random streams now."""
+    import numpy as np
+    import torch
+
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    return Streams(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)  # noqa: NPY002
+
+
+def set_streams(streams: Streams) -> None:
+    """Put the global random streams where :func:`get_streams` found them."""
+    import numpy as np
+    import torch
+
+    random.setstate(streams.python)
+    np.random.set_state(streams.numpy)  # noqa: NPY002
+    torch.set_rng_state(streams.cpu)
+    if streams.cuda is not None:
+        torch.cuda.set_rng_state_all(streams.cuda)
+
+
+@contextmanager
+def private_streams(seed: int) -> Iterator[None]:
+    """The global random streams start from ``seed`` inside and are where they were on leaving.
+
+    Nothing of ours draws from them; a model that does (dropout, stochastic depth) is reproducible inside.
+    """
+    import numpy as np
+    import torch
+
+    before = get_streams()
+    try:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        torch.manual_seed(seed)
+        yield
+    finally:
+        set_streams(before)

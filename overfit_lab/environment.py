@@ -1,0 +1,75 @@
+"""What a run was made with: versions, code revision and hardware, as plain values."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from overfit_lab.version import __version__
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "openTSNE", "pyhessian")
+
+
+def now() -> str:
+    """The time now in UTC, to the second (ISO 8601)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and the libraries that numbers depend on."""
+    found = {"overfit-lab": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout this package runs from, with ``+changes`` where files differ; None elsewhere."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+changes" if changed else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def processor() -> str:
+    """The CPU's name, as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The device that a run is on."""
+    found: dict[str, Any] = {"cpu": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    found["system"] = f"{platform.system()} {platform.machine()}"
+    return found
+
+
+def command() -> str:
+    """The command line of this process, the program by its name alone."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,313 @@
+"""Runs as a whole: train into a run folder, resume it, and probe what it left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from overfit_lab.build import build, build_model, complete, make_probe, make_probes, resolve_device
+from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_yaml
+from overfit_lab.environment import command, git_revision, hardware, now, versions
+from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.models.weights import load_into, load_weights
+from overfit_lab.probes.base import Probe, run_probe
+from overfit_lab.probes.live import LiveProbes
+from overfit_lab.runs import layout
+from overfit_lab.runs.records import Record
+from overfit_lab.runs.recorder import Recorder, to_records
+from overfit_lab.runs.writer import RunWriter
+from overfit_lab.seeds import derive_seed, private_streams
+from overfit_lab.snapshot import Snapshot
+from overfit_lab.training.checkpoint import load_checkpoint, restore
+from overfit_lab.training.events import EpochEnded, EventBus
+from overfit_lab.training.keeper import Best, CheckpointKeeper
+from overfit_lab.training.loop import Session, train
+from overfit_lab.types import Clock
+
+OnRecord = Callable[[Record], None]
+
+
+def train_run(
+    config: RunConfig | None,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    bus: EventBus | None = None,
+) -> str:
+    """Train into a run folder.
+
+    A run that is killed at any moment and resumed writes the records and weights of an uninterrupted one (to the bit
+    on the CPU with the same number of threads).
+
+    Args:
+        config: what to train; None with ``resume`` takes the folder's own.
+        folder: the run folder to make; with ``resume`` the one to go on with.
+        resume: go on from the last checkpoint.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        bus: events go here; subscribe before.
+
+    Returns:
+        ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
+
+    Raises:
+        ConfigError: something in the configuration does not exist or does not fit.
+        DataUnavailableError: the data set is not here.
+        RunFolderError: the folder is occupied, or with ``resume`` is no run or another run.
+    """
+    where = resolve_device(device)
+    bus = bus if bus is not None else EventBus()
+    if resume:
+        config = _resumed_config(config, folder)
+    if config is None:
+        raise ConfigError("a new run needs a configuration")
+    if not resume:
+        layout.check_vacant(folder)
+    seed = derive_seed(config.seed, "global")
+    with private_streams(seed):
+        session = build(config, where)
+        with _open_writer(folder, session, resume=resume) as writer:
+            return _train_with_records(session, writer, bus, resume=resume)
+
+
+def _resumed_config(config: RunConfig | None, folder: Path) -> RunConfig:
+    own = load_config(layout.config_path(layout.check_run(folder)))
+    if config is not None and complete(config) != own:
+        raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
+    return own
+
+
+def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
+    if resume:
+        return RunWriter.reopen(folder)
+    return RunWriter.create(folder, to_yaml(session.config), run_info(session))
+
+
+def run_info(session: Session) -> dict[str, Any]:
+    """What run.json says of a run before it starts."""
+    splits = session.data.splits
+    return {
+        "name": session.config.name,
+        "status": "running",
+        "seed": session.config.seed,
+        "started": now(),
+        "command": command(),
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "device": session.device.type,
+        "hardware": hardware(session.device),
+        "compute": session.compute,
+        "n_parameters": sum(p.numel() for p in session.model.parameters()),
+        "data": {
+            "name": session.data.name,
+            "n_classes": session.data.n_classes,
+            "shape": list(session.data.shape),
+            "sizes": {name: len(split) for name, split in splits.items()},
+            "n_resampled": int(splits["train"].corrupted.sum()),
+            "n_changed": int((splits["train"].y != splits["train"].y_true).sum()),
+        },
+        "decay_epochs": list(getattr(session.schedule, "milestones", [])),
+        "wall_seconds": 0.0,
+    }
+
+
+def _train_with_records(session: Session, writer: RunWriter, bus: EventBus, *, resume: bool) -> str:
+    best, before = _restore_last(session, writer) if resume else (None, 0.0)
+    recorder = Recorder(writer)
+    started = time.perf_counter()
+
+    def wall() -> float:
+        return before + time.perf_counter() - started
+
+    def notes() -> dict[str, Any]:
+        return {"records": writer.position, "wall_seconds": wall()}
+
+    keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
+    _subscribe(bus, session, recorder, keeper)
+    if session.clock.epoch == 0:
+        keeper.save_initial()
+    writer.update_info(status="running")
+    status = "failed"
+    try:
+        train(session, bus, resumed=resume)
+        status = "completed"
+    except KeyboardInterrupt:
+        status = "interrupted"
+    finally:
+        chosen = asdict(keeper.best) if keeper.best else None
+        writer.update_info(
+            status=status, ended=now(), epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3)
+        )
+    return status
+
+
+def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper) -> None:
+    """Records first, then probes, then the checkpoint that counts both as written."""
+    probes = make_probes(session.config.probes)
+    bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
+    LiveProbes(probes, session.config.probes.every, recorder.measurement).subscribe(bus)
+    bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
+    bus.on(EpochEnded, keeper.on_epoch)
+
+
+def _restore_last(session: Session, writer: RunWriter) -> tuple[Best | None, float]:
+    """Put the last checkpoint into the session and cut the records back to it; from the start where there is none."""
+    path = layout.checkpoint_path(writer.folder, "last")
+    if not path.is_file():
+        writer.truncate(0)
+        writer.drop_arrays_after(0)
+        return None, 0.0
+    checkpoint = load_checkpoint(path)
+    restore(session, checkpoint)
+    writer.truncate(int(checkpoint.notes["records"]))
+    writer.drop_arrays_after(checkpoint.clock.epoch)
+    best = checkpoint.notes.get("best")
+    return (Best(**best) if best else None), float(checkpoint.notes["wall_seconds"])
+
+
+def probe_run(
+    folder: Path,
+    metrics: Sequence[str],
+    *,
+    checkpoint: str = "final",
+    splits: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    n: int | None = None,
+    options: dict[str, dict[str, Any]] | None = None,
+    device: str = "auto",
+    save: bool = True,
+    on_record: OnRecord | None = None,
+) -> list[Record]:
+    """Measure checkpoints of a run with the same numbers as a live probe of the same settings would give.
+
+    Settings that are not given are the run's own.
+
+    Args:
+        folder: the run folder.
+        metrics: names of probes.
+        checkpoint: ``best``, ``final``, ``initial``, ``all`` or an epoch.
+        splits: splits to look at.
+        inputs: ``clean``, ``adversarial`` or both.
+        n: size of the probe subset.
+        options: a probe's own options by its name.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        save: also write the records and arrays to the run folder.
+        on_record: called with each record as it is measured.
+
+    Raises:
+        RunFolderError: no run, or no such checkpoint.
+        ConfigError: an unknown metric or option.
+        ProbeError: the run lacks what a probe needs.
+    """
+    config = load_config(layout.config_path(layout.check_run(folder)))
+    settings = _merge(config.probes, metrics, splits, inputs, n, options)
+    probes = [make_probe(name, settings) for name in metrics]
+    paths = layout.checkpoint_paths(folder, checkpoint)
+    session = build(config.model_copy(update={"probes": settings}), resolve_device(device))
+    initial = layout.checkpoint_path(folder, "initial")
+    if initial.is_file():
+        names = dict(session.model.named_parameters())
+        stored = load_checkpoint(initial).model
+        session.reference = {name: stored[name].to(session.device) for name in names}
+    records = []
+    for path in paths:
+        loaded = load_checkpoint(path)
+        with private_streams(0):
+            restore(session, loaded)
+        records += _measure(probes, session.snapshot(), folder if save else None, on_record)
+    return records
+
+
+def _merge(
+    own: ProbesConfig,
+    metrics: Sequence[str],
+    splits: Sequence[str],
+    inputs: Sequence[str],
+    n: int | None,
+    options: dict[str, dict[str, Any]] | None,
+) -> ProbesConfig:
+    content = own.model_dump()
+    content["metrics"] = tuple(metrics)
+    if splits:
+        content["splits"] = tuple(splits)
+    if inputs:
+        content["inputs"] = tuple(inputs)
+    if n is not None:
+        content["n"] = n
+    for name, values in (options or {}).items():
+        content["options"] = {**content["options"], name: {**content["options"].get(name, {}), **values}}
+    return ProbesConfig.model_validate(content)
+
+
+def _measure(
+    probes: Sequence[Probe], snapshot: Snapshot, folder: Path | None, on_record: OnRecord | None
+) -> list[Record]:
+    records = []
+    for probe in probes:
+        measurement, seconds = run_probe(probe, snapshot)
+        new = to_records(probe.name, measurement.values, snapshot.clock, seconds)
+        if folder is not None:
+            with RunWriter.reopen(folder) as writer:
+                if measurement.arrays:
+                    writer.save_arrays(probe.name, snapshot.clock.epoch, measurement.arrays)
+                writer.append_posthoc(new)
+        if on_record is not None:
+            for record in new:
+                on_record(record)
+        records += new
+    return records
+
+
+def probe_weights(
+    path: Path,
+    metrics: Sequence[str],
+    *,
+    config: RunConfig,
+    splits: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    n: int | None = None,
+    options: dict[str, dict[str, Any]] | None = None,
+    device: str = "auto",
+    reference: Path | None = None,
+    on_record: OnRecord | None = None,
+) -> list[Record]:
+    """Measure a weights file that no run of ours wrote.
+
+    Args:
+        path: .safetensors, .pt, .pth or .ckpt; loaded as weights only.
+        metrics: names of probes.
+        config: model, data, attack and seed to measure with; its training settings play no part.
+        splits: splits to look at.
+        inputs: ``clean``, ``adversarial`` or both.
+        n: size of the probe subset.
+        options: a probe's own options by its name.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        reference: weights file of theta_0, for probes that compare with it.
+        on_record: called with each record as it is measured.
+
+    Raises:
+        WeightsError: the file is unsafe, unreadable or does not fit the model.
+        ConfigError: an unknown name or option.
+        ProbeError: a probe needs what is not there.
+    """
+    settings = _merge(config.probes, metrics, splits, inputs, n, options)
+    probes = [make_probe(name, settings) for name in metrics]
+    state = load_weights(path)
+    session = build(config.model_copy(update={"probes": settings}), resolve_device(device))
+    load_into(session.model, state)
+    snapshot = session.snapshot()
+    snapshot.labels = None
+    snapshot.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
+    snapshot.reference = _reference_of(session, reference) if reference is not None else None
+    return _measure(probes, snapshot, None, on_record)
+
+
+def _reference_of(session: Session, path: Path) -> dict[str, torch.Tensor]:
+    other = build_model(session.config.model, session.data, session.device, seed=session.config.seed)
+    load_into(other, load_weights(path))
+    return {name: p.detach().clone() for name, p in other.named_parameters()}

@@ -1,0 +1,37 @@
+"""Losses that objectives share, one value a sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from overfit_lab.types import Targets
+
+
+def soft_cross_entropy(logits: Tensor, probs: Tensor) -> Tensor:
+    """Cross entropy -sum_k t_k log p_k of each sample (B,) in nats.
+
+    Args:
+        logits: (B, K).
+        probs: target distributions (B, K).
+    """
+    return -(probs * functional.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def consistency(logits: Tensor, targets: Targets) -> Tensor | float:
+    """The weighted squared distance w mean_k (p_k - c_k)^2 of each sample (B,); 0 where the mode has no such term."""
+    if targets.consistency is None:
+        return 0.0
+    gap = torch.softmax(logits, dim=1) - targets.consistency
+    return targets.consistency_weight * gap.square().mean(dim=1)
+
+
+def target_loss(logits: Tensor, targets: Targets) -> Tensor:
+    """What a label mode asks for: cross entropy to its distribution and its consistency term, (B,)."""
+    return soft_cross_entropy(logits, targets.probs) + consistency(logits, targets)
+
+
+def given_loss(logits: Tensor, targets: Targets) -> Tensor:
+    """Cross entropy to the given labels, and the mode's consistency term, (B,)."""
+    return functional.cross_entropy(logits, targets.given, reduction="none") + consistency(logits, targets)

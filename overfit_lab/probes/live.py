@@ -1,0 +1,41 @@
+"""Probes that listen to training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from overfit_lab.probes.base import Probe, run_probe
+from overfit_lab.training.events import EpochEnded, EventBus
+from overfit_lab.types import Clock, Measurement
+
+Sink = Callable[[str, Measurement, Clock, float], None]
+"""Takes a probe's name, what it measured, the moment, and the seconds that it took."""
+
+
+class LiveProbes:
+    """Runs probes at the end of every k-th epoch and of the last one, and hands on what they measure.
+
+    Args:
+        probes: what to run, in this order.
+        every: epochs between measurements.
+        sink: where measurements go.
+    """
+
+    def __init__(self, probes: Sequence[Probe], every: int, sink: Sink) -> None:
+        self.probes = list(probes)
+        self.every = every
+        self.sink = sink
+
+    def subscribe(self, bus: EventBus) -> None:
+        """Listen to the ends of epochs."""
+        if self.probes:
+            bus.on(EpochEnded, self.on_epoch)
+
+    def on_epoch(self, event: EpochEnded) -> None:
+        """Measure, where this epoch is due."""
+        clock = event.snapshot.clock
+        if not event.is_last and clock.epoch % self.every:
+            return
+        for probe in self.probes:
+            measurement, seconds = run_probe(probe, event.snapshot)
+            self.sink(probe.name, measurement, clock, seconds)

@@ -1,0 +1,74 @@
+"""From events to the files of a run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from overfit_lab.runs.records import Record
+from overfit_lab.runs.writer import RunWriter
+from overfit_lab.types import Clock, Measurement, Value
+
+EVALUATION_FIELDS = ("acc_clean", "acc_adv", "loss_clean", "loss_adv")
+
+
+def to_records(probe: str, values: Sequence[Value], clock: Clock, seconds: float | None) -> list[Record]:
+    """One record a value.
+
+    Args:
+        probe: name of the probe.
+        values: what it measured.
+        clock: when.
+        seconds: how long the whole measurement took; stated on each of its records.
+    """
+    return [
+        Record(
+            epoch=clock.epoch,
+            step=clock.step,
+            probe=probe,
+            field=value.field,
+            split=value.split,
+            inputs=value.inputs,
+            labels=value.labels,
+            value=value.value,
+            stderr=value.stderr,
+            n=value.n,
+            seconds=seconds,
+        )
+        for value in values
+    ]
+
+
+class Recorder:
+    """Writes what training and its probes measure to a run folder.
+
+    Args:
+        writer: the open run folder.
+    """
+
+    def __init__(self, writer: RunWriter) -> None:
+        self.writer = writer
+        self._probing = 0.0
+
+    def training(self, values: Sequence[Value], clock: Clock) -> None:
+        """The numbers of an epoch: accuracies go under ``evaluation``, all others under ``training``."""
+        evaluation = [value for value in values if value.field in EVALUATION_FIELDS]
+        training = [value for value in values if value.field not in EVALUATION_FIELDS]
+        self.writer.append(
+            [*to_records("training", training, clock, None), *to_records("evaluation", evaluation, clock, None)]
+        )
+
+    def measurement(self, probe: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
+        """What a probe measured: arrays first, then the records."""
+        started = time.perf_counter()
+        if measurement.arrays:
+            self.writer.save_arrays(probe, clock.epoch, measurement.arrays)
+        self.writer.append(to_records(probe, measurement.values, clock, seconds))
+        self._probing += seconds + time.perf_counter() - started
+
+    def probing_ended(self, clock: Clock) -> None:
+        """The seconds that probes and their records took since the last call, where any ran."""
+        if self._probing:
+            value = Value("seconds_probing", self._probing)
+            self.writer.append(to_records("training", [value], clock, None))
+            self._probing = 0.0

@@ -1,0 +1,54 @@
+"""Clean and robust accuracy during training."""
+
+from __future__ import annotations
+
+import math
+
+from torch.nn import functional
+
+from overfit_lab.config import EvaluationConfig
+from overfit_lab.snapshot import INPUTS, Snapshot, View
+from overfit_lab.types import Value
+
+SUFFIX = {"clean": "clean", "adversarial": "adv"}
+
+
+def evaluate(snapshot: Snapshot, config: EvaluationConfig) -> list[Value]:
+    """Accuracy and mean cross entropy, clean and under the evaluation attack, on a fixed subset of each split.
+
+    Accuracies are fractions in [0, 1] against the given labels, with the binomial standard error of the subset.
+
+    Cost: n forward passes, and n times steps times restarts forward and backward passes for the attack; the images
+    and logits stay in the snapshot for the probes.
+    """
+    sizes = {"train": config.n_train, "val": config.n_val, "test": config.n_test}
+    values = []
+    for split, n in sizes.items():
+        if not snapshot.has_split(split):
+            continue
+        for inputs in INPUTS:
+            if inputs == "clean" or snapshot.attack is not None:
+                values += accuracy_and_loss(snapshot.view(split, inputs, n))
+    return values
+
+
+def accuracy_and_loss(view: View) -> list[Value]:
+    """``acc_clean`` and ``loss_clean``, or ``acc_adv`` and ``loss_adv``, of one view, with standard errors."""
+    n = len(view)
+    accuracy = (view.logits.argmax(1) == view.y).double().mean().item()
+    losses = functional.cross_entropy(view.logits.double(), view.y, reduction="none")
+    spread = losses.std().item() / math.sqrt(n) if n > 1 else None
+    suffix = SUFFIX[view.inputs]
+    shared = {"split": view.split, "inputs": view.inputs, "labels": "given", "n": n}
+    return [
+        Value(f"acc_{suffix}", accuracy, stderr=math.sqrt(accuracy * (1 - accuracy) / n), **shared),
+        Value(f"loss_{suffix}", losses.mean().item(), stderr=spread, **shared),
+    ]
+
+
+def find_value(values: list[Value], field: str, split: str) -> float | None:
+    """The number of one field on one split, where it is among the values."""
+    for value in values:
+        if value.field == field and value.split == split:
+            return value.value
+    return None

@@ -1,0 +1,72 @@
+"""Which checkpoints are written when, and which one is the best so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.training.checkpoint import save_checkpoint
+from overfit_lab.training.evaluation import find_value
+from overfit_lab.training.events import EpochEnded
+from overfit_lab.training.loop import Session
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far, by which metric on which split, and its value there."""
+
+    epoch: int
+    metric: str
+    split: str
+    value: float
+
+
+def choosing_metric(session: Session) -> tuple[str, str]:
+    """What "best" means in this run: robust accuracy (clean accuracy without an attack), on val where there is one.
+
+    Choosing on the test split, as the paper does, makes the best value a maximum over test evaluations.
+    """
+    robust = session.objective.needs_attack and session.evaluation_attack is not None
+    split = "val" if "val" in session.data.splits and len(session.data.splits["val"]) else "test"
+    return ("acc_adv" if robust else "acc_clean"), split
+
+
+class CheckpointKeeper:
+    """Writes ``initial``, ``last``, ``best`` and every k-th epoch's checkpoint.
+
+    ``last`` is complete and resumable; the others hold the weights, buffers and label memory.
+
+    Args:
+        session: what is saved.
+        folder: the run's checkpoint folder.
+        notes: what to note in ``last``, asked for at each write.
+        best: the best so far, of a resumed run.
+    """
+
+    def __init__(
+        self, session: Session, folder: Path, notes: Callable[[], dict[str, Any]], best: Best | None = None
+    ) -> None:
+        self.session = session
+        self.folder = folder
+        self.notes = notes
+        self.best = best
+
+    def save_initial(self) -> None:
+        """The weights before the first step."""
+        save_checkpoint(self.folder / "initial.safetensors", self.session, resumable=False)
+
+    def on_epoch(self, event: EpochEnded) -> None:
+        """Write what is due; ``last`` comes last, since a resumed run starts from it."""
+        epoch = event.snapshot.clock.epoch
+        metric, split = choosing_metric(self.session)
+        value = find_value(event.values, metric, split)
+        if value is not None and (self.best is None or value > self.best.value):
+            self.best = Best(epoch, metric, split, value)
+            save_checkpoint(self.folder / "best.safetensors", self.session, resumable=False)
+        every = self.session.config.checkpoint.every
+        if every and epoch % every == 0:
+            save_checkpoint(self.folder / f"epoch-{epoch:04d}.safetensors", self.session, resumable=False)
+        notes = {**self.notes(), "best": asdict(self.best) if self.best else None}
+        save_checkpoint(self.folder / "last.safetensors", self.session, resumable=True, notes=notes)
