@@ -41,7 +41,7 @@ def parse_fraction(value: Any) -> Any:
 def format_pixels(value: float) -> float | str:
     """The way a pixel distance is written: as k/255 where that is exactly the number."""
     whole = round(value * 255)
-    if 0 < whole and whole / 255 == value:
+    if whole > 0 and whole / 255 == value:
         return f"{whole}/255"
     return value
 

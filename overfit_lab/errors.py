@@ -44,8 +44,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     """
     options = sorted(known)
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
-    if near:
-        hint = f"did you mean {' or '.join(near)}?"
-    else:
-        hint = f"known: {', '.join(options)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(options)}"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")

@@ -18,8 +18,8 @@ from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.probes.live import LiveProbes
 from overfit_lab.runs import layout
-from overfit_lab.runs.records import Record
 from overfit_lab.runs.recorder import Recorder, to_records
+from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.snapshot import Snapshot

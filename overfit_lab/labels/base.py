@@ -72,7 +72,7 @@ class LabelMode(ABC):
         """Whether ``update`` is to be called at this moment."""
         return self.refresh is not Refresh.NEVER
 
-    def update(self, batch: Batch, outputs: Outputs, clock: Clock) -> None:
+    def update(self, batch: Batch, outputs: Outputs, clock: Clock) -> None:  # noqa: B027 (most modes have no memory)
         """Take in the model's outputs on a batch (outputs are detached)."""
 
     @abstractmethod

@@ -19,7 +19,7 @@ class Objective(ABC):
     needs_attack: ClassVar[bool] = True
 
     def __init__(self, options: config.Options) -> None:
-        pass
+        self.options = options
 
     @abstractmethod
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:

@@ -36,7 +36,7 @@ class Piecewise(Schedule):
         self.gamma = options.gamma
 
     def factor(self, progress: float) -> float:
-        """gamma to the number of milestones reached."""
+        """Gamma to the number of milestones reached."""
         return float(self.gamma ** sum(progress >= milestone for milestone in self.milestones))
 
 

@@ -1,0 +1,45 @@
+"""Learning-rate factors by hand."""
+
+import pytest
+
+from overfit_lab.catalog import SCHEDULES
+from overfit_lab.errors import ConfigError
+from overfit_lab.options import parse_options
+
+
+def make(name, n_epochs, **options):
+    return SCHEDULES[name](parse_options(SCHEDULES[name], options, prefix="schedule"), n_epochs)
+
+
+def test_piecewise_drops_after_the_given_number_of_epochs():
+    schedule = make("piecewise", 200, milestones=[100, 150])
+    factors = [schedule.factor(t) for t in (0, 99.99, 100, 149.5, 150, 199.9)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("milestones", [["50%", "75%"], "50%,75%", [75, 50]])
+def test_milestones_may_be_shares_text_or_unsorted(milestones):
+    assert make("piecewise", 100, milestones=milestones).milestones == [50, 75]
+
+
+def test_a_single_milestone():
+    assert make("piecewise", 100, milestones=7).milestones == [7]
+
+
+def test_cosine_by_hand():
+    schedule = make("cosine", 10)
+    assert [schedule.factor(t) for t in (0, 5, 10)] == pytest.approx([1, 0.5, 0], abs=1e-12)
+    assert make("cosine", 10, floor=0.2).factor(10) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_every_schedule_starts_at_most_at_1_and_stays_in_bounds(name):
+    schedule = make(name, 20)
+    factors = [schedule.factor(20 * i / 100) for i in range(101)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert factors[-1] < factors[0]
+
+
+def test_a_milestone_that_is_no_moment_is_refused():
+    with pytest.raises(ConfigError, match="neither an epoch"):
+        make("piecewise", 10, milestones=["half"])
