@@ -1,0 +1,81 @@
+"""Projected gradient descent (Madry et al. 2018, arXiv 1706.06083)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.attacks.base import Loss
+from overfit_lab.isolation import frozen, mode, unmoved_statistics
+from overfit_lab.threat import ThreatModel
+
+
+class PGD:
+    """Steepest ascent on a loss of the logits, projected after every step onto the threat model.
+
+    Gradients are taken with respect to the images alone. With ``bn_mode="train"`` batch norm uses the batch's
+    statistics, as in Rice et al. (2020), but the running statistics do not move, which theirs do.
+
+    Args:
+        threat: the ball and the pixel bounds.
+        step_size: length of a step in the threat's norm, in [0, 1] pixels.
+        n_steps: ascent steps; 0 gives the start itself.
+        n_restarts: independent starts; of each sample the image with the largest loss is kept.
+        random_start: start from a uniform draw in the ball, else from the clean image.
+        bn_mode: mode of the model during the attack.
+
+    Cost: ``n_restarts * n_steps`` forward passes and as many backward passes to the input; with several restarts one
+    more forward pass each. No synchronisation with the device.
+    """
+
+    def __init__(
+        self,
+        threat: ThreatModel,
+        *,
+        step_size: float,
+        n_steps: int,
+        n_restarts: int = 1,
+        random_start: bool = True,
+        bn_mode: Literal["eval", "train"] = "eval",
+    ) -> None:
+        self.threat = threat
+        self.step_size = step_size
+        self.n_steps = n_steps
+        self.n_restarts = n_restarts
+        self.random_start = random_start
+        self.bn_mode = bn_mode
+
+    def __call__(self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator) -> Tensor:
+        """Adversarial images (B, ...), detached; see :class:`overfit_lab.attacks.base.Attack`."""
+        with mode(model, training=self.bn_mode == "train"), unmoved_statistics(model), frozen(model):
+            best = self._climb(model, x, loss, generator)
+            if self.n_restarts == 1:
+                return best
+            best_loss = self._losses(model, best, loss)
+            for _ in range(self.n_restarts - 1):
+                other = self._climb(model, x, loss, generator)
+                other_loss = self._losses(model, other, loss)
+                better = other_loss > best_loss
+                best = torch.where(better.view(-1, *([1] * (x.dim() - 1))), other, best)
+                best_loss = torch.where(better, other_loss, best_loss)
+        return best
+
+    def _climb(self, model: nn.Module, x: Tensor, loss: Loss, generator: torch.Generator) -> Tensor:
+        x_adv = self.threat.random_start(x, generator) if self.random_start else x.detach().clone()
+        for _ in range(self.n_steps):
+            x_adv.requires_grad_(True)
+            with torch.enable_grad():
+                total = loss(model(x_adv).float()).sum()
+            (gradient,) = torch.autograd.grad(total, x_adv)
+            with torch.no_grad():
+                x_adv = self.threat.project(self.threat.ascend(x_adv.detach(), gradient, self.step_size), x)
+        return x_adv.detach()
+
+    @torch.no_grad()
+    def _losses(self, model: nn.Module, x_adv: Tensor, loss: Loss) -> Tensor:
+        return loss(model(x_adv).float())
+
+
+REGISTER = {"pgd": PGD}

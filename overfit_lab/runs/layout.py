@@ -1,0 +1,128 @@
+"""Where everything lies in a run folder. No path outside of it can be formed from a record."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from overfit_lab.errors import RunFolderError
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def config_path(folder: Path) -> Path:
+    """The run's configuration."""
+    return folder / "config.yaml"
+
+
+def info_path(folder: Path) -> Path:
+    """What the run was made with and how it stands."""
+    return folder / "run.json"
+
+
+def records_path(folder: Path) -> Path:
+    """Numbers measured while training."""
+    return folder / "records.jsonl"
+
+
+def posthoc_path(folder: Path) -> Path:
+    """Numbers measured later, from checkpoints."""
+    return folder / "records-posthoc.jsonl"
+
+
+def checkpoints(folder: Path) -> Path:
+    """The folder of checkpoints."""
+    return folder / "checkpoints"
+
+
+def arrays_path(folder: Path, probe: str, epoch: int) -> Path:
+    """The arrays of one probe at one epoch.
+
+    Raises:
+        RunFolderError: the probe's name is no plain file name.
+    """
+    plain = probe.replace(":", "-")
+    if not PLAIN_NAME.fullmatch(plain):
+        raise RunFolderError(f"probe name {probe!r}: expected letters, digits, '-', '_' and '.' only")
+    return folder / "arrays" / f"{plain}-{epoch:04d}.npz"
+
+
+def checkpoint_path(folder: Path, name: str) -> Path:
+    """The file of a checkpoint: ``initial``, ``last`` (also ``final``), ``best``, or an epoch.
+
+    Raises:
+        RunFolderError: another name.
+    """
+    name = "last" if name == "final" else name
+    if name in ("initial", "last", "best"):
+        return checkpoints(folder) / f"{name}.safetensors"
+    if name.isdecimal():
+        return checkpoints(folder) / f"epoch-{int(name):04d}.safetensors"
+    raise RunFolderError(f"checkpoint {name!r}: expected best, final, initial, all or an epoch")
+
+
+def checkpoint_paths(folder: Path, which: str) -> list[Path]:
+    """The files that ``best``, ``final``, ``initial``, ``all`` or an epoch stands for.
+
+    ``all`` is the initial weights, every kept epoch in order, and the last epoch where it was not kept.
+
+    Raises:
+        RunFolderError: no such checkpoint; the message lists what there is.
+    """
+    epochs = sorted(checkpoints(folder).glob("epoch-*.safetensors"))
+    if which == "all":
+        initial, last, info = checkpoint_path(folder, "initial"), checkpoint_path(folder, "last"), _epoch_of_last(folder)
+        paths = [*([initial] if initial.is_file() else []), *epochs]
+        if last.is_file() and checkpoint_path(folder, str(info)) not in epochs:
+            paths.append(last)
+    else:
+        path = checkpoint_path(folder, which)
+        if which.isdecimal() and not path.is_file() and int(which) == _epoch_of_last(folder):
+            path = checkpoint_path(folder, "last")
+        paths = [path] if path.is_file() else []
+    if not paths:
+        kept = [str(int(path.stem.removeprefix("epoch-"))) for path in epochs]
+        names = [name for name in ("initial", "best", "last") if checkpoint_path(folder, name).is_file()]
+        have = ", ".join([*names, *kept]) or "none"
+        raise RunFolderError(f"{folder}: no checkpoint {which!r}; it has: {have}")
+    return paths
+
+
+def _epoch_of_last(folder: Path) -> int:
+    import json
+
+    try:
+        return int(json.loads(info_path(folder).read_text(encoding="utf-8")).get("epoch", -1))
+    except (OSError, ValueError):
+        return -1
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a run."""
+    return config_path(folder).is_file() and info_path(folder).is_file()
+
+
+def check_run(folder: Path) -> Path:
+    """The folder, if it holds a run.
+
+    Raises:
+        RunFolderError: it does not.
+    """
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder}: no such run folder")
+    if not is_run(folder):
+        raise RunFolderError(f"{folder}: not a run folder (config.yaml and run.json are not both in it)")
+    return folder
+
+
+def check_vacant(folder: Path) -> None:
+    """Refuse a folder that holds anything.
+
+    Raises:
+        RunFolderError: it is occupied, or a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder}: is a file, expected a folder to make")
+    if folder.is_dir() and any(folder.iterdir()):
+        what = "already holds a run; go on with it by --resume, or" if is_run(folder) else "is not empty;"
+        raise RunFolderError(f"{folder}: {what} choose another --out")

@@ -1,0 +1,159 @@
+"""Reading run folders into pandas. Files are data: nothing in them is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from overfit_lab.config import RunConfig, load_config
+from overfit_lab.errors import RunFolderError
+from overfit_lab.runs import layout
+from overfit_lab.runs.records import FIELDS, KEY, Record
+
+
+class Run:
+    """One run folder, read lazily.
+
+    Args:
+        folder: a run folder.
+
+    Raises:
+        RunFolderError: it holds no run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = layout.check_run(folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run of a folder."""
+        return cls(Path(folder))
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The complete configuration."""
+        return load_config(layout.config_path(self.folder))
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """run.json: status, seed, versions, hardware, decays, best epoch.
+
+        Raises:
+            RunFolderError: damaged.
+        """
+        path = layout.info_path(self.folder)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunFolderError(f"{path}: damaged, not valid JSON") from error
+        if not isinstance(content, dict):
+            raise RunFolderError(f"{path}: damaged, expected a JSON object")
+        return content
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """Every number: columns run, epoch, step, probe, field, split, inputs, labels, value, stderr, n, seconds.
+
+        Of two records of the same number the one measured later stands.
+        """
+        found: list[Record] = []
+        for path in (layout.records_path(self.folder), layout.posthoc_path(self.folder)):
+            if path.is_file():
+                found += read_records(path)
+        frame = pd.DataFrame([record.to_dict() for record in found], columns=list(FIELDS))
+        for column in ("value", "stderr", "seconds"):
+            frame[column] = frame[column].astype(float)
+        frame = frame.drop_duplicates(list(KEY), keep="last")
+        frame.insert(0, "run", self.name)
+        return frame.sort_values(["epoch", "step"], kind="stable", ignore_index=True)
+
+    def series(self, probe: str, field: str, split: str | None = None, inputs: str | None = None) -> pd.DataFrame:
+        """One number over epochs: columns epoch, value, stderr, n, sorted; empty where it was never measured.
+
+        Where an epoch has it at several sample sizes, the largest stands.
+        """
+        frame = self.records
+        chosen = (frame["probe"] == probe) & (frame["field"] == field)
+        if split is not None:
+            chosen &= frame["split"] == split
+        if inputs is not None:
+            chosen &= frame["inputs"] == inputs
+        part = frame.loc[chosen, ["epoch", "value", "stderr", "n"]].dropna(subset=["value"])
+        part = part.sort_values(["epoch", "n"], kind="stable").drop_duplicates("epoch", keep="last")
+        return part.reset_index(drop=True)
+
+    def value_at(self, epoch: int, probe: str, field: str, split: str, inputs: str) -> float | None:
+        """One number at one epoch; None where it was not measured then."""
+        part = self.series(probe, field, split, inputs)
+        at = part.loc[part["epoch"] == epoch, "value"]
+        return float(at.iloc[0]) if len(at) else None
+
+    def arrays(self, probe: str, epoch: int) -> dict[str, np.ndarray]:
+        """The arrays of one probe at one epoch, by name; empty where there are none.
+
+        Raises:
+            RunFolderError: the file is damaged, or holds anything but plain arrays.
+        """
+        path = layout.arrays_path(self.folder, probe, epoch)
+        if not path.is_file():
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                return {name: content[name] for name in content.files}
+        except (ValueError, OSError, EOFError, KeyError) as error:
+            raise RunFolderError(f"{path}: damaged, or holds more than plain arrays") from error
+
+    def epochs_with_arrays(self, probe: str) -> list[int]:
+        """Epochs at which the probe left arrays, in order."""
+        pattern = layout.arrays_path(self.folder, probe, 0).name.replace("0000", "*")
+        epochs = [path.stem.rsplit("-", 1)[1] for path in (self.folder / "arrays").glob(pattern)]
+        return sorted(int(epoch) for epoch in epochs if epoch.isdecimal())
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a file. A last line that was cut off by a kill is passed over.
+
+    Raises:
+        RunFolderError: another line is no record; the message names it.
+    """
+    lines = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(Record.from_json(line.decode("utf-8")))
+        except (ValueError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise RunFolderError(f"{path}, line {number}: not a record ({error})") from error
+    return records
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """The runs of some paths, each a run folder or a folder that holds run folders, up to two levels down.
+
+    Raises:
+        RunFolderError: a path does not exist or holds no run.
+    """
+    runs = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise RunFolderError(f"{path}: no such run folder")
+        below = [p.parent for pattern in ("*/run.json", "*/*/run.json") for p in path.glob(pattern)]
+        folders = [path] if layout.is_run(path) else sorted(folder for folder in below if layout.is_run(folder))
+        if not folders:
+            raise RunFolderError(f"{path}: holds no run (no folder with config.yaml and run.json)")
+        runs += [Run(folder) for folder in folders]
+    return runs

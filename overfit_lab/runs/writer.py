@@ -1,0 +1,165 @@
+"""Writing a run folder: the configuration first, then records as they come, arrays beside them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.runs import layout
+from overfit_lab.runs.records import Record
+
+
+class RunWriter:
+    """An open run folder. One process at a time may hold it; use it in a ``with`` block or close it.
+
+    Make one with :meth:`create` or :meth:`reopen`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = _take_lock(folder)
+        self._records: IO[bytes] = open(layout.records_path(folder), "ab")  # noqa: SIM115 (closed by close)
+
+    @classmethod
+    def create(cls, folder: Path, config_yaml: str, info: Mapping[str, Any]) -> RunWriter:
+        """Make the folder with its configuration and run.json in it.
+
+        Args:
+            folder: must not exist or be empty.
+            config_yaml: the complete configuration.
+            info: what run.json says.
+
+        Raises:
+            RunFolderError: occupied, or it cannot be made.
+        """
+        layout.check_vacant(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(layout.config_path(folder), config_yaml.encode())
+            write_atomically(layout.info_path(folder), _json(info))
+        except OSError as error:
+            raise RunFolderError(f"{folder}: cannot write a run folder there ({error.strerror})") from error
+        return cls(folder)
+
+    @classmethod
+    def reopen(cls, folder: Path) -> RunWriter:
+        """Open a run folder to go on writing.
+
+        Raises:
+            RunFolderError: no run, or another process writes to it.
+        """
+        layout.check_run(folder)
+        try:
+            return cls(folder)
+        except OSError as error:
+            raise RunFolderError(f"{folder}: cannot write there ({error.strerror})") from error
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write records, and return when they are on disk."""
+        _append(self._records, records)
+
+    def append_posthoc(self, records: Sequence[Record]) -> None:
+        """Write records that were measured from a checkpoint, apart from those of training."""
+        path = layout.posthoc_path(self.folder)
+        with open(path, "ab") as file:
+            _end_line(path, file)
+            _append(file, records)
+
+    @property
+    def position(self) -> int:
+        """Length of records.jsonl in bytes."""
+        return self._records.seek(0, os.SEEK_END)
+
+    def truncate(self, position: int) -> None:
+        """Cut records.jsonl back to a length that :attr:`position` gave."""
+        self._records.truncate(position)
+        self._records.seek(0, os.SEEK_END)
+
+    def save_arrays(self, probe: str, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays of one probe at one epoch as a compressed .npz, atomically.
+
+        Raises:
+            ValueError: an array of Python objects, which only a pickle could hold.
+        """
+        if any(array.dtype.hasobject for array in arrays.values()):
+            raise ValueError(f"arrays of {probe}: expected numbers, got Python objects")
+        path = layout.arrays_path(self.folder, probe, epoch)
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.name}.partial")
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+    def drop_arrays_after(self, epoch: int) -> None:
+        """Remove arrays of later epochs, which a resumed run will write again."""
+        for path in (self.folder / "arrays").glob("*.npz"):
+            match = re.search(r"-(\d+)$", path.stem)
+            if match and int(match.group(1)) > epoch:
+                path.unlink()
+
+    def update_info(self, **changes: Any) -> None:
+        """Change keys of run.json, atomically."""
+        path = layout.info_path(self.folder)
+        info = json.loads(path.read_text(encoding="utf-8"))
+        write_atomically(path, _json({**info, **changes}))
+
+    def close(self) -> None:
+        """Close the files and let go of the folder."""
+        self._records.close()
+        self._lock.close()
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _append(file: IO[bytes], records: Sequence[Record]) -> None:
+    if records:
+        file.write("".join(record.to_json() + "\n" for record in records).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _end_line(path: Path, file: IO[bytes]) -> None:
+    """After a line that was cut off by a kill, begin a new one."""
+    if path.stat().st_size:
+        with open(path, "rb") as content:
+            content.seek(-1, os.SEEK_END)
+            if content.read(1) != b"\n":
+                file.write(b"\n")
+
+
+def _take_lock(folder: Path) -> IO[bytes]:
+    file = open(folder / ".lock", "ab")  # noqa: SIM115 (held until close)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise RunFolderError(f"{folder}: another process is writing to this run") from error
+    return file
