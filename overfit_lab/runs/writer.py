@@ -69,8 +69,8 @@ class RunWriter:
     def append_posthoc(self, records: Sequence[Record]) -> None:
         """Write records that were measured from a checkpoint, apart from those of training."""
         path = layout.posthoc_path(self.folder)
+        _cut_torn_line(path)
         with open(path, "ab") as file:
-            _end_line(path, file)
             _append(file, records)
 
     @property
@@ -146,13 +146,13 @@ def _append(file: IO[bytes], records: Sequence[Record]) -> None:
         os.fsync(file.fileno())
 
 
-def _end_line(path: Path, file: IO[bytes]) -> None:
-    """After a line that was cut off by a kill, begin a new one."""
-    if path.stat().st_size:
-        with open(path, "rb") as content:
-            content.seek(-1, os.SEEK_END)
-            if content.read(1) != b"\n":
-                file.write(b"\n")
+def _cut_torn_line(path: Path) -> None:
+    """Drop a last line that a kill cut off, so that the next record begins a line of its own."""
+    if path.is_file():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
 
 
 def _take_lock(folder: Path) -> IO[bytes]:

@@ -1,0 +1,211 @@
+"""From a configuration, or from arrays, to the splits of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overfit_lab.catalog import DATASETS
+from overfit_lab.config import DataConfig
+from overfit_lab.data.base import RawData, Source
+from overfit_lab.data.noise import corrupt
+from overfit_lab.data.split import probe_order, stratified_order, take
+from overfit_lab.errors import ConfigError
+from overfit_lab.types import Dataset, Split
+
+
+def find_source(name: str) -> tuple[Source, str]:
+    """The source of a data set's name, and what follows the colon.
+
+    ``parquet:DIR`` and ``imagefolder:DIR`` name a source and its folder; any other name with a colon is
+    ``package.module:function``, a function of the protocol :class:`overfit_lab.data.base.Source`.
+
+    Raises:
+        ConfigError: no such source.
+    """
+    prefix, colon, argument = name.partition(":")
+    if colon and prefix in DATASETS:
+        return DATASETS[prefix], argument
+    return DATASETS[name], ""
+
+
+def load_dataset(config: DataConfig, seed: int, device: torch.device | str) -> Dataset:
+    """The splits of a configuration, on the device, with label noise on the training split alone.
+
+    Args:
+        config: which images, how many, which noise; ``config.seed`` goes before ``seed``.
+        seed: the run's seed.
+        device: where the tensors go.
+
+    Raises:
+        ConfigError: an unknown name, or more samples asked for than there are.
+        DataUnavailableError: the set is not here.
+    """
+    source, argument = find_source(config.name)
+    root = Path(config.root).expanduser() if config.root is not None else None
+    raw = source(argument, root=root, download=config.download)
+    if not isinstance(raw, RawData):
+        raise ConfigError(f"data.name = {config.name!r}: gives {type(raw).__name__}, expected a RawData")
+    return split_raw(raw, config, seed if config.seed is None else config.seed, device)
+
+
+def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device | str) -> Dataset:
+    """Stratified, seeded splits of raw data. Validation is taken from the training part, before training."""
+    order = stratified_order(raw.y_train, seed=seed, name="train")
+    if raw.x_test is None or raw.y_test is None:
+        n_test = config.n_test if config.n_test is not None else raw.n_test
+        n_test = n_test if n_test is not None else len(order) // 5
+        test_index, order = take(order, n_test, key="data.n_test", what=config.name)
+        x_test, y_test = raw.x_train[test_index], raw.y_train[test_index]
+    else:
+        test_order = stratified_order(raw.y_test, seed=seed, name="test")
+        n_test = config.n_test if config.n_test is not None else len(test_order)
+        test_index, _ = take(test_order, n_test, key="data.n_test", what=f"{config.name} test")
+        x_test, y_test = raw.x_test[test_index], raw.y_test[test_index]
+    val_index, order = take(order, config.n_val, key="data.n_val", what=f"{config.name} training")
+    n_train = config.n_train if config.n_train is not None else len(order)
+    train_index, _ = take(order, n_train, key="data.n_train", what=f"{config.name} training")
+    if n_train < 2:
+        raise ConfigError(f"data.n_train = {n_train}: training needs at least 2 samples")
+    y_true = raw.y_train[train_index]
+    n_classes = len(raw.class_names)
+    y, corrupted = corrupt(y_true, config.noise, n_classes=n_classes, seed=seed, confusions=raw.confusions)
+    splits = {"train": make_split("train", raw.x_train[train_index], y, y_true, corrupted, seed=seed, device=device)}
+    if config.n_val:
+        x_val, y_val = raw.x_train[val_index], raw.y_train[val_index]
+        splits["val"] = make_split("val", x_val, y_val, seed=seed, device=device)
+    splits["test"] = make_split("test", x_test, y_test, seed=seed, device=device)
+    return Dataset(config.name, splits, raw.class_names, raw.mean, raw.std)
+
+
+def make_split(
+    name: str,
+    x: Tensor,
+    y: Tensor,
+    y_true: Tensor | None = None,
+    corrupted: Tensor | None = None,
+    *,
+    seed: int,
+    device: torch.device | str,
+) -> Split:
+    """A split on the device; without ``y_true`` its labels are the true ones."""
+    true = y if y_true is None else y_true
+    mask = torch.zeros(len(y), dtype=torch.bool) if corrupted is None else corrupted
+    order = probe_order(len(y), seed=seed, split=name)
+    return Split(name, *(tensor.to(device) for tensor in (x.contiguous(), y, true, mask, order)))
+
+
+def fetch(name: str, root: Path | None = None) -> Path:
+    """Download a public set.
+
+    Args:
+        name: one of torchvision's sets.
+        root: folder to put it in; None is the default place.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UnknownNameError: no such set.
+        ConfigError: a set that is not downloaded, such as digits.
+        DataUnavailableError: it could not be fetched.
+    """
+    from overfit_lab.data.torchvision_sets import SETS, default_root, load
+
+    if name not in SETS:
+        DATASETS[name]
+        raise ConfigError(f"{name}: needs no download; sets that can be fetched: {', '.join(SETS)}")
+    folder = root if root is not None else default_root()
+    load(name, root=folder, download=True)
+    return folder
+
+
+def dataset_from_arrays(
+    train: tuple[Any, Any],
+    test: tuple[Any, Any] | None = None,
+    val: tuple[Any, Any] | None = None,
+    *,
+    y_true: Any | None = None,
+    corrupted: Any | None = None,
+    class_names: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    name: str = "arrays",
+) -> Dataset:
+    """A data set from images and labels in memory.
+
+    Args:
+        train: images (N, C, H, W), uint8 or floats k/255 in [0, 1], and integer labels (N,); numpy or torch.
+        test: the same for testing.
+        val: the same for validation.
+        y_true: true labels (N,) of the training images, where the given ones are noisy.
+        corrupted: True where noise was applied (N,); default where ``y_true`` differs.
+        class_names: one a class; default 0, 1, ... up to the largest label.
+        mean: mean of each channel, for models of ours; default 0.
+        std: standard deviation of each channel; default 1.
+        seed: of the probe subsets.
+        device: where the tensors go.
+        name: of the set, in records.
+
+    Raises:
+        ConfigError: shapes, kinds or labels that do not fit; one line.
+    """
+    given = {"train": train, "val": val, "test": test}
+    pairs = {split: _check_pair(split, pair) for split, pair in given.items() if pair is not None}
+    n_channels = pairs["train"][0].shape[1]
+    shapes = {tuple(x.shape[1:]) for x, _ in pairs.values()}
+    if len(shapes) > 1:
+        raise ConfigError(f"images of the splits differ in shape: {' and '.join(map(str, sorted(shapes)))}")
+    top = max(int(y.max()) for _, y in pairs.values())
+    names = tuple(class_names) if class_names is not None else tuple(str(k) for k in range(top + 1))
+    if top >= len(names):
+        raise ConfigError(f"label {top}: there are {len(names)} class names, so labels go from 0 to {len(names) - 1}")
+    truth = None if y_true is None else torch.as_tensor(np.asarray(y_true), dtype=torch.int64)
+    mask = None if corrupted is None else torch.as_tensor(np.asarray(corrupted), dtype=torch.bool)
+    if mask is None and truth is not None:
+        mask = truth != pairs["train"][1]
+    for what, extra in (("y_true", truth), ("corrupted", mask)):
+        if extra is not None and extra.shape != pairs["train"][1].shape:
+            raise ConfigError(f"{what}: shape {tuple(extra.shape)}, expected {tuple(pairs['train'][1].shape)}")
+    splits = {}
+    for split, (x, y) in pairs.items():
+        extras = (truth, mask) if split == "train" else (None, None)
+        splits[split] = make_split(split, x, y, *extras, seed=seed, device=device)
+    channels = tuple(mean or (0.0,) * n_channels), tuple(std or (1.0,) * n_channels)
+    return Dataset(name, splits, names, *channels)
+
+
+def _check_pair(split: str, pair: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+    images, labels = (torch.as_tensor(part).cpu() for part in pair)
+    if images.dim() != 4 or images.shape[1] not in (1, 2, 3, 4):
+        shape = tuple(images.shape)
+        raise ConfigError(f"{split} images have shape {shape}; expected (N, C, H, W), channels first, C at most 4")
+    if len(images) == 0:
+        raise ConfigError(f"{split} images: there are none")
+    if labels.shape != images.shape[:1]:
+        raise ConfigError(f"{split} labels have shape {tuple(labels.shape)}; expected ({len(images)},)")
+    if labels.is_floating_point() or labels.min() < 0:
+        raise ConfigError(f"{split} labels: expected integers 0..K-1, got {labels.dtype} from {labels.min().item()}")
+    return _to_bytes(split, images), labels.to(torch.int64)
+
+
+def _to_bytes(split: str, images: Tensor) -> Tensor:
+    """Images as uint8; floats must be k/255, so that nothing is lost."""
+    if images.dtype == torch.uint8:
+        return images
+    if not images.is_floating_point():
+        raise ConfigError(f"{split} images are {images.dtype}; expected uint8 in 0..255 or floats in [0, 1]")
+    low, high = images.min().item(), images.max().item()
+    if not (low >= 0 and high <= 1):
+        raise ConfigError(f"{split} images go from {low:g} to {high:g}; expected [0, 1] (normalise inside the model)")
+    whole = (images * 255).round()
+    if (whole - images * 255).abs().max() > 1e-3:
+        raise ConfigError(f"{split} images are floats that are not k/255; round them: (x * 255).round().to(uint8)")
+    return whole.to(torch.uint8)
