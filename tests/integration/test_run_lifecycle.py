@@ -170,31 +170,30 @@ def start(folder, config_path, how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_kill_at_random_moments_then_resume_equals_the_uninterrupted_run(tmp_path, seed):
     config = tiny_config(epochs=12, schedule={"name": "piecewise", "milestones": [6, 9]})
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config))
     whole = start(tmp_path / "whole", path, "new")
-    assert whole.wait(120) == 0
+    whole.communicate(timeout=120)
+    assert whole.returncode == 0
     moments = random.Random(seed)
     folder, kills = tmp_path / "killed", 0
-    for attempt in range(30):
+    for attempt in range(12):
         how = "resume" if (folder / "config.yaml").exists() else "new"
         process = start(folder, path, how)
         assert process.stdout.readline() == "started\n"
-        deadline = time.monotonic() + moments.uniform(0.05, 1.2) * (1 + attempt / 4)
+        deadline = time.monotonic() + moments.uniform(0.05, 0.6) * (1 + attempt / 2)
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            process.wait()
             kills += 1
-        else:
-            assert process.returncode == 0
+        process.communicate()
+        if process.returncode == 0:
             break
-    process.stdout.close()
-    whole.stdout.close()
+        assert process.returncode == -signal.SIGKILL
     assert kills >= 2, "the run was never killed, so nothing was tested"
     assert Run.open(folder).info["status"] == "completed"
     assert rows(folder) == rows(tmp_path / "whole")

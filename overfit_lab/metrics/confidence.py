@@ -1,0 +1,17 @@
+"""How sure a model is where it is right, where it is wrong, and of the labelled class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def confidences(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest probability of each sample (n,) float64, and whether the prediction is right (n,) bool."""
+    confidence, predicted = torch.softmax(logits.double(), dim=1).max(dim=1)
+    return confidence, predicted == y
+
+
+def label_probability(logits: Tensor, y: Tensor) -> Tensor:
+    """Probability of the labelled class of each sample (n,) float64."""
+    return torch.softmax(logits.double(), dim=1).gather(1, y[:, None]).squeeze(1)

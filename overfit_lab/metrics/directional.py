@@ -1,0 +1,83 @@
+"""Directional derivatives of the logits and of the loss with respect to the weights, for every sample at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+
+from overfit_lab.errors import ProbeError
+
+
+def check_direction(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's parameters that a direction has entries for, by name.
+
+    Raises:
+        ProbeError: the direction names a parameter that the model lacks, or of another shape.
+    """
+    parameters = dict(model.named_parameters())
+    for name, tensor in direction.items():
+        if name not in parameters:
+            raise ProbeError(f"parameter {name!r} is not in the model; is the reference from another architecture?")
+        if parameters[name].shape != tensor.shape:
+            raise ProbeError(
+                f"parameter {name!r}: shape {tuple(tensor.shape)}, but {tuple(parameters[name].shape)} in the model"
+            )
+    return {name: parameters[name].detach() for name in direction}
+
+
+def logit_derivatives(
+    model: nn.Module, x: Tensor, direction: Mapping[str, Tensor], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits z (B, K) and J d (B, K), batch by batch: how the logits move as the weights move along d.
+
+    One forward-mode product gives J_i d for all samples of a batch together; no gradient of a sample is formed.
+
+    Args:
+        model: in the mode in which it is to be looked at; not changed.
+        x: images (n, C, H, W).
+        direction: d by parameter name; parameters not in it stay.
+        batch_size: images per pass; bounds the memory.
+
+    Raises:
+        ProbeError: the direction does not fit the model.
+
+    Cost: arithmetic of about three forward passes.
+    """
+    primals = check_direction(model, direction)
+    tangents = {name: direction[name].to(primals[name]) for name in primals}
+    for part in x.split(batch_size):
+
+        def logits(weights: dict[str, Tensor], part: Tensor = part) -> Tensor:
+            return functional_call(model, weights, (part,))  # type: ignore[no-any-return]
+
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch itself uses what it deprecates, on the first forward-mode product of a process.
+            warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
+            z, moved = jvp(logits, (primals,), (tangents,))
+        yield z.detach(), moved.detach()
+
+
+def loss_derivatives(
+    model: nn.Module, x: Tensor, targets: Tensor, direction: Mapping[str, Tensor], batch_size: int
+) -> Tensor:
+    """d^T grad l_i of each sample (n,) float64, l_i being the cross entropy to ``targets``: (p_i - t_i) . J_i d.
+
+    Args:
+        model: not changed.
+        x: images (n, C, H, W).
+        targets: distributions (n, K), one-hot for hard labels.
+        direction: d by parameter name.
+        batch_size: images per pass.
+
+    Cost: arithmetic of about three forward passes over x.
+    """
+    pieces = []
+    parts = targets.split(batch_size)
+    for (z, moved), t in zip(logit_derivatives(model, x, direction, batch_size), parts, strict=True):
+        residual = torch.softmax(z.double(), dim=1) - t.double()
+        pieces.append((residual * moved.double()).sum(dim=1))
+    return torch.cat(pieces)

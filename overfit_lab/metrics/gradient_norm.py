@@ -1,0 +1,86 @@
+"""Norms of the loss gradient with respect to the weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from overfit_lab.metrics.directional import loss_derivatives
+from overfit_lab.metrics.layers import group_by_layer
+
+
+@dataclass(frozen=True)
+class GradientNorm:
+    """Readings of the gradient of the mean cross entropy over a set.
+
+    Args:
+        full: Euclidean norm of the gradient of the mean loss over the whole set. The norm of a mean over a sample is
+            larger than that over the population, more so for a small set.
+        full_stderr: standard error of ``full`` to first order: that of the mean of u . g_i along u = g / ||g||.
+        minibatch: mean over consecutive batches of the norm of the batch's mean gradient; larger than ``full``, since
+            the noise of a batch adds to the norm.
+        minibatch_stderr: standard error over batches; None for a single batch.
+        layers: norm of the part of the full gradient in each layer.
+    """
+
+    full: float
+    full_stderr: float | None
+    minibatch: float
+    minibatch_stderr: float | None
+    layers: dict[str, float] = field(default_factory=dict)
+
+
+def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int) -> GradientNorm:
+    """|| grad_theta (1/n) sum_i CE(z(x_i), t_i) ||_2 and its relatives, over all trainable parameters.
+
+    Source: SGLR (Yu et al. 2024), Fig. 1a, which plots the norm over training without fixing the set.
+
+    Args:
+        model: in the mode in which it is to be looked at; its gradients are not touched.
+        x: images (n, C, H, W).
+        targets: distributions (n, K).
+        batch_size: images per mini-batch.
+
+    Cost: n forward and backward passes, and a forward-mode product for the standard error.
+    """
+    names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
+    sums = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
+    norms = []
+    for part, t in zip(x.split(batch_size), targets.split(batch_size), strict=True):
+        with torch.enable_grad():
+            log_p = functional.log_softmax(model(part).float(), dim=1)
+            loss = -(t * log_p).sum()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        present = [g for g in gradients if g is not None]
+        norms.append(torch.nn.utils.get_total_norm([g.double() for g in present]) / len(part))
+        for total, gradient in zip(sums, gradients, strict=True):
+            if gradient is not None:
+                total += gradient
+    mean = {name: total / len(x) for name, total in zip(names, sums, strict=True)}
+    full = _norm(mean, names)
+    batches = torch.stack(norms)
+    return GradientNorm(
+        full=full,
+        full_stderr=_stderr_along(model, x, targets, mean, full, batch_size),
+        minibatch=batches.mean().item(),
+        minibatch_stderr=batches.std().item() / math.sqrt(len(batches)) if len(batches) > 1 else None,
+        layers={layer: _norm(mean, members) for layer, members in group_by_layer(names).items()},
+    )
+
+
+def _norm(gradient: dict[str, Tensor], names: tuple[str, ...] | list[str]) -> float:
+    return math.sqrt(sum(gradient[name].square().sum().item() for name in names))
+
+
+def _stderr_along(
+    model: nn.Module, x: Tensor, targets: Tensor, mean: dict[str, Tensor], norm: float, batch_size: int
+) -> float | None:
+    if norm == 0 or len(x) < 2:
+        return None
+    unit = {name: (g / norm).float() for name, g in mean.items()}
+    slopes = loss_derivatives(model, x, targets, unit, batch_size)
+    return slopes.std().item() / math.sqrt(len(x))

@@ -1,0 +1,81 @@
+"""IIW: the information in the weights about the training labels, under a Gaussian approximation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from overfit_lab.metrics.directional import logit_derivatives
+
+Estimator = Literal["empirical-fisher", "expected-fisher", "pib-reference"]
+
+
+@dataclass(frozen=True)
+class Iiw:
+    """An estimate of IIW in nats, its standard error, and the number of samples (or batches) that it is a mean of."""
+
+    value: float
+    stderr: float | None
+    n: int
+
+
+def iiw(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    displacement: Mapping[str, Tensor],
+    *,
+    n_train: int,
+    estimator: Estimator = "empirical-fisher",
+    batch_size: int = 256,
+) -> Iiw:
+    r"""n d^T F d, with d = theta - theta_0 and F the Fisher information of one sample at theta.
+
+    With prior N(theta_0, S) and posterior N(theta, S), S^-1 = n F, the KL divergence is (1/2) n d^T F d up to a
+    constant; as in PIB (Wang et al. 2022) the factor 1/2 is left out. Never compare readings of different estimators:
+
+    - ``empirical-fisher``: F = mean_i g_i g_i^T, so d^T F d = mean_i (d^T g_i)^2, g_i the gradient of the cross
+      entropy to the given label;
+    - ``expected-fisher``: F = mean_i J_i^T (diag p_i - p_i p_i^T) J_i, labels drawn from the model;
+    - ``pib-reference``: the square of d^T times a mini-batch's mean gradient, averaged over mini-batches, which is
+      what PIB's public code computes; it shrinks with the batch size and is not an estimate of d^T F d.
+
+    Args:
+        model: at theta, in eval mode; not changed.
+        x: images (m, C, H, W); the mean is over them.
+        y: given labels (m,).
+        displacement: d by parameter name.
+        n_train: n, size of the training set, the prefactor.
+        estimator: see above.
+        batch_size: images per forward-mode product; also the mini-batch of ``pib-reference``.
+
+    Returns:
+        IIW in nats (divide by ln 2 for bits), at least 0; lower means less information in the weights.
+
+    Cost: one forward-mode product over x, the arithmetic of about three forward passes; memory flat in m.
+    """
+    terms = []
+    batches = y.split(batch_size)
+    for (z, moved), labels in zip(logit_derivatives(model, x, displacement, batch_size), batches, strict=True):
+        p, u = torch.softmax(z.double(), dim=1), moved.double()
+        if estimator == "expected-fisher":
+            mean = (p * u).sum(dim=1, keepdim=True)
+            terms.append((p * (u - mean).square()).sum(dim=1))
+            continue
+        slopes = ((p - functional.one_hot(labels, p.shape[1])) * u).sum(dim=1)
+        terms.append(slopes.square() if estimator == "empirical-fisher" else slopes.mean().square().view(1))
+    values = torch.cat(terms)
+    count = len(values)
+    stderr = n_train * values.std().item() / math.sqrt(count) if count > 1 else None
+    return Iiw(value=n_train * values.mean().item(), stderr=stderr, n=count)
+
+
+def distance(displacement: Mapping[str, Tensor]) -> float:
+    """||theta - theta_0||_2."""
+    return math.sqrt(sum(d.double().square().sum().item() for d in displacement.values()))

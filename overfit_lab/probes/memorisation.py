@@ -1,0 +1,70 @@
+"""What becomes of corrupted labels."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field as OptionField
+
+from overfit_lab.metrics.calibration import mean_and_stderr
+from overfit_lab.metrics.memorisation import detection_auc, hits, losses
+from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.types import Measurement, Value
+
+
+class MemorisationOptions(ProbeOptions):
+    """Options of the memorisation probe."""
+
+    n: int = OptionField(1000, ge=1)
+
+
+class MemorisationProbe(Probe):
+    """Accuracy and loss on the untouched and the corrupted portion of the training labels.
+
+    ``acc_given/corrupted`` is the fraction of corrupted samples that are fitted. ``detection_auc`` is the AUC of the
+    loss against the given label as a detector of corrupted ones. Parts without samples are left out.
+    """
+
+    name = "memorisation"
+    source = "SGLR (Yu et al. 2024), Fig. 4 and section 4; Arpit et al. 2017 (arXiv 1706.05394)"
+    default_splits = ("train",)
+    Options = MemorisationOptions
+    options: MemorisationOptions
+    fields = (
+        Field("share_untouched", "share of labels that noise left alone"),
+        Field("acc_given", "accuracy against the given labels", per_part=True),
+        Field("acc_true", "accuracy against the true labels", better="higher", per_part=True),
+        Field("loss_given", "mean cross entropy to the given labels", unit="nats", per_part=True),
+        Field("detection_auc", "AUC of the loss as detector of corrupted labels", better="higher"),
+    )
+
+    def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
+        """Both portions on each view. Cost: nothing beyond the view's logits."""
+        return Measurement([value for view in self.views(snapshot) for value in self._measure_view(view)])
+
+    def _measure_view(self, view: View) -> list[Value]:
+        masks = {
+            "all": torch.ones_like(view.corrupted),
+            "untouched": ~view.corrupted,
+            "corrupted": view.corrupted,
+        }
+        columns = {
+            ("acc_given", "given"): hits(view.logits, view.y),
+            ("acc_true", "true"): hits(view.logits, view.y_true),
+            ("loss_given", "given"): losses(view.logits, view.y),
+        }
+        share = (~view.corrupted).double().mean().item()
+        values = [Value("share_untouched", share, view.split, view.inputs, "given", len(view))]
+        for part, mask in masks.items():
+            if not mask.any():
+                continue
+            for (field, labels), column in columns.items():
+                mean, stderr = mean_and_stderr(column[mask])
+                values.append(Value(f"{field}/{part}", mean, view.split, view.inputs, labels, int(mask.sum()), stderr))
+        auc = detection_auc(columns["loss_given", "given"], view.corrupted)
+        if auc is not None:
+            values.append(Value("detection_auc", auc, view.split, view.inputs, "given", len(view)))
+        return values
+
+
+REGISTER = {"memorisation": MemorisationProbe}
