@@ -1,0 +1,230 @@
+"""Best, final and the difference: what robust overfitting costs, run by run and over seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from overfit_lab.config import to_dict
+from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.runs.reader import Run
+
+FORMATS = ("table", "markdown", "latex", "csv", "json")
+ACCURACIES = {"acc_clean": "clean", "acc_adv": "adversarial"}
+ENDINGS = {
+    "ece_adv_final": ("calibration", "ece", "test", "adversarial"),
+    "grad_norm_final": ("gradient-norm", "full", "train", "adversarial"),
+    "iiw_final": ("iiw", "iiw", "train", "adversarial"),
+    "hessian_trace_final": ("hessian", "trace", "train", "adversarial"),
+}
+TITLES = {
+    "run": "run",
+    "labels": "labels",
+    "noise": "noise",
+    "n_seeds": "seeds",
+    "chosen_on": "best chosen on",
+    "best_epoch": "best epoch",
+    "clean_best": "clean best %",
+    "clean_final": "clean final %",
+    "clean_diff": "clean diff",
+    "robust_best": "robust best %",
+    "robust_final": "robust final %",
+    "robust_diff": "robust diff",
+    "robust_train_final": "robust train final %",
+    "ece_adv_final": "adv. ECE final",
+    "grad_norm_final": "grad. norm final",
+    "iiw_final": "IIW final (nats)",
+    "hessian_trace_final": "Hessian trace final",
+}
+TEXTS = ("run", "labels", "noise", "chosen_on")
+
+
+def best_epoch(run: Run) -> tuple[int, str]:
+    """The best epoch, and what chose it: "acc_adv on val" and the like.
+
+    Chosen by robust accuracy (clean accuracy where training has no attack) on the validation split where the run has
+    one, else on test, where the best is a maximum over test evaluations. The first of equal epochs is taken.
+
+    Raises:
+        RunFolderError: the run holds no evaluation.
+    """
+    robust = run.config.objective.name != "standard"
+    for split in ("val", "test"):
+        for field in ("acc_adv", "acc_clean") if robust else ("acc_clean",):
+            series = run.series("evaluation", field, split, ACCURACIES[field])
+            if len(series):
+                return int(series["epoch"][series["value"].idxmax()]), f"{field} on {split}"
+    raise RunFolderError(f"{run.folder}: holds no evaluation on test or val; was it stopped before its first epoch?")
+
+
+def final_epoch(run: Run) -> int:
+    """The last epoch that was evaluated."""
+    evaluated = run.records.loc[run.records["probe"] == "evaluation", "epoch"]
+    if evaluated.empty:
+        raise RunFolderError(f"{run.folder}: holds no evaluation; was it stopped before its first epoch?")
+    return int(evaluated.max())
+
+
+def summarise_run(run: Run) -> dict[str, Any]:
+    """One row: accuracies on the test split in percent at the best and the final epoch, diff = best - final.
+
+    Both accuracies are read at the same best epoch.
+    """
+    best, chosen_on = best_epoch(run)
+    final = final_epoch(run)
+    noise = run.config.data.noise
+    row: dict[str, Any] = {
+        "run": run.name,
+        "group": group_key(run),
+        "labels": label_name(run),
+        "noise": "none" if noise.kind == "none" else f"{noise.kind} {noise.rate:g}",
+        "seed": run.config.seed,
+        "chosen_on": chosen_on,
+        "best_epoch": best,
+        "final_epoch": final,
+    }
+    for name, field in (("clean", "acc_clean"), ("robust", "acc_adv")):
+        at = [run.value_at(e, "evaluation", field, "test", ACCURACIES[field]) for e in (best, final)]
+        at_best, at_final = (None if value is None else 100 * value for value in at)
+        row[f"{name}_best"], row[f"{name}_final"] = at_best, at_final
+        row[f"{name}_diff"] = None if at_best is None or at_final is None else at_best - at_final
+    train = run.value_at(final, "evaluation", "acc_adv", "train", "adversarial")
+    row["robust_train_final"] = None if train is None else 100 * train
+    for column, source in ENDINGS.items():
+        series = run.series(*source)
+        row[column] = float(series["value"].iloc[-1]) if len(series) else None
+    return row
+
+
+def label_name(run: Run) -> str:
+    """The label mode, with the objective where that is not pgd-at."""
+    objective = run.config.objective.name
+    labels = run.config.labels.name
+    return labels if objective == "pgd-at" else f"{objective}, {labels}"
+
+
+def group_key(run: Run) -> str:
+    """What runs that differ in the seed alone have in common: the configuration without it, as text."""
+    content = to_dict(run.config)
+    content.pop("seed")
+    content["data"].pop("seed")
+    content["data"].pop("root")
+    return json.dumps(content, sort_keys=True)
+
+
+def summarise(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run; see :func:`summarise_run`."""
+    return pd.DataFrame([summarise_run(run) for run in runs])
+
+
+def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
+    """One row for runs that differ in the seed alone: mean, and ``*_std`` over seeds (sample standard deviation).
+
+    The group's name is its runs' common beginning.
+    """
+    rows = []
+    for _, group in summary.groupby("group", sort=False):
+        first = group.iloc[0]
+        row: dict[str, Any] = {key: first[key] for key in ("labels", "noise", "chosen_on")}
+        row["run"] = common_name(list(group["run"]))
+        row["n_seeds"] = group["seed"].nunique()
+        for column in group.columns:
+            if column in TITLES and column not in (*TEXTS, "n_seeds"):
+                values = pd.to_numeric(group[column])
+                row[column], row[f"{column}_std"] = values.mean(), values.std(ddof=1)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def common_name(names: Sequence[str]) -> str:
+    """What names of runs have in common at the beginning, without a trailing "-seed".
+
+    Example:
+        >>> common_name(["digits-hard-seed0", "digits-hard-seed1"])
+        'digits-hard'
+    """
+    if len(names) == 1:
+        return names[0]
+    shortest = min(names, key=len)
+    length = next((i for i, c in enumerate(shortest) if any(name[i] != c for name in names)), len(shortest))
+    return shortest[:length].rstrip("-_0123456789").removesuffix("seed").rstrip("-_") or names[0]
+
+
+def compare(runs: Sequence[Run]) -> pd.DataFrame:
+    """The best/final/diff table of runs: over seeds where some differ in the seed alone, else run by run."""
+    return aggregate(summarise(runs))
+
+
+def format_table(frame: pd.DataFrame, style: str = "table") -> str:
+    """The table of :func:`compare` as text.
+
+    Args:
+        frame: as :func:`compare` gives it.
+        style: ``table`` (plain text), ``markdown``, ``latex`` (booktabs), ``csv`` or ``json``; the last two keep every
+            digit and have the standard deviations in columns of their own.
+
+    Raises:
+        ConfigError: another style.
+    """
+    if style not in FORMATS:
+        raise ConfigError(f"format {style!r}: expected one of {', '.join(FORMATS)}")
+    columns = [column for column in TITLES if column in frame and frame[column].notna().any()]
+    spreads = [f"{column}_std" for column in columns if f"{column}_std" in frame]
+    if style == "csv":
+        return frame[[*columns, *spreads]].to_csv(index=False)
+    if style == "json":
+        return str(frame[[*columns, *spreads]].to_json(orient="records", indent=2))
+    shown = pd.DataFrame({TITLES[column]: [_cell(row, column) for _, row in frame.iterrows()] for column in columns})
+    if style == "latex":
+        escaped = shown.rename(columns=lambda title: title.replace("%", r"\%"))
+        escaped = escaped.map(lambda cell: cell.replace("_", r"\_").replace("±", r"$\pm$"))
+        align = "".join("l" if column in TEXTS else "r" for column in columns)
+        return str(escaped.to_latex(index=False, column_format=align, escape=False))
+    rows = [list(shown.columns), *shown.to_numpy().tolist()]
+    return _markdown(rows, columns) if style == "markdown" else _plain(rows, columns)
+
+
+def _cell(row: pd.Series, column: str) -> str:
+    value = row[column]
+    if column in TEXTS:
+        return str(value)
+    if value is None or pd.isna(value):
+        return "–"
+    spread = row.get(f"{column}_std")
+    digits = _digits(column, float(value))
+    text = f"{value:.{digits}f}"
+    if spread is not None and not pd.isna(spread):
+        text += f" ± {spread:.{digits}f}"
+    return text
+
+
+def _digits(column: str, value: float) -> int:
+    if column in ("n_seeds", "best_epoch") or abs(value) >= 1000:
+        return 0
+    if column in ("ece_adv_final", "grad_norm_final"):
+        return 3
+    return 1
+
+
+def _widths(rows: list[list[str]]) -> list[int]:
+    return [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+
+def _plain(rows: list[list[str]], columns: Sequence[str]) -> str:
+    widths = _widths(rows)
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column in TEXTS else cell.rjust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]]) + "\n"
+
+
+def _markdown(rows: list[list[str]], columns: Sequence[str]) -> str:
+    rule = ["---" if column in TEXTS else "---:" for column in columns]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], rule, *rows[1:]]) + "\n"
