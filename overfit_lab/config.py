@@ -267,8 +267,11 @@ def describe_validation_error(error: ValidationError, model: type[BaseModel], pr
     key = ".".join(part for part in [prefix, *path] if part)
     if first["type"] == "extra_forbidden":
         known = known_keys(model, path[:-1])
-        text = str(unknown_name("key", key.rsplit(".", 1)[-1], known))
-        text = f"{key}: {text}" if "." in key else text
+        if known:
+            text = str(unknown_name("key", key.rsplit(".", 1)[-1], known))
+            text = f"{key}: {text}" if "." in key else text
+        else:
+            text = f"{key}: unknown key, there are no options here"
     elif first["type"] == "missing":
         text = f"{key} is required"
     else:

@@ -18,6 +18,16 @@ SGLR_SHARP = {
     "clean_forward": "frozen",
 }
 
+SGLR_NOISE = {
+    "name": "sglr",
+    "preset": "authors-code",
+    "a": 0.7,
+    "temperature": 0.5,
+    "start_epoch": 0,
+    "clean_forward": "frozen",
+}
+"""For standard training on noisy digits. Chosen on seed 0; with a = 0.9 and T = 1 train accuracy climbs to 86%."""
+
 
 def digits(name: str, **parts: Any) -> dict[str, Any]:
     """8x8 digits with 30% of the training labels flipped: a multilayer perceptron overfits robustly in seconds.
@@ -60,6 +70,39 @@ def digits_sglr() -> dict[str, Any]:
     return digits("digits-sglr", labels=SGLR_SHARP)
 
 
+def digits_noise(name: str, **parts: Any) -> dict[str, Any]:
+    """Standard training on digits of which 40% of the labels were drawn anew: what Figs. 4 and 5 look at.
+
+    No attack anywhere, and little weight decay, so that hard labels can be memorised.
+    """
+    return digits(
+        name,
+        **{
+            "objective": {"name": "standard"},
+            "data": {"name": "digits", "n_train": 500, "n_test": 797, "noise": {"kind": "symmetric", "rate": 0.4}},
+            "optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
+            "evaluation": {"every": 1, "n_steps": 0, "n_train": 500, "n_test": 797},
+            "probes": {"every": 10, "metrics": ["calibration", "confidence", "features", "memorisation"]},
+            **parts,
+        },
+    )
+
+
+def digits_noise_hard() -> dict[str, Any]:
+    """Standard training with hard labels under 40% symmetric label noise: memorises."""
+    return digits_noise("digits-noise-hard")
+
+
+def digits_noise_smooth() -> dict[str, Any]:
+    """The same with label smoothing, r = 0.3."""
+    return digits_noise("digits-noise-smooth", labels={"name": "smooth", "r": 0.3})
+
+
+def digits_noise_sglr() -> dict[str, Any]:
+    """The same with SGLR."""
+    return digits_noise("digits-noise-sglr", labels=SGLR_NOISE)
+
+
 def cifar10_small(name: str, **parts: Any) -> dict[str, Any]:
     """2,000 CIFAR-10 images and a narrow PreAct-ResNet: minutes on a CPU, and it overfits without label noise."""
     return {
@@ -72,7 +115,12 @@ def cifar10_small(name: str, **parts: Any) -> dict[str, Any]:
         "optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
         "schedule": {"name": "piecewise", "milestones": [20, 30]},
         "evaluation": {"every": 2, "n_steps": 20, "n_train": 500, "n_test": 1000},
-        "probes": {"every": 4, "metrics": ALL_PROBES, "n": 500},
+        "probes": {
+            "every": 4,
+            "metrics": ALL_PROBES,
+            "n": 500,
+            "options": {"hessian": {"n": 128, "max_probes": 10}},
+        },
         **parts,
     }
 
@@ -125,6 +173,9 @@ RECIPES: dict[str, Callable[[], dict[str, Any]]] = {
     "digits-hard": digits_hard,
     "digits-smooth": digits_smooth,
     "digits-sglr": digits_sglr,
+    "digits-noise-hard": digits_noise_hard,
+    "digits-noise-smooth": digits_noise_smooth,
+    "digits-noise-sglr": digits_noise_sglr,
     "cifar10-small-hard": cifar10_small_hard,
     "cifar10-small-sglr": cifar10_small_sglr,
     "paper-cifar10-hard": paper_cifar10_hard,

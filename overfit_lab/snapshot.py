@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from overfit_lab.isolation import isolated
 from overfit_lab.labels.base import LabelMode, one_hot
 from overfit_lab.objectives.base import Objective
 from overfit_lab.seeds import derive_generator
-from overfit_lab.types import Batch, Clock, Dataset, Targets, to_float
+from overfit_lab.types import Batch, Clock, Dataset, Targets, Value, to_float
 
 INPUTS = ("clean", "adversarial")
 
@@ -47,10 +46,11 @@ class View:
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
-    def batches(self, size: int) -> Iterator[slice]:
-        """Consecutive slices of at most ``size`` samples."""
-        for start in range(0, len(self), size):
-            yield slice(start, min(start + size, len(self)))
+    def value(
+        self, field: str, value: float, *, labels: str = "given", stderr: float | None = None, n: int | None = None
+    ) -> Value:
+        """A number measured on this view, with the split, the inputs and the number of samples filled in."""
+        return Value(field, value, self.split, self.inputs, labels, len(self) if n is None else n, stderr)
 
 
 class Snapshot:

@@ -46,7 +46,9 @@ def _read(folder: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
             image = decode(path.read_bytes(), path)
             first = first or path
             if images and image.shape != images[0].shape:
-                raise DataUnavailableError(f"{path}: {_size(image)}, but {first} is {_size(images[0])}; expected one size")
+                raise DataUnavailableError(
+                    f"{path}: {_size(image)}, but {first} is {_size(images[0])}; expected one size"
+                )
             images.append(image)
             labels.append(label)
     if not images:

@@ -28,7 +28,9 @@ def parquet(argument: str, *, root: Path | None, download: bool) -> RawData:
     """
     folder = Path(argument)
     if not argument or not folder.is_dir():
-        raise DataUnavailableError(f"parquet:{argument}: no such folder; expected parquet:DIR with train-*.parquet in it")
+        raise DataUnavailableError(
+            f"parquet:{argument}: no such folder; expected parquet:DIR with train-*.parquet in it"
+        )
     train, names = _read(folder, ("train",))
     test, _ = _read(folder, ("test", "validation"))
     if train is None:
@@ -94,7 +96,9 @@ def decode(encoded: bytes, path: Path) -> np.ndarray:
 def _stack(images: list[np.ndarray], where: Path) -> Tensor:
     shapes = sorted({image.shape for image in images})
     if len(shapes) != 1:
-        raise DataUnavailableError(f"{where}: images of different sizes ({shapes[0]} and {shapes[1]}); expected one size")
+        raise DataUnavailableError(
+            f"{where}: images of different sizes ({shapes[0]} and {shapes[1]}); expected one size"
+        )
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 

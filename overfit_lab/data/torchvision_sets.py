@@ -66,9 +66,7 @@ def load(name: str, *, root: Path | None, download: bool) -> RawData:
     x_train, y_train = _tensors(train)
     x_test, y_test = _tensors(test)
     entry = SETS[name]
-    return RawData(
-        x_train, y_train, x_test, y_test, classes, entry.mean, entry.std, confusions=confusions_of(classes)
-    )
+    return RawData(x_train, y_train, x_test, y_test, classes, entry.mean, entry.std, confusions=confusions_of(classes))
 
 
 def _open(name: str, folder: Path, part: str, download: bool) -> Any:

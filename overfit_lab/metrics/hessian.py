@@ -74,7 +74,7 @@ def hutchinson_trace(
     min_vectors: int = 5,
     tolerance: float = 0.05,
 ) -> Trace:
-    """tr H as the mean of v^T H v over random signs v (Hutchinson 1990); unbiased.
+    """Tr H as the mean of v^T H v over random signs v (Hutchinson 1990); unbiased.
 
     Stops once the standard error is below ``tolerance`` of the estimate, which makes the stated error slightly too
     small; with ``tolerance=0`` it draws all vectors.

@@ -35,7 +35,7 @@ def iiw(
     estimator: Estimator = "empirical-fisher",
     batch_size: int = 256,
 ) -> Iiw:
-    r"""n d^T F d, with d = theta - theta_0 and F the Fisher information of one sample at theta.
+    r"""N d^T F d, with d = theta - theta_0 and F the Fisher information of one sample at theta.
 
     With prior N(theta_0, S) and posterior N(theta, S), S^-1 = n F, the KL divergence is (1/2) n d^T F d up to a
     constant; as in PIB (Wang et al. 2022) the factor 1/2 is left out. Never compare readings of different estimators:

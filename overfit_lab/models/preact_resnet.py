@@ -12,7 +12,8 @@ from overfit_lab.models.normalize import Normalize
 
 class PreActBlock(nn.Module):
     """Batch norm, ReLU, 3x3 convolution, twice; the shortcut branches off after the first activation where it
-    changes shape, and is the input itself elsewhere."""
+    changes shape, and is the input itself elsewhere.
+    """
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
@@ -99,9 +100,7 @@ def preact_resnet18(
     stem_stride: int = 1,
 ) -> nn.Module:
     """PreAct-ResNet-18 for 32x32 images (11.17 million parameters at width 64); narrower or shallower by options."""
-    return PreActResNet(
-        n_classes, shape=shape, mean=mean, std=std, width=width, blocks=blocks, stem_stride=stem_stride
-    )
+    return PreActResNet(n_classes, shape=shape, mean=mean, std=std, width=width, blocks=blocks, stem_stride=stem_stride)
 
 
 REGISTER = {"preact-resnet18": preact_resnet18}

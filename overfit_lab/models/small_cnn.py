@@ -37,7 +37,11 @@ class SmallCNN(nn.Module):
         layers: list[nn.Module] = []
         n_in = shape[0]
         for n_out, stride in ((width, 1), (2 * width, 2), (2 * width, 2)):
-            layers += [nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
+            layers += [
+                nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(n_out),
+                nn.ReLU(),
+            ]
             n_in = n_out
         self.layers = nn.Sequential(*layers)
         self.linear = nn.Linear(4 * n_in, n_classes)

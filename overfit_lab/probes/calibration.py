@@ -8,7 +8,7 @@ from pydantic import Field as OptionField
 from overfit_lab.metrics.calibration import brier, ece, mce, nll, reliability
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot
-from overfit_lab.types import Measurement, Value
+from overfit_lab.types import Measurement
 
 
 class CalibrationOptions(ProbeOptions):
@@ -42,12 +42,11 @@ class CalibrationProbe(Probe):
             bins = reliability(view.logits, view.y, self.options.n_bins)
             score, score_error = brier(view.logits, view.y)
             likelihood, likelihood_error = nll(view.logits, view.y)
-            about = {"split": view.split, "inputs": view.inputs, "labels": "given", "n": len(view)}
             values += [
-                Value("ece", ece(bins), **about),
-                Value("mce", mce(bins), **about),
-                Value("brier", score, stderr=score_error, **about),
-                Value("nll", likelihood, stderr=likelihood_error, **about),
+                view.value("ece", ece(bins)),
+                view.value("mce", mce(bins)),
+                view.value("brier", score, stderr=score_error),
+                view.value("nll", likelihood, stderr=likelihood_error),
             ]
             arrays[f"reliability-{view.split}-{view.inputs}"] = bins.table()
         return Measurement(values, arrays)

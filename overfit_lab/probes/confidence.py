@@ -10,7 +10,7 @@ from overfit_lab.metrics.calibration import mean_and_stderr
 from overfit_lab.metrics.confidence import confidences, label_probability
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot
-from overfit_lab.types import Measurement, Value
+from overfit_lab.types import Measurement
 
 
 class ConfidenceOptions(ProbeOptions):
@@ -51,7 +51,7 @@ class ConfidenceProbe(Probe):
             for field, group in groups.items():
                 if len(group):
                     mean, stderr = mean_and_stderr(group)
-                    values.append(Value(field, mean, view.split, view.inputs, "given", len(group), stderr))
+                    values.append(view.value(field, mean, stderr=stderr, n=len(group)))
             arrays[f"label-prob-{view.split}-{view.inputs}"] = of_label.cpu().numpy().astype(np.float32)
         return Measurement(values, arrays)
 

@@ -50,7 +50,9 @@ class FeaturesProbe(Probe):
         Cost: one forward pass a sample; the map takes seconds for 1,000 samples.
         """
         if snapshot.penultimate is None:
-            raise ProbeError("features: the model declares no penultimate layer; name it by --set model.penultimate=LAYER")
+            raise ProbeError(
+                "features: the model declares no penultimate layer; name it by --set model.penultimate=LAYER"
+            )
         values: list[Value] = []
         arrays: dict[str, np.ndarray] = {}
         for view in self.views(snapshot):
@@ -58,13 +60,12 @@ class FeaturesProbe(Probe):
                 raise ProbeError(f"features: {len(view)} samples of split {view.split!r}, needs at least {LEAST}")
             points = penultimate_features(snapshot.model, view.x, snapshot.penultimate, snapshot.chunk).cpu().numpy()
             y = view.y_true.cpu().numpy()
-            about = {"split": view.split, "inputs": view.inputs, "labels": "true", "n": len(view)}
             found = {
                 "silhouette": silhouette(points, y),
                 "knn_acc": knn_accuracy(points, y, self.options.neighbours),
                 "distance_ratio": distance_ratio(points, y),
             }
-            values += [Value(field, value, **about) for field, value in found.items() if value is not None]
+            values += [view.value(field, v, labels="true") for field, v in found.items() if v is not None]
             if self._map_due(snapshot):
                 key = f"{view.split}-{view.inputs}"
                 seed = generator.initial_seed()

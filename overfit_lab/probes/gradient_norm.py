@@ -7,7 +7,7 @@ import torch
 from overfit_lab.metrics.gradient_norm import gradient_norm
 from overfit_lab.probes.base import Field, Probe
 from overfit_lab.snapshot import Snapshot
-from overfit_lab.types import Measurement, Value
+from overfit_lab.types import Measurement
 
 
 class GradientNormProbe(Probe):
@@ -32,10 +32,10 @@ class GradientNormProbe(Probe):
         for view in self.views(snapshot):
             probs = snapshot.targets(view).probs
             found = gradient_norm(snapshot.model, view.x, probs, snapshot.batch_size)
-            about = {"split": view.split, "inputs": view.inputs, "labels": "targets", "n": len(view)}
-            values.append(Value("full", found.full, stderr=found.full_stderr, **about))
-            values.append(Value("minibatch", found.minibatch, stderr=found.minibatch_stderr, **about))
-            values += [Value(f"layer/{layer}", norm, **about) for layer, norm in found.layers.items()]
+            labels = "targets"
+            values.append(view.value("full", found.full, labels=labels, stderr=found.full_stderr))
+            values.append(view.value("minibatch", found.minibatch, labels=labels, stderr=found.minibatch_stderr))
+            values += [view.value(f"layer/{layer}", norm, labels=labels) for layer, norm in found.layers.items()]
         return Measurement(values)
 
 

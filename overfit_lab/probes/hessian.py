@@ -17,7 +17,7 @@ from overfit_lab.metrics.hessian import (
 )
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot, View
-from overfit_lab.types import Measurement, Value
+from overfit_lab.types import Measurement
 
 
 class HessianOptions(ProbeOptions):
@@ -56,18 +56,20 @@ class HessianProbe(Probe):
         values = []
         for view in self.views(snapshot):
             trace, top = self._summary(snapshot, view, generator)
-            about = {"split": view.split, "inputs": view.inputs, "labels": "given", "n": len(view)}
-            values.append(Value("trace", trace.value, stderr=trace.stderr, **about))
-            values.append(Value("top_eigenvalue", top, **about))
+            values.append(view.value("trace", trace.value, stderr=trace.stderr))
+            values.append(view.value("top_eigenvalue", top))
         return Measurement(values)
 
     def _summary(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> tuple[Trace, float]:
-        limits = {"max_vectors": self.options.max_probes, "tolerance": self.options.tolerance}
+        vectors, tolerance = self.options.max_probes, self.options.tolerance
         if self.options.estimator == "pyhessian":
-            return pyhessian_summary(snapshot.model, view.x, view.y, seed=generator.initial_seed(), **limits)
+            seed = generator.initial_seed()
+            return pyhessian_summary(
+                snapshot.model, view.x, view.y, seed=seed, max_vectors=vectors, tolerance=tolerance
+            )
         product = hessian_product(snapshot.model, view.x, view.y, snapshot.chunk)
         like = trainable(snapshot.model)
-        trace = hutchinson_trace(product, like, generator=generator, **limits)
+        trace = hutchinson_trace(product, like, generator=generator, max_vectors=vectors, tolerance=tolerance)
         return trace, top_eigenvalue(product, like, generator=generator)
 
 

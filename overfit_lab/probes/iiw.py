@@ -14,7 +14,7 @@ from overfit_lab.metrics.iiw import Iiw, distance, iiw
 from overfit_lab.metrics.layers import group_by_layer
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot, View
-from overfit_lab.types import Measurement, Value
+from overfit_lab.types import Measurement
 
 
 class IiwOptions(ProbeOptions):
@@ -54,13 +54,12 @@ class IiwProbe(Probe):
         displacement = {name: primals[name] - snapshot.reference[name].to(primals[name]) for name in primals}
         values = []
         for view in self.views(snapshot):
-            about = {"split": view.split, "inputs": view.inputs, "n": len(view)}
             whole = self._iiw(snapshot, view, displacement)
-            values.append(Value("iiw", whole.value, labels="given", stderr=whole.stderr, **about))
-            values.append(Value("distance", distance(displacement), **about))
+            values.append(view.value("iiw", whole.value, stderr=whole.stderr))
+            values.append(view.value("distance", distance(displacement), labels=""))
             for layer, names in self._layers(displacement).items():
                 part = self._iiw(snapshot, view, {name: displacement[name] for name in names})
-                values.append(Value(f"layer/{layer}", part.value, labels="given", stderr=part.stderr, **about))
+                values.append(view.value(f"layer/{layer}", part.value, stderr=part.stderr))
         return Measurement(values)
 
     def _layers(self, displacement: dict[str, Tensor]) -> dict[str, list[str]]:

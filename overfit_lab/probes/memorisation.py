@@ -54,16 +54,16 @@ class MemorisationProbe(Probe):
             ("loss_given", "given"): losses(view.logits, view.y),
         }
         share = (~view.corrupted).double().mean().item()
-        values = [Value("share_untouched", share, view.split, view.inputs, "given", len(view))]
+        values = [view.value("share_untouched", share)]
         for part, mask in masks.items():
             if not mask.any():
                 continue
             for (field, labels), column in columns.items():
                 mean, stderr = mean_and_stderr(column[mask])
-                values.append(Value(f"{field}/{part}", mean, view.split, view.inputs, labels, int(mask.sum()), stderr))
+                values.append(view.value(f"{field}/{part}", mean, labels=labels, stderr=stderr, n=int(mask.sum())))
         auc = detection_auc(columns["loss_given", "given"], view.corrupted)
         if auc is not None:
-            values.append(Value("detection_auc", auc, view.split, view.inputs, "given", len(view)))
+            values.append(view.value("detection_auc", auc))
         return values
 
 

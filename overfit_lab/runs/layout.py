@@ -71,7 +71,11 @@ def checkpoint_paths(folder: Path, which: str) -> list[Path]:
     """
     epochs = sorted(checkpoints(folder).glob("epoch-*.safetensors"))
     if which == "all":
-        initial, last, info = checkpoint_path(folder, "initial"), checkpoint_path(folder, "last"), _epoch_of_last(folder)
+        initial, last, info = (
+            checkpoint_path(folder, "initial"),
+            checkpoint_path(folder, "last"),
+            _epoch_of_last(folder),
+        )
         paths = [*([initial] if initial.is_file() else []), *epochs]
         if last.is_file() and checkpoint_path(folder, str(info)) not in epochs:
             paths.append(last)

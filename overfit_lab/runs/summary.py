@@ -163,7 +163,7 @@ def format_table(frame: pd.DataFrame, style: str = "table") -> str:
 
     Args:
         frame: as :func:`compare` gives it.
-        style: ``table`` (plain text), ``markdown``, ``latex`` (booktabs), ``csv`` or ``json``; the last two keep every
+        style: ``table`` (plain text, one column a run), ``markdown``, ``latex`` (booktabs), ``csv`` or ``json``; the last two keep every
             digit and have the standard deviations in columns of their own.
 
     Raises:
@@ -184,7 +184,7 @@ def format_table(frame: pd.DataFrame, style: str = "table") -> str:
         align = "".join("l" if column in TEXTS else "r" for column in columns)
         return str(escaped.to_latex(index=False, column_format=align, escape=False))
     rows = [list(shown.columns), *shown.to_numpy().tolist()]
-    return _markdown(rows, columns) if style == "markdown" else _plain(rows, columns)
+    return _markdown(rows, columns) if style == "markdown" else _plain(rows)
 
 
 def _cell(row: pd.Series, column: str) -> str:
@@ -209,20 +209,16 @@ def _digits(column: str, value: float) -> int:
     return 1
 
 
-def _widths(rows: list[list[str]]) -> list[int]:
-    return [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-
-
-def _plain(rows: list[list[str]], columns: Sequence[str]) -> str:
-    widths = _widths(rows)
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column in TEXTS else cell.rjust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]]) + "\n"
+def _plain(rows: list[list[str]]) -> str:
+    """One column a run and one line a quantity, so that it fits a terminal."""
+    lines = [list(line) for line in zip(*rows, strict=True)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = []
+    for line in lines:
+        cells = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        text.append("  ".join(cells).rstrip())
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([text[0], rule, *text[1:]]) + "\n"
 
 
 def _markdown(rows: list[list[str]], columns: Sequence[str]) -> str:

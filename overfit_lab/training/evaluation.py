@@ -39,10 +39,9 @@ def accuracy_and_loss(view: View) -> list[Value]:
     losses = functional.cross_entropy(view.logits.double(), view.y, reduction="none")
     spread = losses.std().item() / math.sqrt(n) if n > 1 else None
     suffix = SUFFIX[view.inputs]
-    shared = {"split": view.split, "inputs": view.inputs, "labels": "given", "n": n}
     return [
-        Value(f"acc_{suffix}", accuracy, stderr=math.sqrt(accuracy * (1 - accuracy) / n), **shared),
-        Value(f"loss_{suffix}", losses.mean().item(), stderr=spread, **shared),
+        view.value(f"acc_{suffix}", accuracy, stderr=math.sqrt(accuracy * (1 - accuracy) / n)),
+        view.value(f"loss_{suffix}", losses.mean().item(), stderr=spread),
     ]
 
 

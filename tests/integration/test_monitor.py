@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.runs.reader import Run
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
+from overfit_lab.attacks.pgd import PGD
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.monitor import Monitor
+from overfit_lab.runs.reader import Run
 from overfit_lab.threat import ThreatModel
 from overfit_lab.training.events import EpochEnded
 

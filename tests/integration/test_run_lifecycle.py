@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from overfit_lab.runs.reader import Run
 from tiny import METRICS, tiny_config
 
 from overfit_lab.config import to_yaml
 from overfit_lab.errors import RunFolderError
 from overfit_lab.experiment import probe_run, train_run
+from overfit_lab.runs.reader import Run
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted, StepEnded
 

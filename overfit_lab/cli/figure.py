@@ -1,0 +1,27 @@
+"""`overfit-lab figure`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def figure(
+    name: Annotated[str, typer.Argument(help="The figure; see `overfit-lab list figures`.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File ending in .png, .pdf or .svg; default NAME.png.")
+    ] = None,
+) -> None:
+    """Draw a figure from the records of runs."""
+    from overfit_lab.catalog import FIGURES
+    from overfit_lab.figures.style import check_path, save
+    from overfit_lab.runs.reader import find_runs
+
+    draw = FIGURES[name]
+    path = out if out is not None else Path(f"{name.rpartition(':')[2]}.png")
+    check_path(path)
+    save(draw(find_runs(runs)), path)
+    typer.echo(str(path))

@@ -1,0 +1,77 @@
+"""`overfit-lab list`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+KINDS = ("recipes", "models", "datasets", "attacks", "objectives", "labels", "schedules", "metrics", "figures")
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS), metavar="|".join(KINDS))],
+) -> None:
+    """List what there is, with one line about each and its options."""
+    from overfit_lab.errors import unknown_name
+
+    if kind not in KINDS:
+        raise unknown_name("list", kind, KINDS)
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "what it is", "options"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for name, component in entries(kind).items():
+        table.add_row(name, first_line(component), ", ".join(options(kind, component)))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+def entries(kind: str) -> Mapping[str, Any]:
+    """The names of a kind and what they stand for."""
+    from overfit_lab import catalog
+    from overfit_lab.recipes import RECIPES
+
+    registries: dict[str, Mapping[str, Any]] = {
+        "recipes": RECIPES,
+        "models": catalog.MODELS,
+        "datasets": catalog.DATASETS,
+        "attacks": catalog.ATTACKS,
+        "objectives": catalog.OBJECTIVES,
+        "labels": catalog.LABELS,
+        "schedules": catalog.SCHEDULES,
+        "metrics": catalog.PROBES,
+        "figures": catalog.FIGURES,
+    }
+    return registries[kind]
+
+
+def first_line(component: Any) -> str:
+    """The first paragraph of a docstring, in one line."""
+    paragraph = (inspect.getdoc(component) or "").split("\n\n")[0]
+    return " ".join(paragraph.split()).replace("``", "")
+
+
+def options(kind: str, component: Any) -> list[str]:
+    """``name=default`` of each option."""
+    from overfit_lab.build import MODEL_CONTEXT
+    from overfit_lab.options import options_model
+
+    if kind not in ("models", "objectives", "labels", "schedules", "metrics"):
+        return []
+    model = options_model(component, MODEL_CONTEXT if kind == "models" else frozenset())
+    if model is None:
+        return []
+    return [f"{name}={_plain(field.default)}" for name, field in model.model_fields.items()]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ",".join(str(part) for part in value) + "]"
+    return str(value)

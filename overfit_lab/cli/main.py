@@ -1,0 +1,97 @@
+"""The command `overfit-lab`: its commands, and how errors become one line and an exit status.
+
+Nothing here imports torch; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from overfit_lab.cli import compare, config, data, demo, figure, listing, probe, train
+from overfit_lab.errors import OverfitLabError
+from overfit_lab.version import __version__
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+UsageError: Any = typer.BadParameter.__mro__[2]
+"""What typer raises for a wrong command line. Newer releases of typer carry their own copy of click, older ones
+import it; the common ancestor of either one's errors is reached from the one name that typer exports."""
+
+app = typer.Typer(
+    name="overfit-lab",
+    help="See when, why and how adversarially trained networks overfit robustly, and what cures it.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"overfit-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """See when, why and how adversarially trained networks overfit robustly, and what cures it."""
+
+
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("probe")(probe.probe)
+app.command("figure")(figure.figure)
+app.command("compare")(compare.compare)
+app.command("list")(listing.list_)
+app.command("config")(config.config)
+app.add_typer(data.app, name="data")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 bad input (one line on stderr), 130 interrupted."""
+    sys.path.insert(0, os.getcwd())
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    try:
+        status: Any = app(arguments, standalone_mode=False)
+    except OverfitLabError as error:
+        return _complain(str(error))
+    except typer.Exit as error:
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted", INTERRUPTED)
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "overfit-lab"
+        return _complain(f"{error.format_message()} (see `{command} --help`)")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if os.environ.get("OVERFIT_LAB_DEBUG"):
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        return _complain(f"unexpected {type(error).__name__}: {text} (OVERFIT_LAB_DEBUG=1 shows where)", FAILED)
+    return status if isinstance(status, int) else 0
+
+
+def _complain(text: str, status: int = BAD_INPUT) -> int:
+    """One line on stderr."""
+    line = " ".join(text.split())
+    typer.echo(f"overfit-lab: {line}", err=True)
+    return status
+
+
+if __name__ == "__main__":
+    main()

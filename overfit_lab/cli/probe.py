@@ -1,0 +1,128 @@
+"""`overfit-lab probe`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overfit_lab.cli.source import DeviceOption, SetOption, split_names
+from overfit_lab.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    from overfit_lab.runs.records import Record
+
+
+def probe(
+    target: Annotated[Path, typer.Argument(help="A run folder, or a weights file with --model and --data.")],
+    metric: Annotated[
+        str, typer.Option("--metric", help="Metrics, separated by commas; see `overfit-lab list metrics`.")
+    ],
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", help="best, final, initial, all, or an epoch.", metavar="WHICH")
+    ] = "final",
+    split: Annotated[str | None, typer.Option("--split", help="train, val or test; default the metric's own.")] = None,
+    inputs: Annotated[
+        str | None, typer.Option("--inputs", help="clean or adversarial; default the metric's own.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of records and nothing else.")] = False,
+    n: Annotated[int | None, typer.Option("--n", help="Samples to look at.", min=1)] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The architecture of a weights file.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="The data set to measure a weights file on.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Weights to compare with (theta_0), for iiw on a weights file.")
+    ] = None,
+    assignments: SetOption = None,
+    device: DeviceOption = "auto",
+    save: Annotated[bool, typer.Option("--save/--no-save", help="Also write the records to the run folder.")] = True,
+) -> None:
+    """Measure checkpoints of a run, or a weights file."""
+    from overfit_lab.catalog import PROBES
+
+    metrics = split_names(metric)
+    if not metrics:
+        raise ConfigError(f"--metric {metric!r}: expected one or more of {', '.join(PROBES)}")
+    for name in metrics:
+        PROBES[name]
+    _check_choice("--split", split, ("train", "val", "test"))
+    _check_choice("--inputs", inputs, ("clean", "adversarial"))
+    splits, kinds = [split] if split else [], [inputs] if inputs else []
+    from overfit_lab import experiment
+
+    if target.is_file():
+        config = _weights_config(target, model, data, assignments)
+        records = experiment.probe_weights(
+            target, metrics, config=config, splits=splits, inputs=kinds, n=n, device=device, reference=reference
+        )
+    else:
+        options = _run_options(target, model, data, reference, assignments)
+        records = experiment.probe_run(
+            target,
+            metrics,
+            checkpoint=checkpoint,
+            splits=splits,
+            inputs=kinds,
+            n=n,
+            options=options,
+            device=device,
+            save=save,
+        )
+    if as_json:
+        typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
+    else:
+        _print_table(records)
+
+
+def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise ConfigError(f"{option} {value!r}: expected {', '.join(choices[:-1])} or {choices[-1]}")
+
+
+def _weights_config(target: Path, model: str | None, data: str | None, assignments: list[str] | None):  # type: ignore[no-untyped-def]
+    from overfit_lab.config import RunConfig, apply_overrides
+
+    if model is None or data is None:
+        raise ConfigError(f"{target}: a weights file needs --model NAME and --data NAME")
+    return apply_overrides(RunConfig(), [f"model.name={model}", f"data.name={data}", *(assignments or [])])
+
+
+def _run_options(
+    target: Path, model: str | None, data: str | None, reference: Path | None, assignments: list[str] | None
+) -> dict[str, dict[str, object]]:
+    """A run folder has its own model and data; ``--set METRIC.option=value`` gives a metric's options."""
+    import yaml
+
+    for option, value in (("--model", model), ("--data", data), ("--reference", reference)):
+        if value is not None:
+            if not target.exists():
+                raise RunFolderError(f"{target}: no such weights file or run folder")
+            raise ConfigError(f"{option} goes with a weights file; the run in {target} has its own")
+    options: dict[str, dict[str, object]] = {}
+    for assignment in assignments or []:
+        key, equals, text = assignment.partition("=")
+        metric, dot, option = key.removeprefix("probes.options.").partition(".")
+        if not equals or not dot:
+            raise ConfigError(
+                f"--set {assignment!r}: with a run folder expected METRIC.option=value, such as iiw.layers=false"
+            )
+        options.setdefault(metric, {})[option] = yaml.safe_load(text)
+    return options
+
+
+def _print_table(records: list[Record]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("epoch", "metric", "field", "split", "inputs", "value", "stderr", "n"):
+        table.add_column(column, justify="right" if column in ("epoch", "value", "stderr", "n") else "left")
+    for r in records:
+        value = "–" if r.value is None else f"{r.value:.5g}"
+        error = "" if r.stderr is None else f"{r.stderr:.2g}"
+        table.add_row(str(r.epoch), r.probe, r.field, r.split, r.inputs, value, error, str(r.n))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)

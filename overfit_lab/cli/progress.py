@@ -1,0 +1,93 @@
+"""Progress of training on stderr: a bar with an ETA on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from overfit_lab.training.evaluation import find_value
+from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
+
+LINES = 10
+
+
+class TrainingProgress:
+    """Listens to a run and shows where it stands; use it in a ``with`` block.
+
+    Args:
+        name: of the run.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._status = ""
+        self._started = time.monotonic()
+        self._first = 0
+        if sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(elapsed_when_finished=False),
+                TextColumn("{task.fields[status]}"),
+                console=self.console,
+            )
+
+    def subscribe(self, bus: EventBus) -> None:
+        """Listen to a run."""
+        bus.on(RunStarted, self._run_started)
+        bus.on(StepEnded, self._step_ended)
+        bus.on(EpochEnded, self._epoch_ended)
+
+    def __enter__(self) -> TrainingProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _run_started(self, event: RunStarted) -> None:
+        clock = event.snapshot.clock
+        self._first, self._started = clock.epoch, time.monotonic()
+        if self._bar is not None:
+            self._task = self._bar.add_task(self.name, total=clock.n_epochs, completed=clock.epoch, status="")
+
+    def _step_ended(self, event: StepEnded) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=event.clock.progress)
+
+    def _epoch_ended(self, event: EpochEnded) -> None:
+        clock = event.snapshot.clock
+        self._status = describe(event) or self._status
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=clock.epoch, status=self._status)
+        elif clock.epoch % max(1, clock.n_epochs // LINES) == 0 or event.is_last:
+            done = clock.epoch - self._first
+            left = (time.monotonic() - self._started) / done * (clock.n_epochs - clock.epoch)
+            text = f"{self.name}: epoch {clock.epoch}/{clock.n_epochs}, {self._status}, {left:.0f} s left"
+            print(text, file=sys.stderr, flush=True)
+
+
+def describe(event: EpochEnded) -> str:
+    """The epoch's loss, learning rate and accuracies in a few words; "" where it was not evaluated."""
+    values = event.values
+    shown = []
+    for field, split, name in (("acc_clean", "test", "clean"), ("acc_adv", "test", "robust")):
+        value = find_value(values, field, split)
+        if value is not None:
+            shown.append(f"{name} test {value:.1%}")
+    loss, lr = find_value(values, "loss", "train"), find_value(values, "lr", "")
+    if not shown or loss is None or lr is None:
+        return ""
+    return ", ".join([f"loss {loss:.3f}", f"lr {lr:g}", *shown])

@@ -1,0 +1,34 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from overfit_lab.config import RunConfig
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration key; may be repeated.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+def read_source(source: str, assignments: list[str] | None) -> RunConfig:
+    """The configuration of a recipe's name or a YAML file, with ``--set`` applied.
+
+    A name that ends in .yaml or .yml, or that has a path separator in it, is a file.
+    """
+    from overfit_lab.config import apply_overrides, load_config
+    from overfit_lab.recipes import recipe
+
+    is_file = source.endswith((".yaml", ".yml")) or "/" in source
+    config = load_config(Path(source)) if is_file else recipe(source)
+    return apply_overrides(config, assignments or [])
+
+
+def split_names(text: str) -> list[str]:
+    """Names separated by commas, each once, in order."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

@@ -1,0 +1,71 @@
+"""Fig. 1 of SGLR: the gradient norm over training, and robust accuracy with the information in the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from overfit_lab.figures.draw import draw_curve
+from overfit_lab.figures.series import by_labels, caption, check_some, decays, last_epoch, need_curve, title_of
+from overfit_lab.figures.style import (
+    BLACK,
+    BLUE,
+    PAGE,
+    TEST_STYLE,
+    TRAIN_STYLE,
+    VERMILLION,
+    epoch_axis,
+    mark_stages,
+    new_figure,
+    percent_axis,
+    style,
+)
+from overfit_lab.runs.reader import Run
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """(a) Gradient norm per epoch; (b) robust train and test accuracy, with IIW on a second axis.
+
+    Runs of several label modes: the first of hard, smooth, sglr that is there is drawn, since the figure is about one
+    way of training. Decays are marked, and the growth stage, after the first decay, is shaded.
+
+    Args:
+        runs: runs with the probes gradient-norm and iiw.
+
+    Raises:
+        RunFolderError: the records lack what is drawn.
+    """
+    check_some(runs, "fig1")
+    name, runs = next(iter(by_labels(runs).items()))
+    norm = need_curve(runs, "fig1", "gradient-norm", "full", "train", "adversarial")
+    information = need_curve(runs, "fig1", "iiw", "iiw", "train", "adversarial")
+    accuracy = {s: need_curve(runs, "fig1", "evaluation", "acc_adv", s, "adversarial") for s in ("train", "test")}
+    drops, last = decays(runs), last_epoch(runs)
+    with style():
+        text = caption(runs, split="gradient norm and IIW on the fixed train probe subset, adversarial inputs")
+        figure = new_figure(PAGE, 2.7, text)
+        left, right = figure.subplots(1, 2)
+        draw_curve(left, norm, color=BLACK, marker="o")
+        left.set_ylabel(r"gradient norm $\|\nabla_\theta L\|_2$")
+        left.set_ylim(0, 1.12 * norm.high.max())
+        left.set_title(f"(a) gradient norm, {title_of(name)}", loc="left")
+        draw_curve(right, accuracy["train"], "robust train", color=VERMILLION, linestyle=TRAIN_STYLE)
+        draw_curve(right, accuracy["test"], "robust test", color=BLUE, linestyle=TEST_STYLE)
+        percent_axis(right, "robust accuracy")
+        right.set_title("(b) robust accuracy and IIW", loc="left")
+        second = right.twinx()
+        draw_curve(second, information, "IIW (right axis)", color=BLACK, linestyle=(0, (1, 1)), marker="D")
+        second.set_ylabel("IIW (nats)")
+        second.set_ylim(bottom=0)
+        second.grid(False)
+        second.spines["right"].set_visible(True)
+        for axes in (left, right):
+            epoch_axis(axes, last)
+            mark_stages(axes, drops, last, label=axes is left)
+        handles = [*right.get_lines()[:2], second.get_lines()[0]]
+        right.legend(handles, [str(h.get_label()) for h in handles], loc="lower right")
+    return figure
+
+
+REGISTER = {"fig1": draw}

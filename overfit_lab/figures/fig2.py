@@ -1,0 +1,68 @@
+"""Fig. 2 of SGLR: clean and robust accuracy for hard labels, label smoothing and SGLR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from overfit_lab.figures.draw import draw_curve, empty_note
+from overfit_lab.figures.series import ORDER, by_labels, caption, check_some, curve, decays, last_epoch, title_of
+from overfit_lab.figures.style import (
+    BLUE,
+    PAGE,
+    TEST_STYLE,
+    TRAIN_STYLE,
+    VERMILLION,
+    epoch_axis,
+    mark_stages,
+    new_figure,
+    percent_axis,
+    style,
+)
+from overfit_lab.runs.reader import Run
+
+ROWS = (("acc_clean", "clean", "clean accuracy"), ("acc_adv", "adversarial", "robust accuracy"))
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Two rows (clean, robust) by three columns (hard, smooth, SGLR), train and test accuracy in each.
+
+    A column whose label mode no run has says so.
+
+    Args:
+        runs: runs with evaluations.
+    """
+    check_some(runs, "fig2")
+    groups = by_labels(runs)
+    last = last_epoch(runs)
+    with style():
+        figure = new_figure(
+            PAGE, 4.0, caption(runs, split="train accuracy against the given labels, on a fixed subset")
+        )
+        grid = figure.subplots(2, 3, sharex=True, sharey="row")
+        for column, name in enumerate(ORDER):
+            for row, (field, inputs, title) in enumerate(ROWS):
+                axes = grid[row][column]
+                members = groups.get(name, [])
+                if row == 0:
+                    axes.set_title(title_of(name))
+                if not members:
+                    axes.text(0.5, 0.5, f"no {name} run", transform=axes.transAxes, ha="center", color="#777777")
+                for split, color, dash in (("train", VERMILLION, TRAIN_STYLE), ("test", BLUE, TEST_STYLE)):
+                    found = curve(members, "evaluation", field, split, inputs) if members else None
+                    draw_curve(axes, found, split, color=color, linestyle=dash)
+                mark_stages(axes, decays(members) if members else [], last)
+                if column == 0:
+                    percent_axis(axes, title)
+                if row == 1:
+                    epoch_axis(axes, last)
+        first = next((axes for axes in grid[0] if axes.get_legend_handles_labels()[0]), None)
+        if first is not None:
+            first.legend(loc="lower right")
+        else:
+            empty_note(grid[0][0], "no evaluation")
+    return figure
+
+
+REGISTER = {"fig2": draw}

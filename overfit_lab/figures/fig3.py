@@ -1,0 +1,85 @@
+"""Fig. 3 of SGLR: confidence in right against confidence in wrong predictions, over training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.figures.series import Curve, by_labels, caption, check_some, curve, title_of
+from overfit_lab.figures.style import ORANGE, PAGE, Look, looks_of, new_figure, style
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import best_epoch
+
+PANELS = (("clean", "(a) clean test images"), ("adversarial", "(b) adversarial test images"))
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Mean confidence in correct (x) and in wrong (y) predictions, a panel for clean and one for adversarial images.
+
+    One dot an epoch, darker and larger the later; the dashed lines cross at the epoch nearest to the best robust
+    accuracy; the star is the ideal corner, sure where right and unsure where wrong.
+
+    Args:
+        runs: runs with the confidence probe.
+
+    Raises:
+        RunFolderError: no run has it.
+    """
+    check_some(runs, "fig3")
+    groups = by_labels(runs)
+    looks = looks_of(list(groups))
+    drawn = 0
+    with style():
+        text = caption(runs, split="test split", extra="one dot a measured epoch; dashed: epoch of best accuracy")
+        figure = new_figure(PAGE, 3.3, text)
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axes, (inputs, title) in zip(panels, PANELS, strict=True):
+            for name, members in groups.items():
+                correct = curve(members, "confidence", "conf_correct", "test", inputs)
+                wrong = curve(members, "confidence", "conf_wrong", "test", inputs)
+                if correct is None or wrong is None:
+                    continue
+                drawn += 1
+                _trail(axes, correct, wrong, looks[name], title_of(name))
+                _cross(axes, correct, wrong, looks[name], int(np.median([best_epoch(run)[0] for run in members])))
+            axes.set_title(title, loc="left")
+            axes.set_xlabel("mean confidence in correct predictions")
+            axes.plot(1, 0, marker="*", markersize=11, color=ORANGE, markeredgecolor="black", clip_on=False, zorder=6)
+            axes.set_xlim(0, 1)
+            axes.set_ylim(0, 1)
+            axes.set_aspect("equal")
+        panels[0].set_ylabel("mean confidence in wrong predictions")
+        panels[0].legend(loc="upper left")
+    if not drawn:
+        raise RunFolderError(
+            "fig3: no confidence rows; record them by `overfit-lab probe RUN --metric confidence --checkpoint all`"
+        )
+    return figure
+
+
+def _trail(axes: Axes, correct: Curve, wrong: Curve, look: Look, label: str) -> None:
+    x, y, epochs = _common(correct, wrong)
+    age = np.linspace(0.15, 1.0, len(epochs))
+    axes.plot(x, y, color=look.color, linewidth=0.5, alpha=0.5, zorder=2)
+    axes.scatter(x, y, s=4 + 34 * age**2, color=look.color, alpha=age, marker=look.marker, linewidths=0, zorder=3)
+    axes.scatter([], [], s=26, color=look.color, marker=look.marker, label=label)
+
+
+def _cross(axes: Axes, correct: Curve, wrong: Curve, look: Look, best: int) -> None:
+    x, y, epochs = _common(correct, wrong)
+    at = int(np.abs(epochs - best).argmin())
+    dashed = {"color": look.color, "linewidth": 0.8, "linestyle": (0, (4, 3)), "alpha": 0.9}
+    axes.plot([x[at], x[at]], [0, y[at]], **dashed)
+    axes.plot([x[at], 1], [y[at], y[at]], **dashed)
+
+
+def _common(correct: Curve, wrong: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    epochs, i, j = np.intersect1d(correct.epoch, wrong.epoch, return_indices=True)
+    return correct.mean[i], wrong.mean[j], epochs
+
+
+REGISTER = {"fig3": draw}

@@ -1,0 +1,91 @@
+"""Fig. 4 of SGLR: training under label noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.figures.draw import draw_curve
+from overfit_lab.figures.series import (
+    by_labels,
+    caption,
+    check_some,
+    curve,
+    decays,
+    last_epoch,
+    need_curve,
+    noise_rate,
+    title_of,
+)
+from overfit_lab.figures.style import GREY, PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
+from overfit_lab.runs.reader import Run
+
+TARGET_RATE = 0.4
+
+
+def pick_rate(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose noise rate is nearest to the paper's 40%, preferring standard training, which the figure is about.
+
+    Raises:
+        RunFolderError: no run has label noise.
+    """
+    noisy = [run for run in runs if noise_rate(run) > 0]
+    if not noisy:
+        raise RunFolderError("fig4: no run with label noise; train with --set data.noise.kind=symmetric and a rate")
+    standard = [run for run in noisy if run.config.objective.name == "standard"]
+    chosen = standard or noisy
+    rate = min((noise_rate(run) for run in chosen), key=lambda eta: abs(eta - TARGET_RATE))
+    return [run for run in chosen if noise_rate(run) == rate]
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Train accuracy against the given labels, with the share of untouched labels dashed; and test accuracy.
+
+    Of runs at several rates the one nearest to 40% is drawn. Clean accuracy for standard training, robust accuracy
+    for adversarial training.
+
+    Args:
+        runs: runs with label noise.
+
+    Raises:
+        RunFolderError: none has label noise, or no evaluation.
+    """
+    check_some(runs, "fig4")
+    runs = pick_rate(runs)
+    groups = by_labels(runs)
+    robust = runs[0].config.objective.name != "standard"
+    field, inputs = ("acc_adv", "adversarial") if robust else ("acc_clean", "clean")
+    kind = "robust" if robust else "clean"
+    looks = looks_of([name.rpartition(", ")[2] for name in groups])
+    last = last_epoch(runs)
+    with style():
+        figure = new_figure(PAGE, 2.7, caption(runs, split=f"{kind} accuracy, train against the given labels"))
+        left, right = figure.subplots(1, 2)
+        for name, members in groups.items():
+            look = looks[name.rpartition(", ")[2]]
+            for axes, split in ((left, "train"), (right, "test")):
+                found = need_curve(members, "fig4", "evaluation", field, split, inputs)
+                draw_curve(axes, found, title_of(name.rpartition(", ")[2]), **look.line())
+        share = curve(runs, "memorisation", "share_untouched", "train", None)
+        untouched = float(share.mean[-1]) if share is not None else _share_from_info(runs)
+        left.axhline(untouched, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
+        note = {"fontsize": 6.5, "color": "#555555", "va": "bottom", "ha": "left"}
+        left.text(0.02 * last, untouched, f"untouched labels {untouched:.0%}", **note)
+        for axes, split in ((left, "train"), (right, "test")):
+            percent_axis(axes, f"{kind} {split} accuracy")
+            epoch_axis(axes, last)
+            mark_stages(axes, decays(runs), last)
+        left.set_title("(a) training split", loc="left")
+        right.set_title("(b) test split", loc="left")
+        right.legend(loc="lower right")
+    return figure
+
+
+def _share_from_info(runs: Sequence[Run]) -> float:
+    data = runs[0].info["data"]
+    return 1 - float(data["n_resampled"]) / float(data["sizes"]["train"])
+
+
+REGISTER = {"fig4": draw}

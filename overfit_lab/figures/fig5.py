@@ -1,0 +1,93 @@
+"""Fig. 5 of SGLR: maps of the learned features under label noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.figures.draw import empty_note
+from overfit_lab.figures.series import by_labels, caption, check_some, noise_rate, title_of
+from overfit_lab.figures.style import PAGE, new_figure, style
+from overfit_lab.runs.reader import Run
+
+MARKERS = "osD^v<>PX*"
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """A grid of t-SNE maps of penultimate test features: label modes by noise rates, coloured by the true class.
+
+    Of several runs in a cell the first is drawn. The silhouette of the features (not of the map) is beside each map.
+
+    Args:
+        runs: runs with the features probe and a map.
+
+    Raises:
+        RunFolderError: no run has a map.
+    """
+    check_some(runs, "fig5")
+    with_map = [run for run in runs if _map(run) is not None]
+    if not with_map:
+        raise RunFolderError("fig5: no t-SNE map; record it by `overfit-lab probe RUN --metric features`")
+    standard = [run for run in with_map if run.config.objective.name == "standard"]
+    with_map = standard or with_map
+    groups = by_labels(with_map)
+    rates = sorted({noise_rate(run) for run in with_map})
+    with style():
+        height = 0.75 + 1.72 * len(groups) * min(1.0, 4 / max(len(rates), 2))
+        width = PAGE * min(1.0, (0.6 + len(rates)) / 4.6) if len(rates) < 4 else PAGE
+        text = caption(with_map, split="penultimate features of clean test images at the last epoch, true classes")
+        figure = new_figure(max(width, 3.4), height, text)
+        grid = figure.subplots(len(groups), len(rates), squeeze=False)
+        for row, (name, members) in enumerate(groups.items()):
+            for column, rate in enumerate(rates):
+                axes = grid[row][column]
+                run = next((run for run in members if noise_rate(run) == rate), None)
+                if run is None:
+                    empty_note(axes, "no run")
+                else:
+                    _scatter(axes, run)
+                if row == 0:
+                    axes.set_title(rf"$\eta$ = {rate:g}")
+                if column == 0:
+                    axes.set_ylabel(title_of(name).replace(", ", ",\n"))
+    return figure
+
+
+def _map(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
+    for epoch in reversed(run.epochs_with_arrays("features")):
+        arrays = run.arrays("features", epoch)
+        for key in ("test-clean", "test-adversarial", "train-clean"):
+            if f"tsne-{key}" in arrays:
+                return arrays[f"tsne-{key}"], arrays[f"label-{key}"]
+    return None
+
+
+def _scatter(axes: Axes, run: Run) -> None:
+    from matplotlib import colormaps
+
+    found = _map(run)
+    if found is None:
+        return
+    points, labels = found
+    colors = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for label in np.unique(labels):
+        chosen = labels == label
+        marker = MARKERS[int(label) % len(MARKERS)]
+        color = colors[int(label) % 10]
+        axes.scatter(points[chosen, 0], points[chosen, 1], s=3.5, color=color, marker=marker, linewidths=0)
+    score = run.series("features", "silhouette", "test", "clean")
+    if len(score):
+        place = {"transform": axes.transAxes, "fontsize": 6, "ha": "right", "va": "bottom", "color": "#333333"}
+        box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}
+        axes.text(0.98, 0.02, f"silhouette {score['value'].iloc[-1]:.2f}", bbox=box, **place)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines[["top", "right"]].set_visible(True)
+
+
+REGISTER = {"fig5": draw}

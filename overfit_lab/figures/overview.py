@@ -1,0 +1,92 @@
+"""Everything over training on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from overfit_lab.figures.draw import draw_curve
+from overfit_lab.figures.series import by_labels, caption, check_some, curve, decays, last_epoch, title_of
+from overfit_lab.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
+from overfit_lab.runs.reader import Run
+
+
+class Panel(NamedTuple):
+    """One number over epochs: title, where it is in the records, and its kind of axis."""
+
+    title: str
+    probe: str
+    field: str
+    split: str | None
+    inputs: str | None
+    kind: str = ""
+
+
+PANELS = (
+    Panel("robust test accuracy", "evaluation", "acc_adv", "test", "adversarial", "percent"),
+    Panel("robust train accuracy", "evaluation", "acc_adv", "train", "adversarial", "percent"),
+    Panel("clean test accuracy", "evaluation", "acc_clean", "test", "clean", "percent"),
+    Panel("training loss (nats)", "training", "loss", "train", None),
+    Panel("robust test loss (nats)", "evaluation", "loss_adv", "test", "adversarial"),
+    Panel("learning rate", "training", "lr", None, None, "log"),
+    Panel("gradient norm, robust train", "gradient-norm", "full", "train", "adversarial"),
+    Panel("IIW (nats), robust train", "iiw", "iiw", "train", "adversarial", "log"),
+    Panel("Hessian trace, robust train", "hessian", "trace", "train", "adversarial", "log"),
+    Panel("ECE, robust test", "calibration", "ece", "test", "adversarial"),
+    Panel("corrupted labels fitted", "memorisation", "acc_given/corrupted", "train", "clean", "percent"),
+    Panel("k-NN accuracy of features", "features", "knn_acc", "test", "clean", "percent"),
+)
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """A panel for each number that some run has: accuracies, losses, learning rate and the probes.
+
+    "robust" is on adversarial images; the corrupted labels' and the features' panels are on clean ones.
+
+    Args:
+        runs: any runs.
+
+    Raises:
+        RunFolderError: no records.
+    """
+    check_some(runs, "overview")
+    groups = by_labels(runs)
+    looks = looks_of(list(groups))
+    curves = {
+        panel: {
+            name: found
+            for name, members in groups.items()
+            if (found := curve(members, panel.probe, panel.field, panel.split, panel.inputs)) is not None
+        }
+        for panel in PANELS
+    }
+    panels = [panel for panel in PANELS if curves[panel]]
+    last, drops = last_epoch(runs), decays(runs)
+    n_rows = -(-len(panels) // 3)
+    with style():
+        figure = new_figure(
+            PAGE,
+            1.75 * n_rows + 0.6,
+            caption(runs, extra="robust: adversarial images; shaded: after the first learning-rate decay"),
+        )
+        grid = figure.subplots(n_rows, 3, squeeze=False).ravel()
+        for axes, panel in zip(grid, panels, strict=False):
+            for name, found in curves[panel].items():
+                draw_curve(axes, found, title_of(name), **looks[name].line())
+            axes.set_title(panel.title, loc="left")
+            mark_stages(axes, drops, last)
+            if panel.kind == "percent":
+                percent_axis(axes, "accuracy" if "accuracy" in panel.title else "share")
+            elif panel.kind == "log" and min(c.low.min() for c in curves[panel].values()) > 0:
+                axes.set_yscale("log")
+            epoch_axis(axes, last)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+    return figure
+
+
+REGISTER = {"overview": draw}

@@ -1,0 +1,145 @@
+"""Numbers over epochs from several runs: grouping, means and bands. All arithmetic of the figures is here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import label_name
+
+NAMES = {"hard": "hard labels", "smooth": "label smoothing", "sglr": "SGLR"}
+ORDER = ("hard", "smooth", "sglr")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over runs at each epoch that all of them have, and the lowest and highest of them.
+
+    Args:
+        epoch: (E,).
+        mean: (E,).
+        low: (E,).
+        high: (E,).
+        n_runs: how many runs.
+    """
+
+    epoch: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    n_runs: int
+
+
+def curve(runs: Sequence[Run], probe: str, field: str, split: str | None, inputs: str | None) -> Curve | None:
+    """One number over epochs, over the runs that have it; None where none has."""
+    found = [run.series(probe, field, split, inputs).set_index("epoch")["value"] for run in runs]
+    found = [series for series in found if len(series)]
+    if not found:
+        return None
+    table = pd.concat(found, axis=1, join="inner").sort_index()
+    values = table.to_numpy()
+    return Curve(table.index.to_numpy(), values.mean(1), values.min(1), values.max(1), len(found))
+
+
+def need_curve(
+    runs: Sequence[Run], figure: str, probe: str, field: str, split: str | None, inputs: str | None
+) -> Curve:
+    """The curve, which the figure cannot do without.
+
+    Raises:
+        RunFolderError: none of the runs has it; the message says how to record it.
+    """
+    found = curve(runs, probe, field, split, inputs)
+    if found is None:
+        names = ", ".join(run.name for run in runs[:3])
+        where = " ".join(part for part in (inputs, split) if part)
+        if probe in ("training", "evaluation"):
+            raise RunFolderError(f"{figure}: no {field} ({where}) in {names}; it is recorded while training")
+        raise RunFolderError(
+            f"{figure}: no {probe} {field} ({where}) in {names}; "
+            f"record it by `overfit-lab probe RUN --metric {probe} --checkpoint all`"
+        )
+    return found
+
+
+def by_labels(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by label mode (with the objective where that is not pgd-at): hard, smooth, sglr first, others by name."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(label_name(run), []).append(run)
+    known = [name for name in ORDER if name in groups]
+    return {name: groups[name] for name in [*known, *sorted(set(groups) - set(known))]}
+
+
+def title_of(name: str) -> str:
+    """A label mode's name as a reader expects it."""
+    objective, comma, labels = name.rpartition(", ")
+    title = NAMES.get(labels, labels)
+    return f"{objective} training, {title}" if comma else title
+
+
+def noise_rate(run: Run) -> float:
+    """Eta of the run's label noise."""
+    return run.config.data.noise.rate if run.config.data.noise.kind != "none" else 0.0
+
+
+def noise_name(runs: Sequence[Run]) -> str:
+    """The runs' label noise in words."""
+    kinds = {(run.config.data.noise.kind, run.config.data.noise.rate) for run in runs}
+    texts = [f"{rate:.0%} {kind} label noise" for kind, rate in sorted(kinds) if kind != "none" and rate > 0]
+    return " / ".join(texts) or "no label noise"
+
+
+def decays(runs: Sequence[Run]) -> list[int]:
+    """Epochs at which the learning rate falls to half or less from one epoch to the next, as recorded.
+
+    The epoch is that of the last one at the higher rate, so a line there separates the two.
+    """
+    rate = curve(runs, "training", "lr", None, None)
+    if rate is None:
+        return []
+    drops = rate.mean[1:] <= 0.5 * rate.mean[:-1]
+    return [int(epoch) for epoch in rate.epoch[:-1][drops]]
+
+
+def last_epoch(runs: Sequence[Run]) -> int:
+    """The last epoch recorded in any of the runs."""
+    return max(int(run.records["epoch"].max()) for run in runs)
+
+
+def check_some(runs: Sequence[Run], figure: str) -> None:
+    """Refuse an empty list of runs, and runs without a record.
+
+    Raises:
+        RunFolderError: nothing to draw.
+    """
+    if not runs:
+        raise RunFolderError(f"{figure}: no runs to draw")
+    for run in runs:
+        if run.records.empty:
+            raise RunFolderError(f"{figure}: {run.folder} holds no records yet")
+
+
+def caption(runs: Sequence[Run], *, split: str = "", extra: str = "") -> str:
+    """What was run, in one line: data, sizes, model, attack, noise, seeds."""
+    first = runs[0].config
+    sizes = runs[0].info.get("data", {}).get("sizes", {})
+    counts = ", ".join(f"n {name} {size:,}" for name, size in sizes.items())
+    data = first.data.name.partition(":")[2].rstrip("/").split("/")[-1] or first.data.name
+    n_seeds = len({run.config.seed for run in runs})
+    seeds = f"mean of {n_seeds} seeds, band from lowest to highest" if n_seeds > 1 else "one seed"
+    evaluation = first.evaluation
+    attack = f"PGD-{evaluation.n_steps}, {first.attack.norm} eps {pixels(first.attack.eps)}"
+    parts = [f"{data} ({counts})", first.model.name, attack, noise_name(runs), seeds, split, extra]
+    return "; ".join(part for part in parts if part) + "."
+
+
+def pixels(eps: float) -> str:
+    """A pixel distance as it is usually written."""
+    whole = round(eps * 255)
+    return f"{whole}/255" if abs(whole / 255 - eps) < 1e-12 and whole else f"{eps:g}"
