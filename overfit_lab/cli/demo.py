@@ -49,7 +49,8 @@ def train_all(out: Path, seed: int) -> None:
     jobs = [*RECIPES, *NOISE_RECIPES]
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    waiting, running = list(jobs), {}
+    waiting = list(jobs)
+    running: dict[str, Any] = {}
     bar = Progress(
         TextColumn("{task.description:18}"),
         BarColumn(bar_width=24),

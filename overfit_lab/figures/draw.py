@@ -9,14 +9,17 @@ from matplotlib.lines import Line2D
 
 from overfit_lab.figures.series import Curve
 
+MOST_MARKERS = 60
+"""A curve of more points is drawn without markers, which would cover it."""
+
 
 def draw_curve(axes: Axes, curve: Curve | None, label: str | None = None, **line: Any) -> Line2D | None:
     """A mean curve with its band; nothing for None."""
     if curve is None:
         return None
-    markers = {"marker": line.pop("marker", None) if len(curve.epoch) <= 60 else None}
+    marker = line.pop("marker", None) if len(curve.epoch) <= MOST_MARKERS else None
     line.pop("marker", None)
-    (drawn,) = axes.plot(curve.epoch, curve.mean, label=label, **markers, **line)
+    (drawn,) = axes.plot(curve.epoch, curve.mean, label=label, marker=marker, **line)
     if curve.n_runs > 1:
         axes.fill_between(curve.epoch, curve.low, curve.high, color=drawn.get_color(), alpha=0.18, linewidth=0)
     return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def _trail(axes: Axes, correct: Curve, wrong: Curve, look: Look, label: str) -> None:
     x, y, epochs = _common(correct, wrong)
-    age = np.linspace(0.15, 1.0, len(epochs))
+    age: Any = np.linspace(0.15, 1.0, len(epochs))
     axes.plot(x, y, color=look.color, linewidth=0.5, alpha=0.5, zorder=2)
     axes.scatter(x, y, s=4 + 34 * age**2, color=look.color, alpha=age, marker=look.marker, linewidths=0, zorder=3)
     axes.scatter([], [], s=26, color=look.color, marker=look.marker, label=label)
@@ -72,7 +73,7 @@ def _trail(axes: Axes, correct: Curve, wrong: Curve, look: Look, label: str) -> 
 def _cross(axes: Axes, correct: Curve, wrong: Curve, look: Look, best: int) -> None:
     x, y, epochs = _common(correct, wrong)
     at = int(np.abs(epochs - best).argmin())
-    dashed = {"color": look.color, "linewidth": 0.8, "linestyle": (0, (4, 3)), "alpha": 0.9}
+    dashed: dict[str, Any] = {"color": look.color, "linewidth": 0.8, "linestyle": (0, (4, 3)), "alpha": 0.9}
     axes.plot([x[at], x[at]], [0, y[at]], **dashed)
     axes.plot([x[at], 1], [y[at], y[at]], **dashed)
 

@@ -84,7 +84,8 @@ COLUMN, PAGE = 3.4, 6.9
 @contextmanager
 def style() -> Iterator[None]:
     """The look inside the block; matplotlib's own settings are as before after it."""
-    with mpl.rc_context(RC):
+    settings: Any = RC
+    with mpl.rc_context(settings):
         yield
 
 

@@ -57,7 +57,7 @@ def logit_derivatives(
         with torch.no_grad(), warnings.catch_warnings():
             # torch itself uses what it deprecates, on the first forward-mode product of a process.
             warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-            z, moved = jvp(logits, (primals,), (tangents,))
+            z, moved = jvp(logits, (primals,), (tangents,))  # type: ignore[misc]
         yield z.detach(), moved.detach()
 
 

@@ -56,7 +56,8 @@ def best_epoch(run: Run) -> tuple[int, str]:
         for field in ("acc_adv", "acc_clean") if robust else ("acc_clean",):
             series = run.series("evaluation", field, split, ACCURACIES[field])
             if len(series):
-                return int(series["epoch"][series["value"].idxmax()]), f"{field} on {split}"
+                best = int(series["value"].to_numpy().argmax())
+                return int(series["epoch"].iloc[best]), f"{field} on {split}"
     raise RunFolderError(f"{run.folder}: holds no evaluation on test or val; was it stopped before its first epoch?")
 
 
@@ -163,8 +164,8 @@ def format_table(frame: pd.DataFrame, style: str = "table") -> str:
 
     Args:
         frame: as :func:`compare` gives it.
-        style: ``table`` (plain text, one column a run), ``markdown``, ``latex`` (booktabs), ``csv`` or ``json``; the last two keep every
-            digit and have the standard deviations in columns of their own.
+        style: ``table`` (plain text, one column a run), ``markdown``, ``latex`` (booktabs), ``csv`` or ``json``; the
+            last two keep every digit and have the standard deviations in columns of their own.
 
     Raises:
         ConfigError: another style.

@@ -1,0 +1,39 @@
+# Every target sets up its own environment in .venv; Python 3.11 or later and make are all it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= runs/demo
+
+.PHONY: demo test lint notebooks reference clean
+
+# Robust overfitting and its cure on the digits: about a minute and a half after installation.
+demo: $(STAMP)
+	$(BIN)/overfit-lab demo --out $(OUT)
+
+# Style, types, and every test, the notebooks' among them.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Execute the notebooks and save their outputs in them.
+notebooks: $(STAMP)
+	$(BIN)/python notebooks/execute.py
+
+# Train the committed reference runs again, those that are not there.
+reference: $(STAMP)
+	$(BIN)/python runs/reference/make.py
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "overfit-lab needs Python 3.11 or later; name one by make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

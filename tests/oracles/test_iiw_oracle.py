@@ -1,0 +1,149 @@
+"""IIW against a dense Fisher matrix built from per-sample gradients, and against closed forms."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.metrics.iiw import distance, iiw
+from overfit_lab.metrics.layers import group_by_layer
+
+N, K, N_TRAIN = 40, 3, 500
+
+
+def tiny_net(dtype):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(1, 3, 3),
+            nn.BatchNorm2d(3),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(12, 5),
+            nn.Tanh(),
+            nn.Linear(5, K),
+        )
+        net[1].running_mean.normal_()
+        net[1].running_var.uniform_(0.5, 2)
+    return net.to(dtype).eval()
+
+
+def example(dtype):
+    stream = torch.Generator().manual_seed(1)
+    x = torch.rand(N, 1, 4, 4, generator=stream, dtype=dtype)
+    y = torch.randint(K, (N,), generator=stream)
+    net = tiny_net(dtype)
+    displacement = {
+        name: 0.3 * torch.randn(p.shape, generator=stream, dtype=dtype) for name, p in net.named_parameters()
+    }
+    return net, x, y, displacement
+
+
+def sample_gradient(net, x, y):
+    loss = functional.cross_entropy(net(x[None]), y[None])
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()))])
+
+
+def dense_fisher(net, x, y, estimator):
+    """F as a matrix, from one gradient a sample (and class), in float64."""
+    net = copy.deepcopy(net).double()
+    x = x.double()
+    if estimator == "empirical-fisher":
+        gradients = torch.stack([sample_gradient(net, x[i], y[i]) for i in range(N)])
+        return gradients.T @ gradients / N
+    total = 0
+    for i in range(N):
+        p = torch.softmax(net(x[i][None]), 1)[0].detach()
+        for k in range(K):
+            g = sample_gradient(net, x[i], torch.tensor(k))
+            total = total + p[k] * torch.outer(g, g)
+    return total / N
+
+
+@pytest.mark.parametrize("estimator", ["empirical-fisher", "expected-fisher"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+def test_equals_n_d_f_d_with_a_dense_fisher(estimator, dtype, tolerance):
+    net, x, y, displacement = example(dtype)
+    d = torch.cat([t.flatten() for t in displacement.values()]).double()
+    expected = N_TRAIN * (d @ dense_fisher(net, x, y, estimator) @ d).item()
+    found = iiw(net, x, y, displacement, n_train=N_TRAIN, estimator=estimator, batch_size=7)
+    assert found.value == pytest.approx(expected, rel=tolerance)
+    assert found.n == N
+
+
+def test_pib_reference_is_the_square_of_d_times_the_batch_gradient():
+    net, x, y, displacement = example(torch.float64)
+    d = torch.cat([t.flatten() for t in displacement.values()])
+    squares = []
+    for part, labels in zip(x.split(8), y.split(8), strict=True):
+        loss = functional.cross_entropy(net(part), labels)
+        g = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()))])
+        squares.append((d @ g).item() ** 2)
+    found = iiw(net, x, y, displacement, n_train=N_TRAIN, estimator="pib-reference", batch_size=8)
+    assert found.value == pytest.approx(N_TRAIN * sum(squares) / len(squares), rel=1e-10)
+    assert found.n == 5
+
+
+def test_layers_use_their_part_of_the_displacement_alone():
+    net, x, y, displacement = example(torch.float64)
+    fisher = dense_fisher(net, x, y, "empirical-fisher")
+    for names in group_by_layer(displacement).values():
+        d = torch.cat([t.flatten() if name in names else 0 * t.flatten() for name, t in displacement.items()])
+        part = {name: displacement[name] for name in names}
+        found = iiw(net, x, y, part, n_train=N_TRAIN)
+        assert found.value == pytest.approx(N_TRAIN * (d @ fisher @ d).item(), rel=1e-9)
+
+
+def test_softmax_regression_has_a_closed_form():
+    """For logits W x the directional derivative along D is (p - e_y) . D x."""
+    stream = torch.Generator().manual_seed(2)
+    x = torch.rand(N, 4, 1, 1, generator=stream, dtype=torch.float64)
+    y = torch.randint(K, (N,), generator=stream)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, K, bias=False)).double()
+    d = torch.randn(K, 4, generator=stream, dtype=torch.float64)
+    p = torch.softmax(net(x), 1).detach()
+    u = x.flatten(1) @ d.T
+    slopes = ((p - torch.eye(K)[y]) * u).sum(1)
+    found = iiw(net, x, y, {"1.weight": d}, n_train=10)
+    assert found.value == pytest.approx(10 * slopes.square().mean().item(), rel=1e-12)
+    variance = (p * u.square()).sum(1) - (p * u).sum(1).square()
+    found = iiw(net, x, y, {"1.weight": d}, n_train=10, estimator="expected-fisher")
+    assert found.value == pytest.approx(10 * variance.mean().item(), rel=1e-12)
+
+
+def test_batch_size_does_not_matter_and_stderr_is_that_of_the_mean():
+    net, x, y, displacement = example(torch.float64)
+    one = iiw(net, x, y, displacement, n_train=1, batch_size=N)
+    other = iiw(net, x, y, displacement, n_train=1, batch_size=3)
+    assert one.value == pytest.approx(other.value, rel=1e-12)
+    d = torch.cat([t.flatten() for t in displacement.values()])
+    squares = torch.stack([(d @ sample_gradient(net, x[i], y[i])) ** 2 for i in range(N)])
+    assert one.stderr == pytest.approx((squares.std() / N**0.5).item(), rel=1e-10)
+
+
+def test_one_forward_pass_a_batch_and_no_backward_pass():
+    net, x, y, displacement = example(torch.float32)
+    calls = {"forward": 0, "backward": 0}
+    net[0].register_forward_hook(lambda *_: calls.__setitem__("forward", calls["forward"] + 1))
+    for p in net.parameters():
+        p.register_hook(lambda g: calls.__setitem__("backward", calls["backward"] + 1))
+    iiw(net, x, y, displacement, n_train=N_TRAIN, batch_size=10)
+    assert calls == {"forward": 4, "backward": 0}
+
+
+def test_no_displacement_is_no_information():
+    net, x, y, displacement = example(torch.float64)
+    zero = {name: torch.zeros_like(t) for name, t in displacement.items()}
+    assert iiw(net, x, y, zero, n_train=N_TRAIN).value == 0
+    assert distance(zero) == 0
+
+
+def test_a_reference_of_another_architecture_is_refused():
+    net, x, y, displacement = example(torch.float32)
+    with pytest.raises(ProbeError, match="another architecture"):
+        iiw(net, x, y, {"nowhere.weight": torch.zeros(3)}, n_train=1)
+    with pytest.raises(ProbeError, match="shape"):
+        iiw(net, x, y, {**displacement, "0.weight": torch.zeros(3)}, n_train=1)
