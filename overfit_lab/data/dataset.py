@@ -48,7 +48,10 @@ def load_dataset(config: DataConfig, seed: int, device: torch.device | str) -> D
     """
     source, argument = find_source(config.name)
     root = Path(config.root).expanduser() if config.root is not None else None
-    raw = source(argument, root=root, download=config.download)
+    try:
+        raw = source(argument, root=root, download=config.download)
+    except TypeError as error:
+        raise ConfigError(f"data.name = {config.name!r}: cannot be called as a source of data ({error})") from error
     if not isinstance(raw, RawData):
         raise ConfigError(f"data.name = {config.name!r}: gives {type(raw).__name__}, expected a RawData")
     return split_raw(raw, config, seed if config.seed is None else config.seed, device)
@@ -169,11 +172,11 @@ def dataset_from_arrays(
         raise ConfigError(f"label {top}: there are {len(names)} class names, so labels go from 0 to {len(names) - 1}")
     truth = None if y_true is None else torch.as_tensor(np.asarray(y_true), dtype=torch.int64)
     mask = None if corrupted is None else torch.as_tensor(np.asarray(corrupted), dtype=torch.bool)
-    if mask is None and truth is not None:
-        mask = truth != pairs["train"][1]
     for what, extra in (("y_true", truth), ("corrupted", mask)):
         if extra is not None and extra.shape != pairs["train"][1].shape:
             raise ConfigError(f"{what}: shape {tuple(extra.shape)}, expected {tuple(pairs['train'][1].shape)}")
+    if mask is None and truth is not None:
+        mask = truth != pairs["train"][1]
     splits = {}
     for split, (x, y) in pairs.items():
         extras = (truth, mask) if split == "train" else (None, None)

@@ -1,0 +1,103 @@
+"""What holds for every attack that is registered."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from overfit_lab.catalog import ATTACKS
+from overfit_lab.seeds import derive_generator
+from overfit_lab.threat import ThreatModel
+
+attacks = pytest.mark.parametrize("name", list(ATTACKS))
+norms = pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.9)])
+
+
+def make(name, norm="linf", eps=0.15, **settings):
+    return ATTACKS[name](ThreatModel(norm, eps), **{"step_size": eps / 3, "n_steps": 4, **settings})
+
+
+def example():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(27, 3))
+    model[0].bias.requires_grad_(False)
+    x = torch.rand(10, 1, 5, 5, generator=torch.Generator().manual_seed(1))
+    x[0], x[1] = 0.0, 1.0
+    y = torch.arange(10) % 3
+    return model, x, lambda z: functional.cross_entropy(z, y, reduction="none")
+
+
+@attacks
+@norms
+@pytest.mark.parametrize(
+    "settings", [{}, {"random_start": False}, {"n_restarts": 3}, {"n_steps": 0}, {"step_size": 5.0}]
+)
+def test_stays_in_the_ball_and_in_the_pixel_range(name, norm, eps, settings):
+    model, x, loss = example()
+    found = make(name, norm, eps, **settings)(model, x, loss, generator=derive_generator(0, "a"))
+    delta = (found - x).flatten(1)
+    size = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
+    assert size.max() <= eps + 1e-6
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert found.shape == x.shape
+    assert found.dtype == x.dtype
+    assert not found.requires_grad
+
+
+@attacks
+@pytest.mark.parametrize("fails", [False, True])
+def test_leaves_the_model_as_it_was(name, fails):
+    model, x, loss = example()
+    model.train()
+    model[1].eval()
+    model[4].weight.grad = torch.ones_like(model[4].weight)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    flags = [p.requires_grad for p in model.parameters()]
+    modes = [m.training for m in model.modules()]
+    x_before = x.clone()
+
+    def failing(z):
+        raise RuntimeError("loss")
+
+    if fails:
+        with pytest.raises(RuntimeError, match="loss"):
+            make(name)(model, x, failing, generator=derive_generator(0, "a"))
+    else:
+        make(name)(model, x, loss, generator=derive_generator(0, "a"))
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert flags == [p.requires_grad for p in model.parameters()]
+    assert modes == [m.training for m in model.modules()]
+    assert torch.equal(model[4].weight.grad, torch.ones_like(model[4].weight))
+    assert all(p.grad is None for p in model.parameters() if p is not model[4].weight)
+    assert torch.equal(x, x_before)
+
+
+@attacks
+def test_repeats_by_its_generator_and_leaves_the_global_stream_alone(name):
+    model, x, loss = example()
+    state = torch.get_rng_state()
+    first, second, third = (make(name)(model, x, loss, generator=derive_generator(seed, "a")) for seed in (0, 0, 1))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@norms
+def test_random_starts_fill_the_ball(norm, eps):
+    x = torch.full((4000, 1, 3, 3), 0.5)
+    delta = (ThreatModel(norm, 0.2).random_start(x, derive_generator(0, "s")) - x).flatten(1)
+    if norm == "linf":
+        assert abs(delta.mean()) < 0.005
+        assert delta.abs().mean().item() == pytest.approx(0.1, abs=0.002)
+    else:
+        radius = delta.norm(dim=1) / 0.2
+        assert (radius**9).mean().item() == pytest.approx(0.5, abs=0.02)  # uniform in volume
+
+
+def test_no_loss_gradient_moves_nothing_but_the_projection():
+    model, x, _ = example()
+    attack = ATTACKS["pgd"](ThreatModel("l2", 0.5), step_size=0.1, n_steps=3, random_start=False)
+    found = attack(model, x, lambda z: 0 * z.sum(1), generator=derive_generator(0, "a"))
+    assert torch.equal(found, x)
