@@ -113,8 +113,11 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
     parameters = inspect.signature(factory).parameters.values()
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     accepted = context if takes_any else {p.name: context[p.name] for p in parameters if p.name in context}
-    with private_streams(derive_seed(seed, "model")):
-        model = factory(**accepted, **options)
+    try:
+        with private_streams(derive_seed(seed, "model")):
+            model = factory(**accepted, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model.name = {part.name!r}: cannot be made with these options ({error})") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.name = {part.name!r}: gives {type(model).__name__}, expected a torch.nn.Module")
     model = model.to(device)

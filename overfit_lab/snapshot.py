@@ -109,8 +109,8 @@ class Snapshot:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
-        return next(iter(self.data.splits.values())).x.device
+        """Where the model is, and the images with it."""
+        return next(self.model.parameters()).device
 
     def generator(self, *path: str | int) -> torch.Generator:
         """A random stream that depends on the run's seed, the epoch and the given name alone."""

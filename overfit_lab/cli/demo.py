@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from overfit_lab.errors import RunFolderError
+from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.runs.reader import Run
@@ -19,9 +19,11 @@ FIGURES = ("overview", "fig1", "fig2", "fig3", "calibration", "fig4", "fig5")
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the runs and figures.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option("--seed", help="Seed of split, noise, weights and order.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of split, noise, weights and order.")] = 0,
 ) -> None:
     """Train with hard labels, label smoothing and SGLR on noisy digits; print the table and draw the figures."""
+    if seed < 0:
+        raise ConfigError(f"--seed {seed}: expected 0 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out}: is not empty; choose another --out, or remove it")
     from overfit_lab.runs.reader import find_runs

@@ -28,7 +28,7 @@ def probe(
         str | None, typer.Option("--inputs", help="clean or adversarial; default the metric's own.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of records and nothing else.")] = False,
-    n: Annotated[int | None, typer.Option("--n", help="Samples to look at.", min=1)] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Samples to look at.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="The architecture of a weights file.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="The data set to measure a weights file on.")] = None,
     reference: Annotated[
@@ -48,6 +48,8 @@ def probe(
         PROBES[name]
     _check_choice("--split", split, ("train", "val", "test"))
     _check_choice("--inputs", inputs, ("clean", "adversarial"))
+    if n is not None and n < 1:
+        raise ConfigError(f"--n {n}: expected 1 or more samples")
     splits, kinds = [split] if split else [], [inputs] if inputs else []
     from overfit_lab import experiment
 

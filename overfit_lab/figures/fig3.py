@@ -54,11 +54,11 @@ def draw(runs: Sequence[Run]) -> Figure:
             axes.set_ylim(0, 1)
             axes.set_aspect("equal")
         panels[0].set_ylabel("mean confidence in wrong predictions")
+        if not drawn:
+            raise RunFolderError(
+                "fig3: no confidence rows; record them by `overfit-lab probe RUN --metric confidence --checkpoint all`"
+            )
         panels[0].legend(loc="upper left")
-    if not drawn:
-        raise RunFolderError(
-            "fig3: no confidence rows; record them by `overfit-lab probe RUN --metric confidence --checkpoint all`"
-        )
     return figure
 
 

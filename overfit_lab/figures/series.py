@@ -72,8 +72,12 @@ def by_labels(runs: Sequence[Run]) -> dict[str, list[Run]]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(label_name(run), []).append(run)
-    known = [name for name in ORDER if name in groups]
-    return {name: groups[name] for name in [*known, *sorted(set(groups) - set(known))]}
+    return {name: groups[name] for name in sorted(groups, key=_place)}
+
+
+def _place(name: str) -> tuple[str, int, str]:
+    objective, _, labels = name.rpartition(", ")
+    return objective, ORDER.index(labels) if labels in ORDER else len(ORDER), labels
 
 
 def title_of(name: str) -> str:

@@ -1,0 +1,129 @@
+"""The arrows between rooms: who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "overfit_lab"
+FORBIDDEN = [
+    ("metrics", ("training", "probes", "runs", "figures", "cli", "build", "experiment")),
+    ("figures", ("training", "probes", "metrics", "build", "experiment", "cli")),
+    ("training", ("probes", "runs", "figures", "cli", "build", "experiment", "monitor")),
+    ("probes", ("runs", "figures", "cli", "build", "experiment")),
+    ("runs", ("training", "probes", "metrics", "figures", "cli", "build", "experiment")),
+    ("data", ("training", "probes", "runs", "models", "cli", "build", "experiment")),
+    ("models", ("training", "probes", "runs", "data", "cli", "build", "experiment")),
+    ("attacks", ("training", "probes", "runs", "data", "models", "labels", "objectives", "cli")),
+    ("labels", ("training", "probes", "runs", "data", "models", "cli")),
+    ("objectives", ("training", "probes", "runs", "data", "models", "cli")),
+]
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), path
+
+
+def imports_of(path, *, top_level_only=False):
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
+        for node in ast.walk(branch)
+    }
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    for node in nodes:
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize(("room", "others"), FORBIDDEN)
+def test_forbidden_arrows(room, others):
+    banned = tuple(f"overfit_lab.{other}" for other in others)
+    found = [
+        f"{name} imports {target}"
+        for name, path in modules()
+        if name.startswith(f"overfit_lab.{room}.")
+        for target in imports_of(path)
+        if target in banned or target.startswith(tuple(b + "." for b in banned))
+    ]
+    assert not found
+
+
+def test_nothing_imports_the_command_line():
+    found = [
+        name
+        for name, path in modules()
+        if not name.startswith("overfit_lab.cli")
+        for target in imports_of(path)
+        if target.startswith("overfit_lab.cli")
+    ]
+    assert not found
+
+
+def test_config_imports_nothing_of_ours_but_errors():
+    targets = {t for t in imports_of(PACKAGE / "config.py") if t.startswith("overfit_lab")}
+    assert all(target.startswith("overfit_lab.errors") for target in targets)
+
+
+def test_no_import_cycle():
+    known = dict(modules())
+    graph = {
+        name: {t for t in imports_of(path, top_level_only=True) if t in known and t != name}
+        for name, path in known.items()
+    }
+    done, path = set(), []
+
+    def visit(name):
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name in done:
+            return
+        path.append(name)
+        for target in sorted(graph[name]):
+            visit(target)
+        path.pop()
+        done.add(name)
+
+    for name in graph:
+        visit(name)
+
+
+def test_packages_hold_no_code_beyond_exports():
+    for _, path in modules():
+        assert "util" not in path.stem
+        if path.name == "__init__.py":
+            body = ast.parse(path.read_text()).body
+            assert all(isinstance(node, (ast.Expr, ast.ImportFrom, ast.Assign)) for node in body), path
+
+
+HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import overfit_lab",
+        "import overfit_lab.config, overfit_lab.recipes, overfit_lab.catalog",
+        "from overfit_lab.cli.main import run; assert run(['--help']) == 0",
+        "from overfit_lab.cli.main import run; assert run(['--version']) == 0",
+        *(
+            f"from overfit_lab.cli.main import run; assert run({[*command.split(), '--help']}) == 0"
+            for command in ("demo", "train", "probe", "figure", "compare", "list", "config", "data", "data fetch")
+        ),
+        "from overfit_lab.cli.main import run; assert run(['train', 'digits-herd']) == 2",
+    ],
+)
+def test_starts_without_heavy_libraries(code):
+    check = f"import sys; {code}; loaded = [m for m in {HEAVY!r} if m in sys.modules]; assert not loaded, loaded"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

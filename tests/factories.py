@@ -1,0 +1,63 @@
+"""Small models, data and snapshots that tests share."""
+
+import torch
+from torch import nn
+
+from overfit_lab.attacks.pgd import PGD
+from overfit_lab.data.dataset import dataset_from_arrays
+from overfit_lab.snapshot import Snapshot
+from overfit_lab.threat import ThreatModel
+from overfit_lab.types import Clock
+
+K = 4
+
+
+class Awkward(nn.Module):
+    """In-place ReLU, dropout, batch norm, a frozen parameter and one that is never used."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3)
+        self.bn = nn.BatchNorm2d(6)
+        self.act = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(0.4)
+        self.head = nn.Linear(6 * 36, K)
+        self.unused = nn.Parameter(torch.ones(3))
+        self.bn.bias.requires_grad_(False)
+
+    def forward(self, x):
+        return self.head(self.drop(self.act(self.bn(self.conv(x)))).flatten(1))
+
+
+def awkward_model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Awkward()
+
+
+def arrays(n, seed):
+    stream = torch.Generator().manual_seed(seed)
+    y = torch.randint(K, (n,), generator=stream)
+    x = torch.randint(0, 120, (n, 1, 8, 8), generator=stream) + 30 * y.view(-1, 1, 1, 1)
+    return x.to(torch.uint8), y
+
+
+def make_snapshot(model=None, *, splits=("train", "val", "test"), attack=True, reference=True, penultimate="head"):
+    """Random images, a fifth of whose training labels are wrong."""
+    model = model if model is not None else awkward_model()
+    x, y_true = arrays(60, 0)
+    y = torch.where(torch.arange(60) % 5 == 0, (y_true + 1) % K, y_true)
+    parts = {"val": arrays(20, 1), "test": arrays(40, 2)}
+    given = {name: part for name, part in parts.items() if name in splits}
+    data = dataset_from_arrays((x, y), y_true=y_true, class_names=list("abcd"), **given)
+    moved = {name: p.detach() + 0.1 for name, p in model.named_parameters()}
+    return Snapshot(
+        model,
+        data,
+        clock=Clock(epoch=3, step=30, n_epochs=3),
+        attack=PGD(ThreatModel(eps=0.1), step_size=0.05, n_steps=2) if attack else None,
+        reference=moved if reference else None,
+        penultimate=penultimate,
+        chunk=16,
+        batch_size=20,
+    )

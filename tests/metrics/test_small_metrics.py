@@ -1,0 +1,94 @@
+"""Confidence, features and memorisation against hand computations and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from factories import make_snapshot
+from sklearn.datasets import make_blobs
+from sklearn.metrics import roc_auc_score
+
+from overfit_lab.catalog import PROBES
+from overfit_lab.metrics.confidence import confidences, label_probability
+from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
+from overfit_lab.metrics.layers import group_by_layer, layer_of
+from overfit_lab.metrics.memorisation import detection_auc, losses
+from overfit_lab.probes.base import run_probe
+
+
+def test_confidences_by_hand():
+    probs = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], dtype=torch.float64)
+    confidence, correct = confidences(probs.log(), torch.tensor([0, 1]))
+    torch.testing.assert_close(confidence, torch.tensor([0.7, 0.6], dtype=torch.float64))
+    assert correct.tolist() == [True, False]
+    found = label_probability(probs.log(), torch.tensor([0, 1]))
+    torch.testing.assert_close(found, torch.tensor([0.7, 0.3], dtype=torch.float64))
+
+
+def test_knn_accuracy_equals_a_loop():
+    x, y = make_blobs(60, centers=3, cluster_std=4.0, random_state=0)
+    hits = 0
+    for i in range(60):
+        distance = np.linalg.norm(x - x[i], axis=1)
+        distance[i] = np.inf
+        votes = np.bincount(y[np.argsort(distance)[:5]], minlength=3)
+        hits += votes.argmax() == y[i]
+    assert knn_accuracy(x, y, 5) == pytest.approx(hits / 60)
+    assert 0.4 < hits / 60 < 1
+
+
+def test_distance_ratio_by_hand():
+    x = np.array([[0.0, 1.0], [0.0, -1.0], [4.0, 1.0], [4.0, -1.0]])
+    assert distance_ratio(x, np.array([0, 0, 1, 1])) == pytest.approx(1 / 4)
+    assert distance_ratio(x, np.zeros(4, dtype=int)) is None
+
+
+def test_silhouette_of_two_pairs_by_hand():
+    x = np.array([[0.0], [1.0], [10.0], [11.0]])
+    expected = np.mean([1 - 1 / 10.5, 1 - 1 / 9.5, 1 - 1 / 9.5, 1 - 1 / 10.5])
+    assert silhouette(x, np.array([0, 0, 1, 1])) == pytest.approx(expected)
+    assert silhouette(x, np.zeros(4)) is None
+    assert silhouette(x, np.arange(4)) is None
+
+
+def test_tsne_is_seeded_and_keeps_separate_groups_apart():
+    x, y = make_blobs(90, n_features=10, centers=3, cluster_std=0.5, random_state=1)
+    first, second = (tsne(x, seed=3, perplexity=10) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert first.shape == (90, 2)
+    assert knn_accuracy(first, y, 5) == 1.0
+    moved = tsne(x, seed=3, initial=first.astype(np.float64), perplexity=10)
+    assert np.corrcoef(first.ravel(), moved.ravel())[0, 1] > 0.9
+
+
+def test_detection_auc_against_scikit_learn_and_the_pair_count():
+    stream = torch.Generator().manual_seed(0)
+    corrupted = torch.rand(80, generator=stream) < 0.3
+    loss = torch.rand(80, generator=stream).double().round(decimals=1) + 0.3 * corrupted
+    a, b = loss[corrupted], loss[~corrupted]
+    pairs = (a[:, None] > b).double() + 0.5 * (a[:, None] == b).double()
+    found = detection_auc(loss, corrupted)
+    assert found == pytest.approx(pairs.mean().item())
+    assert found == pytest.approx(roc_auc_score(corrupted.numpy(), loss.numpy()))
+    assert detection_auc(loss, torch.zeros(80, dtype=torch.bool)) is None
+
+
+def test_memorisation_counts_both_portions():
+    snapshot = make_snapshot()
+    probe = PROBES["memorisation"](PROBES["memorisation"].Options(n=60, inputs=("clean",)))
+    found = {value.field: value for value in run_probe(probe, snapshot)[0].values}
+    view = snapshot.view("train", "clean")
+    predicted, bad = view.logits.argmax(1), view.y != view.y_true
+    assert torch.equal(view.corrupted, bad)
+    assert found["share_untouched"].value == pytest.approx(48 / 60)
+    assert found["acc_given/corrupted"].n == 12
+    assert found["acc_given/corrupted"].value == pytest.approx((predicted == view.y)[bad].double().mean().item())
+    assert found["acc_true/untouched"].value == pytest.approx((predicted == view.y_true)[~bad].double().mean().item())
+    assert found["loss_given/all"].value == pytest.approx(losses(view.logits, view.y).mean().item())
+    assert found["acc_true/all"].labels == "true"
+
+
+def test_layers_are_grouped_in_order():
+    names = ["conv1.weight", "stages.0.0.bn1.weight", "stages.0.0.bn1.bias", "stages.1.0.conv1.weight", "scale"]
+    assert list(group_by_layer(names)) == ["conv1", "stages.0.0.bn1", "stages.1.0.conv1", "model"]
+    assert list(group_by_layer(names, 2)) == ["conv1", "stages.0", "stages.1", "model"]
+    assert layer_of("linear.weight") == "linear"

@@ -1,0 +1,92 @@
+"""Best, final and diff against numbers known by construction."""
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from run_factory import make_run
+
+from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.runs.summary import FORMATS, aggregate, best_epoch, common_name, compare, format_table, summarise
+
+
+def test_best_final_and_diff_by_construction(tmp_path):
+    row = summarise([make_run(tmp_path / "hard", "hard")]).iloc[0]
+    assert row["best_epoch"] == 12
+    assert row["chosen_on"] == "acc_adv on test"
+    assert row["robust_best"] == pytest.approx(50.0)
+    assert row["robust_final"] == pytest.approx(40.0)
+    assert row["robust_diff"] == pytest.approx(10.0)
+    assert row["clean_best"] == pytest.approx(60.0)
+    assert row["clean_final"] == pytest.approx(100 * (0.4 + 20 / 60))
+    assert row["clean_diff"] == pytest.approx(60 - 100 * (0.4 + 20 / 60))
+    assert row["robust_train_final"] == pytest.approx(80.0)
+    assert row["iiw_final"] == 2000
+    assert row["ece_adv_final"] == pytest.approx(0.3)
+    assert row["noise"] == "symmetric 0.3"
+
+
+def test_validation_chooses_where_there_is_one(tmp_path):
+    run = make_run(tmp_path / "v", "hard", val=True)
+    assert best_epoch(run) == (7, "acc_adv on val")
+    row = summarise([run]).iloc[0]
+    assert row["robust_best"] == pytest.approx(100 * 0.5 * 7 / 12)
+
+
+def test_standard_training_is_chosen_by_clean_accuracy(tmp_path):
+    row = summarise([make_run(tmp_path / "s", "hard", objective="standard")]).iloc[0]
+    assert row["chosen_on"] == "acc_clean on test"
+    assert row["best_epoch"] == 20
+    assert pd.isna(row["robust_best"])
+    assert row["labels"] == "standard, hard"
+
+
+def test_seeds_are_averaged_and_other_settings_kept_apart(tmp_path):
+    runs = [make_run(tmp_path / f"hard-seed{seed}", "hard", seed) for seed in (0, 1, 2)]
+    runs.append(make_run(tmp_path / "sglr-seed0", "sglr", 0))
+    table = compare(runs)
+    assert table["run"].tolist() == ["hard", "sglr-seed0"]
+    assert table["n_seeds"].tolist() == [3, 1]
+    first = table.iloc[0]
+    assert first["robust_best"] == pytest.approx(51.0)
+    assert first["robust_best_std"] == pytest.approx(1.0)
+    assert first["iiw_final"] == pytest.approx(2001.0)
+    assert pd.isna(table.iloc[1]["robust_best_std"])
+
+
+@pytest.mark.parametrize("style", FORMATS)
+def test_every_format_holds_the_numbers(tmp_path, style):
+    table = compare([make_run(tmp_path / f"a_b-seed{seed}", "hard", seed) for seed in (0, 1)])
+    text = format_table(table, style)
+    if style == "csv":
+        row = pd.read_csv(io.StringIO(text)).iloc[0]
+        assert row["robust_diff"] == pytest.approx(10.0)
+        assert row["robust_best_std"] == pytest.approx(0.5**0.5)
+    elif style == "json":
+        assert json.loads(text)[0]["robust_final"] == pytest.approx(40.5)
+    else:
+        plus = r"$\pm$" if style == "latex" else "±"
+        assert f"50.5 {plus} 0.7" in text
+        assert f"10.0 {plus} 0.0" in text
+    if style == "latex":
+        assert r"\toprule" in text
+        assert r"a\_b" in text
+    if style == "markdown":
+        widths = {line.count("|") for line in text.strip().splitlines()}
+        assert len(widths) == 1
+
+
+def test_unknown_formats_and_empty_runs_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="expected one of table"):
+        format_table(aggregate(summarise([make_run(tmp_path / "a")])), "html")
+    run = make_run(tmp_path / "b")
+    (tmp_path / "b" / "records.jsonl").write_text("")
+    with pytest.raises(RunFolderError, match="holds no evaluation"):
+        best_epoch(type(run).open(tmp_path / "b"))
+
+
+def test_common_names():
+    assert common_name(["a-hard-seed0", "a-hard-seed11"]) == "a-hard"
+    assert common_name(["x"]) == "x"
+    assert common_name(["abc", "xyz"]) == "abc"
