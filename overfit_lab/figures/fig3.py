@@ -35,7 +35,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     looks = looks_of(list(groups))
     drawn = 0
     with style():
-        text = caption(runs, split="test split", extra="one dot a measured epoch; dashed: epoch of best accuracy")
+        text = caption(
+            runs, split="test split", extra="one dot a measured epoch; dashed: epoch of best accuracy", shows="mean"
+        )
         figure = new_figure(PAGE, 3.3, text)
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         for axes, (inputs, title) in zip(panels, PANELS, strict=True):

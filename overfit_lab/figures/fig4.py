@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -71,8 +72,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         share = curve(runs, "memorisation", "share_untouched", "train", None)
         untouched = float(share.mean[-1]) if share is not None else _share_from_info(runs)
         left.axhline(untouched, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
-        note = {"fontsize": 6.5, "color": "#555555", "va": "bottom", "ha": "left"}
-        left.text(0.02 * last, untouched, f"untouched labels {untouched:.0%}", **note)
+        note: dict[str, Any] = {"fontsize": 6.5, "color": "#555555", "va": "top", "ha": "right"}
+        left.text(0.98 * last, untouched - 0.008, f"untouched labels {untouched:.0%}", **note)
         for axes, split in ((left, "train"), (right, "test")):
             percent_axis(axes, f"{kind} {split} accuracy")
             epoch_axis(axes, last)

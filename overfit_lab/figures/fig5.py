@@ -40,7 +40,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style():
         height = 0.75 + 1.72 * len(groups) * min(1.0, 4 / max(len(rates), 2))
         width = PAGE * min(1.0, (0.6 + len(rates)) / 4.6) if len(rates) < 4 else PAGE
-        text = caption(with_map, split="penultimate features of clean test images at the last epoch, true classes")
+        what = "penultimate features of clean test images at the last epoch, true classes"
+        text = caption(with_map, split=what, shows="first")
         figure = new_figure(max(width, 3.4), height, text)
         grid = figure.subplots(len(groups), len(rates), squeeze=False)
         for row, (name, members) in enumerate(groups.items()):
@@ -68,17 +69,17 @@ def _map(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _scatter(axes: Axes, run: Run) -> None:
-    from matplotlib import colormaps
+    from seaborn import color_palette
 
     found = _map(run)
     if found is None:
         return
     points, labels = found
-    colors = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    colors = color_palette("colorblind", 10)
     for label in np.unique(labels):
         chosen = labels == label
         marker = MARKERS[int(label) % len(MARKERS)]
-        color = colors[int(label) % 10]
+        color = tuple(colors[int(label) % 10])
         axes.scatter(points[chosen, 0], points[chosen, 1], s=3.5, color=color, marker=marker, linewidths=0)
     score = run.series("features", "silhouette", "test", "clean")
     if len(score):

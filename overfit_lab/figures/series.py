@@ -129,16 +129,28 @@ def check_some(runs: Sequence[Run], figure: str) -> None:
             raise RunFolderError(f"{figure}: {run.folder} holds no records yet")
 
 
-def caption(runs: Sequence[Run], *, split: str = "", extra: str = "") -> str:
-    """What was run, in one line: data, sizes, model, attack, noise, seeds."""
+def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str = "band") -> str:
+    """What was run, in one line: data, sizes, model, attack, noise, seeds.
+
+    Args:
+        runs: what is drawn.
+        split: what was measured on which split.
+        extra: anything else to say.
+        shows: how several seeds are drawn: ``band`` (mean and range), ``mean``, or ``first`` of them.
+    """
     first = runs[0].config
     sizes = runs[0].info.get("data", {}).get("sizes", {})
     counts = ", ".join(f"n {name} {size:,}" for name, size in sizes.items())
     data = first.data.name.partition(":")[2].rstrip("/").split("/")[-1] or first.data.name
     n_seeds = len({run.config.seed for run in runs})
-    seeds = f"mean of {n_seeds} seeds, band from lowest to highest" if n_seeds > 1 else "one seed"
-    evaluation = first.evaluation
-    attack = f"PGD-{evaluation.n_steps}, {first.attack.norm} eps {pixels(first.attack.eps)}"
+    several = {
+        "band": f"mean of {n_seeds} seeds, band from lowest to highest",
+        "mean": f"mean of {n_seeds} seeds",
+        "first": f"seed {min(run.config.seed for run in runs)}",
+    }
+    seeds = several[shows] if n_seeds > 1 else "one seed"
+    steps = first.evaluation.n_steps
+    attack = f"PGD-{steps}, {first.attack.norm} eps {pixels(first.attack.eps)}" if steps else "no attack"
     parts = [f"{data} ({counts})", first.model.name, attack, noise_name(runs), seeds, split, extra]
     return "; ".join(part for part in parts if part) + "."
 

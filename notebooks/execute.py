@@ -1,0 +1,36 @@
+"""Execute the notebooks and save their outputs in them: `make notebooks`. With --check, execute without saving."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).resolve().parent
+
+
+def execute(path: Path, *, save: bool) -> nbformat.NotebookNode:
+    """Run one notebook from its own folder; the executed notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}).execute()
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    for cell in notebook.cells:
+        cell.metadata = {}
+    if save:
+        nbformat.write(notebook, path)
+    return notebook
+
+
+def main(arguments: list[str]) -> None:
+    """Every notebook, or those named."""
+    names = [argument for argument in arguments if not argument.startswith("--")]
+    for path in sorted(HERE.glob("*.ipynb")):
+        if not names or path.stem in names:
+            execute(path, save="--check" not in arguments)
+            print(path.stem, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,119 @@
+"""The pages' worked examples run as they stand on the page."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from factories import make_snapshot
+from overfit_lab.catalog import LABELS, OBJECTIVES, PROBES
+from overfit_lab.experiment import train_run
+from overfit_lab.probes.base import run_probe
+from overfit_lab.recipes import RECIPES
+from overfit_lab.runs.reader import Run
+from tiny import tiny_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """Write a page's code block to a module and import it."""
+
+    def load(page):
+        (code,) = blocks(ROOT / "docs" / f"{page}.md")
+        name = f"example_{page.replace('-', '_')}"
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        sys.modules.pop(name, None)
+        return importlib.import_module(name), code
+
+    return load
+
+
+def test_the_example_probe(example):
+    module, _ = example("add-a-probe")
+    cls = PROBES[f"{module.__name__}:MarginProbe"]
+    snapshot = make_snapshot()
+    measurement, _ = run_probe(cls(), snapshot)
+    view = snapshot.view("test", "clean", 512)
+    expected = [
+        z[y] - max(v for k, v in enumerate(z) if k != y)
+        for z, y in zip(view.logits.tolist(), view.y.tolist(), strict=True)
+    ]
+    assert measurement.values[0].value == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+    assert list(module.REGISTER) == ["margin"]
+
+
+def test_the_example_label_mode_trains_and_is_short(example, tmp_path):
+    module, code = example("add-a-label-mode")
+    assert len([line for line in code.splitlines() if line.strip()]) < 40
+    config = tiny_config(labels={"name": f"{module.__name__}:LateSmooth", "r": 0.2}, probes={"metrics": []})
+    assert train_run(config, tmp_path / "run", device="cpu") == "completed"
+    assert Run.open(tmp_path / "run").config.labels.options == {"r": 0.2, "start_epoch": "50%"}
+    assert LABELS[f"{module.__name__}:LateSmooth"] is module.LateSmooth
+
+
+@pytest.mark.parametrize("labels", ["hard", "smooth", "sglr"])
+def test_the_example_objective_combines_with_every_label_mode(example, tmp_path, labels):
+    module, _ = example("add-an-objective")
+    name = f"{module.__name__}:Mixed"
+    config = tiny_config(labels, objective={"name": name, "share": 0.7}, epochs=2, probes={"metrics": []})
+    assert train_run(config, tmp_path / "run", device="cpu") == "completed"
+    losses = Run.open(tmp_path / "run").series("training", "loss")["value"]
+    assert losses.notna().all()
+    objective = OBJECTIVES[name](OBJECTIVES[name].Options(share=0.7))
+    outputs = importlib.import_module("overfit_lab.types").Outputs
+    targets = importlib.import_module("overfit_lab.types").Targets
+    z, t = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3)[[0, 1, 2, 0, 1]]
+    found = objective.loss(outputs(clean=z[0], adv=z[1]), targets(probs=t, given=t.argmax(1)))
+    ce = [torch.nn.functional.cross_entropy(part, t.argmax(1)).item() for part in z]
+    assert found.item() == pytest.approx(0.3 * ce[0] + 0.7 * ce[1], rel=1e-6)
+
+
+def test_the_readmes_loop_runs(tmp_path, monkeypatch):
+    """The ten lines of the README, with the reader's own model, optimiser and data before them."""
+    (code,) = [block for block in blocks(ROOT / "README.md") if "Monitor(" in block]
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10))
+    x = torch.randint(0, 256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    y = torch.arange(60) % 10
+    loader = [(x[i : i + 20].float() / 255, y[i : i + 20]) for i in (0, 20, 40)]
+    names = {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "loader": loader,
+        "x_train": x,
+        "y_train": y,
+        "x_test": x[:30],
+        "y_test": y[:30],
+        "n_epochs": 2,
+    }
+    exec(compile(code, "README.md", "exec"), names)
+    run = Run.open(tmp_path / "runs" / "mine")
+    assert run.info["status"] == "completed"
+    assert {"gradient-norm", "iiw", "calibration", "evaluation"} <= set(run.records["probe"])
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_names_every_metric_and_every_recipe_exists():
+    text = (ROOT / "README.md").read_text()
+    for name in PROBES:
+        assert f"`{name}`" in text
+    for name in re.findall(r"`((?:digits|cifar10-small|paper-cifar10)-[a-z]+)`", text):
+        assert name in RECIPES
