@@ -37,7 +37,7 @@ def centre(name: str) -> tuple[float, float]:
 
 def edge(name: str, towards: tuple[float, float]) -> tuple[float, float]:
     """Where the line from a box's middle to a point leaves the box."""
-    x, y, w, h, *_ = BOXES[name]
+    _, _, w, h, *_ = BOXES[name]
     cx, cy = centre(name)
     dx, dy = towards[0] - cx, towards[1] - cy
     scale = min(w / 2 / abs(dx) if dx else 9e9, h / 2 / abs(dy) if dy else 9e9)
@@ -60,12 +60,14 @@ def draw() -> str:
         if label:
             mx, my = (x1 + x2) / 2, (y1 + y2) / 2
             vertical = abs(x2 - x1) < 5
-            place = f'x="{mx + 6:.0f}" y="{my + 4:.0f}"' if vertical else f'x="{mx:.0f}" y="{my - 7:.0f}" text-anchor="middle"'
+            beside, above = f'x="{mx + 6:.0f}" y="{my + 4:.0f}"', f'x="{mx:.0f}" y="{my - 7:.0f}" text-anchor="middle"'
+            place = beside if vertical else above
             parts.append(f'<text {place} font-size="11" fill="#555">{label}</text>')
     for x, y, w, h, title, text in BOXES.values():
         parts.append(f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="6" fill="#F3F0E8" stroke="#333"/>')
-        parts.append(f'<text x="{x + w / 2}" y="{y + h / 2 - 5}" text-anchor="middle" font-weight="bold">{title}</text>')
-        parts.append(f'<text x="{x + w / 2}" y="{y + h / 2 + 13}" text-anchor="middle" fill="#333" font-size="11">{text}</text>')
+        at = f'x="{x + w / 2}" text-anchor="middle"'
+        parts.append(f'<text {at} y="{y + h / 2 - 5}" font-weight="bold">{title}</text>')
+        parts.append(f'<text {at} y="{y + h / 2 + 13}" fill="#333" font-size="11">{text}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from factories import make_snapshot
 from overfit_lab.catalog import LABELS, OBJECTIVES, PROBES
 from overfit_lab.experiment import train_run

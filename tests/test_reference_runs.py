@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from overfit_lab.config import to_yaml
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import compare

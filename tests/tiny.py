@@ -22,7 +22,7 @@ def tiny_config(labels="sglr", **changes) -> RunConfig:
         },
         "model": {"name": "mlp", "hidden": 16},
         "attack": {"eps": 0.1, "step_size": 0.025, "n_steps": 2},
-        "labels": {"name": labels},
+        "labels": labels if isinstance(labels, dict) else {"name": labels},
         "schedule": {"name": "piecewise", "milestones": [2, 3]},
         "evaluation": {"n_steps": 3, "chunk": 24},
         "probes": {"every": 2, "metrics": METRICS, "n": 40, "options": {"hessian": {"max_probes": 4}}},

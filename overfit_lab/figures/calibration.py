@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             epoch_axis(axes, last)
             mark_stages(axes, decays(runs), last)
             axes.set_title(f"{inputs} test images", loc="left")
-            axes.set_ylim(bottom=0)
+        grid[0][0].set_ylim(bottom=0)  # last, since it ends the scaling of both panels
         grid[0][0].set_ylabel("expected calibration error")
         grid[0][1].legend(loc="best")
         for axes, inputs in zip(grid[1], INPUTS, strict=True):
@@ -62,7 +63,9 @@ def draw(runs: Sequence[Run]) -> Figure:
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1)
             axes.set_xlabel("confidence")
-            axes.text(0.97, 0.04, "overconfident", transform=axes.transAxes, ha="right", fontsize=6.5, color="#777777")
+            corner: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 6.5, "color": "#777777"}
+            axes.text(0.97, 0.33, "overconfident", ha="right", **corner)
+            axes.text(0.03, 0.60, "underconfident", ha="left", **corner)
         grid[1][0].set_ylabel("accuracy")
     return figure
 

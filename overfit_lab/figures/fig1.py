@@ -64,7 +64,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             epoch_axis(axes, last)
             mark_stages(axes, drops, last, label=axes is left)
         handles = [*right.get_lines()[:2], second.get_lines()[0]]
-        right.legend(handles, [str(h.get_label()) for h in handles], loc="lower right")
+        figure.legend(handles, [str(h.get_label()) for h in handles], loc="outside upper right", ncols=3)
     return figure
 
 

@@ -13,6 +13,7 @@ from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import label_name
 
 NAMES = {"hard": "hard labels", "smooth": "label smoothing", "sglr": "SGLR"}
+DATA_TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar10-jpeg": "CIFAR-10 (JPEG q75)"}
 ORDER = ("hard", "smooth", "sglr")
 
 
@@ -141,7 +142,8 @@ def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str
     first = runs[0].config
     sizes = runs[0].info.get("data", {}).get("sizes", {})
     counts = ", ".join(f"n {name} {size:,}" for name, size in sizes.items())
-    data = first.data.name.partition(":")[2].rstrip("/").split("/")[-1] or first.data.name
+    source = first.data.name.partition(":")[2].rstrip("/").split("/")[-1] or first.data.name
+    data = DATA_TITLES.get(source, source)
     n_seeds = len({run.config.seed for run in runs})
     several = {
         "band": f"mean of {n_seeds} seeds, band from lowest to highest",
@@ -151,7 +153,7 @@ def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str
     seeds = several[shows] if n_seeds > 1 else "one seed"
     steps = first.evaluation.n_steps
     attack = f"PGD-{steps}, {first.attack.norm} eps {pixels(first.attack.eps)}" if steps else "no attack"
-    parts = [f"{data} ({counts})", first.model.name, attack, noise_name(runs), seeds, split, extra]
+    parts = [f"{data}, {counts}" if counts else data, first.model.name, attack, noise_name(runs), seeds, split, extra]
     return "; ".join(part for part in parts if part) + "."
 
 

@@ -145,7 +145,8 @@ def mark_stages(axes: Axes, decays: list[int], last: float, *, label: bool = Fal
             "color": "#555555",
             "va": "top",
         }
-        axes.text(decays[0] / 2, 0.985, "stationary", ha="center", **place)
+        if decays[0] >= 0.2 * last:
+            axes.text(decays[0] / 2, 0.985, "stationary", ha="center", **place)
         axes.text((decays[0] + last) / 2, 0.985, "growth", ha="center", **place)
 
 

@@ -37,15 +37,16 @@ class PreActBlock(nn.Module):
 class PreActResNet(nn.Module):
     """A 3x3 stem, stages of pre-activation blocks with stride 2 between them, final batch norm, pooling, linear.
 
-    The final batch norm and ReLU are there, as in the variant of Rice et al. (2020). Each stage doubles the width.
-    Weights are drawn as torch draws them.
+    The final batch norm and ReLU are there, as in the variant of Rice et al. (2020). Weights are drawn as torch draws
+    them.
 
     Args:
         n_classes: K.
         shape: shape of an image (C, H, W).
         mean: mean of each channel.
         std: standard deviation of each channel.
-        width: channels of the first stage.
+        stem: channels of the stem.
+        widths: channels of each stage.
         blocks: blocks in each stage.
         stem_stride: stride of the stem; 2 quarters the work.
     """
@@ -59,17 +60,17 @@ class PreActResNet(nn.Module):
         shape: tuple[int, int, int],
         mean: Sequence[float],
         std: Sequence[float],
-        width: int,
+        stem: int,
+        widths: Sequence[int],
         blocks: Sequence[int],
-        stem_stride: int,
+        stem_stride: int = 1,
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.conv1 = nn.Conv2d(shape[0], width, 3, stride=stem_stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(shape[0], stem, 3, stride=stem_stride, padding=1, bias=False)
         stages: list[nn.Module] = []
-        n_in = width
-        for stage, depth in enumerate(blocks):
-            n_out = width * 2**stage
+        n_in = stem
+        for stage, (n_out, depth) in enumerate(zip(widths, blocks, strict=True)):
             layers = []
             for i in range(depth):
                 layers.append(PreActBlock(n_in, n_out, stride=2 if stage > 0 and i == 0 else 1))
@@ -100,7 +101,10 @@ def preact_resnet18(
     stem_stride: int = 1,
 ) -> nn.Module:
     """PreAct-ResNet-18 for 32x32 images (11.17 million parameters at width 64); narrower or shallower by options."""
-    return PreActResNet(n_classes, shape=shape, mean=mean, std=std, width=width, blocks=blocks, stem_stride=stem_stride)
+    widths = [width * 2**stage for stage in range(len(blocks))]
+    return PreActResNet(
+        n_classes, shape=shape, mean=mean, std=std, stem=width, widths=widths, blocks=blocks, stem_stride=stem_stride
+    )
 
 
 REGISTER = {"preact-resnet18": preact_resnet18}

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from overfit_lab.models.normalize import Normalize
-from overfit_lab.models.preact_resnet import PreActBlock
+from overfit_lab.models.preact_resnet import PreActResNet
 
 
-class WideResNet(nn.Module):
-    """A stem of ``width`` channels and three stages of pre-activation blocks of widths 1, 2 and 4 times
-    ``width * widen``; (depth - 4) / 6 blocks each; final batch norm, ReLU, pooling, linear.
-
-    Weights are drawn as torch draws them.
+def wide_resnet(
+    n_classes: int,
+    depth: int,
+    *,
+    shape: tuple[int, int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    width: int,
+    widen: int,
+) -> nn.Module:
+    """WRN-depth-widen: three stages of (depth - 4) / 6 pre-activation blocks of widths 1, 2 and 4 times width * widen.
 
     Args:
         n_classes: K.
@@ -26,44 +30,9 @@ class WideResNet(nn.Module):
         width: channels of the stem.
         widen: the k of WRN-depth-k.
     """
-
-    penultimate = "linear"
-
-    def __init__(
-        self,
-        n_classes: int,
-        depth: int,
-        *,
-        shape: tuple[int, int, int],
-        mean: Sequence[float],
-        std: Sequence[float],
-        width: int,
-        widen: int,
-    ) -> None:
-        super().__init__()
-        self.normalize = Normalize(mean, std)
-        self.conv1 = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
-        stages: list[nn.Module] = []
-        n_in = width
-        for stage in range(3):
-            n_out = width * widen * 2**stage
-            layers = []
-            for i in range((depth - 4) // 6):
-                layers.append(PreActBlock(n_in, n_out, stride=2 if stage > 0 and i == 0 else 1))
-                n_in = n_out
-            stages.append(nn.Sequential(*layers))
-        self.stages = nn.ModuleList(stages)
-        self.bn = nn.BatchNorm2d(n_in)
-        self.linear = nn.Linear(n_in, n_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W) in [0, 1]."""
-        out = self.conv1(self.normalize(x))
-        for stage in self.stages:
-            out = stage(out)
-        pooled = functional.adaptive_avg_pool2d(functional.relu(self.bn(out)), 1)
-        logits: Tensor = self.linear(pooled.flatten(1))
-        return logits
+    widths = [width * widen * 2**stage for stage in range(3)]
+    blocks = [(depth - 4) // 6] * 3
+    return PreActResNet(n_classes, shape=shape, mean=mean, std=std, stem=width, widths=widths, blocks=blocks)
 
 
 def wrn_28_10(
@@ -76,7 +45,7 @@ def wrn_28_10(
     widen: int = 10,
 ) -> nn.Module:
     """WRN-28-10 (36.48 million parameters); ``width`` is the stem's, ``widen`` the factor on it."""
-    return WideResNet(n_classes, 28, shape=shape, mean=mean, std=std, width=width, widen=widen)
+    return wide_resnet(n_classes, 28, shape=shape, mean=mean, std=std, width=width, widen=widen)
 
 
 def wrn_34_10(
@@ -89,7 +58,7 @@ def wrn_34_10(
     widen: int = 10,
 ) -> nn.Module:
     """WRN-34-10 (46.16 million parameters); ``width`` is the stem's, ``widen`` the factor on it."""
-    return WideResNet(n_classes, 34, shape=shape, mean=mean, std=std, width=width, widen=widen)
+    return wide_resnet(n_classes, 34, shape=shape, mean=mean, std=std, width=width, widen=widen)
 
 
 REGISTER = {"wrn-28-10": wrn_28_10, "wrn-34-10": wrn_34_10}

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny import METRICS, tiny_config
 
 from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
 from overfit_lab.models.weights import load_weights
 from overfit_lab.recipes import RECIPES
 from overfit_lab.runs.reader import Run
+from tiny import METRICS, tiny_config
 
 KEYS = ["epoch", "step", "probe", "field", "split", "inputs", "value", "stderr", "n", "seconds"]
 

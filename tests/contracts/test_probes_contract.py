@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from factories import awkward_model, make_snapshot
 
+from factories import awkward_model, make_snapshot
 from overfit_lab.catalog import PROBES
 from overfit_lab.errors import ProbeError
 from overfit_lab.options import parse_options

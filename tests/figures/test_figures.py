@@ -4,12 +4,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from run_factory import EPOCHS, make_run, robust_test
 
 from overfit_lab.catalog import FIGURES
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.figures.series import by_labels, curve, decays
 from overfit_lab.figures.style import looks_of, save, style
+from run_factory import EPOCHS, make_run, robust_test
 
 ALL = list(FIGURES)
 
@@ -56,7 +56,7 @@ def test_every_axis_is_labelled_and_the_caption_says_what_was_run(name, runs):
     figure = FIGURES[name](runs)
     caption = figure.get_supxlabel()
     seeds = "seed 0" if name == "fig5" else "2 seeds"
-    for part in ("digits", "n train 500", "mlp", "PGD-20, linf eps 8/255", "30% symmetric label noise", seeds):
+    for part in ("digits, n train 500", "mlp", "PGD-20, linf eps 8/255", "30% symmetric label noise", seeds):
         assert part in caption.replace("\n", " ")
     for axes in figure.axes:
         drawn = axes.get_lines() or axes.collections
@@ -151,6 +151,18 @@ def test_calibration_draws_trajectories_and_bins(runs):
     points = diagram.collections[0].get_offsets()
     np.testing.assert_allclose(points[:, 0], np.linspace(0.03, 0.97, 15))
     np.testing.assert_allclose(points[:, 1], np.linspace(0.0, 0.8, 15))
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig2", "fig4", "calibration", "overview"])
+def test_no_curve_is_cut_off_by_its_axis(name, runs):
+    """A limit set before a shared axis had its last curve once cut off the larger panel."""
+    for axes in FIGURES[name](runs).axes:
+        low, high = axes.get_ylim()
+        for drawn in axes.get_lines():
+            if drawn.get_transform().contains_branch(axes.transData) and len(drawn.get_xdata()) > 2:
+                y = np.asarray(drawn.get_ydata(), dtype=float)
+                assert low <= y.min()
+                assert y.max() <= high
 
 
 def test_overview_leaves_out_what_no_run_has(runs, tmp_path):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import METRICS, tiny_config
 
 from overfit_lab.config import to_yaml
 from overfit_lab.errors import RunFolderError
@@ -18,6 +17,7 @@ from overfit_lab.experiment import probe_run, train_run
 from overfit_lab.runs.reader import Run
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted, StepEnded
+from tiny import METRICS, tiny_config
 
 KEYS = ["epoch", "step", "probe", "field", "split", "inputs", "labels", "value", "stderr", "n"]
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from factories import make_snapshot
 from sklearn.datasets import make_blobs
 from sklearn.metrics import roc_auc_score
 
+from factories import make_snapshot
 from overfit_lab.catalog import PROBES
 from overfit_lab.metrics.confidence import confidences, label_probability
 from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne

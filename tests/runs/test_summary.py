@@ -5,10 +5,10 @@ import json
 
 import pandas as pd
 import pytest
-from run_factory import make_run
 
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.runs.summary import FORMATS, aggregate, best_epoch, common_name, compare, format_table, summarise
+from run_factory import make_run
 
 
 def test_best_final_and_diff_by_construction(tmp_path):
