@@ -7,13 +7,13 @@ from pathlib import Path
 BOXES = {
     "config": (20, 30, 150, 56, "config, recipes", "what a run is"),
     "build": (20, 130, 150, 56, "build", "the only wiring"),
-    "parts": (20, 230, 150, 92, "data, models, attacks,", "labels, objectives, schedules"),
+    "parts": (20, 230, 150, 56, "components", "data, models, attacks, ..."),
     "training": (240, 130, 150, 56, "training", "emits typed events"),
     "probes": (240, 230, 150, 56, "probes", "measure a snapshot"),
     "metrics": (240, 330, 150, 56, "metrics", "pure functions"),
-    "runs": (460, 180, 150, 56, "runs", "records on disk"),
-    "figures": (680, 110, 150, 56, "figures", "records to pictures"),
-    "render": (680, 250, 150, 56, "notebooks, cli", "tables, demo"),
+    "runs": (510, 180, 150, 56, "runs", "records on disk"),
+    "figures": (750, 110, 150, 56, "figures", "records to pictures"),
+    "render": (750, 250, 150, 56, "notebooks, cli", "tables, demo"),
 }
 ARROWS = [
     ("config", "build", "validated"),
@@ -47,10 +47,10 @@ def edge(name: str, towards: tuple[float, float]) -> tuple[float, float]:
 def draw() -> str:
     """The SVG."""
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 850 410" font-family="sans-serif" font-size="13">',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 920 410" font-family="sans-serif" font-size="13">',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0 L8 4 L0 8 z" fill="#555"/></marker></defs>',
-        '<rect width="850" height="410" fill="#fff"/>',
+        '<rect width="920" height="410" fill="#fff"/>',
     ]
     for start, end, label in ARROWS:
         (x1, y1), (x2, y2) = edge(start, centre(end)), edge(end, centre(start))
@@ -60,7 +60,7 @@ def draw() -> str:
         if label:
             mx, my = (x1 + x2) / 2, (y1 + y2) / 2
             vertical = abs(x2 - x1) < 5
-            beside, above = f'x="{mx + 6:.0f}" y="{my + 4:.0f}"', f'x="{mx:.0f}" y="{my - 7:.0f}" text-anchor="middle"'
+            beside, above = f'x="{mx + 6:.0f}" y="{my + 4:.0f}"', f'x="{mx:.0f}" y="{my - 10:.0f}" text-anchor="middle"'
             place = beside if vertical else above
             parts.append(f'<text {place} font-size="11" fill="#555">{label}</text>')
     for x, y, w, h, title, text in BOXES.values():

@@ -27,6 +27,7 @@ from overfit_lab.training.checkpoint import load_checkpoint, restore
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.keeper import Best, CheckpointKeeper
 from overfit_lab.training.loop import Session, train
+from overfit_lab.trust import check_trusted
 from overfit_lab.types import Clock
 
 OnRecord = Callable[[Record], None]
@@ -39,6 +40,7 @@ def train_run(
     resume: bool = False,
     device: str = "auto",
     bus: EventBus | None = None,
+    trust: bool = False,
 ) -> str:
     """Train into a run folder.
 
@@ -51,6 +53,7 @@ def train_run(
         resume: go on from the last checkpoint.
         device: ``auto``, ``cpu`` or ``cuda``.
         bus: events go here; subscribe before.
+        trust: with ``config=None``, import the code that the folder's configuration names.
 
     Returns:
         ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
@@ -63,7 +66,7 @@ def train_run(
     where = resolve_device(device)
     bus = bus if bus is not None else EventBus()
     if resume:
-        config = _resumed_config(config, folder)
+        config = _resumed_config(config, folder, trust)
     if config is None:
         raise ConfigError("a new run needs a configuration")
     if not resume:
@@ -71,12 +74,26 @@ def train_run(
     seed = derive_seed(config.seed, "global")
     with private_streams(seed):
         session = build(config, where)
+        check_probes(session)
         with _open_writer(folder, session, resume=resume) as writer:
             return _train_with_records(session, writer, bus, resume=resume)
 
 
-def _resumed_config(config: RunConfig | None, folder: Path) -> RunConfig:
+def check_probes(session: Session) -> None:
+    """Refuse, before anything is written, probes that this run cannot feed.
+
+    Raises:
+        ProbeError: the run lacks a split, an attack or a layer that a probe needs.
+    """
+    snapshot = session.snapshot()
+    for probe in make_probes(session.config.probes):
+        probe.check(snapshot)
+
+
+def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
     own = load_config(layout.config_path(layout.check_run(folder)))
+    if config is None:
+        check_trusted(own, str(folder), trust=trust)
     if config is not None and complete(config) != own:
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
     return own
@@ -182,6 +199,7 @@ def probe_run(
     device: str = "auto",
     save: bool = True,
     on_record: OnRecord | None = None,
+    trust: bool = False,
 ) -> list[Record]:
     """Measure checkpoints of a run with the same numbers as a live probe of the same settings would give.
 
@@ -198,6 +216,7 @@ def probe_run(
         device: ``auto``, ``cpu`` or ``cuda``.
         save: also write the records and arrays to the run folder.
         on_record: called with each record as it is measured.
+        trust: import the code that the folder's configuration names.
 
     Raises:
         RunFolderError: no run, or no such checkpoint.
@@ -205,6 +224,7 @@ def probe_run(
         ProbeError: the run lacks what a probe needs.
     """
     config = load_config(layout.config_path(layout.check_run(folder)))
+    check_trusted(config, str(folder), trust=trust)
     settings = _merge(config.probes, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
     paths = layout.checkpoint_paths(folder, checkpoint)

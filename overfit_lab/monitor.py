@@ -100,6 +100,8 @@ class Monitor:
         self._records: list[Record] = []
         self._tally = Tally(parameter.device)
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
+        for probe in live:
+            probe.check(self.snapshot())
         self._recorder = self._open(folder, model) if folder is not None else None
         self._bus = EventBus()
         self._bus.on(EpochEnded, self._keep)

@@ -120,6 +120,20 @@ class Snapshot:
         """Whether the split exists and holds a sample."""
         return split in self.data.splits and len(self.data.splits[split]) > 0
 
+    def check_view(self, split: str, inputs: str) -> None:
+        """Refuse a view that cannot be had.
+
+        Raises:
+            ProbeError: the split is absent or empty, or adversarial inputs are asked for and there is no attack.
+        """
+        if not self.has_split(split):
+            have = ", ".join(name for name in self.data.splits if self.has_split(name)) or "none"
+            raise ProbeError(f"split {split!r} is empty or absent; this data has: {have}")
+        if inputs not in INPUTS:
+            raise ProbeError(f"inputs {inputs!r}: expected 'clean' or 'adversarial'")
+        if inputs == "adversarial" and self.attack is None:
+            raise ProbeError("adversarial inputs need an attack; this snapshot has none")
+
     def view(self, split: str, inputs: str, n: int | None = None) -> View:
         """The first ``n`` samples of the split's probe order (all of them for None or a larger n).
 
@@ -129,13 +143,7 @@ class Snapshot:
         Cost: one forward pass per sample, and the attack's forward and backward passes for adversarial inputs; the
         first time only.
         """
-        if not self.has_split(split):
-            have = ", ".join(name for name in self.data.splits if self.has_split(name)) or "none"
-            raise ProbeError(f"split {split!r} is empty or absent; this data has: {have}")
-        if inputs not in INPUTS:
-            raise ProbeError(f"inputs {inputs!r}: expected 'clean' or 'adversarial'")
-        if inputs == "adversarial" and self.attack is None:
-            raise ProbeError("adversarial inputs need an attack; this snapshot has none")
+        self.check_view(split, inputs)
         part = self.data.splits[split]
         n = len(part) if n is None else min(n, len(part))
         n_chunks = -(-n // self.chunk)

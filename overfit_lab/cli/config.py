@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from overfit_lab.cli.source import SetOption, read_source
+from overfit_lab.cli.source import SetOption, TrustOption, read_source
 
 
 def config(
     source: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a YAML file.")],
     assignments: SetOption = None,
+    trust: TrustOption = False,
 ) -> None:
     """Print a complete configuration as YAML, which `train` takes back."""
     from overfit_lab.build import complete
     from overfit_lab.config import to_yaml
 
-    typer.echo(to_yaml(complete(read_source(source, assignments))), nl=False)
+    typer.echo(to_yaml(complete(read_source(source, assignments, trust=trust))), nl=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.cli.source import DeviceOption, SetOption, split_names
+from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, split_names
 from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def probe(
     ] = None,
     assignments: SetOption = None,
     device: DeviceOption = "auto",
+    trust: TrustOption = False,
     save: Annotated[bool, typer.Option("--save/--no-save", help="Also write the records to the run folder.")] = True,
 ) -> None:
     """Measure checkpoints of a run, or a weights file."""
@@ -70,6 +71,7 @@ def probe(
             options=options,
             device=device,
             save=save,
+            trust=trust,
         )
     if as_json:
         typer.echo(json.dumps([record.to_dict() for record in records], indent=1))

@@ -16,8 +16,15 @@ SetOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
-def read_source(source: str, assignments: list[str] | None) -> RunConfig:
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Import the package.module:Attribute names of the file or run folder.")
+]
+
+
+def read_source(source: str, assignments: list[str] | None, *, trust: bool = False) -> RunConfig:
     """The configuration of a recipe's name or a YAML file, with ``--set`` applied.
+
+    A file that names code to import is refused without ``trust``; names given by ``--set`` are the user's own.
 
     A name that ends in .yaml or .yml, or that has a path separator in it, is a file.
     """
@@ -26,6 +33,10 @@ def read_source(source: str, assignments: list[str] | None) -> RunConfig:
 
     is_file = source.endswith((".yaml", ".yml")) or "/" in source
     config = load_config(Path(source)) if is_file else recipe(source)
+    if is_file:
+        from overfit_lab.trust import check_trusted
+
+        check_trusted(config, source, trust=trust)
     return apply_overrides(config, assignments or [])
 
 

@@ -78,23 +78,32 @@ class Probe(ABC):
             ProbeError: the snapshot lacks what the probe needs.
         """
 
+    def check(self, snapshot: Snapshot) -> None:
+        """Refuse a snapshot that lacks what the probe needs; measures nothing.
+
+        Raises:
+            ProbeError: a split is absent or empty, or there is no attack for adversarial inputs, or the like.
+        """
+        for split, inputs in self._wanted(snapshot):
+            snapshot.check_view(split, inputs)
+
     def views(self, snapshot: Snapshot) -> Iterator[View]:
         """The views to measure: every asked-for (or default) split with every asked-for (or default) kind of input.
 
-        A default that the snapshot lacks is passed over; what was asked for by name and is lacking is an error.
+        A default split that the snapshot lacks is passed over, and without an attack the default is clean inputs;
+        what was asked for by name and is lacking is an error.
         """
-        found = False
-        for split in self.options.splits or self.default_splits:
-            if not self.options.splits and not snapshot.has_split(split):
-                continue
-            for inputs in self.options.inputs or self.default_inputs:
-                if not self.options.inputs and inputs == "adversarial" and snapshot.attack is None:
-                    continue
-                found = True
-                yield snapshot.view(split, inputs, self.options.n)
-        if not found:
-            wanted = ", ".join(self.options.splits or self.default_splits)
-            raise ProbeError(f"{self.name}: no data to measure; it looks at split {wanted}, which is empty or absent")
+        for split, inputs in self._wanted(snapshot):
+            yield snapshot.view(split, inputs, self.options.n)
+
+    def _wanted(self, snapshot: Snapshot) -> list[tuple[str, str]]:
+        own = self.default_inputs if snapshot.attack is not None else ("clean",)
+        splits = self.options.splits or [split for split in self.default_splits if snapshot.has_split(split)]
+        wanted = [(str(split), str(inputs)) for split in splits for inputs in self.options.inputs or own]
+        if not wanted:
+            names = ", ".join(self.default_splits)
+            raise ProbeError(f"{self.name}: no data to measure; it looks at split {names}, which is empty or absent")
+        return wanted
 
 
 def run_probe(probe: Probe, snapshot: Snapshot) -> tuple[Measurement, float]:
@@ -105,6 +114,7 @@ def run_probe(probe: Probe, snapshot: Snapshot) -> tuple[Measurement, float]:
         ValueError: the probe emitted a field that it does not declare.
     """
     start = time.perf_counter()
+    probe.check(snapshot)
     with isolated(snapshot.model):
         measurement = probe.measure(snapshot, generator=snapshot.generator("probe", probe.name))
     declared = {field.name for field in probe.fields}

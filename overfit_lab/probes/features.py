@@ -10,7 +10,7 @@ from pydantic import Field as OptionField
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
-from overfit_lab.models.features import penultimate_features
+from overfit_lab.models.features import find_layer, penultimate_features
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot
 from overfit_lab.types import Measurement, Value
@@ -44,21 +44,27 @@ class FeaturesProbe(Probe):
         Field("distance_ratio", "squared distance within classes over between", better="lower"),
     )
 
+    def check(self, snapshot: Snapshot) -> None:
+        """Also: the penultimate layer is declared and exists."""
+        super().check(snapshot)
+        if snapshot.penultimate is None:
+            raise ProbeError(
+                "features: the model declares no penultimate layer; name it by --set model.penultimate=LAYER"
+            )
+        find_layer(snapshot.model, snapshot.penultimate)
+
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """Numbers on each view, and the map where one is due.
 
         Cost: one forward pass a sample; the map takes seconds for 1,000 samples.
         """
-        if snapshot.penultimate is None:
-            raise ProbeError(
-                "features: the model declares no penultimate layer; name it by --set model.penultimate=LAYER"
-            )
+        layer = str(snapshot.penultimate)
         values: list[Value] = []
         arrays: dict[str, np.ndarray] = {}
         for view in self.views(snapshot):
             if len(view) < LEAST:
                 raise ProbeError(f"features: {len(view)} samples of split {view.split!r}, needs at least {LEAST}")
-            points = penultimate_features(snapshot.model, view.x, snapshot.penultimate, snapshot.chunk).cpu().numpy()
+            points = penultimate_features(snapshot.model, view.x, layer, snapshot.chunk).cpu().numpy()
             y = view.y_true.cpu().numpy()
             found = {
                 "silhouette": silhouette(points, y),

@@ -43,15 +43,21 @@ class IiwProbe(Probe):
         Field("layer", "n d^T F d with d restricted to one layer", unit="nats", better="lower", per_part=True),
     )
 
+    def check(self, snapshot: Snapshot) -> None:
+        """Also: theta_0 is known and fits the model."""
+        super().check(snapshot)
+        if snapshot.reference is None:
+            raise ProbeError("iiw: needs the weights it starts from (theta_0); give a run folder, or --reference FILE")
+        check_direction(snapshot.model, snapshot.reference)
+
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """IIW on each view; see :func:`overfit_lab.metrics.iiw.iiw`.
 
         Cost: one forward-mode product over the view, and one more for each layer.
         """
-        if snapshot.reference is None:
-            raise ProbeError("iiw: needs the weights it starts from (theta_0); give a run folder, or --reference FILE")
-        primals = check_direction(snapshot.model, snapshot.reference)
-        displacement = {name: primals[name] - snapshot.reference[name].to(primals[name]) for name in primals}
+        reference = snapshot.reference or {}
+        primals = check_direction(snapshot.model, reference)
+        displacement = {name: primals[name] - reference[name].to(primals[name]) for name in primals}
         values = []
         for view in self.views(snapshot):
             whole = self._iiw(snapshot, view, displacement)

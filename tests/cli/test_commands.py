@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -257,6 +258,60 @@ def test_a_strangers_model_in_the_current_folder(tmp_path):
     assert set(found.records["probe"]) == {*METRICS, "training", "evaluation"}
 
 
+def test_code_named_in_a_file_is_not_run_without_the_users_word(trained, tmp_path, monkeypatch, capfd):
+    """A stranger's YAML or run folder could name any importable callable, with arguments of its choice."""
+    (tmp_path / "evil.py").write_text(
+        "from pathlib import Path\n\n\ndef net(mark: str = ''):\n    Path(mark).write_text('ran')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns(".lock"))
+    mark = tmp_path / "mark"
+    config = tiny_config("hard", model={"name": "evil:net", "mark": str(mark)})
+    (tmp_path / "run" / "config.yaml").write_text(to_yaml(config))
+    (tmp_path / "evil.yaml").write_text(to_yaml(config))
+    commands = [
+        ["train", "evil.yaml", "--out", "new"],
+        ["config", "evil.yaml"],
+        ["probe", "run", "--metric", "iiw"],
+        ["figure", "overview", "run"],
+        ["compare", "run"],
+    ]
+    for command in commands:
+        status = run(command)
+        err = capfd.readouterr()[1]
+        if command[0] in ("figure", "compare"):
+            assert status == 0, "drawing records needs no code"
+        else:
+            assert status == 2
+            assert "model.name = 'evil:net'" in err
+            assert "--trust" in err
+        assert not mark.exists()
+        assert not (tmp_path / "new").exists()
+    assert run(["train", "evil.yaml", "--out", "new", "--trust"]) == 2
+    assert "expected a torch.nn.Module" in capfd.readouterr()[1]
+    assert mark.read_text() == "ran"
+
+
+def test_a_probe_that_cannot_be_fed_is_refused_before_anything_is_made(tmp_path, monkeypatch, capfd):
+    (tmp_path / "plain.py").write_text(
+        "from torch import nn\n\n\ndef net(n_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, n_classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    base = ["train", "digits-hard", "--out", "run"]
+    for changes, message in (
+        (["model.name=plain:net"], "model.penultimate"),
+        (["model.name=plain:net", "model.penultimate=head"], "unknown layer 'head'"),
+        (["probes.splits=val"], "'val' is empty or absent"),
+        (["evaluation.n_steps=0", "probes.inputs=adversarial"], "adversarial inputs need an attack"),
+    ):
+        assert run([*base, *(part for change in changes for part in ("--set", change))]) == 2
+        assert message in capfd.readouterr()[1]
+        assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_interrupt_leaves_a_resumable_run_and_status_130(tmp_path):
     config = tiny_config(epochs=400, probes={"metrics": []}, checkpoint={"every": 0})
@@ -270,7 +325,7 @@ def test_interrupt_leaves_a_resumable_run_and_status_130(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted; go on by --resume" in err
+    assert "the same command with --resume goes on" in err
     assert "Traceback" not in err
     found = Run.open(tmp_path / "run")
     assert found.info["status"] == "interrupted"

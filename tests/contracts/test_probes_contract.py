@@ -149,6 +149,12 @@ def test_adversarial_inputs_without_an_attack_are_refused(name):
         run_probe(make(name, inputs=["adversarial"]), make_snapshot(attack=False))
 
 
+@probes
+def test_without_an_attack_clean_inputs_are_the_default(name):
+    measurement, _ = run_probe(make(name), make_snapshot(attack=False))
+    assert {value.inputs for value in measurement.values} == {"clean"}
+
+
 def test_what_a_probe_needs_it_says():
     with pytest.raises(ProbeError, match="theta_0"):
         run_probe(make("iiw"), make_snapshot(reference=False))
