@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.runs.reader import Run
@@ -29,7 +29,11 @@ def demo(
     from overfit_lab.runs.reader import find_runs
 
     typer.echo("Robust overfitting on digits: 500 training images, 30% of their labels flipped on purpose.")
-    train_all(out, seed)
+    try:
+        train_all(out, seed)
+    except KeyboardInterrupt:
+        typer.echo(f"overfit-lab: interrupted; remove {out} before the next demo, or choose another --out", err=True)
+        raise typer.Exit(130) from None
     runs = find_runs([out / name for name in RECIPES])
     noise = find_runs([out / name for name in NOISE_RECIPES])
     typer.echo("")
@@ -114,7 +118,11 @@ def _worker(name: str, folder: str, seed: int, queue: Any) -> None:
     torch.set_num_threads(1)
     bus = EventBus()
     bus.on(EpochEnded, lambda e: queue.put((name, e.snapshot.clock.epoch / e.snapshot.clock.n_epochs)))
-    train_run(apply_overrides(recipe(name), [f"seed={seed}"]), Path(folder), device="cpu", bus=bus)
+    try:
+        train_run(apply_overrides(recipe(name), [f"seed={seed}"]), Path(folder), device="cpu", bus=bus)
+    except OverfitLabError as error:
+        typer.echo(f"overfit-lab: {name}: {error}", err=True)
+        raise SystemExit(2) from error
 
 
 def report(runs: list[Run]) -> None:

@@ -30,7 +30,7 @@ class RunWriter:
 
     @classmethod
     def create(cls, folder: Path, config_yaml: str, info: Mapping[str, Any]) -> RunWriter:
-        """Make the folder with its configuration and run.json in it.
+        """Make the folder with its configuration and run.json in it; it appears whole or not at all.
 
         Args:
             folder: must not exist or be empty.
@@ -41,10 +41,12 @@ class RunWriter:
             RunFolderError: occupied, or it cannot be made.
         """
         layout.check_vacant(folder)
+        beginning = folder.with_name(f".{folder.name}.partial")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(layout.config_path(folder), config_yaml.encode())
-            write_atomically(layout.info_path(folder), _json(info))
+            beginning.mkdir(parents=True, exist_ok=True)
+            write_atomically(layout.config_path(beginning), config_yaml.encode())
+            write_atomically(layout.info_path(beginning), _json(info))
+            os.replace(beginning, folder)
         except OSError as error:
             raise RunFolderError(f"{folder}: cannot write a run folder there ({error.strerror})") from error
         return cls(folder)

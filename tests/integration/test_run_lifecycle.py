@@ -176,25 +176,27 @@ def test_kill_at_random_moments_then_resume_equals_the_uninterrupted_run(tmp_pat
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config))
     whole = start(tmp_path / "whole", path, "new")
-    whole.communicate(timeout=120)
+    assert whole.stdout.readline() == "started\n"
+    begun = time.monotonic()
+    whole.communicate(timeout=300)
+    length = time.monotonic() - begun
     assert whole.returncode == 0
     moments = random.Random(seed)
     folder, kills = tmp_path / "killed", 0
-    for attempt in range(12):
-        how = "resume" if (folder / "config.yaml").exists() else "new"
-        process = start(folder, path, how)
+    for _ in range(4):
+        process = start(folder, path, "resume" if folder.exists() else "new")
         assert process.stdout.readline() == "started\n"
-        deadline = time.monotonic() + moments.uniform(0.05, 0.6) * (1 + attempt / 2)
+        deadline = time.monotonic() + moments.uniform(0.02, 0.6) * length
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.communicate()
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL
-    assert kills >= 2, "the run was never killed, so nothing was tested"
+    last = start(folder, path, "resume" if folder.exists() else "new")
+    last.communicate(timeout=300)
+    assert last.returncode == 0
+    assert kills >= 2, "the run was hardly ever killed, so nothing was tested"
     assert Run.open(folder).info["status"] == "completed"
     assert rows(folder) == rows(tmp_path / "whole")
     same_checkpoint(folder / "checkpoints/last.safetensors", tmp_path / "whole/checkpoints/last.safetensors")

@@ -126,6 +126,24 @@ def test_an_occupied_folder_is_refused_untouched(tmp_path):
         RunWriter.create(tmp_path / "r", YAML, {})
 
 
+def test_a_folder_appears_whole_also_after_a_killed_beginning(tmp_path, monkeypatch):
+    """A kill between the first two files once left a folder that was neither free nor a run."""
+    real = layout.info_path
+    monkeypatch.setattr(layout, "info_path", lambda folder: tmp_path / "none" / "run.json")
+    with pytest.raises(RunFolderError, match="cannot write"):
+        RunWriter.create(tmp_path / "r", YAML, {})
+    assert not (tmp_path / "r").exists()
+    monkeypatch.setattr(layout, "info_path", real)
+    RunWriter.create(tmp_path / "r", YAML, {}).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    (tmp_path / "r").mkdir()
+    RunWriter.create(tmp_path / "r", YAML, {}).close()
+    assert layout.is_run(tmp_path / "r")
+
+
 def test_one_process_at_a_time_writes(tmp_path):
     with (
         RunWriter.create(tmp_path / "r", YAML, {}),
