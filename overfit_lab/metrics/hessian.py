@@ -171,10 +171,9 @@ def pyhessian_summary(
     from pyhessian import hessian
 
     twin = copy.deepcopy(model)
-    twin.requires_grad_(True)
     with torch.enable_grad():
         loss = functional.cross_entropy(twin(x[:2]).float(), y[:2])
-    gradients = torch.autograd.grad(loss, list(twin.parameters()), allow_unused=True)
+    gradients = torch.autograd.grad(loss, trainable(twin), allow_unused=True)
     if any(g is None for g in gradients):
         raise ProbeError("hessian: PyHessian fails on a model with an unused parameter; use estimator hutchinson")
     with private_streams(seed), warnings.catch_warnings():

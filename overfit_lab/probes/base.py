@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -57,7 +57,7 @@ class Probe(ABC):
     """
 
     name: ClassVar[str]
-    fields: ClassVar[tuple[Field, ...]]
+    fields: tuple[Field, ...]
     source: ClassVar[str] = ""
     default_splits: ClassVar[tuple[SplitName, ...]] = ("test",)
     default_inputs: ClassVar[tuple[InputsName, ...]] = ("clean", "adversarial")
@@ -65,6 +65,17 @@ class Probe(ABC):
 
     def __init__(self, options: ProbeOptions | None = None) -> None:
         self.options = options if options is not None else self.Options()
+
+    def name_apart(self, suffix: str, *names: str) -> None:
+        """Give fields another name (``iiw`` becomes ``iiw-expected-fisher``), since the quantity is another.
+
+        Args:
+            suffix: what is appended.
+            *names: the fields it is appended to.
+        """
+        self.fields = tuple(
+            replace(field, name=f"{field.name}-{suffix}") if field.name in names else field for field in self.fields
+        )
 
     @abstractmethod
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:

@@ -34,7 +34,8 @@ class HessianProbe(Probe):
 
     Adversarial inputs are held fixed while differentiating: this is the curvature in the weights at the attacked
     images, not that of the robust loss with its inner maximum. Cross entropy to the given labels; batch norm in eval
-    mode. The standard error is over random vectors, not over samples.
+    mode. The standard error is over random vectors, not over samples. PyHessian's readings are named apart
+    (``trace-pyhessian``), so that both can stand in one run.
     """
 
     name = "hessian"
@@ -48,6 +49,12 @@ class HessianProbe(Probe):
         Field("top_eigenvalue", "eigenvalue of largest magnitude", better="lower"),
     )
 
+    def __init__(self, options: HessianOptions | None = None) -> None:
+        super().__init__(options)
+        self._suffix = "-pyhessian" if self.options.estimator == "pyhessian" else ""
+        if self._suffix:
+            self.name_apart("pyhessian", "trace", "top_eigenvalue")
+
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """Trace and top eigenvalue on each view.
 
@@ -56,8 +63,8 @@ class HessianProbe(Probe):
         values = []
         for view in self.views(snapshot):
             trace, top = self._summary(snapshot, view, generator)
-            values.append(view.value("trace", trace.value, stderr=trace.stderr))
-            values.append(view.value("top_eigenvalue", top))
+            values.append(view.value(f"trace{self._suffix}", trace.value, stderr=trace.stderr))
+            values.append(view.value(f"top_eigenvalue{self._suffix}", top))
         return Measurement(values)
 
     def _summary(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> tuple[Trace, float]:

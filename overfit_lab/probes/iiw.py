@@ -29,7 +29,8 @@ class IiwProbe(Probe):
     """IIW = n d^T F d in nats, d = theta - theta_0, F the Fisher at theta, n the size of the training split.
 
     The prior's mean theta_0 is the snapshot's reference: the run's initial weights unless another was given. Readings
-    of layers use the layer's part of d alone; they do not add up to the whole, which has cross terms.
+    of layers use the layer's part of d alone; they do not add up to the whole, which has cross terms. Estimators are
+    different quantities: those but the default append their name to the fields (``iiw-expected-fisher``).
     """
 
     name = "iiw"
@@ -42,6 +43,12 @@ class IiwProbe(Probe):
         Field("distance", "||theta - theta_0||_2"),
         Field("layer", "n d^T F d with d restricted to one layer", unit="nats", better="lower", per_part=True),
     )
+
+    def __init__(self, options: IiwOptions | None = None) -> None:
+        super().__init__(options)
+        self._suffix = "" if self.options.estimator == "empirical-fisher" else f"-{self.options.estimator}"
+        if self._suffix:
+            self.name_apart(self.options.estimator, "iiw", "layer")
 
     def check(self, snapshot: Snapshot) -> None:
         """Also: theta_0 is known and fits the model."""
@@ -61,11 +68,11 @@ class IiwProbe(Probe):
         values = []
         for view in self.views(snapshot):
             whole = self._iiw(snapshot, view, displacement)
-            values.append(view.value("iiw", whole.value, stderr=whole.stderr))
+            values.append(view.value(f"iiw{self._suffix}", whole.value, stderr=whole.stderr))
             values.append(view.value("distance", distance(displacement), labels=""))
             for layer, names in self._layers(displacement).items():
                 part = self._iiw(snapshot, view, {name: displacement[name] for name in names})
-                values.append(view.value(f"layer/{layer}", part.value, stderr=part.stderr))
+                values.append(view.value(f"layer{self._suffix}/{layer}", part.value, stderr=part.stderr))
         return Measurement(values)
 
     def _layers(self, displacement: dict[str, Tensor]) -> dict[str, list[str]]:

@@ -117,7 +117,9 @@ def train_epoch(session: Session, bus: EventBus) -> None:
     is_last = session.clock.epoch >= session.config.epochs
     snapshot = session.snapshot()
     if is_last or session.clock.epoch % session.config.evaluation.every == 0:
+        began = time.perf_counter()
         values += evaluate(snapshot, session.config.evaluation)
+        values.append(Value("seconds_evaluation", time.perf_counter() - began))
     bus.emit(EpochEnded(snapshot, values, is_last))
 
 

@@ -172,6 +172,23 @@ def test_a_view_is_the_first_samples_of_the_probe_order():
     assert torch.equal(reverse.view("train", "adversarial", 37).x, large.x)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "fields"),
+    [
+        ("iiw", {"estimator": "expected-fisher"}, {"iiw-expected-fisher", "distance", "layer-expected-fisher"}),
+        ("iiw", {"estimator": "pib-reference", "layers": False}, {"iiw-pib-reference", "distance"}),
+        ("hessian", {"estimator": "pyhessian"}, {"trace-pyhessian", "top_eigenvalue-pyhessian"}),
+    ],
+)
+def test_other_estimators_are_named_apart(name, options, fields):
+    model = awkward_model()
+    del model.unused
+    measurement, _ = run_probe(make(name, **options), make_snapshot(model))
+    assert {value.field.split("/")[0] for value in measurement.values} == fields
+    plain, _ = run_probe(make(name), make_snapshot(model))
+    assert not fields - {"distance"} & {value.field.split("/")[0] for value in plain.values}
+
+
 def test_a_probe_that_emits_a_stray_field_is_caught():
     class Stray(PROBES["calibration"]):
         fields = PROBES["calibration"].fields[:1]

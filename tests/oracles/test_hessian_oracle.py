@@ -132,6 +132,20 @@ def test_pyhessian_agrees_within_the_standard_errors():
     assert all(torch.equal(a, b.float()) for a, b in zip(before, net.parameters(), strict=True))
 
 
+def test_a_frozen_parameter_is_left_out_by_both():
+    net, x, y = example(torch.float32)
+    net[1].weight.requires_grad_(False)
+    stream = torch.Generator().manual_seed(0)
+    ours = hutchinson_trace(
+        hessian_product(net, x, y, 30), trainable(net), generator=stream, max_vectors=200, tolerance=0
+    )
+    theirs, _ = pyhessian_summary(net, x, y, seed=1, max_vectors=200, tolerance=0)
+    assert abs(ours.value - theirs.value) < 3 * (ours.stderr**2 + theirs.stderr**2) ** 0.5
+    h = dense(net.double(), x.double(), y)
+    frozen = 4 * 5
+    assert abs(ours.value - h[frozen:, frozen:].trace().item()) < 3 * ours.stderr
+
+
 def test_pyhessian_with_an_unused_parameter_is_refused_in_one_line():
     net, x, y = example(torch.float32)
     net.register_parameter("unused", nn.Parameter(torch.ones(2)))
