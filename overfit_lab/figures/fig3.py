@@ -74,7 +74,7 @@ def _trail(axes: Axes, correct: Curve, wrong: Curve, look: Look, label: str) -> 
 
 def _cross(axes: Axes, correct: Curve, wrong: Curve, look: Look, best: int) -> None:
     x, y, epochs = _common(correct, wrong)
-    at = int(np.abs(epochs - best).argmin())
+    at = int(np.argmin(np.abs(epochs - best)))
     dashed: dict[str, Any] = {"color": look.color, "linewidth": 0.8, "linestyle": (0, (4, 3)), "alpha": 0.9}
     axes.plot([x[at], x[at]], [0, y[at]], **dashed)
     axes.plot([x[at], 1], [y[at], y[at]], **dashed)

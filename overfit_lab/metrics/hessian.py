@@ -145,7 +145,7 @@ def top_eigenvalue(
     if size < 3:
         dense = np.stack([flat_product(row) for row in np.eye(size)])
         values = np.linalg.eigvalsh((dense + dense.T) / 2)
-        return float(values[np.abs(values).argmax()])
+        return float(values[np.argmax(np.abs(values))])
     start = torch.randn(size, generator=generator, device=first.device).double().cpu().numpy()
     operator = LinearOperator((size, size), matvec=flat_product, dtype=np.float64)
     if not np.any(flat_product(start)):

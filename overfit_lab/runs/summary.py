@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from overfit_lab.config import to_dict
@@ -56,7 +57,7 @@ def best_epoch(run: Run) -> tuple[int, str]:
         for field in ("acc_adv", "acc_clean") if robust else ("acc_clean",):
             series = run.series("evaluation", field, split, ACCURACIES[field])
             if len(series):
-                best = int(series["value"].to_numpy().argmax())
+                best = int(np.argmax(series["value"].to_numpy()))
                 return int(series["epoch"].iloc[best]), f"{field} on {split}"
     raise RunFolderError(f"{run.folder}: holds no evaluation on test or val; was it stopped before its first epoch?")
 
