@@ -59,7 +59,7 @@ def hessian_product(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> 
                 continue
             second = torch.autograd.grad(slope, parameters, materialize_grads=True)
             for entry, value in zip(total, second, strict=True):
-                entry += value
+                entry += value.detach()
         return [entry / len(x) for entry in total]
 
     return product
