@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -70,19 +71,15 @@ def checkpoint_paths(folder: Path, which: str) -> list[Path]:
         RunFolderError: no such checkpoint; the message lists what there is.
     """
     epochs = sorted(checkpoints(folder).glob("epoch-*.safetensors"))
+    initial, last = checkpoint_path(folder, "initial"), checkpoint_path(folder, "last")
     if which == "all":
-        initial, last, info = (
-            checkpoint_path(folder, "initial"),
-            checkpoint_path(folder, "last"),
-            _epoch_of_last(folder),
-        )
         paths = [*([initial] if initial.is_file() else []), *epochs]
-        if last.is_file() and checkpoint_path(folder, str(info)) not in epochs:
+        if last.is_file() and f"epoch-{epoch_of(last):04d}" not in {path.stem for path in epochs}:
             paths.append(last)
     else:
         path = checkpoint_path(folder, which)
-        if which.isdecimal() and not path.is_file() and int(which) == _epoch_of_last(folder):
-            path = checkpoint_path(folder, "last")
+        if which.isdecimal() and not path.is_file() and last.is_file() and int(which) == epoch_of(last):
+            path = last
         paths = [path] if path.is_file() else []
     if not paths:
         kept = [str(int(path.stem.removeprefix("epoch-"))) for path in epochs]
@@ -92,13 +89,19 @@ def checkpoint_paths(folder: Path, which: str) -> list[Path]:
     return paths
 
 
-def _epoch_of_last(folder: Path) -> int:
-    import json
+def epoch_of(checkpoint: Path) -> int:
+    """Completed epochs at a checkpoint, as its file says.
+
+    Raises:
+        RunFolderError: damaged, or no checkpoint of ours.
+    """
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return int(json.loads(info_path(folder).read_text(encoding="utf-8")).get("epoch", -1))
-    except (OSError, ValueError):
-        return -1
+        with safe_open(checkpoint, framework="np") as file:
+            return int(json.loads((file.metadata() or {})["overfit-lab"])["clock"]["epoch"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{checkpoint}: damaged, or not a checkpoint of overfit-lab ({error})") from error
 
 
 def is_run(folder: Path) -> bool:

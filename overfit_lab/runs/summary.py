@@ -23,6 +23,7 @@ ENDINGS = {
 }
 TITLES = {
     "run": "run",
+    "status": "status",
     "labels": "labels",
     "noise": "noise",
     "n_seeds": "seeds",
@@ -40,7 +41,7 @@ TITLES = {
     "iiw_final": "IIW final (nats)",
     "hessian_trace_final": "Hessian trace final",
 }
-TEXTS = ("run", "labels", "noise", "chosen_on")
+TEXTS = ("run", "status", "labels", "noise", "chosen_on")
 
 
 def best_epoch(run: Run) -> tuple[int, str]:
@@ -80,6 +81,7 @@ def summarise_run(run: Run) -> dict[str, Any]:
     noise = run.config.data.noise
     row: dict[str, Any] = {
         "run": run.name,
+        "status": run.info.get("status", "unknown"),
         "group": group_key(run),
         "labels": label_name(run),
         "noise": "none" if noise.kind == "none" else f"{noise.kind} {noise.rate:g}",
@@ -125,13 +127,15 @@ def summarise(runs: Sequence[Run]) -> pd.DataFrame:
 def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
     """One row for runs that differ in the seed alone: mean, and ``*_std`` over seeds (sample standard deviation).
 
-    The group's name is its runs' common beginning.
+    The group's name is its runs' common beginning; ``status`` is empty where all of them are completed.
     """
     rows = []
     for _, group in summary.groupby("group", sort=False):
         first = group.iloc[0]
         row: dict[str, Any] = {key: first[key] for key in ("labels", "noise", "chosen_on")}
         row["run"] = common_name(list(group["run"]))
+        unfinished = sorted(set(group["status"]) - {"completed"})
+        row["status"] = ", ".join(unfinished) if unfinished else None
         row["n_seeds"] = group["seed"].nunique()
         for column in group.columns:
             if column in TITLES and column not in (*TEXTS, "n_seeds"):
@@ -192,7 +196,7 @@ def format_table(frame: pd.DataFrame, style: str = "table") -> str:
 def _cell(row: pd.Series, column: str) -> str:
     value = row[column]
     if column in TEXTS:
-        return str(value)
+        return "completed" if pd.isna(value) else str(value)
     if value is None or pd.isna(value):
         return "–"
     spread = row.get(f"{column}_std")

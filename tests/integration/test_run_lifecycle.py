@@ -1,7 +1,9 @@
 """Whole runs: kill and resume, live against post hoc, probes leave the weights alone."""
 
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +135,21 @@ def test_an_interrupt_leaves_a_run_that_goes_on_exactly(finished, tmp_path):
     assert train_run(None, folder, resume=True, device="cpu") == "completed"
     assert rows(folder) == rows(finished)
     same_checkpoint(finished / "checkpoints/last.safetensors", folder / "checkpoints/last.safetensors")
+
+
+def test_a_run_that_was_killed_can_be_probed_at_all_its_checkpoints(finished, tmp_path):
+    """run.json of a killed run says nothing of its last epoch; the checkpoint does."""
+    folder = tmp_path / "killed"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(".lock"))
+    info = json.loads((folder / "run.json").read_text())
+    del info["epoch"], info["best"]
+    (folder / "run.json").write_text(json.dumps({**info, "status": "running"}))
+    (folder / "checkpoints" / "epoch-0004.safetensors").unlink()
+    everything = probe_run(folder, ["calibration"], checkpoint="all", save=False)
+    assert {r.epoch for r in everything} == {0, 1, 2, 3, 4}
+    assert {r.epoch for r in probe_run(folder, ["calibration"], checkpoint="4", save=False)} == {4}
+    with pytest.raises(RunFolderError, match="no checkpoint '7'"):
+        probe_run(folder, ["calibration"], checkpoint="7", save=False)
 
 
 def test_a_handler_that_fails_marks_the_run_as_failed_and_it_resumes(finished, tmp_path):

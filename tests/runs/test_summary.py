@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.runs.reader import find_runs
 from overfit_lab.runs.summary import FORMATS, aggregate, best_epoch, common_name, compare, format_table, summarise
+from overfit_lab.runs.writer import RunWriter
 from run_factory import make_run
 
 
@@ -84,6 +86,17 @@ def test_unknown_formats_and_empty_runs_are_refused(tmp_path):
     (tmp_path / "b" / "records.jsonl").write_text("")
     with pytest.raises(RunFolderError, match="holds no evaluation"):
         best_epoch(type(run).open(tmp_path / "b"))
+
+
+def test_unfinished_runs_are_marked(tmp_path):
+    """The final value of a run that was interrupted is not that of a finished one; the table once did not say so."""
+    runs = [make_run(tmp_path / "done", "hard"), make_run(tmp_path / "cut", "sglr")]
+    assert "status" not in format_table(compare(runs))
+    with RunWriter.reopen(tmp_path / "cut") as writer:
+        writer.update_info(status="interrupted")
+    text = format_table(compare(find_runs([tmp_path / "done", tmp_path / "cut"])), "markdown")
+    assert "| done | completed |" in text
+    assert "| cut | interrupted |" in text
 
 
 def test_common_names():
