@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -83,15 +82,7 @@ def _scatter(axes: Axes, run: Run) -> None:
         axes.scatter(points[chosen, 0], points[chosen, 1], s=3.5, color=color, marker=marker, linewidths=0)
     score = run.series("features", "silhouette", "test", "clean")
     if len(score):
-        place: dict[str, Any] = {
-            "transform": axes.transAxes,
-            "fontsize": 6,
-            "ha": "right",
-            "va": "bottom",
-            "color": "#333333",
-        }
-        box: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}
-        axes.text(0.98, 0.02, f"silhouette {score['value'].iloc[-1]:.2f}", bbox=box, **place)
+        axes.set_xlabel(f"silhouette {score['value'].iloc[-1]:.2f}", fontsize=6.5, labelpad=2)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
