@@ -66,15 +66,19 @@ def get_streams() -> Streams:
 
 
 def set_streams(streams: Streams) -> None:
-    """Put the global random streams where :func:`get_streams` found them."""
+    """Put the global random streams where :func:`get_streams` found them.
+
+    Streams of CUDA devices that this machine does not have are passed over, so that a run can go on elsewhere.
+    """
     import numpy as np
     import torch
 
     random.setstate(streams.python)
     np.random.set_state(streams.numpy)  # noqa: NPY002
     torch.set_rng_state(streams.cpu)
-    if streams.cuda is not None:
-        torch.cuda.set_rng_state_all(streams.cuda)
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for device, state in enumerate((streams.cuda or [])[:n_devices]):
+        torch.cuda.set_rng_state(state, device)
 
 
 @contextmanager

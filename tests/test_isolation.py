@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from overfit_lab.isolation import frozen, isolated, mode, unmoved_statistics
-from overfit_lab.seeds import derive_generator, derive_seed, private_streams
+from overfit_lab.seeds import Streams, derive_generator, derive_seed, get_streams, private_streams, set_streams
 
 
 def model():
@@ -99,3 +99,12 @@ def test_private_streams_repeat_and_leave_no_trace():
         second = (torch.rand(1), random.random(), np.random.rand())
     assert first == second
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_streams_of_a_machine_with_more_devices_are_taken_as_far_as_they_go():
+    """A checkpoint from a GPU once could not be resumed on a machine without one."""
+    before = get_streams()
+    devices = [torch.zeros(16, dtype=torch.uint8)] * 99
+    set_streams(Streams(before.python, before.numpy, before.cpu, devices))
+    assert torch.equal(torch.get_rng_state(), before.cpu)
