@@ -33,6 +33,8 @@ def jobs() -> dict[str, tuple[str, list[str]]]:
             found[f"digits-{labels}-seed{seed}"] = (f"digits-{labels}", [f"seed={seed}"])
         for labels in ("hard", "smooth", "sglr"):
             found[f"digits-noise40-{labels}-seed{seed}"] = (f"digits-noise-{labels}", [f"seed={seed}"])
+        noiseless = [f"seed={seed}", "data.noise.rate=0", "data.noise.kind=none"]
+        found[f"clean-digits-hard-seed{seed}"] = ("digits-hard", noiseless)
     for percent in (0, 20, 60):
         noise = [f"data.noise.rate={percent / 100}"] if percent else ["data.noise.rate=0", "data.noise.kind=none"]
         for labels in ("hard", "smooth", "sglr"):
