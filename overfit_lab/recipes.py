@@ -33,7 +33,7 @@ def digits(name: str, **parts: Any) -> dict[str, Any]:
     """8x8 digits with 30% of the training labels flipped: a multilayer perceptron overfits robustly in seconds.
 
     l_inf, eps 0.1, PGD-7; 100 epochs with decays at 50 and 75. The overfitting comes with the label noise; without it
-    digits lose only one to three points.
+    digits lose about one point.
     """
     return {
         "name": name,

@@ -42,6 +42,12 @@ def test_three_seeds_of_the_demo_hold_its_promise():
     assert found.loc["hard", "robust_diff"] > found.loc["smooth", "robust_diff"] > found.loc["sglr", "robust_diff"]
 
 
+def test_without_label_noise_digits_hardly_overfit():
+    found = table("clean-digits-*")
+    assert found.loc["hard", "n_seeds"] == 3
+    assert found.loc["hard", "robust_diff"] < 2
+
+
 def test_three_seeds_of_cifar10_small():
     found = table("cifar10-small-*")
     assert (found["n_seeds"] == 3).all()

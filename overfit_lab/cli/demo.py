@@ -141,7 +141,7 @@ def report(runs: list[Run]) -> None:
     else:
         verdict = f"SGLR loses {sglr['robust_diff']:.1f} points: with this seed it does not tame robust overfitting."
     typer.echo(verdict)
-    typer.echo("This overfitting comes with the label noise: without it digits lose only one to three points.")
+    typer.echo("This overfitting comes with the label noise: without it digits lose about one point.")
 
 
 def draw_all(runs: list[Run], noise: list[Run], out: Path) -> list[Path]:
