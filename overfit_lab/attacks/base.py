@@ -13,13 +13,18 @@ from overfit_lab.threat import ThreatModel
 Loss = Callable[[Tensor], Tensor]
 """Logits of perturbed images (B, K) to one loss a sample (B,); the attack maximises each. Bound to its batch."""
 
+Start = Callable[[Tensor, torch.Generator], Tensor]
+"""Clean images (B, ...) and a random stream to the images that an attack starts from."""
+
 
 class Attack(Protocol):
     """Maximises a loss inside a threat model."""
 
     threat: ThreatModel
 
-    def __call__(self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None
+    ) -> Tensor:
         """Adversarial images of the same shape as ``x``, within the threat model, detached.
 
         Leaves no parameter gradient, and the model in the mode that it was in.
@@ -29,5 +34,6 @@ class Attack(Protocol):
             x: clean images in [0, 1] (B, C, H, W).
             loss: what to maximise.
             generator: random stream on the device of ``x``.
+            start: where to start; None is the attack's own start. What it gives is projected.
         """
         ...

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.attacks.base import Loss
+from overfit_lab.attacks.base import Loss, Start
 from overfit_lab.isolation import frozen, mode, unmoved_statistics
 from overfit_lab.threat import ThreatModel
 
@@ -47,23 +47,30 @@ class PGD:
         self.random_start = random_start
         self.bn_mode = bn_mode
 
-    def __call__(self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None
+    ) -> Tensor:
         """Adversarial images (B, ...), detached; see :class:`overfit_lab.attacks.base.Attack`."""
         with mode(model, training=self.bn_mode == "train"), unmoved_statistics(model), frozen(model):
-            best = self._climb(model, x, loss, generator)
+            best = self._climb(model, x, loss, generator, start)
             if self.n_restarts == 1:
                 return best
             best_loss = self._losses(model, best, loss)
             for _ in range(self.n_restarts - 1):
-                other = self._climb(model, x, loss, generator)
+                other = self._climb(model, x, loss, generator, start)
                 other_loss = self._losses(model, other, loss)
                 better = other_loss > best_loss
                 best = torch.where(better.view(-1, *([1] * (x.dim() - 1))), other, best)
                 best_loss = torch.where(better, other_loss, best_loss)
         return best
 
-    def _climb(self, model: nn.Module, x: Tensor, loss: Loss, generator: torch.Generator) -> Tensor:
-        x_adv = self.threat.random_start(x, generator) if self.random_start else x.detach().clone()
+    def _climb(
+        self, model: nn.Module, x: Tensor, loss: Loss, generator: torch.Generator, start: Start | None
+    ) -> Tensor:
+        if start is not None:
+            x_adv = self.threat.project(start(x, generator), x).detach()
+        else:
+            x_adv = self.threat.random_start(x, generator) if self.random_start else x.detach().clone()
         for _ in range(self.n_steps):
             x_adv.requires_grad_(True)
             with torch.enable_grad():

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.attacks.base import Loss
+from overfit_lab.attacks.base import Loss, Start
 from overfit_lab.types import Batch, Outputs, Targets
 
 
@@ -23,7 +23,16 @@ class Objective(ABC):
 
     @abstractmethod
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
-        """What the training attack maximises, one value a sample."""
+        """What the training attack maximises, one value a sample (B,).
+
+        The returned function is called inside the attack, with the model in the attack's mode and its parameters
+        frozen; predictions on clean images that it needs belong there, not before.
+        """
+
+    @property
+    def attack_start(self) -> Start | None:
+        """Where the training attack starts, where the objective has a start of its own; else None."""
+        return None
 
     @abstractmethod
     def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:

@@ -35,3 +35,14 @@ def target_loss(logits: Tensor, targets: Targets) -> Tensor:
 def given_loss(logits: Tensor, targets: Targets) -> Tensor:
     """Cross entropy to the given labels, and the mode's consistency term, (B,)."""
     return functional.cross_entropy(logits, targets.given, reduction="none") + consistency(logits, targets)
+
+
+def kl_divergence(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """KL(p || q) = sum_k p_k (log p_k - log q_k) of each sample (B,) in nats, with gradients to both.
+
+    Args:
+        logits_p: logits of p (B, K).
+        logits_q: logits of q (B, K).
+    """
+    log_p, log_q = functional.log_softmax(logits_p, dim=1), functional.log_softmax(logits_q, dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)

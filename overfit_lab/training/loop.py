@@ -159,7 +159,8 @@ def attack_batch(session: Session, batch: Batch, targets: Targets) -> Tensor:
         return batch.x
     generator = derive_generator(session.config.seed, "attack", session.clock.step, device=session.device)
     loss = session.objective.attack_loss(session.model, batch, targets)
-    return session.attack(session.model, batch.x, loss, generator=generator)
+    start = session.objective.attack_start
+    return session.attack(session.model, batch.x, loss, generator=generator, start=start)
 
 
 def seen_by_labels(model: nn.Module, batch: Batch, outputs: Outputs, labels: LabelMode) -> Outputs:

@@ -5,8 +5,11 @@ import math
 import pytest
 import torch
 
+from overfit_lab.attacks.pgd import PGD
 from overfit_lab.catalog import OBJECTIVES
 from overfit_lab.options import parse_options
+from overfit_lab.seeds import derive_generator
+from overfit_lab.threat import ThreatModel
 from overfit_lab.types import Batch, Outputs, Targets
 
 B, K = 6, 4
@@ -49,6 +52,64 @@ def test_consistency_adds_the_weighted_squared_distance():
     p = torch.softmax(logits, 1)
     expected = 30.0 * sum((p[i, k] - 1 / K) ** 2 / K for i in range(B) for k in range(K)) / B
     assert gap.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def naive_softmax(row):
+    exps = [math.exp(v - max(row)) for v in row]
+    return [e / sum(exps) for e in exps]
+
+
+def naive_trades(clean, adv, probs, beta):
+    total = 0.0
+    for z, z_adv, t in zip(clean.tolist(), adv.tolist(), probs.tolist(), strict=True):
+        p, q = naive_softmax(z), naive_softmax(z_adv)
+        total -= sum(a * math.log(b) for a, b in zip(t, p, strict=True))
+        total += beta * sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True))
+    return total / len(clean)
+
+
+def test_trades_loss_and_its_gradients_to_both_predictions():
+    clean, targets = example()
+    adv = torch.randn(B, K, generator=torch.Generator().manual_seed(9), dtype=torch.float64).requires_grad_()
+    objective = make("trades", beta=4.0)
+    loss = objective.loss(Outputs(clean=clean, adv=adv), targets)
+    assert loss.item() == pytest.approx(naive_trades(clean, adv, targets.probs, 4.0), abs=1e-12)
+    found = torch.autograd.grad(loss, (clean, adv))
+    step = 1e-6
+    for which, gradient in enumerate(found):
+        for i, k in ((0, 0), (2, 3), (5, 1)):
+            moved = [part.detach().clone() for part in (clean, adv)]
+            values = []
+            for sign in (1, -1):
+                moved[which][i, k] += sign * step
+                values.append(naive_trades(*moved, targets.probs, 4.0))
+                moved[which][i, k] -= sign * step
+            assert gradient[i, k].item() == pytest.approx((values[0] - values[1]) / (2 * step), abs=1e-8)
+
+
+def test_trades_attack_ascends_the_divergence_from_a_little_noise():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 8), torch.nn.Tanh(), torch.nn.Linear(8, K))
+    stream = torch.Generator().manual_seed(1)
+    x = 0.2 + 0.6 * torch.rand(B, 1, 4, 4, generator=stream)
+    y = torch.randint(K, (B,), generator=stream)
+    batch, targets = Batch(x, y, torch.arange(B)), Targets(probs=torch.eye(K)[y], given=y)
+    objective = make("trades")
+    draw = torch.randn(x.shape, generator=derive_generator(0, "a"))
+    start = objective.attack_start(x, derive_generator(0, "a"))
+    torch.testing.assert_close(start, x + 1e-3 * draw)
+    attack = PGD(ThreatModel("linf", 0.1), step_size=0.02, n_steps=8)
+    loss = objective.attack_loss(model, batch, targets)
+    found = attack(model, x, loss, generator=derive_generator(0, "a"), start=objective.attack_start)
+    image = start.clone()
+    p = torch.softmax(model(x), 1).detach()
+    for _ in range(8):
+        image.requires_grad_()
+        q = torch.log_softmax(model(image), 1)
+        (g,) = torch.autograd.grad(torch.nn.functional.kl_div(q, p, reduction="batchmean"), image)
+        image = (image.detach() + 0.02 * g.sign()).clamp(x - 0.1, x + 0.1).clamp(0, 1)
+    torch.testing.assert_close(found, image, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("attack_labels", ["given", "targets"])
