@@ -40,17 +40,7 @@ def probe(
     save: Annotated[bool, typer.Option("--save/--no-save", help="Also write the records to the run folder.")] = True,
 ) -> None:
     """Measure checkpoints of a run, or a weights file."""
-    from overfit_lab.catalog import PROBES
-
-    metrics = split_names(metric)
-    if not metrics:
-        raise ConfigError(f"--metric {metric!r}: expected one or more of {', '.join(PROBES)}")
-    for name in metrics:
-        PROBES[name]
-    _check_choice("--split", split, ("train", "val", "test"))
-    _check_choice("--inputs", inputs, ("clean", "adversarial"))
-    if n is not None and n < 1:
-        raise ConfigError(f"--n {n}: expected 1 or more samples")
+    metrics = _check(metric, split, inputs, n)
     splits, kinds = [split] if split else [], [inputs] if inputs else []
     from overfit_lab import experiment
 
@@ -77,6 +67,22 @@ def probe(
         typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
     else:
         _print_table(records)
+
+
+def _check(metric: str, split: str | None, inputs: str | None, n: int | None) -> list[str]:
+    """The metrics' names; everything that can be checked before data and weights are read is."""
+    from overfit_lab.catalog import PROBES
+
+    metrics = split_names(metric)
+    if not metrics:
+        raise ConfigError(f"--metric {metric!r}: expected one or more of {', '.join(PROBES)}")
+    for name in metrics:
+        PROBES[name]
+    _check_choice("--split", split, ("train", "val", "test"))
+    _check_choice("--inputs", inputs, ("clean", "adversarial"))
+    if n is not None and n < 1:
+        raise ConfigError(f"--n {n}: expected 1 or more samples")
+    return metrics
 
 
 def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
