@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overfit_lab.metrics.directional import loss_derivatives
-from overfit_lab.metrics.layers import group_by_layer
+from overfit_lab.metrics.layers import group_by_layer, trainable_by_name
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,14 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
         model: in the mode in which it is to be looked at; its gradients are not touched.
         x: images (n, C, H, W).
         targets: distributions (n, K).
-        batch_size: images per mini-batch.
+        batch_size: images per mini-batch; where it does not divide n, the smaller last one counts as much as the rest.
+
+    Raises:
+        ProbeError: the model has no trainable parameter.
 
     Cost: n forward and backward passes, and a forward-mode product for the standard error.
     """
-    names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
+    names, parameters = zip(*trainable_by_name(model).items(), strict=True)
     sums = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
     norms = []
     for part, t in zip(x.split(batch_size), targets.split(batch_size), strict=True):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overfit_lab.errors import ProbeError
+from overfit_lab.metrics.layers import trainable_by_name
 from overfit_lab.seeds import private_streams
 
 Product = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -29,8 +30,12 @@ class Trace:
 
 
 def trainable(model: nn.Module) -> list[Tensor]:
-    """The parameters that the Hessian is taken with respect to."""
-    return [p for p in model.parameters() if p.requires_grad]
+    """The parameters that the Hessian is taken with respect to.
+
+    Raises:
+        ProbeError: there is none.
+    """
+    return list(trainable_by_name(model).values())
 
 
 def hessian_product(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Product:
@@ -118,7 +123,7 @@ def _mean_and_stderr(samples: Sequence[float]) -> tuple[float, float]:
 def top_eigenvalue(
     product: Product, like: Sequence[Tensor], *, generator: torch.Generator, tolerance: float = 1e-3
 ) -> float:
-    """The eigenvalue of H of largest magnitude, by Lanczos iteration (scipy's eigsh).
+    """The eigenvalue of H of largest magnitude, by Lanczos iteration (scipy's eigsh); NaN where H is not finite.
 
     Args:
         product: v to H v.
@@ -142,14 +147,17 @@ def top_eigenvalue(
         return np.asarray(torch.cat([h.reshape(-1) for h in image]).double().cpu().numpy())
 
     size = sum(sizes)
+    start = torch.randn(size, generator=generator, device=first.device).double().cpu().numpy()
+    image = flat_product(start)
+    if not np.all(np.isfinite(image)):
+        return math.nan
+    if not np.any(image):
+        return 0.0
     if size < 3:
         dense = np.stack([flat_product(row) for row in np.eye(size)])
         values = np.linalg.eigvalsh((dense + dense.T) / 2)
         return float(values[np.argmax(np.abs(values))])
-    start = torch.randn(size, generator=generator, device=first.device).double().cpu().numpy()
     operator = LinearOperator((size, size), matvec=flat_product, dtype=np.float64)
-    if not np.any(flat_product(start)):
-        return 0.0
     try:
         values = eigsh(operator, k=1, which="LM", v0=start, tol=tolerance, maxiter=300, return_eigenvectors=False)
     except ArpackNoConvergence as error:

@@ -1,8 +1,12 @@
-"""How parameters are gathered into layers."""
+"""Which parameters are looked at, and how they are gathered into layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+from torch import nn
+
+from overfit_lab.errors import ProbeError
 
 
 def layer_of(parameter: str, depth: int | None = None) -> str:
@@ -24,3 +28,15 @@ def group_by_layer(parameters: Iterable[str], depth: int | None = None) -> dict[
     for name in parameters:
         groups.setdefault(layer_of(name, depth), []).append(name)
     return groups
+
+
+def trainable_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that require a gradient, by name, in the model's order.
+
+    Raises:
+        ProbeError: there is none, so that there is nothing to differentiate with respect to.
+    """
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise ProbeError("the model has no trainable parameter; set requires_grad of those to be looked at")
+    return found

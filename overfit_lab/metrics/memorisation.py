@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,7 +23,8 @@ def detection_auc(loss: Tensor, corrupted: Tensor) -> float | None:
     """Area under the ROC curve of the loss as a detector of corrupted labels, in [0, 1].
 
     It is the probability that a corrupted sample has a larger loss than an untouched one (ties count half): 1 while
-    the model refuses the wrong labels, 0.5 once it has memorised them. None unless both kinds are there.
+    the model refuses the wrong labels, 0.5 once it has memorised them. None unless both kinds are there; NaN where a
+    loss is NaN, since it has no rank.
 
     Args:
         loss: loss against the given label (n,).
@@ -31,4 +34,6 @@ def detection_auc(loss: Tensor, corrupted: Tensor) -> float | None:
 
     if not 0 < int(corrupted.sum()) < len(corrupted):
         return None
+    if bool(loss.isnan().any()):
+        return math.nan
     return float(roc_auc_score(corrupted.cpu().numpy(), torch.nan_to_num(loss).cpu().numpy()))

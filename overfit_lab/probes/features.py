@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,8 @@ class FeaturesProbe(Probe):
     """Silhouette, leave-one-out k-NN accuracy and within/between distance ratio of the penultimate features.
 
     The features are the input of the layer that the model declares as ``penultimate``. Labels are the true ones. The
-    t-SNE map is drawn at the last epoch, or as asked for.
+    t-SNE map is drawn at the last epoch, or as asked for. Features that are not finite, as those of a diverged model,
+    have NaN for numbers and no map; nor is there a map of features that all coincide.
     """
 
     name = "features"
@@ -66,13 +68,9 @@ class FeaturesProbe(Probe):
                 raise ProbeError(f"features: {len(view)} samples of split {view.split!r}, needs at least {LEAST}")
             points = penultimate_features(snapshot.model, view.x, layer, snapshot.chunk).cpu().numpy()
             y = view.y_true.cpu().numpy()
-            found = {
-                "silhouette": silhouette(points, y),
-                "knn_acc": knn_accuracy(points, y, self.options.neighbours),
-                "distance_ratio": distance_ratio(points, y),
-            }
+            found = self._numbers(points, y)
             values += [view.value(field, v, labels="true") for field, v in found.items() if v is not None]
-            if self._map_due(snapshot):
+            if self._map_due(snapshot) and _can_be_mapped(points):
                 key = f"{view.split}-{view.inputs}"
                 seed = generator.initial_seed()
                 arrays[f"tsne-{key}"] = tsne(points, seed=seed, perplexity=self.options.perplexity)
@@ -80,10 +78,23 @@ class FeaturesProbe(Probe):
                 arrays[f"pred-{key}"] = view.logits.argmax(1).cpu().numpy()
         return Measurement(values, arrays)
 
+    def _numbers(self, points: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
+        if not np.isfinite(points).all():
+            return {field.name: math.nan for field in self.fields}
+        return {
+            "silhouette": silhouette(points, y),
+            "knn_acc": knn_accuracy(points, y, self.options.neighbours),
+            "distance_ratio": distance_ratio(points, y),
+        }
+
     def _map_due(self, snapshot: Snapshot) -> bool:
         if self.options.tsne == "last":
             return snapshot.clock.epoch == snapshot.clock.n_epochs
         return self.options.tsne == "always"
+
+
+def _can_be_mapped(points: np.ndarray) -> bool:
+    return bool(np.isfinite(points).all() and np.ptp(points, axis=0).any())
 
 
 REGISTER = {"features": FeaturesProbe}

@@ -53,9 +53,13 @@ class IiwProbe(Probe):
     def check(self, snapshot: Snapshot) -> None:
         """Also: theta_0 is known and fits the model."""
         super().check(snapshot)
-        if snapshot.reference is None:
+        if not snapshot.reference:
             raise ProbeError("iiw: needs the weights it starts from (theta_0); give a run folder, or --reference FILE")
         check_direction(snapshot.model, snapshot.reference)
+        lacking = [n for n, p in snapshot.model.named_parameters() if p.requires_grad and n not in snapshot.reference]
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            raise ProbeError(f"iiw: the reference lacks {lacking[0]!r}{more}; it needs every trainable parameter")
 
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """IIW on each view; see :func:`overfit_lab.metrics.iiw.iiw`.

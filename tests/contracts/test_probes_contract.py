@@ -162,6 +162,55 @@ def test_what_a_probe_needs_it_says():
         run_probe(make("features"), make_snapshot(penultimate=None))
 
 
+@pytest.mark.parametrize("layer", ["conv", "head"])
+@probes
+def test_a_diverged_model_gives_numbers_that_are_not_finite(name, layer):
+    """A run that diverges is recorded as such to its end; no probe stops it, and none makes up a number."""
+    model = awkward_model()
+    getattr(model, layer).weight.data.fill_(float("nan"))
+    probe = make(name, **({"tsne": "always"} if name == "features" else {}))
+    measurement, _ = run_probe(probe, make_snapshot(model, attack=False))
+    finite = {value.field.split("/")[0] for value in measurement.values if np.isfinite(value.value)}
+    expected = {
+        "memorisation": {"share_untouched", "acc_given", "acc_true"},  # an argmax exists in any case
+        "gradient-norm": {"layer"},  # 0 for the parameter that is never used
+        "features": {"silhouette", "knn_acc", "distance_ratio"} if layer == "head" else set(),
+    }
+    assert finite == expected.get(name, set())
+    assert all(np.isfinite(array).all() for key, array in measurement.arrays.items() if key.startswith("tsne"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("gradient-norm", {}), ("hessian", {}), ("hessian", {"estimator": "pyhessian"})]
+)
+def test_a_model_that_is_frozen_whole_is_refused_in_one_line(name, options):
+    model = awkward_model().requires_grad_(False)
+    with pytest.raises(ProbeError, match="no trainable parameter") as caught:
+        run_probe(make(name, **options), make_snapshot(model))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reference_that_lacks_a_trainable_parameter_is_refused():
+    snapshot = make_snapshot()
+    whole = snapshot.reference
+    snapshot.reference = {key: value for key, value in whole.items() if key != "head.bias"}
+    with pytest.raises(ProbeError, match=r"lacks 'head\.bias'"):
+        run_probe(make("iiw"), snapshot)
+    snapshot.reference = {key: value for key, value in whole.items() if key != "bn.bias"}  # frozen, so not in theta
+    run_probe(make("iiw"), snapshot)
+    snapshot.reference = {}
+    with pytest.raises(ProbeError, match="theta_0"):
+        run_probe(make("iiw"), snapshot)
+
+
+def test_features_that_all_coincide_have_no_map():
+    model = awkward_model()
+    model.conv.weight.data.zero_()
+    measurement, _ = run_probe(make("features", tsne="always"), make_snapshot(model))
+    assert "tsne-test-clean" not in measurement.arrays
+    assert "tsne-test-clean" in run_probe(make("features", tsne="always"), make_snapshot())[0].arrays
+
+
 def test_a_view_is_the_first_samples_of_the_probe_order():
     snapshot = make_snapshot()
     small, large = snapshot.view("train", "adversarial", 10), snapshot.view("train", "adversarial", 37)

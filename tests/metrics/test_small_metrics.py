@@ -72,6 +72,14 @@ def test_detection_auc_against_scikit_learn_and_the_pair_count():
     assert detection_auc(loss, torch.zeros(80, dtype=torch.bool)) is None
 
 
+def test_detection_auc_ranks_an_infinite_loss_and_hides_no_undefined_one():
+    corrupted = torch.tensor([True, False, True, False])
+    loss = torch.tensor([float("inf"), 1.0, 0.5, 0.2], dtype=torch.float64)
+    assert detection_auc(loss, corrupted) == pytest.approx(3 / 4)
+    loss[3] = float("nan")
+    assert np.isnan(detection_auc(loss, corrupted))
+
+
 def test_memorisation_counts_both_portions():
     snapshot = make_snapshot()
     probe = PROBES["memorisation"](PROBES["memorisation"].Options(n=60, inputs=("clean",)))
