@@ -70,8 +70,10 @@ def probe_arrays(seed):
     }
 
 
-def make_run(folder, labels="hard", seed=0, *, objective="pgd-at", rate=0.3, kind="symmetric", probes=True, val=False):
-    """A run folder of 20 epochs with decays after epochs 10 and 15; returns the run."""
+def make_run(
+    folder, labels="hard", seed=0, *, objective="pgd-at", rate=0.3, kind="symmetric", probes=True, val=False, **changes
+):
+    """A run folder of 20 epochs with decays after epochs 10 and 15; returns the run. `changes` go to the config."""
     noise = {"kind": kind, "rate": rate} if rate else {}
     config = parse_config(
         {
@@ -81,6 +83,7 @@ def make_run(folder, labels="hard", seed=0, *, objective="pgd-at", rate=0.3, kin
             "data": {"name": "digits", "noise": noise},
             "labels": {"name": labels},
             "objective": {"name": objective},
+            **changes,
         }
     )
     sizes = {"train": 500, "test": 797}

@@ -144,16 +144,25 @@ def read_records(path: Path) -> list[Record]:
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs of some paths, each a run folder or a folder that holds run folders, up to two levels down.
 
+    A run that several paths lead to comes once. Hidden folders below a path, such as the beginning of a run that was
+    killed, are passed over.
+
     Raises:
         RunFolderError: a path does not exist or holds no run.
     """
-    runs = []
+    runs: dict[Path, Run] = {}
     for path in map(Path, paths):
         if not path.is_dir():
             raise RunFolderError(f"{path}: no such run folder")
         below = [p.parent for pattern in ("*/run.json", "*/*/run.json") for p in path.glob(pattern)]
-        folders = [path] if layout.is_run(path) else sorted(folder for folder in below if layout.is_run(folder))
+        seen = [folder for folder in below if layout.is_run(folder) and not _is_hidden(folder.relative_to(path))]
+        folders = [path] if layout.is_run(path) else sorted(seen)
         if not folders:
             raise RunFolderError(f"{path}: holds no run (no folder with config.yaml and run.json)")
-        runs += [Run(folder) for folder in folders]
-    return runs
+        for folder in folders:
+            runs.setdefault(folder.resolve(), Run(folder))
+    return list(runs.values())
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

@@ -74,7 +74,8 @@ def final_epoch(run: Run) -> int:
 def summarise_run(run: Run) -> dict[str, Any]:
     """One row: accuracies on the test split in percent at the best and the final epoch, diff = best - final.
 
-    Both accuracies are read at the same best epoch.
+    Both accuracies are read at the same best epoch. A probe's final number is the one at the final epoch, and missing
+    where it was only measured earlier, on the best checkpoint say.
     """
     best, chosen_on = best_epoch(run)
     final = final_epoch(run)
@@ -98,8 +99,7 @@ def summarise_run(run: Run) -> dict[str, Any]:
     train = run.value_at(final, "evaluation", "acc_adv", "train", "adversarial")
     row["robust_train_final"] = None if train is None else 100 * train
     for column, source in ENDINGS.items():
-        series = run.series(*source)
-        row[column] = float(series["value"].iloc[-1]) if len(series) else None
+        row[column] = run.value_at(final, *source)
     return row
 
 

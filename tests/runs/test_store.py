@@ -187,6 +187,32 @@ def test_what_is_no_run_is_said(tmp_path, path, message):
         find_runs([tmp_path / path])
 
 
+def test_a_run_that_two_paths_lead_to_comes_once(tmp_path):
+    """It was once read twice, and counted twice in every mean."""
+    for name in ("a", "b"):
+        RunWriter.create(tmp_path / name, YAML, {}).close()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    found = find_runs([tmp_path / "b", tmp_path, tmp_path / "a", tmp_path / "link"])
+    assert [run.name for run in found] == ["b", "a"]
+
+
+def test_the_beginning_of_a_killed_run_is_no_run(tmp_path, monkeypatch):
+    """A kill after the first two files and before the folder has its name once left a run without records."""
+    RunWriter.create(tmp_path / "a", YAML, {}).close()
+    with monkeypatch.context() as patch:
+        patch.setattr("overfit_lab.runs.writer.os.replace", _replace_files_only)
+        with pytest.raises(RunFolderError, match="cannot write"):
+            RunWriter.create(tmp_path / "b", YAML, {})
+    assert layout.is_run(tmp_path / ".b.partial")
+    assert [run.name for run in find_runs([tmp_path])] == ["a"]
+
+
+def _replace_files_only(source, target):
+    if source.is_dir():
+        raise OSError(5, "killed here")
+    source.rename(target)
+
+
 def test_a_damaged_run_json_is_named(tmp_path):
     RunWriter.create(tmp_path / "r", YAML, {}).close()
     layout.info_path(tmp_path / "r").write_text("{")

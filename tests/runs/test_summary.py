@@ -8,8 +8,10 @@ import pytest
 
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.runs.reader import find_runs
+from overfit_lab.runs.recorder import to_records
 from overfit_lab.runs.summary import FORMATS, aggregate, best_epoch, common_name, compare, format_table, summarise
 from overfit_lab.runs.writer import RunWriter
+from overfit_lab.types import Clock, Value
 from run_factory import make_run
 
 
@@ -86,6 +88,21 @@ def test_unknown_formats_and_empty_runs_are_refused(tmp_path):
     (tmp_path / "b" / "records.jsonl").write_text("")
     with pytest.raises(RunFolderError, match="holds no evaluation"):
         best_epoch(type(run).open(tmp_path / "b"))
+
+
+def test_a_number_of_an_earlier_epoch_is_not_called_final(tmp_path):
+    """A probe run later on the best checkpoint alone once filled the final columns."""
+    make_run(tmp_path / "r", probes=False)
+    with RunWriter.reopen(tmp_path / "r") as writer:
+        value = [Value("iiw", 7.0, "train", "adversarial")]
+        writer.append_posthoc(to_records("iiw", value, Clock(12, 120, 20), 0.1))
+    (run,) = find_runs([tmp_path / "r"])
+    assert summarise([run]).iloc[0]["iiw_final"] is None
+    assert "IIW" not in format_table(compare([run]))
+    with RunWriter.reopen(tmp_path / "r") as writer:
+        value = [Value("iiw", 9.0, "train", "adversarial")]
+        writer.append_posthoc(to_records("iiw", value, Clock(20, 200, 20), 0.1))
+    assert summarise(find_runs([tmp_path / "r"])).iloc[0]["iiw_final"] == 9.0
 
 
 def test_unfinished_runs_are_marked(tmp_path):
