@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from overfit_lab.errors import DataUnavailableError
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
@@ -68,3 +71,44 @@ def statistics_of(class_names: tuple[str, ...], n_channels: int) -> tuple[tuple[
     if class_names == CIFAR10_CLASSES and n_channels == 3:
         return CIFAR10_MEAN, CIFAR10_STD
     return (0.0,) * n_channels, (1.0,) * n_channels
+
+
+def check_raw(raw: RawData, name: str) -> None:
+    """Refuse images and labels that no run could use, whoever wrote their source.
+
+    Raises:
+        DataUnavailableError: one line that names what is wrong and what would be right.
+    """
+    problem = _problem_of(raw)
+    if problem:
+        raise DataUnavailableError(f"{name}: {problem}")
+
+
+def _problem_of(raw: RawData) -> str | None:
+    if (raw.x_test is None) != (raw.y_test is None):
+        return "test images without labels or labels without images; expected both or neither"
+    problem = _problem_of_part("train", raw.x_train, raw.y_train, len(raw.class_names))
+    if problem is None and raw.x_test is not None and raw.y_test is not None:
+        problem = _problem_of_part("test", raw.x_test, raw.y_test, len(raw.class_names))
+        if problem is None and raw.x_test.shape[1:] != raw.x_train.shape[1:]:
+            shapes = f"{tuple(raw.x_train.shape[1:])} and {tuple(raw.x_test.shape[1:])}"
+            problem = f"train and test images differ in shape, {shapes}; expected one size"
+    if problem is None and len(raw.class_names) < 2:
+        problem = f"{len(raw.class_names)} class; expected at least 2"
+    n_channels = raw.x_train.shape[1] if raw.x_train.dim() == 4 else 0
+    if problem is None and not len(raw.mean) == len(raw.std) == n_channels:
+        problem = f"{len(raw.mean)} means and {len(raw.std)} standard deviations; expected {n_channels}, one a channel"
+    return problem
+
+
+def _problem_of_part(part: str, x: Tensor, y: Tensor, n_classes: int) -> str | None:
+    if x.dim() != 4 or x.dtype != torch.uint8:
+        return f"{part} images are {x.dtype} of shape {tuple(x.shape)}; expected torch.uint8 of shape (N, C, H, W)"
+    if len(x) == 0:
+        return f"there are no {part} images"
+    if y.dtype != torch.int64 or y.shape != x.shape[:1]:
+        return f"{part} labels are {y.dtype} of shape {tuple(y.shape)}; expected torch.int64 of shape ({len(x)},)"
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= n_classes:
+        return f"{part} labels go from {low} to {high}; expected 0 to {n_classes - 1}, as there are {n_classes} classes"
+    return None

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from overfit_lab.catalog import DATASETS
 from overfit_lab.config import DataConfig
-from overfit_lab.data.base import RawData, Source
+from overfit_lab.data.arrays import channel_statistics, class_labels, images_and_labels, to_tensor
+from overfit_lab.data.base import RawData, Source, check_raw
 from overfit_lab.data.noise import corrupt
 from overfit_lab.data.split import probe_order, stratified_order, take
 from overfit_lab.errors import ConfigError
@@ -44,7 +44,7 @@ def load_dataset(config: DataConfig, seed: int, device: torch.device | str) -> D
 
     Raises:
         ConfigError: an unknown name, or more samples asked for than there are.
-        DataUnavailableError: the set is not here.
+        DataUnavailableError: the set is not here, or its images and labels are not what a source has to give.
     """
     source, argument = find_source(config.name)
     root = Path(config.root).expanduser() if config.root is not None else None
@@ -54,6 +54,7 @@ def load_dataset(config: DataConfig, seed: int, device: torch.device | str) -> D
         raise ConfigError(f"data.name = {config.name!r}: cannot be called as a source of data ({error})") from error
     if not isinstance(raw, RawData):
         raise ConfigError(f"data.name = {config.name!r}: gives {type(raw).__name__}, expected a RawData")
+    check_raw(raw, config.name)
     return split_raw(raw, config, seed if config.seed is None else config.seed, device)
 
 
@@ -145,11 +146,11 @@ def dataset_from_arrays(
     """A data set from images and labels in memory.
 
     Args:
-        train: images (N, C, H, W), uint8 or floats k/255 in [0, 1], and integer labels (N,); numpy or torch.
+        train: images (N, C, H, W), uint8 or floats k/255 in [0, 1], and integer labels (N,); numpy or torch, copied.
         test: the same for testing.
         val: the same for validation.
         y_true: true labels (N,) of the training images, where the given ones are noisy.
-        corrupted: True where noise was applied (N,); default where ``y_true`` differs.
+        corrupted: True where noise was applied (N,) bool; default where ``y_true`` differs.
         class_names: one a class; default 0, 1, ... up to the largest label.
         mean: mean of each channel, for models of ours; default 0.
         std: standard deviation of each channel; default 1.
@@ -161,54 +162,35 @@ def dataset_from_arrays(
         ConfigError: shapes, kinds or labels that do not fit; one line.
     """
     given = {"train": train, "val": val, "test": test}
-    pairs = {split: _check_pair(split, pair) for split, pair in given.items() if pair is not None}
-    n_channels = pairs["train"][0].shape[1]
+    pairs = {split: images_and_labels(split, pair) for split, pair in given.items() if pair is not None}
     shapes = {tuple(x.shape[1:]) for x, _ in pairs.values()}
     if len(shapes) > 1:
         raise ConfigError(f"images of the splits differ in shape: {' and '.join(map(str, sorted(shapes)))}")
-    top = max(int(y.max()) for _, y in pairs.values())
+    truth, mask = _label_noise(pairs["train"][1], y_true, corrupted)
+    top = max(int(y.max()) for y in [y for _, y in pairs.values()] + ([] if truth is None else [truth]))
     names = tuple(class_names) if class_names is not None else tuple(str(k) for k in range(top + 1))
     if top >= len(names):
         raise ConfigError(f"label {top}: there are {len(names)} class names, so labels go from 0 to {len(names) - 1}")
-    truth = None if y_true is None else torch.as_tensor(np.asarray(y_true), dtype=torch.int64)
-    mask = None if corrupted is None else torch.as_tensor(np.asarray(corrupted), dtype=torch.bool)
-    for what, extra in (("y_true", truth), ("corrupted", mask)):
-        if extra is not None and extra.shape != pairs["train"][1].shape:
-            raise ConfigError(f"{what}: shape {tuple(extra.shape)}, expected {tuple(pairs['train'][1].shape)}")
-    if mask is None and truth is not None:
-        mask = truth != pairs["train"][1]
     splits = {}
     for split, (x, y) in pairs.items():
         extras = (truth, mask) if split == "train" else (None, None)
         splits[split] = make_split(split, x, y, *extras, seed=seed, device=device)
-    channels = tuple(mean or (0.0,) * n_channels), tuple(std or (1.0,) * n_channels)
-    return Dataset(name, splits, names, *channels)
+    return Dataset(name, splits, names, *channel_statistics(mean, std, pairs["train"][0].shape[1]))
 
 
-def _check_pair(split: str, pair: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
-    images, labels = (torch.as_tensor(part).cpu() for part in pair)
-    if images.dim() != 4 or images.shape[1] not in (1, 2, 3, 4):
-        shape = tuple(images.shape)
-        raise ConfigError(f"{split} images have shape {shape}; expected (N, C, H, W), channels first, C at most 4")
-    if len(images) == 0:
-        raise ConfigError(f"{split} images: there are none")
-    if labels.shape != images.shape[:1]:
-        raise ConfigError(f"{split} labels have shape {tuple(labels.shape)}; expected ({len(images)},)")
-    if labels.is_floating_point() or labels.min() < 0:
-        raise ConfigError(f"{split} labels: expected integers 0..K-1, got {labels.dtype} from {labels.min().item()}")
-    return _to_bytes(split, images), labels.to(torch.int64)
-
-
-def _to_bytes(split: str, images: Tensor) -> Tensor:
-    """Images as uint8; floats must be k/255, so that nothing is lost."""
-    if images.dtype == torch.uint8:
-        return images
-    if not images.is_floating_point():
-        raise ConfigError(f"{split} images are {images.dtype}; expected uint8 in 0..255 or floats in [0, 1]")
-    low, high = images.min().item(), images.max().item()
-    if not (low >= 0 and high <= 1):
-        raise ConfigError(f"{split} images go from {low:g} to {high:g}; expected [0, 1] (normalise inside the model)")
-    whole = (images * 255).round()
-    if (whole - images * 255).abs().max() > 1e-3:
-        raise ConfigError(f"{split} images are floats that are not k/255; round them: (x * 255).round().to(uint8)")
-    return whole.to(torch.uint8)
+def _label_noise(y: Tensor, y_true: Any | None, corrupted: Any | None) -> tuple[Tensor | None, Tensor | None]:
+    """True labels and the mask of noise as tensors; the mask is where the labels differ, unless one is given."""
+    truth = None if y_true is None else to_tensor("y_true", y_true)
+    mask = None if corrupted is None else to_tensor("corrupted", corrupted)
+    for what, extra in (("y_true", truth), ("corrupted", mask)):
+        if extra is not None and extra.shape != y.shape:
+            raise ConfigError(f"{what}: shape {tuple(extra.shape)}, expected {tuple(y.shape)}")
+    if mask is not None:
+        if not bool(((mask == 0) | (mask == 1)).all()):
+            raise ConfigError("corrupted: expected True and False, or 1 and 0")
+        mask = mask.to(torch.bool)
+    if truth is not None:
+        truth = class_labels("y_true", truth)
+    if mask is None and truth is not None:
+        mask = truth != y
+    return truth, mask

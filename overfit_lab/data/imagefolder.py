@@ -17,22 +17,29 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
 
 def imagefolder(argument: str, *, root: Path | None, download: bool) -> RawData:
     """``imagefolder:DIR``: train/CLASS/*.png and test/CLASS/*.png (or val/), else DIR/CLASS/*.png as one pool."""
-    folder = Path(argument)
+    folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
         raise DataUnavailableError(f"imagefolder:{argument}: no such folder; expected imagefolder:DIR")
     train = folder / "train"
     test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), None)
     pooled = not train.is_dir()
     base = folder if pooled else train
-    classes = tuple(sorted(path.name for path in base.iterdir() if path.is_dir()))
+    classes = _folders(base)
     if not classes:
         raise DataUnavailableError(f"imagefolder:{argument}: {base} has no folder of a class")
+    if test is not None and not pooled:
+        stray = sorted(set(_folders(test)) - set(classes))
+        if stray:
+            raise DataUnavailableError(f"imagefolder:{argument}: {test} has a class that train has not, {stray[0]!r}")
     x_train, y_train = _read(base, classes)
     x_test, y_test = (None, None) if pooled or test is None else _read(test, classes)
-    if x_test is not None and x_test.shape[1:] != x_train.shape[1:]:
-        raise DataUnavailableError(f"imagefolder:{argument}: train and test images differ in size; expected one size")
     mean, std = statistics_of(classes, x_train.shape[1])
     return RawData(x_train, y_train, x_test, y_test, classes, mean, std, confusions=confusions_of(classes))
+
+
+def _folders(base: Path) -> tuple[str, ...]:
+    """The folders in a folder, in order of name; hidden ones are no classes."""
+    return tuple(sorted(path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith(".")))
 
 
 def _read(folder: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:

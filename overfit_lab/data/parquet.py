@@ -26,7 +26,7 @@ def parquet(argument: str, *, root: Path | None, download: bool) -> RawData:
     The image column is ``img`` or ``image`` (a struct with ``bytes``), the label column ``label``, ``labels`` or
     ``fine_label``; class names come from the schema where it has them. Without test files the set is one pool.
     """
-    folder = Path(argument)
+    folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
         raise DataUnavailableError(
             f"parquet:{argument}: no such folder; expected parquet:DIR with train-*.parquet in it"
@@ -64,8 +64,11 @@ def _read_file(path: Path) -> tuple[list[np.ndarray], np.ndarray, tuple[str, ...
         raise DataUnavailableError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
     image = _column(table.column_names, IMAGE_COLUMNS, path, "image")
     label = _column(table.column_names, LABEL_COLUMNS, path, "label")
+    kind, n_missing = table.schema.field(label).type, table.column(label).null_count
+    if not pyarrow.types.is_integer(kind) or n_missing:
+        raise DataUnavailableError(f"{path}: column {label} is {kind} with {n_missing} missing; expected whole numbers")
     encoded = table.column(image).to_pylist()
-    images = [decode(item["bytes"] if isinstance(item, dict) else item, path) for item in encoded]
+    images = [decode(item.get("bytes") if isinstance(item, dict) else item, path) for item in encoded]
     return images, np.asarray(table.column(label)), _class_names(table.schema.metadata or {}, label)
 
 
@@ -76,7 +79,7 @@ def _column(have: Sequence[str], wanted: Sequence[str], path: Path, what: str) -
     raise DataUnavailableError(f"{path}: no {what} column; expected one of {', '.join(wanted)}, got {', '.join(have)}")
 
 
-def decode(encoded: bytes, path: Path) -> np.ndarray:
+def decode(encoded: bytes | None, path: Path) -> np.ndarray:
     """An encoded image as (H, W, C) uint8, C being 1 or 3.
 
     Raises:
@@ -85,7 +88,7 @@ def decode(encoded: bytes, path: Path) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(encoded or b"")) as image:
             plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
             array = np.asarray(plain)
     except (UnidentifiedImageError, OSError, TypeError) as error:
@@ -94,6 +97,8 @@ def decode(encoded: bytes, path: Path) -> np.ndarray:
 
 
 def _stack(images: list[np.ndarray], where: Path) -> Tensor:
+    if not images:
+        raise DataUnavailableError(f"{where}: the files hold no image")
     shapes = sorted({image.shape for image in images})
     if len(shapes) != 1:
         raise DataUnavailableError(

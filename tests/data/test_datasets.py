@@ -1,21 +1,16 @@
-"""Sources, splits and arrays."""
+"""Sources and splits."""
 
-import io
-import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from sklearn.datasets import load_digits
 
 from overfit_lab.config import DataConfig
-from overfit_lab.data.dataset import dataset_from_arrays, fetch, load_dataset
+from overfit_lab.data.dataset import fetch, load_dataset
 from overfit_lab.data.split import probe_order, stratified_order
 from overfit_lab.errors import ConfigError, DataUnavailableError, OverfitLabError, UnknownNameError
 
@@ -50,8 +45,9 @@ def test_every_prefix_of_a_stratified_order_is_in_proportion(counts, seed, data)
     assert order.sort().values.tolist() == list(range(len(y)))
     n = data.draw(st.integers(1, len(y)))
     for k, count in enumerate(counts):
-        taken = int((y[order[:n]] == k).sum())
-        assert abs(taken - n * count / len(y)) <= 1 + len(counts) / 2
+        taken, share = int((y[order[:n]] == k).sum()), count / len(y)
+        # A class is off by d_k (1 - p_k) - p_k (the others' d), and each |d| < 1.
+        assert abs(taken - n * share) < 1 + share * (len(counts) - 2) + 1e-9
 
 
 def test_noise_touches_the_training_split_alone_and_keeps_the_truth():
@@ -142,86 +138,6 @@ def test_a_set_of_torchvision_that_is_there_is_read(tmp_path):
     assert found == {row.tobytes(): i % 10 for i, row in enumerate(rows)}
 
 
-def png(array):
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG")
-    return file.getvalue()
-
-
-def write_parquet(path, images, labels, names=None, column="image"):
-    table = pa.table({column: [{"bytes": png(image), "path": None} for image in images], "label": labels})
-    if names:
-        meta = {"huggingface": json.dumps({"info": {"features": {"label": {"names": names}}}})}
-        table = table.replace_schema_metadata(meta)
-    pq.write_table(table, path)
-
-
-def rgb(n, side=6):
-    return np.random.default_rng(0).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
-
-
-def test_parquet_in_the_hugging_face_layout(tmp_path):
-    images = rgb(12)
-    write_parquet(tmp_path / "train-00000-of-00001.parquet", images[:8], [0, 1] * 4, ["cat", "dog"])
-    write_parquet(tmp_path / "test-00000-of-00001.parquet", images[8:], [1, 0] * 2, ["cat", "dog"])
-    data = load(name=f"parquet:{tmp_path}")
-    assert data.class_names == ("cat", "dog")
-    assert data.shape == (3, 6, 6)
-    found = {image.permute(1, 2, 0).numpy().tobytes() for image in data.splits["train"].x}
-    assert found == {image.tobytes() for image in images[:8]}
-
-
-def test_parquet_without_test_files_is_split(tmp_path):
-    write_parquet(tmp_path / "train.parquet", rgb(10), [0, 1] * 5, column="img")
-    data = load(name=f"parquet:{tmp_path}", n_test=4)
-    assert {name: len(split) for name, split in data.splits.items()} == {"train": 6, "test": 4}
-
-
-@pytest.mark.parametrize("fault", ["no train", "no image", "no label", "not parquet", "not an image", "sizes"])
-def test_faulty_parquet_is_refused_in_one_line(tmp_path, fault):
-    path = tmp_path / "train.parquet"
-    good = [{"bytes": png(image), "path": None} for image in rgb(4)]
-    tables = {
-        "no image": {"x": [1], "label": [0]},
-        "no label": {"image": good, "y": [0] * 4},
-        "not an image": {"image": [{"bytes": b"text", "path": None}], "label": [0]},
-        "sizes": {"image": [good[0], {"bytes": png(rgb(1, 7)[0]), "path": None}], "label": [0, 1]},
-    }
-    if fault == "not parquet":
-        path.write_bytes(b"text")
-    elif fault != "no train":
-        pq.write_table(pa.table(tables[fault]), path)
-    with pytest.raises(DataUnavailableError) as caught:
-        load(name=f"parquet:{tmp_path}")
-    assert "\n" not in str(caught.value)
-
-
-def write_folder(root, per_class=3, size=(5, 5)):
-    for k, name in enumerate(("ant", "bee")):
-        (root / name).mkdir(parents=True)
-        for i in range(per_class):
-            Image.fromarray(np.full((*size, 3), 10 * k + i, dtype=np.uint8)).save(root / name / f"{i}.png")
-
-
-def test_image_folders(tmp_path):
-    write_folder(tmp_path / "train")
-    write_folder(tmp_path / "val", per_class=2)
-    data = load(name=f"imagefolder:{tmp_path}")
-    assert data.class_names == ("ant", "bee")
-    assert {name: len(split) for name, split in data.splits.items()} == {"train": 6, "test": 4}
-    values = {(int(x.max()), int(y)) for x, y in zip(data.splits["train"].x, data.splits["train"].y, strict=True)}
-    assert values == {(10 * k + i, k) for k in (0, 1) for i in range(3)}
-
-
-def test_an_image_folder_of_different_sizes_is_refused(tmp_path):
-    write_folder(tmp_path)
-    Image.fromarray(np.zeros((4, 9, 3), dtype=np.uint8)).save(tmp_path / "bee" / "z.png")
-    with pytest.raises(DataUnavailableError, match=r"9x4 with 3 channels, but .* is 5x5"):
-        load(name=f"imagefolder:{tmp_path}")
-    with pytest.raises(DataUnavailableError, match="no folder of a class"):
-        load(name=f"imagefolder:{tmp_path / 'ant'}")
-
-
 @needs_cifar
 def test_cifar10_from_parquet():
     data = load(name=f"parquet:{CIFAR}", n_train=1000, n_test=500, noise={"kind": "asymmetric", "rate": 0.5})
@@ -234,48 +150,3 @@ def test_cifar10_from_parquet():
     assert set(train.y_true[moved].tolist()) == {2, 3, 4, 5, 9}
     channels = train.x.float().mean((0, 2, 3)) / 255
     torch.testing.assert_close(channels, torch.tensor(data.mean), atol=0.02, rtol=0)
-
-
-X = np.random.default_rng(1).integers(0, 256, (6, 1, 4, 4), dtype=np.uint8)
-LABELS = np.array([0, 1, 2, 0, 1, 2])
-
-
-def test_arrays_as_numbers_or_floats_give_the_same_bytes():
-    a = dataset_from_arrays((X, LABELS), (X[:3], LABELS[:3]))
-    b = dataset_from_arrays((torch.tensor(X) / 255, torch.tensor(LABELS)))
-    assert torch.equal(a.splits["train"].x, b.splits["train"].x)
-    assert a.n_classes == 3
-    assert set(a.splits) == {"train", "test"}
-
-
-def test_arrays_with_the_true_labels_know_the_corrupted_ones():
-    data = dataset_from_arrays((X, LABELS), y_true=np.array([0, 1, 2, 1, 1, 2]))
-    assert data.splits["train"].corrupted.tolist() == [False, False, False, True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ((X[:, 0], LABELS), r"shape \(6, 4, 4\); expected \(N, C, H, W\)"),
-        ((X.transpose(0, 2, 3, 1).repeat(2, 1), LABELS), "channels first"),
-        ((X[:0], LABELS[:0]), "there are none"),
-        ((X, LABELS[:2]), r"labels have shape \(2,\)"),
-        ((X, LABELS - 1), "expected integers 0..K-1"),
-        ((X, LABELS / 2), "expected integers 0..K-1"),
-        ((X / 1.0, LABELS), r"expected \[0, 1\]"),
-        ((X / 300.0, LABELS), "not k/255"),
-        ((X.astype(np.int32), LABELS), "expected uint8"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(arrays, message):
-    with pytest.raises(ConfigError, match=message):
-        dataset_from_arrays(arrays)
-
-
-def test_arrays_that_do_not_go_together_are_refused():
-    with pytest.raises(ConfigError, match="differ in shape"):
-        dataset_from_arrays((X, LABELS), (np.zeros((2, 1, 5, 5), dtype=np.uint8), LABELS[:2]))
-    with pytest.raises(ConfigError, match="2 class names"):
-        dataset_from_arrays((X, LABELS), class_names=["a", "b"])
-    with pytest.raises(ConfigError, match="y_true"):
-        dataset_from_arrays((X, LABELS), y_true=LABELS[:2])
