@@ -9,8 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overfit_lab.figures.draw import draw_curve
-from overfit_lab.figures.series import by_labels, caption, check_some, decays, last_epoch, need_curve, title_of
+from overfit_lab.figures.caption import caption
+from overfit_lab.figures.draw import draw_curve, legend
+from overfit_lab.figures.experiments import by_experiment
+from overfit_lab.figures.series import check_some, decays, last_epoch, need_curve, title_of
 from overfit_lab.figures.style import (
     GREY,
     PAGE,
@@ -27,7 +29,9 @@ INPUTS = ("clean", "adversarial")
 
 
 def draw(runs: Sequence[Run]) -> Figure:
-    """Top: expected calibration error per epoch on clean and adversarial test images, one line a label mode.
+    """Top: expected calibration error per epoch on clean and adversarial test images.
+
+    One line a label mode, or setting of it.
 
     Bottom: reliability diagrams at the last epoch; the area of a dot grows with the bin's share of the samples, and
     below the diagonal the model is more sure than it is right.
@@ -39,7 +43,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         RunFolderError: no run has it.
     """
     check_some(runs, "calibration")
-    groups = by_labels(runs)
+    groups = by_experiment(runs)
     looks = looks_of(list(groups))
     last = last_epoch(runs)
     with style():
@@ -55,7 +59,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             axes.set_title(f"{inputs} test images", loc="left")
         grid[0][0].set_ylim(bottom=0)  # last, since it ends the scaling of both panels
         grid[0][0].set_ylabel("expected calibration error")
-        grid[0][1].legend(loc="best")
+        legend(figure, grid[0][1], "best")
         for axes, inputs in zip(grid[1], INPUTS, strict=True):
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
             for name, members in groups.items():

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from overfit_lab.figures.series import Curve
 
+LONGEST_INSIDE = 28
+"""Letters of the longest name that a legend within a panel has room for."""
+LETTERS_PER_INCH, HANDLE_LETTERS = 17, 6
+"""Letters of a legend on an inch, and what the handle and the gap beside a name take of them."""
 MOST_MARKERS = 60
 """A curve of more points is drawn without markers, which would cover it."""
 
@@ -23,6 +29,29 @@ def draw_curve(axes: Axes, curve: Curve | None, label: str | None = None, **line
     if curve.n_runs > 1:
         axes.fill_between(curve.epoch, curve.low, curve.high, color=drawn.get_color(), alpha=0.18, linewidth=0)
     return drawn
+
+
+def legend(figure: Figure, axes: Axes, loc: Literal["best", "upper left", "lower right"]) -> None:
+    """The legend of a panel inside it, or above the whole figure where its names are too long for the panel."""
+    handles, names = axes.get_legend_handles_labels()
+    if max(map(len, names), default=0) <= LONGEST_INSIDE:
+        axes.legend(loc=loc)
+    else:
+        legend_above(figure, handles, names)
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], names: Sequence[str], most: int = 4) -> None:
+    """A legend above the figure in as many columns as its width has room for, ``most`` at most."""
+    room = figure.get_figwidth() * LETTERS_PER_INCH
+    fitting = (n for n in range(min(most, len(names)), 1, -1) if _letters(names, n) <= room)
+    figure.legend(handles, names, loc="outside upper center", ncols=next(fitting, 1))
+
+
+def _letters(names: Sequence[str], n_columns: int) -> int:
+    """Width in letters of a legend that is filled column by column."""
+    n_rows = -(-len(names) // n_columns)
+    columns = [names[i : i + n_rows] for i in range(0, len(names), n_rows)]
+    return sum(max(map(len, column)) + HANDLE_LETTERS for column in columns)
 
 
 def empty_note(axes: Axes, text: str) -> None:

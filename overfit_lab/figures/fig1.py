@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from overfit_lab.figures.caption import caption
 from overfit_lab.figures.draw import draw_curve
-from overfit_lab.figures.series import by_labels, caption, check_some, decays, last_epoch, need_curve, title_of
+from overfit_lab.figures.experiments import need_one_experiment
+from overfit_lab.figures.series import by_labels, check_some, decays, last_epoch, need_curve, title_of
 from overfit_lab.figures.style import (
     BLACK,
     BLUE,
@@ -34,10 +36,11 @@ def draw(runs: Sequence[Run]) -> Figure:
         runs: runs with the probes gradient-norm and iiw.
 
     Raises:
-        RunFolderError: the records lack what is drawn.
+        RunFolderError: the records lack what is drawn, or the runs differ in more than the seed.
     """
     check_some(runs, "fig1")
     name, runs = next(iter(by_labels(runs).items()))
+    need_one_experiment(runs, "fig1", name)
     norm = need_curve(runs, "fig1", "gradient-norm", "full", "train", "adversarial")
     information = need_curve(runs, "fig1", "iiw", "iiw", "train", "adversarial")
     accuracy = {s: need_curve(runs, "fig1", "evaluation", "acc_adv", s, "adversarial") for s in ("train", "test")}

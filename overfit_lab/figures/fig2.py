@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from overfit_lab.figures.caption import caption
 from overfit_lab.figures.draw import draw_curve, empty_note
-from overfit_lab.figures.series import ORDER, by_labels, caption, check_some, curve, decays, last_epoch, title_of
+from overfit_lab.figures.experiments import need_one_experiment
+from overfit_lab.figures.series import ORDER, by_labels, check_some, curve, decays, last_epoch, title_of
 from overfit_lab.figures.style import (
     BLUE,
     PAGE,
@@ -32,9 +34,15 @@ def draw(runs: Sequence[Run]) -> Figure:
 
     Args:
         runs: runs with evaluations.
+
+    Raises:
+        RunFolderError: no records, or the runs of a column differ in more than the seed.
     """
     check_some(runs, "fig2")
-    groups = by_labels(runs)
+    groups = {name: members for name, members in by_labels(runs).items() if name in ORDER}
+    for name, members in groups.items():
+        need_one_experiment(members, "fig2", name)
+    runs = [run for members in groups.values() for run in members] or runs
     last = last_epoch(runs)
     with style():
         figure = new_figure(

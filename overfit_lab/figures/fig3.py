@@ -10,7 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.series import Curve, by_labels, caption, check_some, curve, title_of
+from overfit_lab.figures.caption import caption
+from overfit_lab.figures.draw import legend
+from overfit_lab.figures.experiments import by_experiment
+from overfit_lab.figures.series import Curve, check_some, curve, title_of
 from overfit_lab.figures.style import ORANGE, PAGE, Look, looks_of, new_figure, style
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import best_epoch
@@ -31,7 +34,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         RunFolderError: no run has it.
     """
     check_some(runs, "fig3")
-    groups = by_labels(runs)
+    groups = by_experiment(runs)
     looks = looks_of(list(groups))
     drawn = 0
     with style():
@@ -44,7 +47,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             for name, members in groups.items():
                 correct = curve(members, "confidence", "conf_correct", "test", inputs)
                 wrong = curve(members, "confidence", "conf_wrong", "test", inputs)
-                if correct is None or wrong is None:
+                if correct is None or wrong is None or not len(np.intersect1d(correct.epoch, wrong.epoch)):
                     continue
                 drawn += 1
                 _trail(axes, correct, wrong, looks[name], title_of(name))
@@ -60,7 +63,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             raise RunFolderError(
                 "fig3: no confidence rows; record them by `overfit-lab probe RUN --metric confidence --checkpoint all`"
             )
-        panels[0].legend(loc="upper left")
+        legend(figure, panels[0], "upper left")
     return figure
 
 

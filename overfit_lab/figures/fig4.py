@@ -8,16 +8,18 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.draw import draw_curve
+from overfit_lab.figures.caption import caption
+from overfit_lab.figures.draw import draw_curve, legend
+from overfit_lab.figures.experiments import need_one_experiment
 from overfit_lab.figures.series import (
     by_labels,
-    caption,
     check_some,
     curve,
     decays,
     last_epoch,
     need_curve,
     noise_rate,
+    split_name,
     title_of,
 )
 from overfit_lab.figures.style import GREY, PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
@@ -51,24 +53,24 @@ def draw(runs: Sequence[Run]) -> Figure:
         runs: runs with label noise.
 
     Raises:
-        RunFolderError: none has label noise, or no evaluation.
+        RunFolderError: none has label noise, or no evaluation, or the runs of one curve differ in more than the seed.
     """
     check_some(runs, "fig4")
     runs = pick_rate(runs)
-    groups = by_labels(runs)
+    groups = curves_of(runs)
     robust = runs[0].config.objective.name != "standard"
     field, inputs = ("acc_adv", "adversarial") if robust else ("acc_clean", "clean")
     kind = "robust" if robust else "clean"
-    looks = looks_of([name.rpartition(", ")[2] for name in groups])
+    looks = looks_of(list(groups))
     last = last_epoch(runs)
     with style():
         figure = new_figure(PAGE, 2.7, caption(runs, split=f"{kind} accuracy, train against the given labels"))
         left, right = figure.subplots(1, 2)
         for name, members in groups.items():
-            look = looks[name.rpartition(", ")[2]]
+            look = looks[name]
             for axes, split in ((left, "train"), (right, "test")):
                 found = need_curve(members, "fig4", "evaluation", field, split, inputs)
-                draw_curve(axes, found, title_of(name.rpartition(", ")[2]), **look.line())
+                draw_curve(axes, found, title_of(name), **look.line())
         share = curve(runs, "memorisation", "share_untouched", "train", None)
         untouched = float(share.mean[-1]) if share is not None else _share_from_info(runs)
         left.axhline(untouched, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
@@ -80,13 +82,33 @@ def draw(runs: Sequence[Run]) -> Figure:
             mark_stages(axes, decays(runs), last)
         left.set_title("(a) training split", loc="left")
         right.set_title("(b) test split", loc="left")
-        right.legend(loc="lower right")
+        legend(figure, right, "lower right")
     return figure
 
 
+def curves_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by curve: by label mode, and named by the objective too where there are several.
+
+    Raises:
+        RunFolderError: the runs of one curve differ in more than the seed.
+    """
+    groups = by_labels(runs)
+    for name, members in groups.items():
+        need_one_experiment(members, "fig4", name)
+    if len({split_name(name)[0] for name in groups}) > 1:
+        return groups
+    return {split_name(name)[1]: members for name, members in groups.items()}
+
+
 def _share_from_info(runs: Sequence[Run]) -> float:
-    data = runs[0].info["data"]
-    return 1 - float(data["n_resampled"]) / float(data["sizes"]["train"])
+    data = runs[0].info.get("data", {})
+    try:
+        return 1 - float(data["n_resampled"]) / float(data["sizes"]["train"])
+    except KeyError as error:
+        raise RunFolderError(
+            f"fig4: no share of untouched labels in {runs[0].name}; "
+            "record it by `overfit-lab probe RUN --metric memorisation`"
+        ) from error
 
 
 REGISTER = {"fig4": draw}

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.figures.caption import caption
 from overfit_lab.figures.draw import empty_note
-from overfit_lab.figures.series import by_labels, caption, check_some, noise_rate, title_of
+from overfit_lab.figures.series import by_labels, check_some, noise_rate, title_of
 from overfit_lab.figures.style import PAGE, new_figure, style
 from overfit_lab.runs.reader import Run
 
 MARKERS = "osD^v<>PX*"
+VIEWS = (("test", "clean"), ("test", "adversarial"), ("train", "clean"))
+"""Split and inputs of the maps, the first that any run has is drawn."""
+
+
+class Map(NamedTuple):
+    """A t-SNE map: points (n, 2), their classes (n,), and the silhouette of the features where it was measured."""
+
+    points: np.ndarray
+    classes: np.ndarray
+    silhouette: float | None
 
 
 def draw(runs: Sequence[Run]) -> Figure:
-    """A grid of t-SNE maps of penultimate test features: label modes by noise rates, coloured by the true class.
+    """A grid of t-SNE maps of penultimate features: label modes by noise rates, coloured by the true class.
 
-    Of several runs in a cell the first is drawn. The silhouette of the features (not of the map) is beside each map.
+    The maps are of clean test images, or of what else the runs have maps of, and the caption says which; each is the
+    run's last. Of several runs in a cell the first is drawn, and where some runs are standard training, only those.
+    The silhouette of the features (not of the map) is beside each map.
 
     Args:
         runs: runs with the features probe and a map.
@@ -29,9 +43,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         RunFolderError: no run has a map.
     """
     check_some(runs, "fig5")
-    with_map = [run for run in runs if _map(run) is not None]
-    if not with_map:
-        raise RunFolderError("fig5: no t-SNE map; record it by `overfit-lab probe RUN --metric features`")
+    split, inputs, with_map = _drawable(runs)
     standard = [run for run in with_map if run.config.objective.name == "standard"]
     with_map = standard or with_map
     groups = by_labels(with_map)
@@ -39,18 +51,18 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style():
         height = 0.75 + 1.72 * len(groups) * min(1.0, 4 / max(len(rates), 2))
         width = PAGE * min(1.0, (0.6 + len(rates)) / 4.6) if len(rates) < 4 else PAGE
-        what = "penultimate features of clean test images at the last epoch, true classes"
+        what = f"penultimate features of {inputs} {split} images at the last epoch, true classes"
         text = caption(with_map, split=what, shows="first")
         figure = new_figure(max(width, 3.4), height, text)
         grid = figure.subplots(len(groups), len(rates), squeeze=False)
         for row, (name, members) in enumerate(groups.items()):
             for column, rate in enumerate(rates):
                 axes = grid[row][column]
-                run = next((run for run in members if noise_rate(run) == rate), None)
-                if run is None:
+                found = next((last_map(run, split, inputs) for run in members if noise_rate(run) == rate), None)
+                if found is None:
                     empty_note(axes, "no run")
                 else:
-                    _scatter(axes, run)
+                    _scatter(axes, found)
                 if row == 0:
                     axes.set_title(rf"$\eta$ = {rate:g}")
                 if column == 0:
@@ -58,31 +70,37 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _map(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
+def _drawable(runs: Sequence[Run]) -> tuple[str, str, list[Run]]:
+    for split, inputs in VIEWS:
+        found = [run for run in runs if last_map(run, split, inputs) is not None]
+        if found:
+            return split, inputs, found
+    raise RunFolderError("fig5: no t-SNE map; record it by `overfit-lab probe RUN --metric features`")
+
+
+def last_map(run: Run, split: str, inputs: str) -> Map | None:
+    """The run's last map of one split and kind of inputs; None where it has none."""
     for epoch in reversed(run.epochs_with_arrays("features")):
         arrays = run.arrays("features", epoch)
-        for key in ("test-clean", "test-adversarial", "train-clean"):
-            if f"tsne-{key}" in arrays:
-                return arrays[f"tsne-{key}"], arrays[f"label-{key}"]
+        key = f"{split}-{inputs}"
+        if f"tsne-{key}" in arrays:
+            score = run.value_at(epoch, "features", "silhouette", split, inputs)
+            return Map(arrays[f"tsne-{key}"], arrays[f"label-{key}"], score)
     return None
 
 
-def _scatter(axes: Axes, run: Run) -> None:
+def _scatter(axes: Axes, found: Map) -> None:
     from seaborn import color_palette
 
-    found = _map(run)
-    if found is None:
-        return
-    points, labels = found
+    points, labels, score = found
     colors = color_palette("colorblind", 10)
     for label in np.unique(labels):
         chosen = labels == label
         marker = MARKERS[int(label) % len(MARKERS)]
         color = tuple(colors[int(label) % 10])
         axes.scatter(points[chosen, 0], points[chosen, 1], s=3.5, color=color, marker=marker, linewidths=0)
-    score = run.series("features", "silhouette", "test", "clean")
-    if len(score):
-        axes.set_xlabel(f"silhouette {score['value'].iloc[-1]:.2f}", fontsize=6.5, labelpad=2)
+    if score is not None:
+        axes.set_xlabel(f"silhouette {score:.2f}", fontsize=6.5, labelpad=2)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from overfit_lab.figures.draw import draw_curve
-from overfit_lab.figures.series import by_labels, caption, check_some, curve, decays, last_epoch, title_of
+from overfit_lab.figures.caption import caption
+from overfit_lab.figures.draw import draw_curve, legend_above
+from overfit_lab.figures.experiments import by_experiment
+from overfit_lab.figures.series import check_some, curve, decays, last_epoch, title_of
 from overfit_lab.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
 from overfit_lab.runs.reader import Run
 
@@ -43,7 +45,8 @@ PANELS = (
 def draw(runs: Sequence[Run]) -> Figure:
     """A panel for each number that some run has: accuracies, losses, learning rate and the probes.
 
-    "robust" is on adversarial images; the corrupted labels' and the features' panels are on clean ones.
+    One line a label mode, or setting of it. "robust" is on adversarial images; the corrupted labels' and the
+    features' panels are on clean ones.
 
     Args:
         runs: any runs.
@@ -52,7 +55,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         RunFolderError: no records.
     """
     check_some(runs, "overview")
-    groups = by_labels(runs)
+    groups = by_experiment(runs)
     looks = looks_of(list(groups))
     curves = {
         panel: {
@@ -85,7 +88,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+        legend_above(figure, handles, labels)
     return figure
 
 

@@ -13,7 +13,6 @@ from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import label_name
 
 NAMES = {"hard": "hard labels", "smooth": "label smoothing", "sglr": "SGLR"}
-DATA_TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar10-jpeg": "CIFAR-10 (JPEG q75)"}
 ORDER = ("hard", "smooth", "sglr")
 
 
@@ -37,12 +36,14 @@ class Curve:
 
 
 def curve(runs: Sequence[Run], probe: str, field: str, split: str | None, inputs: str | None) -> Curve | None:
-    """One number over epochs, over the runs that have it; None where none has."""
+    """One number over epochs, over the runs that have it; None where none has, or they have no epoch in common."""
     found = [run.series(probe, field, split, inputs).set_index("epoch")["value"] for run in runs]
     found = [series for series in found if len(series)]
     if not found:
         return None
     table = pd.concat(found, axis=1, join="inner").sort_index()
+    if table.empty:
+        return None
     values = table.to_numpy()
     return Curve(table.index.to_numpy(), values.mean(1), values.min(1), values.max(1), len(found))
 
@@ -53,12 +54,15 @@ def need_curve(
     """The curve, which the figure cannot do without.
 
     Raises:
-        RunFolderError: none of the runs has it; the message says how to record it.
+        RunFolderError: none of the runs has it, and the message says how to record it; or they have no epoch of it in
+            common.
     """
     found = curve(runs, probe, field, split, inputs)
     if found is None:
         names = ", ".join(run.name for run in runs[:3])
         where = " ".join(part for part in (inputs, split) if part)
+        if any(len(run.series(probe, field, split, inputs)) for run in runs):
+            raise RunFolderError(f"{figure}: {probe} {field} ({where}) was measured at no epoch that {names} share")
         if probe in ("training", "evaluation"):
             raise RunFolderError(f"{figure}: no {field} ({where}) in {names}; it is recorded while training")
         raise RunFolderError(
@@ -77,15 +81,22 @@ def by_labels(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _place(name: str) -> tuple[str, int, str]:
-    objective, _, labels = name.rpartition(", ")
+    objective, labels = split_name(name)
     return objective, ORDER.index(labels) if labels in ORDER else len(ORDER), labels
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """The objective, "" for pgd-at, and the label mode of a group's name such as "trades, hard"."""
+    objective, _, labels = name.rpartition(", ")
+    return objective, labels
+
+
 def title_of(name: str) -> str:
-    """A label mode's name as a reader expects it."""
-    objective, comma, labels = name.rpartition(", ")
-    title = NAMES.get(labels, labels)
-    return f"{objective} training, {title}" if comma else title
+    """A group's name as a reader expects it; what is in brackets stays as it is."""
+    name, bracket, words = name.partition(" (")
+    objective, labels = split_name(name)
+    title = NAMES.get(labels, labels) + bracket + words
+    return f"{objective} training, {title}" if objective else title
 
 
 def noise_rate(run: Run) -> float:
@@ -93,22 +104,15 @@ def noise_rate(run: Run) -> float:
     return run.config.data.noise.rate if run.config.data.noise.kind != "none" else 0.0
 
 
-def noise_name(runs: Sequence[Run]) -> str:
-    """The runs' label noise in words."""
-    kinds = {(run.config.data.noise.kind, run.config.data.noise.rate) for run in runs}
-    texts = [f"{rate:.0%} {kind} label noise" for kind, rate in sorted(kinds) if kind != "none" and rate > 0]
-    return " / ".join(texts) or "no label noise"
-
-
 def decays(runs: Sequence[Run]) -> list[int]:
-    """Epochs at which the learning rate falls to half or less from one epoch to the next, as recorded.
+    """Epochs at which the learning rate falls to half or less from one epoch to the next, in all of the runs.
 
     The epoch is that of the last one at the higher rate, so a line there separates the two.
     """
     rate = curve(runs, "training", "lr", None, None)
     if rate is None:
         return []
-    drops = rate.mean[1:] <= 0.5 * rate.mean[:-1]
+    drops = rate.high[1:] <= 0.5 * rate.low[:-1]
     return [int(epoch) for epoch in rate.epoch[:-1][drops]]
 
 
@@ -128,36 +132,3 @@ def check_some(runs: Sequence[Run], figure: str) -> None:
     for run in runs:
         if run.records.empty:
             raise RunFolderError(f"{figure}: {run.folder} holds no records yet")
-
-
-def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str = "band") -> str:
-    """What was run, in one line: data, sizes, model, attack, noise, seeds.
-
-    Args:
-        runs: what is drawn.
-        split: what was measured on which split.
-        extra: anything else to say.
-        shows: how several seeds are drawn: ``band`` (mean and range), ``mean``, or ``first`` of them.
-    """
-    first = runs[0].config
-    sizes = runs[0].info.get("data", {}).get("sizes", {})
-    counts = ", ".join(f"n {name} {size:,}" for name, size in sizes.items())
-    source = first.data.name.partition(":")[2].rstrip("/").split("/")[-1] or first.data.name
-    data = DATA_TITLES.get(source, source)
-    n_seeds = len({run.config.seed for run in runs})
-    several = {
-        "band": f"mean of {n_seeds} seeds, band from lowest to highest",
-        "mean": f"mean of {n_seeds} seeds",
-        "first": f"seed {min(run.config.seed for run in runs)}",
-    }
-    seeds = several[shows] if n_seeds > 1 else "one seed"
-    steps = first.evaluation.n_steps
-    attack = f"PGD-{steps}, {first.attack.norm} eps {pixels(first.attack.eps)}" if steps else "no attack"
-    parts = [f"{data}, {counts}" if counts else data, first.model.name, attack, noise_name(runs), seeds, split, extra]
-    return "; ".join(part for part in parts if part) + "."
-
-
-def pixels(eps: float) -> str:
-    """A pixel distance as it is usually written."""
-    whole = round(eps * 255)
-    return f"{whole}/255" if abs(whole / 255 - eps) < 1e-12 and whole else f"{eps:g}"

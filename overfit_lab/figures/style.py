@@ -108,8 +108,9 @@ def look_of(name: str, taken: Mapping[str, Look] | None = None) -> Look:
     """The look of a label mode, the same in every figure; other names get the next free one."""
     if name in LOOKS:
         return LOOKS[name]
-    used = [look for key, look in (taken or {}).items() if key not in LOOKS]
-    return OTHERS[len(used) % len(OTHERS)]
+    n = sum(key not in LOOKS for key in taken or {})
+    first, second = OTHERS[n % len(OTHERS)], OTHERS[(n + n // len(OTHERS)) % len(OTHERS)]
+    return Look(first.color, second.linestyle, second.marker)
 
 
 def looks_of(names: list[str]) -> dict[str, Look]:
