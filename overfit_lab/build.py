@@ -2,47 +2,82 @@
 
 from __future__ import annotations
 
-import inspect
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from overfit_lab.attacks.base import Attack
-from overfit_lab.catalog import ATTACKS, LABELS, MODELS, OBJECTIVES, PROBES, SCHEDULES
+from overfit_lab.catalog import ATTACKS, LABELS, MODELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
+from overfit_lab.combination import Combination
 from overfit_lab.config import AttackConfig, ComputeConfig, EvaluationConfig, Part, ProbesConfig, RunConfig
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.loader import EpochLoader
 from overfit_lab.errors import ConfigError
-from overfit_lab.isolation import isolated
 from overfit_lab.labels.base import LabelContext
+from overfit_lab.models.factory import MODEL_CONTEXT, build_model
 from overfit_lab.options import dump_options, parse_options
 from overfit_lab.probes.base import Probe
 from overfit_lab.registry import Registry
-from overfit_lab.seeds import derive_seed, private_streams
+from overfit_lab.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.teachers import Teachers
 from overfit_lab.threat import ThreatModel
 from overfit_lab.training.loop import Session
-from overfit_lab.types import Clock, Dataset, to_float
-
-MODEL_CONTEXT = frozenset({"n_classes", "shape", "mean", "std"})
+from overfit_lab.types import Clock, Dataset
 
 
 def complete(config: RunConfig) -> RunConfig:
     """The configuration with every component's options checked and its defaults filled in.
 
     Raises:
-        ConfigError: an unknown component or option, or a value out of bounds; one line.
+        ConfigError: an unknown component or option, a value out of bounds, or components that make no sense together;
+            one line.
     """
-    parts = {
+    parts: dict[str, Any] = {
         "model": _complete_model(config.model),
         "objective": _complete_part(config.objective, OBJECTIVES, "objective"),
         "labels": _complete_part(config.labels, LABELS, "labels"),
         "schedule": _complete_part(config.schedule, SCHEDULES, "schedule"),
+        "regularizers": tuple(
+            _complete_part(part, REGULARIZERS, f"regularizers.{part.name}") for part in config.regularizers
+        ),
     }
-    ATTACKS[config.attack.name]
+    eps_schedule = _complete_part(config.attack.eps_schedule, SCHEDULES, "attack.eps_schedule")
+    parts["attack"] = config.attack.model_copy(update={"eps_schedule": eps_schedule})
     make_probes(config.probes)
-    return config.model_copy(update=parts)
+    run = combine(config.model_copy(update=parts))
+    _check_attacks(run)
+    run.check()
+    return run.config
+
+
+def combine(config: RunConfig) -> Combination:
+    """The classes of a configuration whose options are checked, and it with the regularizers' options settled."""
+    run = Combination(
+        config=config,
+        attack=ATTACKS[config.attack.name],
+        objective=OBJECTIVES[config.objective.name],
+        labels=LABELS[config.labels.name],
+        regularizers={part.name: REGULARIZERS[part.name] for part in config.regularizers},
+        schedule=_build_part(config.schedule, SCHEDULES, "schedule", config.epochs),
+    )
+    settled = []
+    for part in config.regularizers:
+        cls = run.regularizers[part.name]
+        options = parse_options(cls, part.options, prefix=f"regularizers.{part.name}")
+        settled.append(Part(name=part.name, **dump_options(cls.settle(options, run))))
+    return replace(run, config=config.model_copy(update={"regularizers": tuple(settled)}))
+
+
+def _check_attacks(run: Combination) -> None:
+    """Refuse a noise where accuracy under attack is measured, and an attack where a noise is wanted."""
+    config = run.config.evaluation
+    if not getattr(ATTACKS[config.attack], "adversarial", True):
+        raise ConfigError(f"evaluation.attack = {config.attack!r} is a noise; name it as evaluation.corruption")
+    if config.corruption is not None and getattr(ATTACKS[config.corruption], "adversarial", True):
+        raise ConfigError(f"evaluation.corruption = {config.corruption!r} is an attack; expected a noise")
 
 
 def _complete_part(part: Part, registry: Registry, prefix: str, context: frozenset[str] = frozenset()) -> Part:
@@ -79,8 +114,9 @@ def resolve_device(name: str) -> torch.device:
 def build_attack(config: AttackConfig, evaluation: EvaluationConfig | None = None) -> Attack | None:
     """The training attack, or the evaluation's where its settings are given; None where it takes no steps.
 
-    In evaluation batch norm is always in eval mode.
+    In evaluation batch norm is always in eval mode, and eps is that of the end of an eps schedule.
     """
+    name = config.name
     threat = ThreatModel(norm=config.norm, eps=config.eps)
     settings: dict[str, Any] = {
         "step_size": config.step_size,
@@ -95,54 +131,11 @@ def build_attack(config: AttackConfig, evaluation: EvaluationConfig | None = Non
         settings["n_steps"] = evaluation.n_steps
         settings["n_restarts"] = evaluation.n_restarts
         settings["bn_mode"] = "eval"
+        name = evaluation.attack
         if evaluation.step_size is not None:
             settings["step_size"] = evaluation.step_size
-    attack: Attack = ATTACKS[config.name](threat, **settings)
+    attack: Attack = ATTACKS[name](threat, **settings)
     return attack
-
-
-def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -> nn.Module:
-    """The model of a configuration with freshly drawn weights, a function of the seed.
-
-    Raises:
-        ConfigError: the factory gives no module, or the module does not map an image to K logits.
-    """
-    factory = MODELS[part.name]
-    options = {key: value for key, value in part.options.items() if key != "penultimate"}
-    context = {"n_classes": data.n_classes, "shape": data.shape, "mean": data.mean, "std": data.std}
-    parameters = inspect.signature(factory).parameters.values()
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    accepted = context if takes_any else {p.name: context[p.name] for p in parameters if p.name in context}
-    try:
-        with private_streams(derive_seed(seed, "model")):
-            model = factory(**accepted, **options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"model.name = {part.name!r}: cannot be made with these options ({error})") from error
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"model.name = {part.name!r}: gives {type(model).__name__}, expected a torch.nn.Module")
-    model = model.to(device)
-    check_logits(model, data, part.name)
-    return model
-
-
-def check_logits(model: nn.Module, data: Dataset, name: str) -> None:
-    """Pass two images through the model and look at the shape of what comes out.
-
-    Raises:
-        ConfigError: the model fails on this data's images, or gives anything but (2, K) logits.
-    """
-    images = to_float(data.splits["train"].x[:2])
-    try:
-        with isolated(model), torch.no_grad():
-            logits = model(images)
-    except (RuntimeError, ValueError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        shape = "x".join(str(size) for size in data.shape)
-        raise ConfigError(f"model {name!r} fails on images of {shape} ({data.name}): {first}") from error
-    expected = (len(images), data.n_classes)
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ConfigError(f"model {name!r}: expected logits of shape {expected} for {data.name}, got {got}")
 
 
 def make_probe(name: str, config: ProbesConfig, key: str = "probes.options") -> Probe:
@@ -167,6 +160,14 @@ def make_probes(config: ProbesConfig) -> list[Probe]:
     return [make_probe(name, config) for name in config.metrics]
 
 
+def build_corruption(config: AttackConfig, evaluation: EvaluationConfig) -> Attack | None:
+    """The noise that accuracy is measured under besides; None where none is named."""
+    if evaluation.corruption is None:
+        return None
+    noise: Attack = ATTACKS[evaluation.corruption](ThreatModel(norm=config.norm, eps=config.eps))
+    return noise
+
+
 def has_convolutions(model: nn.Module) -> bool:
     """Whether the model convolves images."""
     return any(isinstance(module, nn.Conv2d) for module in model.modules())
@@ -184,8 +185,13 @@ def resolve_compute(config: ComputeConfig, model: nn.Module, device: torch.devic
     return {"precision": precision, "compile": bool(compiled), "channels_last": bool(channels_last)}
 
 
-def build(config: RunConfig, device: torch.device) -> Session:
+def build(config: RunConfig, device: torch.device, *, trust: bool = False) -> Session:
     """Everything that a run needs, at its beginning.
+
+    Args:
+        config: the configuration.
+        device: where the run is.
+        trust: import the code that the configuration of a teacher's run names.
 
     Raises:
         ConfigError: the configuration asks for what does not exist or does not fit together.
@@ -200,6 +206,9 @@ def build(config: RunConfig, device: torch.device) -> Session:
     reference = {name: p.detach().clone() for name, p in model.named_parameters()}
     if compute["compile"]:
         model.compile()
+    teachers = Teachers(config, data, device, trust=trust)
+    labels = _build_part(config.labels, LABELS, "labels", _label_context(config, data, teachers))
+    eps_schedule = config.attack.eps_schedule
     return Session(
         config=config,
         device=device,
@@ -211,10 +220,18 @@ def build(config: RunConfig, device: torch.device) -> Session:
         attack=build_attack(config.attack),
         evaluation_attack=build_attack(config.attack, config.evaluation),
         objective=_build_part(config.objective, OBJECTIVES, "objective"),
-        labels=_build_part(config.labels, LABELS, "labels", _label_context(config, data)),
+        labels=labels,
         schedule=_build_part(config.schedule, SCHEDULES, "schedule", config.epochs),
         optimizer=_build_optimizer(config, model),
         clock=Clock(epoch=0, step=0, n_epochs=config.epochs),
+        regularizers=_build_regularizers(config, data, model, teachers),
+        eps_schedule=(
+            _build_part(eps_schedule, SCHEDULES, "attack.eps_schedule", config.epochs)
+            if eps_schedule.name != "constant"
+            else None
+        ),
+        corruption=build_corruption(config.attack, config.evaluation),
+        teachers=teachers,
         autocast_dtype=torch.bfloat16 if compute["precision"] == "bf16" else None,
         compute=compute,
     )
@@ -225,8 +242,27 @@ def _build_part(part: Part, registry: Registry, prefix: str, *context: Any) -> A
     return cls(parse_options(cls, part.options, prefix=prefix), *context)
 
 
-def _label_context(config: RunConfig, data: Dataset) -> LabelContext:
-    return LabelContext(given=data.splits["train"].y, n_classes=data.n_classes, n_epochs=config.epochs)
+def _label_context(config: RunConfig, data: Dataset, teachers: Teachers) -> LabelContext:
+    return LabelContext(
+        given=data.splits["train"].y, n_classes=data.n_classes, n_epochs=config.epochs, teacher=teachers
+    )
+
+
+def _build_regularizers(
+    config: RunConfig, data: Dataset, model: nn.Module, teachers: Teachers
+) -> dict[str, Regularizer]:
+    robust = OBJECTIVES[config.objective.name].robust and config.evaluation.n_steps > 0
+    context = RegularizerContext(
+        model=model,
+        train=data.splits["train"],
+        n_epochs=config.epochs,
+        seed=config.seed,
+        robust=robust,
+        teacher=teachers,
+    )
+    return {
+        part.name: _build_part(part, REGULARIZERS, f"regularizers.{part.name}", context) for part in config.regularizers
+    }
 
 
 def _build_loader(config: RunConfig, data: Dataset) -> EpochLoader:

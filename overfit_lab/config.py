@@ -103,6 +103,11 @@ class Part(BaseModel):
 
     name: str = Field(min_length=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     @property
     def options(self) -> dict[str, Any]:
         """The options without the name."""
@@ -155,23 +160,41 @@ class DataConfig(Options):
         return value
 
 
+L2_DEFAULTS = {"eps": "128/255", "step_size": "15/255"}
+
+
 class AttackConfig(Options):
     """The training attack and its threat model (Madry18)."""
 
     name: str = "pgd"
     norm: Literal["linf", "l2"] = "linf"
-    eps: Pixels = Field(8 / 255, ge=0, description="radius of the ball, in [0,1] pixels")
-    step_size: Pixels = Field(2 / 255, ge=0)
+    eps: Pixels = Field(8 / 255, ge=0, description="radius of the ball, in [0,1] pixels; 128/255 for l2 if not given")
+    step_size: Pixels = Field(2 / 255, ge=0, description="15/255 for l2 if not given")
     n_steps: int = Field(10, ge=0)
     n_restarts: int = Field(1, ge=1)
     random_start: bool = True
     bn_mode: Literal["eval", "train"] = Field("eval", description="mode of batch norm while attacking in training")
+    eps_schedule: Part = Field(
+        Part(name="constant"), description="a schedule whose factor multiplies eps and step size in training"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_norm(cls, values: Any) -> Any:
+        """The usual radius and step of the l_2 threat model (Rice et al. 2020) where none are given."""
+        if isinstance(values, Mapping) and values.get("norm") == "l2":
+            return {**L2_DEFAULTS, **values}
+        return values
 
 
 class EvaluationConfig(Options):
     """What is measured during training, on how many samples and how hard it is attacked."""
 
     every: int = Field(1, ge=1, description="epochs between evaluations; the last epoch is always evaluated")
+    attack: str = Field("pgd", description="attack of the robust accuracy, in the threat model of training")
+    corruption: str | None = Field(
+        None, description="a noise of the same size to evaluate under as well: gaussian-noise or random-pixels"
+    )
     n_steps: int = Field(20, ge=0)
     step_size: Pixels | None = Field(None, ge=0, description="null: the training attack's")
     n_restarts: int = Field(1, ge=1)
@@ -189,6 +212,7 @@ class OptimizerConfig(Options):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     nesterov: bool = False
+    warmup: Moment = Field(0, description="the rate rises linearly from 0 to that of the schedule until here")
 
 
 class ProbesConfig(Options):
@@ -198,7 +222,9 @@ class ProbesConfig(Options):
     metrics: tuple[str, ...] = ()
     n: int | None = Field(None, ge=1, description="size of the fixed probe subset; null: each probe's own choice")
     splits: tuple[Literal["train", "val", "test"], ...] = Field((), description="empty: each probe's own choice")
-    inputs: tuple[Literal["clean", "adversarial"], ...] = Field((), description="empty: each probe's own choice")
+    inputs: tuple[Literal["clean", "adversarial", "noisy"], ...] = Field(
+        (), description="empty: each probe's own choice"
+    )
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a probe's own options, by its name")
 
     @field_validator("metrics", "splits", "inputs", mode="before")
@@ -237,12 +263,31 @@ class RunConfig(Options):
     attack: AttackConfig = AttackConfig()
     objective: Part = Part(name="pgd-at")
     labels: Part = Part(name="hard")
+    regularizers: tuple[Part, ...] = Field((), description="what is added to the objective, applied in this order")
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Part = Part(name="piecewise")
     evaluation: EvaluationConfig = EvaluationConfig()
     probes: ProbesConfig = ProbesConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @field_validator("regularizers", mode="before")
+    @classmethod
+    def _names_are_parts(cls, value: Any) -> Any:
+        if value is None or value in ("none", ""):
+            return ()
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        return (value,) if isinstance(value, Mapping) else value
+
+    @field_validator("regularizers")
+    @classmethod
+    def _each_once(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        names = [part.name for part in parts]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is listed {names.count(name)} times; expected each at most once")
+        return parts
 
 
 def parse_config(content: Any, source: str = "configuration") -> RunConfig:
@@ -316,20 +361,49 @@ def apply_overrides(config: RunConfig, assignments: list[str]) -> RunConfig:
 
 
 def _assign(content: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
-    group = content
+    group: Any = content
     for depth, part in enumerate(path[:-1]):
-        if part not in group:
-            if depth == 0:
-                raise unknown_name("key", part, RunConfig.model_fields)
-            group[part] = {}
-        inner = group[part]
-        if not isinstance(inner, dict):
+        group = _step_into(group, part, path[:depth], assignment)
+        if not isinstance(group, (dict, list)):
             raise ConfigError(f"--set {assignment!r}: {'.'.join(path[: depth + 1])} is a value, not a group of keys")
-        group = inner
-    is_part = len(path) == 2 and RunConfig.model_fields[path[0]].annotation is Part
-    if is_part and path[-1] == "name" and group.get("name") != value:
-        group.clear()
+    if isinstance(group, list):
+        raise ConfigError(f"--set {assignment!r}: expected {path[0]}.NAME.OPTION=value, or {path[0]}=[NAME,...]")
+    for dropped in _replaced(group, path, value):
+        group.pop(dropped)
     group[path[-1]] = value
+
+
+def _step_into(group: Any, part: str, above: list[str], assignment: str) -> Any:
+    """The group of keys that one part of a dotted key leads to; a list of components is entered by name."""
+    if isinstance(group, list):
+        named = [entry for entry in group if isinstance(entry, dict) and entry.get("name") == part]
+        if not named:
+            have = ", ".join(str(entry.get("name")) for entry in group if isinstance(entry, dict)) or "empty"
+            raise ConfigError(f"--set {assignment!r}: {'.'.join(above)} has no {part!r} (it is: {have})")
+        return named[0]
+    if part not in group:
+        if not above:
+            raise unknown_name("key", part, RunConfig.model_fields)
+        group[part] = {}
+    return group[part]
+
+
+def _replaced(group: dict[str, Any], path: list[str], value: Any) -> list[str]:
+    """Keys whose values belong to what is replaced: a component's options, the lengths in another norm."""
+    if group.get(path[-1]) == value:
+        return []
+    if path[-1] == "name" and _annotation(path[:-1]) is Part:
+        return list(group)
+    return [key for key in L2_DEFAULTS if key in group] if path == ["attack", "norm"] else []
+
+
+def _annotation(path: list[str]) -> Any:
+    """The type that a dotted key stands for; None where it is not a declared one."""
+    current: Any = RunConfig
+    for part in path:
+        field = current.model_fields.get(part) if isinstance(current, type) and issubclass(current, BaseModel) else None
+        current = field.annotation if field else None
+    return current
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

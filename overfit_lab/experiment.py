@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -10,10 +11,11 @@ from typing import Any
 
 import torch
 
-from overfit_lab.build import build, build_model, complete, make_probe, make_probes, resolve_device
+from overfit_lab.build import build, complete, make_probe, make_probes, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_yaml
 from overfit_lab.environment import command, git_revision, hardware, now, versions
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.probes.live import LiveProbes
@@ -22,7 +24,7 @@ from overfit_lab.runs.recorder import Recorder, to_records
 from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.snapshot import RAW, Snapshot
 from overfit_lab.training.checkpoint import load_checkpoint, restore
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.keeper import Best, CheckpointKeeper
@@ -53,7 +55,7 @@ def train_run(
         resume: go on from the last checkpoint.
         device: ``auto``, ``cpu`` or ``cuda``.
         bus: events go here; subscribe before.
-        trust: with ``config=None``, import the code that the folder's configuration names.
+        trust: import the code that a teacher's configuration names, and with ``config=None`` that of the folder's own.
 
     Returns:
         ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
@@ -73,10 +75,35 @@ def train_run(
         layout.check_vacant(folder)
     seed = derive_seed(config.seed, "global")
     with private_streams(seed):
-        session = build(config, where)
+        session = build(config, where, trust=trust)
         check_probes(session)
+        if session.teachers is not None:
+            session.teachers.check()
         with _open_writer(folder, session, resume=resume) as writer:
+            if train_teachers(session, folder, where) == "interrupted":
+                writer.update_info(status="interrupted", ended=now())
+                return "interrupted"
             return _train_with_records(session, writer, bus, resume=resume)
+
+
+def train_teachers(session: Session, folder: Path, device: torch.device) -> str:
+    """Train the teachers that the run wants trained first, those that are not there, into the run's folder.
+
+    Returns:
+        ``"completed"`` or ``"interrupted"``.
+    """
+    teachers = session.teachers
+    if teachers is None:
+        return "completed"
+    teachers.folder = folder
+    for name, config in teachers.to_train().items():
+        path = teachers.path(name)
+        if layout.is_run(path) and json.loads(layout.info_path(path).read_text())["status"] == "completed":
+            continue
+        status = train_run(config, path, resume=layout.is_run(path), device=device.type)
+        if status != "completed":
+            return status
+    return "completed"
 
 
 def check_probes(session: Session) -> None:
@@ -167,9 +194,16 @@ def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: Chec
     """Records first, then probes, then the checkpoint that counts both as written."""
     probes = make_probes(session.config.probes)
     bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
+    bus.on(EpochEnded, lambda event: record_second_weights(event, recorder))
     LiveProbes(probes, session.config.probes.every, recorder.measurement).subscribe(bus)
     bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
     bus.on(EpochEnded, keeper.on_epoch)
+
+
+def record_second_weights(event: EpochEnded, recorder: Recorder) -> None:
+    """The accuracies of every regularizer's weights, as ``evaluation@NAME``."""
+    for second in event.seconds:
+        recorder.second_weights(second.snapshot.name_of("evaluation"), second.values, second.snapshot.clock)
 
 
 def _restore_last(session: Session, writer: RunWriter) -> tuple[Best | None, float]:
@@ -196,6 +230,7 @@ def probe_run(
     inputs: Sequence[str] = (),
     n: int | None = None,
     options: dict[str, dict[str, Any]] | None = None,
+    weights: str = RAW,
     device: str = "auto",
     save: bool = True,
     on_record: OnRecord | None = None,
@@ -213,6 +248,7 @@ def probe_run(
         inputs: ``clean``, ``adversarial`` or both.
         n: size of the probe subset.
         options: a probe's own options by its name.
+        weights: ``raw``, or the name of a regularizer that keeps second weights, such as ``swa``.
         device: ``auto``, ``cpu`` or ``cuda``.
         save: also write the records and arrays to the run folder.
         on_record: called with each record as it is measured.
@@ -220,7 +256,7 @@ def probe_run(
 
     Raises:
         RunFolderError: no run, or no such checkpoint.
-        ConfigError: an unknown metric or option.
+        ConfigError: an unknown metric, option or set of weights.
         ProbeError: the run lacks what a probe needs.
     """
     config = load_config(layout.config_path(layout.check_run(folder)))
@@ -239,8 +275,23 @@ def probe_run(
         loaded = load_checkpoint(path)
         with private_streams(0):
             restore(session, loaded)
-        records += _measure(probes, session.snapshot(), folder if save else None, on_record)
+        for snapshot in _with_weights(session, weights, path):
+            records += _measure(probes, snapshot, folder if save else None, on_record)
     return records
+
+
+def _with_weights(session: Session, weights: str, path: Path) -> list[Snapshot]:
+    """The snapshot of the weights that are asked for; none where a checkpoint is older than they are.
+
+    Raises:
+        ConfigError: the run keeps no such weights.
+    """
+    if weights == RAW:
+        return [session.snapshot()]
+    if weights not in session.regularizers:
+        have = ", ".join([RAW, *session.regularizers])
+        raise ConfigError(f"weights {weights!r}: this run has {have}")
+    return [snapshot for snapshot in session.second_snapshots() if snapshot.weights == weights]
 
 
 def _merge(
@@ -270,11 +321,12 @@ def _measure(
     records = []
     for probe in probes:
         measurement, seconds = run_probe(probe, snapshot)
-        new = to_records(probe.name, measurement.values, snapshot.clock, seconds)
+        name = snapshot.name_of(probe.name)
+        new = to_records(name, measurement.values, snapshot.clock, seconds)
         if folder is not None:
             with RunWriter.reopen(folder) as writer:
                 if measurement.arrays:
-                    writer.save_arrays(probe.name, snapshot.clock.epoch, measurement.arrays)
+                    writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays)
                 writer.append_posthoc(new)
         if on_record is not None:
             for record in new:

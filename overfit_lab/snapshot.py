@@ -16,7 +16,9 @@ from overfit_lab.objectives.base import Objective
 from overfit_lab.seeds import derive_generator
 from overfit_lab.types import Batch, Clock, Dataset, Targets, Value, to_float
 
-INPUTS = ("clean", "adversarial")
+INPUTS = ("clean", "adversarial", "noisy")
+RAW = "raw"
+"""Name of the weights that the optimiser moves."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class View:
 
     Args:
         split: name of the split.
-        inputs: ``"clean"`` or ``"adversarial"``.
+        inputs: ``"clean"``, ``"adversarial"`` or ``"noisy"``.
         x: images in [0, 1] (n, C, H, W).
         y: given labels (n,).
         y_true: labels before noise (n,).
@@ -65,13 +67,14 @@ class Snapshot:
         clock: the moment.
         seed: the run's seed.
         attack: the evaluation attack; None where adversarial inputs are not defined.
+        corruption: the noise of noisy inputs; None where they are not defined.
         objective: the training objective, where known.
         labels: the label mode with its memory, where known.
         reference: the parameters that weights are compared with (theta_0), by name; None where unknown.
         penultimate: name of the layer whose input are the penultimate features; None where not declared.
         chunk: samples per forward pass.
         batch_size: the training batch size, for readings that are per mini-batch.
-        device: where the data and the model are.
+        weights: which weights the model has: ``"raw"``, or the name of the regularizer that keeps them.
     """
 
     def __init__(
@@ -82,24 +85,28 @@ class Snapshot:
         clock: Clock,
         seed: int = 0,
         attack: Attack | None = None,
+        corruption: Attack | None = None,
         objective: Objective | None = None,
         labels: LabelMode | None = None,
         reference: dict[str, Tensor] | None = None,
         penultimate: str | None = None,
         chunk: int = 256,
         batch_size: int = 128,
+        weights: str = RAW,
     ) -> None:
         self.model = model
         self.data = data
         self.clock = clock
         self.seed = seed
         self.attack = attack
+        self.corruption = corruption
         self.objective = objective
         self.labels = labels
         self.reference = reference
         self.penultimate = penultimate
         self.chunk = chunk
         self.batch_size = batch_size
+        self.weights = weights
         self._chunks: dict[tuple[str, str, int], tuple[Tensor, Tensor]] = {}
 
     @property
@@ -111,6 +118,10 @@ class Snapshot:
     def device(self) -> torch.device:
         """Where the model is, and the images with it."""
         return next(self.model.parameters()).device
+
+    def name_of(self, probe: str) -> str:
+        """What a probe's numbers on these weights are called: ``iiw``, or ``iiw@swa`` on other than the raw ones."""
+        return probe if self.weights == RAW else f"{probe}@{self.weights}"
 
     def generator(self, *path: str | int) -> torch.Generator:
         """A random stream that depends on the run's seed, the epoch and the given name alone."""
@@ -130,9 +141,11 @@ class Snapshot:
             have = ", ".join(name for name in self.data.splits if self.has_split(name)) or "none"
             raise ProbeError(f"split {split!r} is empty or absent; this data has: {have}")
         if inputs not in INPUTS:
-            raise ProbeError(f"inputs {inputs!r}: expected 'clean' or 'adversarial'")
+            raise ProbeError(f"inputs {inputs!r}: expected 'clean', 'adversarial' or 'noisy'")
         if inputs == "adversarial" and self.attack is None:
             raise ProbeError("adversarial inputs need an attack; this snapshot has none")
+        if inputs == "noisy" and self.corruption is None:
+            raise ProbeError("noisy inputs need a noise; name one by evaluation.corruption, such as gaussian-noise")
 
     def view(self, split: str, inputs: str, n: int | None = None) -> View:
         """The first ``n`` samples of the split's probe order (all of them for None or a larger n).
@@ -167,9 +180,11 @@ class Snapshot:
             index = part.order[i * self.chunk : (i + 1) * self.chunk]
             x, y = to_float(part.x[index]), part.y[index]
             with isolated(self.model):
-                if inputs == "adversarial" and self.attack is not None:
-                    generator = self.generator("evaluation-attack", split, i)
-                    x = self.attack(
+                attack = {"adversarial": self.attack, "noisy": self.corruption}.get(inputs)
+                if attack is not None:
+                    stream = "evaluation-attack" if inputs == "adversarial" else "evaluation-noise"
+                    generator = self.generator(stream, split, i)
+                    x = attack(
                         self.model, x, lambda z: functional.cross_entropy(z, y, reduction="none"), generator=generator
                     )
                 with torch.no_grad():

@@ -16,6 +16,10 @@ def named_code(config: RunConfig) -> list[str]:
         "labels.name": config.labels.name,
         "schedule.name": config.schedule.name,
         "data.name": config.data.name,
+        "evaluation.attack": config.evaluation.attack,
+        "evaluation.corruption": config.evaluation.corruption or "",
+        "attack.eps_schedule.name": config.attack.eps_schedule.name,
+        **{f"regularizers.{i}": part.name for i, part in enumerate(config.regularizers)},
         **{f"probes.metrics.{i}": name for i, name in enumerate(config.probes.metrics)},
         **{f"probes.options.{name}": name for name in config.probes.options},
     }

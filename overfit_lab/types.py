@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Predict = Callable[[Tensor], Tensor]
+"""Images in [0, 1] (B, C, H, W) to logits (B, K)."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,14 @@ class Targets:
     Args:
         probs: target distribution of each sample (B, K), rows sum to 1.
         given: the given labels (B,) int64.
+        given_probs: distribution of the given labels (B, K), where an image has several (mixup).
         consistency: a second distribution (B, K) for a squared consistency term, where the mode has one.
         consistency_weight: weight of that term.
     """
 
     probs: Tensor
     given: Tensor
+    given_probs: Tensor | None = None
     consistency: Tensor | None = None
     consistency_weight: float = 0.0
 
@@ -72,6 +78,17 @@ class Outputs:
         if logits is None:
             raise ValueError("outputs hold no logits")
         return logits
+
+    @property
+    def both(self) -> tuple[Tensor, Tensor]:
+        """The logits on clean and on adversarial images.
+
+        Raises:
+            ValueError: there is one kind only.
+        """
+        if self.clean is None or self.adv is None:
+            raise ValueError("this objective needs logits on clean and on adversarial images")
+        return self.clean, self.adv
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,11 @@ Start = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Attack(Protocol):
-    """Maximises a loss inside a threat model."""
+    """Maximises a loss inside a threat model, or puts noise in the place of that."""
 
     threat: ThreatModel
+    adversarial: ClassVar[bool]
+    """Whether it maximises the loss; a noise of the same size does not."""
 
     def __call__(
         self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None
@@ -36,4 +38,8 @@ class Attack(Protocol):
             generator: random stream on the device of ``x``.
             start: where to start; None is the attack's own start. What it gives is projected.
         """
+        ...
+
+    def scaled(self, factor: float) -> Self:
+        """The same attack with the radius of its ball and its step times ``factor`` (0 or more)."""
         ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class PGD:
     Cost: ``n_restarts * n_steps`` forward passes and as many backward passes to the input; with several restarts one
     more forward pass each. No synchronisation with the device.
     """
+
+    adversarial: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -63,6 +66,17 @@ class PGD:
                 best = torch.where(better.view(-1, *([1] * (x.dim() - 1))), other, best)
                 best_loss = torch.where(better, other_loss, best_loss)
         return best
+
+    def scaled(self, factor: float) -> PGD:
+        """The same attack with radius and step times ``factor``."""
+        return PGD(
+            replace(self.threat, eps=self.threat.eps * factor),
+            step_size=self.step_size * factor,
+            n_steps=self.n_steps,
+            n_restarts=self.n_restarts,
+            random_start=self.random_start,
+            bn_mode=self.bn_mode,
+        )
 
     def _climb(
         self, model: nn.Module, x: Tensor, loss: Loss, generator: torch.Generator, start: Start | None

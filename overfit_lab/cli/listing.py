@@ -60,7 +60,7 @@ def first_line(component: Any) -> str:
 
 def options(kind: str, component: Any) -> list[str]:
     """``name=default`` of each option."""
-    from overfit_lab.build import MODEL_CONTEXT
+    from overfit_lab.models.factory import MODEL_CONTEXT
     from overfit_lab.options import options_model
 
     if kind not in ("models", "objectives", "labels", "schedules", "metrics"):

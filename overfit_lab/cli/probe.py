@@ -79,7 +79,7 @@ def _check(metric: str, split: str | None, inputs: str | None, n: int | None) ->
     for name in metrics:
         PROBES[name]
     _check_choice("--split", split, ("train", "val", "test"))
-    _check_choice("--inputs", inputs, ("clean", "adversarial"))
+    _check_choice("--inputs", inputs, ("clean", "adversarial", "noisy"))
     if n is not None and n < 1:
         raise ConfigError(f"--n {n}: expected 1 or more samples")
     return metrics

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from overfit_lab import config
-from overfit_lab.types import Batch, Clock, Outputs, Targets
+from overfit_lab.state import Memory
+from overfit_lab.types import Batch, Clock, Outputs, Predict, Targets
+
+if TYPE_CHECKING:
+    from overfit_lab.combination import Combination
 
 
 class Refresh(Enum):
@@ -43,14 +48,16 @@ class LabelContext:
         given: given labels of the whole training split (N,) int64, on the device.
         n_classes: K.
         n_epochs: length of the run.
+        teacher: gives another model's predictions by its name; see :class:`overfit_lab.teachers.Teachers`.
     """
 
     given: Tensor
     n_classes: int
     n_epochs: int
+    teacher: Callable[[str], Predict] | None = None
 
 
-class LabelMode(ABC):
+class LabelMode(Memory, ABC):
     """Maps a batch to a target distribution. ``update`` is the only method that changes anything.
 
     A mode with memory keeps one row per training sample, on the device, looked up by ``batch.index``; its whole
@@ -59,9 +66,15 @@ class LabelMode(ABC):
 
     Options: ClassVar[type[config.Options]] = config.Options
     refresh: ClassVar[Refresh] = Refresh.NEVER
+    kind = "label memory"
 
     def __init__(self, options: config.Options, context: LabelContext) -> None:
         self.context = context
+
+    @classmethod
+    def refuse(cls, options: config.Options, run: Combination) -> str | None:
+        """Why this mode makes no sense in that run, in a few words; None where it does."""
+        return None
 
     @property
     def clean_forward(self) -> CleanForward:
@@ -72,30 +85,12 @@ class LabelMode(ABC):
         """Whether ``update`` is to be called at this moment."""
         return self.refresh is not Refresh.NEVER
 
-    def update(self, batch: Batch, outputs: Outputs, clock: Clock) -> None:  # noqa: B027 (most modes have no memory)
+    def update(self, batch: Batch, outputs: Outputs, clock: Clock) -> None:
         """Take in the model's outputs on a batch (outputs are detached)."""
 
     @abstractmethod
     def targets(self, batch: Batch, clock: Clock) -> Targets:
         """The target distribution of a batch (B, K); changes nothing."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The memory: name to tensor; empty where there is none."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave.
-
-        Raises:
-            ValueError: names or shapes differ from this mode's memory.
-        """
-        own = self.state_dict()
-        if state.keys() != own.keys():
-            raise ValueError(f"label memory holds {sorted(state)}, expected {sorted(own)}")
-        for name, tensor in state.items():
-            if tensor.shape != own[name].shape:
-                raise ValueError(f"label memory {name}: shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
-            own[name].copy_(tensor)
 
 
 def one_hot(y: Tensor, n_classes: int) -> Tensor:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from overfit_lab import config
 from overfit_lab.attacks.base import Loss, Start
 from overfit_lab.types import Batch, Outputs, Targets
+
+if TYPE_CHECKING:
+    from overfit_lab.combination import Combination
 
 
 class Objective(ABC):
@@ -17,9 +21,23 @@ class Objective(ABC):
 
     Options: ClassVar[type[config.Options]] = config.Options
     needs_attack: ClassVar[bool] = True
+    """Whether the training attack runs."""
+    robust: ClassVar[bool] = True
+    """Whether the best epoch is that of the highest robust accuracy; else that of the highest clean accuracy."""
+    one_label_each: ClassVar[bool] = False
+    """Whether the loss is only defined where each image has one given label."""
 
     def __init__(self, options: config.Options) -> None:
         self.options = options
+
+    @classmethod
+    def refuse(cls, options: config.Options, run: Combination) -> str | None:
+        """Why this objective makes no sense in that run, in a few words; None where it does."""
+        return None
+
+    def inputs(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """What the objective takes for the clean images (B, ...): those themselves, or noisy ones."""
+        return x
 
     @abstractmethod
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
@@ -41,3 +59,30 @@ class Objective(ABC):
     @abstractmethod
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """The scalar to minimise, a mean over the batch."""
+
+
+def add_noise(x: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """Images (B, ...) with normal noise of that standard deviation, kept in [0, 1]."""
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return (x + std * noise).clamp(0, 1)
+
+
+def normal_start(std: float) -> Start:
+    """An attack's start at the clean image plus normal noise of that standard deviation."""
+
+    def start(x: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return x + std * noise
+
+    return start
+
+
+def needs_perturbed_images(run: Combination) -> str | None:
+    """The reason to refuse a run whose attack leaves every image as it is; None where it moves them."""
+    if run.attacks:
+        return None
+    attack = run.config.attack
+    return (
+        "compares clean with adversarial images, and this attack makes none "
+        f"(attack.eps = {config.format_pixels(attack.eps)}, attack.n_steps = {attack.n_steps}); raise both above 0"
+    )

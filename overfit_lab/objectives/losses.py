@@ -34,7 +34,14 @@ def target_loss(logits: Tensor, targets: Targets) -> Tensor:
 
 def given_loss(logits: Tensor, targets: Targets) -> Tensor:
     """Cross entropy to the given labels, and the mode's consistency term, (B,)."""
-    return functional.cross_entropy(logits, targets.given, reduction="none") + consistency(logits, targets)
+    return given_cross_entropy(logits, targets) + consistency(logits, targets)
+
+
+def given_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
+    """Cross entropy to the given labels, or to their distribution where an image has several, (B,) in nats."""
+    if targets.given_probs is not None:
+        return soft_cross_entropy(logits, targets.given_probs)
+    return functional.cross_entropy(logits, targets.given, reduction="none")
 
 
 def kl_divergence(logits_p: Tensor, logits_q: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ class Standard(Objective):
     """Cross entropy CE(z(x), t) on clean images."""
 
     needs_attack = False
+    robust = False
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label; training itself never asks for it."""

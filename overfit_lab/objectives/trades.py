@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from overfit_lab import config
 from overfit_lab.attacks.base import Loss, Start
-from overfit_lab.objectives.base import Objective
-from overfit_lab.objectives.losses import consistency, kl_divergence, target_loss
+from overfit_lab.combination import Combination
+from overfit_lab.objectives.base import Objective, needs_perturbed_images, normal_start
+from overfit_lab.objectives.losses import consistency, kl_divergence, soft_cross_entropy
 from overfit_lab.types import Batch, Outputs, Targets
 
 
@@ -37,15 +38,15 @@ class Trades(Objective):
         self.beta = options.beta
         self.start_std = options.start_std
 
+    @classmethod
+    def refuse(cls, options: config.Options, run: Combination) -> str | None:
+        """Without adversarial images there is nothing to compare with."""
+        return needs_perturbed_images(run)
+
     @property
     def attack_start(self) -> Start:
         """A little normal noise: at x itself the divergence has no gradient."""
-
-        def start(x: Tensor, generator: torch.Generator) -> Tensor:
-            noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-            return x + self.start_std * noise
-
-        return start
+        return normal_start(self.start_std)
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """KL(p(x) || p(x')) of each sample (B,); p(x) is computed once, in the mode in which the attack is."""
@@ -64,16 +65,10 @@ class Trades(Objective):
         return Outputs(clean=model(batch.x).float(), adv=model(x_adv).float())
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
-        """Mean over the batch.
-
-        Raises:
-            ValueError: the outputs lack the clean or the adversarial logits.
-        """
-        if outputs.clean is None or outputs.adv is None:
-            raise ValueError("TRADES needs logits on clean and on adversarial images")
-        plain = Targets(probs=targets.probs, given=targets.given)
-        divergence = kl_divergence(outputs.clean, outputs.adv)
-        total = target_loss(outputs.clean, plain) + self.beta * divergence + consistency(outputs.adv, targets)
+        """Mean over the batch."""
+        clean, adv = outputs.both
+        divergence = kl_divergence(clean, adv)
+        total = soft_cross_entropy(clean, targets.probs) + self.beta * divergence + consistency(adv, targets)
         return total.mean()
 
 

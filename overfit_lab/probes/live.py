@@ -15,6 +15,8 @@ Sink = Callable[[str, Measurement, Clock, float], None]
 class LiveProbes:
     """Runs probes at the end of every k-th epoch and of the last one, and hands on what they measure.
 
+    Second weights are measured beside the raw ones, as ``PROBE@NAME``.
+
     Args:
         probes: what to run, in this order.
         every: epochs between measurements.
@@ -36,6 +38,7 @@ class LiveProbes:
         clock = event.snapshot.clock
         if not event.is_last and clock.epoch % self.every:
             return
-        for probe in self.probes:
-            measurement, seconds = run_probe(probe, event.snapshot)
-            self.sink(probe.name, measurement, clock, seconds)
+        for snapshot in (event.snapshot, *(second.snapshot for second in event.seconds)):
+            for probe in self.probes:
+                measurement, seconds = run_probe(probe, snapshot)
+                self.sink(snapshot.name_of(probe.name), measurement, clock, seconds)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overfit_lab.errors import RunFolderError
 
-PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
 
 
 def config_path(folder: Path) -> Path:
@@ -44,7 +44,7 @@ def arrays_path(folder: Path, probe: str, epoch: int) -> Path:
     """
     plain = probe.replace(":", "-")
     if not PLAIN_NAME.fullmatch(plain):
-        raise RunFolderError(f"probe name {probe!r}: expected letters, digits, '-', '_' and '.' only")
+        raise RunFolderError(f"probe name {probe!r}: expected letters, digits, '-', '_', '.' and '@' only")
     return folder / "arrays" / f"{plain}-{epoch:04d}.npz"
 
 

@@ -9,7 +9,7 @@ from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
 from overfit_lab.types import Clock, Measurement, Value
 
-EVALUATION_FIELDS = ("acc_clean", "acc_adv", "loss_clean", "loss_adv")
+EVALUATION_FIELDS = ("acc_clean", "acc_adv", "acc_noisy", "loss_clean", "loss_adv", "loss_noisy")
 
 
 def to_records(probe: str, values: Sequence[Value], clock: Clock, seconds: float | None) -> list[Record]:
@@ -57,6 +57,10 @@ class Recorder:
         self.writer.append(
             [*to_records("training", training, clock, None), *to_records("evaluation", evaluation, clock, None)]
         )
+
+    def second_weights(self, name: str, values: Sequence[Value], clock: Clock) -> None:
+        """The accuracies of second weights, under a name such as ``evaluation@swa``."""
+        self.writer.append(to_records(name, values, clock, None))
 
     def measurement(self, probe: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
         """What a probe measured: arrays first, then the records."""

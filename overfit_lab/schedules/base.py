@@ -9,7 +9,9 @@ from overfit_lab import config
 
 
 class Schedule(ABC):
-    """The factor on the base learning rate as training goes on.
+    """The factor on the base learning rate (or on eps) as training goes on.
+
+    ``milestones`` are the completed epochs at which it drops at once; none for a smooth schedule.
 
     Args:
         options: the schedule's own options.
@@ -20,6 +22,7 @@ class Schedule(ABC):
 
     def __init__(self, options: config.Options, n_epochs: int) -> None:
         self.n_epochs = n_epochs
+        self.milestones: list[int] = []
 
     @abstractmethod
     def factor(self, progress: float) -> float:

@@ -1,8 +1,8 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped, in one file without pickles.
 
-A checkpoint is a safetensors file. Tensors are grouped by prefix: ``model/``, ``optimizer/<parameter>/``, ``labels/``
-and ``streams/``; what is no tensor is JSON in the file's metadata. Writing is atomic: a reader sees the old file or
-the new one.
+A checkpoint is a safetensors file. Tensors are grouped by prefix: ``model/``, ``optimizer/<parameter>/``, ``labels/``,
+``regularizers/<name>/`` and ``streams/``; what is no tensor is JSON in the file's metadata. Writing is atomic: a
+reader sees the old file or the new one.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Checkpoint:
         clock: the moment.
         model: the model's state, parameters and buffers.
         labels: the label mode's memory.
+        regularizers: each regularizer's memory by its name; those that have any.
         optimizer: state of each parameter by its position, then by name; empty in a light checkpoint.
         streams: the global random streams; None in a light checkpoint.
         notes: what else the writer put in, as JSON values.
@@ -41,6 +42,7 @@ class Checkpoint:
     clock: Clock
     model: dict[str, Tensor]
     labels: dict[str, Tensor]
+    regularizers: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     optimizer: dict[int, dict[str, Any]] = field(default_factory=dict)
     streams: Streams | None = None
     notes: dict[str, Any] = field(default_factory=dict)
@@ -57,6 +59,8 @@ def save_checkpoint(path: Path, session: Session, *, resumable: bool, notes: dic
     """
     tensors = {f"model/{name}": t for name, t in session.model.state_dict().items()}
     tensors |= {f"labels/{name}": t for name, t in session.labels.state_dict().items()}
+    for owner, regularizer in session.regularizers.items():
+        tensors |= {f"regularizers/{owner}/{name}": t for name, t in regularizer.state_dict().items()}
     meta: dict[str, Any] = {"clock": vars(session.clock), "notes": notes or {}}
     if resumable:
         plain: dict[str, dict[str, Any]] = {}
@@ -114,6 +118,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             clock=Clock(**meta["clock"]),
             model=_group(tensors, "model/"),
             labels=_group(tensors, "labels/"),
+            regularizers=_by_owner(_group(tensors, "regularizers/")),
             optimizer=_optimizer_state(tensors, meta.get("optimizer", {})),
             streams=_unpack_streams(meta["streams"], tensors) if "streams" in meta else None,
             notes=meta["notes"],
@@ -126,6 +131,14 @@ def _group(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
+def _by_owner(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        owner, name = key.split("/", 1)
+        found.setdefault(owner, {})[name] = tensor
+    return found
+
+
 def _optimizer_state(tensors: dict[str, Tensor], plain: dict[str, dict[str, Any]]) -> dict[int, dict[str, Any]]:
     state: dict[int, dict[str, Any]] = {int(i): dict(values) for i, values in plain.items()}
     for key, tensor in _group(tensors, "optimizer/").items():
@@ -135,16 +148,18 @@ def _optimizer_state(tensors: dict[str, Tensor], plain: dict[str, dict[str, Any]
 
 
 def restore(session: Session, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint into a session: weights, label memory, clock, and the optimiser where it has one.
+    """Put a checkpoint into a session: weights, memories, clock, and the optimiser where it has one.
 
     The global random streams are restored too where the checkpoint has them.
 
     Raises:
-        RunFolderError: the checkpoint is of another model or another label mode.
+        RunFolderError: the checkpoint is of another model, label mode or regularizer.
     """
     try:
         session.model.load_state_dict(checkpoint.model)
         session.labels.load_state_dict(checkpoint.labels)
+        for name, regularizer in session.regularizers.items():
+            regularizer.load_state_dict(checkpoint.regularizers.get(name, {}))
     except (RuntimeError, ValueError) as error:
         first = str(error).splitlines()[-1].strip()
         raise RunFolderError(f"the checkpoint does not fit the configuration: {first}") from error

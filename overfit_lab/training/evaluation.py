@@ -10,11 +10,11 @@ from overfit_lab.config import EvaluationConfig
 from overfit_lab.snapshot import INPUTS, Snapshot, View
 from overfit_lab.types import Value
 
-SUFFIX = {"clean": "clean", "adversarial": "adv"}
+SUFFIX = {"clean": "clean", "adversarial": "adv", "noisy": "noisy"}
 
 
 def evaluate(snapshot: Snapshot, config: EvaluationConfig) -> list[Value]:
-    """Accuracy and mean cross entropy, clean and under the evaluation attack, on a fixed subset of each split.
+    """Accuracy and mean cross entropy, clean, attacked, and noisy where asked for, on a fixed subset of each split.
 
     Accuracies are fractions in [0, 1] against the given labels, with the binomial standard error of the subset.
 
@@ -26,14 +26,15 @@ def evaluate(snapshot: Snapshot, config: EvaluationConfig) -> list[Value]:
     for split, n in sizes.items():
         if not snapshot.has_split(split):
             continue
+        given = {"clean": True, "adversarial": snapshot.attack, "noisy": snapshot.corruption}
         for inputs in INPUTS:
-            if inputs == "clean" or snapshot.attack is not None:
+            if given[inputs] is not None:
                 values += accuracy_and_loss(snapshot.view(split, inputs, n))
     return values
 
 
 def accuracy_and_loss(view: View) -> list[Value]:
-    """``acc_clean`` and ``loss_clean``, or ``acc_adv`` and ``loss_adv``, of one view, with standard errors."""
+    """``acc_clean`` and ``loss_clean``, or ``_adv`` or ``_noisy``, of one view, with standard errors."""
     n = len(view)
     accuracy = (view.logits.argmax(1) == view.y).double().mean().item()
     losses = functional.cross_entropy(view.logits.double(), view.y, reduction="none")

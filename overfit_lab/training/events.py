@@ -39,15 +39,25 @@ class StepEnded:
 
 
 @dataclass(frozen=True)
+class SecondWeights:
+    """Weights that a regularizer keeps beside the raw ones, after an epoch, with their accuracies where evaluated."""
+
+    snapshot: Snapshot
+    values: list[Value] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class EpochEnded:
     """After an epoch's last step and its evaluation, before its checkpoint is written.
 
-    ``values`` are the numbers that training itself measured in this epoch.
+    ``values`` are the numbers that training itself measured in this epoch. ``seconds`` are the weights that
+    regularizers keep beside the raw ones.
     """
 
     snapshot: Snapshot
     values: list[Value] = field(default_factory=list)
     is_last: bool = False
+    seconds: list[SecondWeights] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

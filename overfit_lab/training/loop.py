@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,14 +13,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from overfit_lab.attacks.base import Attack
-from overfit_lab.config import RunConfig
+from overfit_lab.config import RunConfig, resolve_moment
 from overfit_lab.data.loader import EpochLoader
 from overfit_lab.isolation import mode, unmoved_statistics
 from overfit_lab.labels.base import CleanForward, LabelMode, Refresh
 from overfit_lab.objectives.base import Objective
+from overfit_lab.regularizers.base import Regularizer, Step
 from overfit_lab.schedules.base import Schedule
 from overfit_lab.seeds import derive_generator
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.snapshot import RAW, Snapshot
+from overfit_lab.teachers import Teachers
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import (
     EpochEnded,
@@ -27,6 +30,7 @@ from overfit_lab.training.events import (
     GradientsReady,
     RunEnded,
     RunStarted,
+    SecondWeights,
     StepEnded,
 )
 from overfit_lab.training.tally import Tally
@@ -37,7 +41,7 @@ from overfit_lab.types import Batch, Clock, Dataset, Outputs, Targets, Value
 class Session:
     """Everything one run consists of while it trains; :func:`overfit_lab.build.build` makes it from a configuration.
 
-    ``clock`` is where training stands: completed epochs and steps.
+    ``clock`` is where training stands: completed epochs and steps. ``regularizers`` are applied in their order.
     """
 
     config: RunConfig
@@ -54,6 +58,10 @@ class Session:
     schedule: Schedule
     optimizer: Optimizer
     clock: Clock
+    regularizers: dict[str, Regularizer] = field(default_factory=dict)
+    eps_schedule: Schedule | None = None
+    corruption: Attack | None = None
+    teachers: Teachers | None = None
     autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
 
@@ -62,21 +70,41 @@ class Session:
         enabled = self.autocast_dtype is not None
         return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=enabled)
 
-    def snapshot(self) -> Snapshot:
-        """The model as it stands, for evaluation and probes."""
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are done, or a regularizer ended training."""
+        return self.clock.epoch >= self.config.epochs or any(r.finished for r in self.regularizers.values())
+
+    def snapshot(self, model: nn.Module | None = None, weights: str = RAW) -> Snapshot:
+        """The model as it stands, or another one in its place, for evaluation and probes."""
         return Snapshot(
-            self.model,
+            self.model if model is None else model,
             self.data,
             clock=self.clock,
             seed=self.config.seed,
             attack=self.evaluation_attack,
+            corruption=self.corruption,
             objective=self.objective,
             labels=self.labels,
             reference=self.reference,
             penultimate=self.penultimate,
             chunk=self.config.evaluation.chunk,
             batch_size=self.config.batch_size,
+            weights=weights,
         )
+
+    def second_snapshots(self) -> list[Snapshot]:
+        """The second weights that regularizers keep, each in a copy of the model.
+
+        Cost: a copy of the model each, and what a regularizer needs for its batch-norm statistics.
+        """
+        found = []
+        for name, regularizer in self.regularizers.items():
+            with torch.no_grad():
+                other = copy.deepcopy(self.model)
+                if regularizer.second_weights(other):
+                    found.append(self.snapshot(other, name))
+        return found
 
 
 def train(session: Session, bus: EventBus, *, resumed: bool = False) -> None:
@@ -88,7 +116,7 @@ def train(session: Session, bus: EventBus, *, resumed: bool = False) -> None:
     status = "failed"
     try:
         bus.emit(RunStarted(session.snapshot(), resumed=resumed))
-        while session.clock.epoch < session.config.epochs:
+        while not session.ended:
             train_epoch(session, bus)
         status = "completed"
     except KeyboardInterrupt:
@@ -111,21 +139,46 @@ def train_epoch(session: Session, bus: EventBus) -> None:
         loss = train_step(session, batch, bus)
         tally.add(loss, session.model, len(batch.y))
         session.optimizer.step()
+        for regularizer in session.regularizers.values():
+            regularizer.stepped(session.clock)
         bus.emit(StepEnded(session.clock, loss, lr))
     session.clock = replace(session.clock, epoch=epoch + 1, step=step + n_batches, progress=float(epoch + 1))
+    for regularizer in session.regularizers.values():
+        regularizer.epoch_ended(session.clock)
     values = [*tally.values(), Value("lr", lr), Value("seconds_training", time.perf_counter() - started)]
-    is_last = session.clock.epoch >= session.config.epochs
+    end_epoch(session, bus, values)
+
+
+def end_epoch(session: Session, bus: EventBus, values: list[Value]) -> None:
+    """Evaluate the raw weights and then the second ones, where an evaluation is due, and tell everybody."""
     snapshot = session.snapshot()
-    if is_last or session.clock.epoch % session.config.evaluation.every == 0:
-        began = time.perf_counter()
-        values += evaluate(snapshot, session.config.evaluation)
+    due = session.clock.epoch >= session.config.epochs or session.clock.epoch % session.config.evaluation.every == 0
+    began = time.perf_counter()
+    if due:
+        measured = evaluate(snapshot, session.config.evaluation)
+        for regularizer in session.regularizers.values():
+            regularizer.evaluated(measured, session.clock)
+        values = [*values, *measured]
+    seconds = [SecondWeights(s, evaluate(s, session.config.evaluation) if due else []) for s in _wanted(session, due)]
+    if due:
         values.append(Value("seconds_evaluation", time.perf_counter() - began))
-    bus.emit(EpochEnded(snapshot, values, is_last))
+    bus.emit(EpochEnded(snapshot, values, session.ended, seconds))
+
+
+def _wanted(session: Session, evaluated: bool) -> list[Snapshot]:
+    """The second weights, where an evaluation or a probe looks at them in this epoch."""
+    probes = session.config.probes
+    probed = probes.metrics and (session.ended or session.clock.epoch % probes.every == 0)
+    return session.second_snapshots() if evaluated or probed else []
 
 
 def set_learning_rate(session: Session) -> float:
     """The learning rate of this step, put into the optimiser."""
-    lr = session.config.optimizer.lr * session.schedule.factor(session.clock.progress)
+    options, progress = session.config.optimizer, session.clock.progress
+    lr = options.lr * session.schedule.factor(progress)
+    warmup = resolve_moment(options.warmup, session.config.epochs)
+    if progress < warmup:
+        lr *= (progress + 1 / session.loader.n_batches) / warmup
     for group in session.optimizer.param_groups:
         group["lr"] = lr
     return lr
@@ -137,30 +190,64 @@ def train_step(session: Session, batch: Batch, bus: EventBus) -> Tensor:
     Returns:
         The loss, a scalar on the device, detached.
     """
-    model, labels, objective, clock = session.model, session.labels, session.objective, session.clock
-    model.train()
+    session.model.train()
+    step = attacked_step(session, batch)
+    with ExitStack() as perturbations:
+        for regularizer in session.regularizers.values():
+            perturbations.enter_context(regularizer.perturbed(step))
+        loss = step_loss(session, step)
+        session.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+    bus.emit(GradientsReady(session.model, session.clock))
+    return loss.detach()
+
+
+def attacked_step(session: Session, batch: Batch) -> Step:
+    """The batch as regularizers and objective want it, with its targets and adversarial images."""
+    model, labels, clock = session.model, session.labels, session.clock
+    for regularizer in session.regularizers.values():
+        batch = regularizer.batch(batch, clock)
+    noise = derive_generator(session.config.seed, "inputs", clock.step, device=session.device)
+    batch = replace(batch, x=session.objective.inputs(batch.x, noise))
     with session.autocast():
         if labels.refresh is Refresh.BEFORE_ATTACK and labels.active(clock):
             labels.update(batch, Outputs(clean=clean_logits(model, batch.x, labels.clean_forward)), clock)
-        x_adv = attack_batch(session, batch, labels.targets(batch, clock))
-        outputs = objective.forward(model, batch, x_adv)
-        if labels.refresh is Refresh.AFTER_FORWARD and labels.active(clock):
-            labels.update(batch, seen_by_labels(model, batch, outputs, labels), clock)
-        loss = objective.loss(outputs, labels.targets(batch, clock))
-    session.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    bus.emit(GradientsReady(model, clock))
-    return loss.detach()
+        targets = targets_of(session, batch)
+        x_adv = attack_batch(session, batch, targets)
+    return Step(model, batch, x_adv, targets, session.objective, clock, session.autocast)
+
+
+def step_loss(session: Session, step: Step) -> Tensor:
+    """The scalar to minimise, with gradients; label memory takes in this step's predictions on the way."""
+    model, labels, batch = session.model, session.labels, step.batch
+    with session.autocast():
+        outputs = session.objective.forward(model, batch, step.x_adv)
+        if labels.refresh is Refresh.AFTER_FORWARD and labels.active(step.clock):
+            labels.update(batch, seen_by_labels(model, batch, outputs, labels), step.clock)
+        loss = session.objective.loss(outputs, targets_of(session, batch))
+        for regularizer in session.regularizers.values():
+            loss = regularizer.loss(loss, step, outputs)
+    return loss
+
+
+def targets_of(session: Session, batch: Batch) -> Targets:
+    """What the label mode asks for, as it goes with the regularizers' images."""
+    targets = session.labels.targets(batch, session.clock)
+    for regularizer in session.regularizers.values():
+        targets = regularizer.targets(targets)
+    return targets
 
 
 def attack_batch(session: Session, batch: Batch, targets: Targets) -> Tensor:
     """Adversarial images of a batch; the clean ones where the objective needs no attack."""
     if session.attack is None or not session.objective.needs_attack:
         return batch.x
+    attack = session.attack
+    if session.eps_schedule is not None:
+        attack = attack.scaled(session.eps_schedule.factor(session.clock.progress))
     generator = derive_generator(session.config.seed, "attack", session.clock.step, device=session.device)
     loss = session.objective.attack_loss(session.model, batch, targets)
-    start = session.objective.attack_start
-    return session.attack(session.model, batch.x, loss, generator=generator, start=start)
+    return attack(session.model, batch.x, loss, generator=generator, start=session.objective.attack_start)
 
 
 def seen_by_labels(model: nn.Module, batch: Batch, outputs: Outputs, labels: LabelMode) -> Outputs:

@@ -1,0 +1,33 @@
+"""BALS: Boltzmann label smoothing (Goibert and Dohmatob 2019, arXiv 1906.11567)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from overfit_lab.labels.base import LabelContext
+from overfit_lab.labels.wrong_classes import WrongClasses, WrongClassesOptions, without_given
+
+
+class BoltzmannOptions(WrongClassesOptions):
+    """Options of Boltzmann label smoothing."""
+
+    temperature: float = Field(1.0, gt=0, description="T, divides the logits; below 1 sharpens")
+
+
+class Boltzmann(WrongClasses):
+    """t = (1 - r) e_y + r softmax over the wrong classes of z/T."""
+
+    Options = BoltzmannOptions
+
+    def __init__(self, options: BoltzmannOptions, context: LabelContext) -> None:
+        super().__init__(options, context)
+        self.temperature = options.temperature
+
+    def direction(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Softmax over the wrong classes, 0 at the given one."""
+        return torch.softmax(without_given(logits, y) / self.temperature, dim=1)
+
+
+REGISTER = {"boltzmann": Boltzmann}

@@ -1,0 +1,56 @@
+"""ALP: adversarial logit pairing (Kannan et al. 2018, arXiv 1803.06373)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from overfit_lab import config
+from overfit_lab.attacks.base import Loss
+from overfit_lab.combination import Combination
+from overfit_lab.objectives.base import Objective, needs_perturbed_images
+from overfit_lab.objectives.losses import given_loss, target_loss
+from overfit_lab.types import Batch, Outputs, Targets
+
+
+class AlpOptions(config.Options):
+    """Options of adversarial logit pairing."""
+
+    b: float = Field(0.5, ge=0, description="weight of the squared distance between clean and adversarial logits")
+    clean_share: float = Field(0.5, ge=0, le=1, description="share of the clean images in the cross entropy")
+
+
+class Alp(Objective):
+    """1/2 CE(z(x), t) + 1/2 CE(z(x'), t) + b ||z(x) - z(x')||^2; the attack maximises the cross entropy.
+
+    Mosbach et al. (2018, arXiv 1810.12042) show that it can mask gradients: check its robustness by strong attacks. A
+    label mode's consistency term is taken on both kinds of images.
+    """
+
+    Options = AlpOptions
+
+    def __init__(self, options: AlpOptions) -> None:
+        super().__init__(options)
+        self.b, self.clean_share = options.b, options.clean_share
+
+    @classmethod
+    def refuse(cls, options: config.Options, run: Combination) -> str | None:
+        """Without adversarial images there is nothing to pair."""
+        return needs_perturbed_images(run)
+
+    def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
+        """Cross entropy to the given label of each sample (B,)."""
+        return lambda logits: given_loss(logits, targets)
+
+    def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:
+        """Logits on the clean and on the adversarial images."""
+        return Outputs(clean=model(batch.x).float(), adv=model(x_adv).float())
+
+    def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
+        """Mean over the batch."""
+        clean, adv = outputs.both
+        entropy = self.clean_share * target_loss(clean, targets) + (1 - self.clean_share) * target_loss(adv, targets)
+        return (entropy + self.b * (clean - adv).square().sum(dim=1)).mean()
+
+
+REGISTER = {"alp": Alp}

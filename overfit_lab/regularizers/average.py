@@ -1,0 +1,80 @@
+"""Averages of a model's weights, and batch-norm statistics that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.isolation import mode
+from overfit_lab.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.types import Split, to_float
+
+CHUNK = 256
+
+
+class WeightAverage(Regularizer):
+    """Keeps an average of all floating-point tensors of the model's state, and how many states entered it."""
+
+    def __init__(self, options: object, context: RegularizerContext) -> None:
+        self.context = context
+        self.average = {name: t.detach().clone() for name, t in context.model.state_dict().items()}
+        self.count = torch.zeros((), dtype=torch.int64)
+
+    @torch.no_grad()
+    def take_in(self, share: float) -> None:
+        """Move the average by ``share`` of the way to the model's present state; the first state is taken whole."""
+        share = 1.0 if int(self.count) == 0 else share
+        averages, states = [], []
+        for name, state in self.context.model.state_dict().items():
+            if state.is_floating_point() and share < 1:
+                averages.append(self.average[name])
+                states.append(state)
+            else:
+                self.average[name].copy_(state)
+        if averages:
+            torch._foreach_lerp_(averages, states, share)
+        self.count += 1
+
+    @torch.no_grad()
+    def second_weights(self, model: nn.Module) -> bool:
+        """The average, where a state has entered it."""
+        if int(self.count) == 0:
+            return False
+        model.load_state_dict(self.average)
+        return True
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The average by name, and the number of states in it."""
+        return {**{f"average.{name}": t for name, t in self.average.items()}, "count": self.count}
+
+
+def batch_norms(model: nn.Module) -> Iterator[nn.modules.batchnorm._BatchNorm]:
+    """The batch-norm layers that keep running statistics."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            yield module
+
+
+@torch.no_grad()
+def recompute_statistics(model: nn.Module, split: Split) -> None:
+    """Batch-norm statistics of a model anew: equal-weight means over the split's clean images, in chunks of 256.
+
+    A last chunk of fewer than two images is left out. Nothing happens where there is no batch norm.
+
+    Cost: one forward pass a sample.
+    """
+    norms = list(batch_norms(model))
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    with mode(model, training=True):
+        for images in split.x.split(CHUNK):
+            if len(images) > 1:
+                model(to_float(images))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

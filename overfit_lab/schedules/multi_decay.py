@@ -1,0 +1,34 @@
+"""Many small decays of the learning rate (Rice et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from overfit_lab import config
+from overfit_lab.schedules.base import Schedule
+
+
+class MultiDecayOptions(config.Options):
+    """Options of the schedule with many decays."""
+
+    n_decays: int = Field(10, ge=1, description="equal steps in which the rate goes down over the run")
+
+
+class MultiDecay(Schedule):
+    """1 - m/n in the m-th of n equal parts of the run (Rice et al. 2020: ten parts of 20 epochs)."""
+
+    Options = MultiDecayOptions
+
+    def __init__(self, options: MultiDecayOptions, n_epochs: int) -> None:
+        super().__init__(options, n_epochs)
+        self.n_decays = options.n_decays
+
+    def factor(self, progress: float) -> float:
+        """A staircase from 1 down to 1/n."""
+        part = math.floor(progress / self.n_epochs * self.n_decays + 1e-9)
+        return 1 - min(part, self.n_decays - 1) / self.n_decays
+
+
+REGISTER = {"multi-decay": MultiDecay}
