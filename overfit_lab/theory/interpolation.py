@@ -1,18 +1,18 @@
 """Mixing a label or a prediction with the uniform distribution lowers what weights know of it (SGLR, Thm. 1).
 
-What is proved. Let M_r = (1 - r) I + r/K 1 1^T be the channel that draws the label from (1 - r) e_y + r/K 1, and y_r its
-output, drawn afresh: given y it depends on nothing else, so that (x, w) - y - y_r is a Markov chain. Then
+What is proved. Let M_r = (1 - r) I + r/K 1 1^T be the channel that draws a label from (1 - r) e_y + r/K 1, and y_r
+its output, drawn afresh: given y it depends on nothing else, so that (x, w) - y - y_r is a Markov chain. Then
 
 1. I(w; y_r | x) falls with r: M_s follows M_r as M_(r + s - rs), so a larger r is a further channel behind a smaller
    one, and no channel adds information (data processing).
 2. I(w; y_r | x) <= (1 - r) I(w; y | x): the information is an average of KL(p(y_r | x, w) || p(y_r | x)), both
-   arguments of which are mixed with the same uniform distribution; KL is convex in the pair, and KL(u || u) = 0. Read
-   with f(y | x, w) for p(y | x, w), the same inequality says it of a mixed prediction.
+   arguments of which are mixed with the same uniform distribution; KL is convex in the pair, and KL(u || u) = 0. For
+   labels drawn from the model, that is the joint p(x, w) f(y | x, w), the same inequality is about a mixed prediction.
 3. Weights that are trained on the drawn labels y_r alone know of y at most I(y; y_r | x), again by data processing.
 
 What is assumed. Points 1 and 2 keep the joint of (x, y, w): the weights are the same and the label that they are asked
-about is mixed. They say nothing of weights trained on the target vector itself, which for r < 1 is a one-to-one function
-of y and hides nothing. There IIW has to be looked at in its Fisher form, which is proved here for one model only:
+about is mixed. They say nothing of weights trained on the target vector itself, which for r < 1 is a one-to-one
+function of y and hides nothing. There IIW has to be looked at in its Fisher form, which is proved here for one model only:
 
 4. In a saturated softmax model (free logits for each x, prior weights 0) that is fitted to smoothed targets, the
    prediction is the mean target, p_r = (1 - r) p + r/K 1, and a sample's gradient is p_r - t = (1 - r) (p - e_y). Then
@@ -96,7 +96,7 @@ def training_cap(labels: Tensor, r: float) -> Tensor:
 
 
 def saturated_iiw(labels: Tensor, r: float, n_train: int) -> Tensor:
-    """n d^T F d of the saturated softmax model fitted to smoothed targets; scalar in nats, at least 0, falls with r.
+    """The form n d^T F d of the saturated softmax model fitted to smoothed targets; scalar, at least 0, falls with r.
 
     Args:
         labels: p(x, y) (X, K), every entry positive (a certain label has no finite logits at r = 0).

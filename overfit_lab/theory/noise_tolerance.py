@@ -1,8 +1,8 @@
 """How much label noise leaves the best classifier where it is (SGLR, Thm. 2).
 
-A transition matrix T (K, K) has a row for each true class y and T_yk = P(given label k | true class y). The flip rate of
-y is eta_y = 1 - T_yy, and eta_yk = T_yk for k other than y. The condition of the theorem is eta_yk < 1 - eta_y for every
-y and k; for noise that is the same for all classes that is eta < 1 - 1/K. Two things follow, tested here:
+A transition matrix T (K, K) has a row for each true class y, with T_yk = P(given label k | true class y). The flip
+rate of y is eta_y = 1 - T_yy, and eta_yk = T_yk for k other than y. The condition of the theorem is eta_yk < 1 - eta_y
+for every y and k; for noise that treats all classes alike that is eta < 1 - 1/K. Two things follow:
 
 1. Where the true class is certain given x, the likeliest given label is the true class: the diagonal leads its row.
 2. For a loss whose sum over the K labels is a constant C, whatever the prediction (RCE and the 0-1 loss are such),
