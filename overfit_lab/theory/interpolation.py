@@ -12,7 +12,7 @@ its output, drawn afresh: given y it depends on nothing else, so that (x, w) - y
 
 What is assumed. Points 1 and 2 keep the joint of (x, y, w): the weights are the same and the label that they are asked
 about is mixed. They say nothing of weights trained on the target vector itself, which for r < 1 is a one-to-one
-function of y and hides nothing. There IIW has to be looked at in its Fisher form, which is proved here for one model only:
+function of y and hides nothing. There IIW has to be looked at in its Fisher form, proved here for one model only:
 
 4. In a saturated softmax model (free logits for each x, prior weights 0) that is fitted to smoothed targets, the
    prediction is the mean target, p_r = (1 - r) p + r/K 1, and a sample's gradient is p_r - t = (1 - r) (p - e_y). Then
