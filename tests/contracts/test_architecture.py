@@ -19,6 +19,7 @@ FORBIDDEN = [
     ("attacks", ("training", "probes", "runs", "data", "models", "labels", "objectives", "cli")),
     ("labels", ("training", "probes", "runs", "data", "models", "cli")),
     ("objectives", ("training", "probes", "runs", "data", "models", "cli")),
+    ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]
 
 

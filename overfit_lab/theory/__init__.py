@@ -1,0 +1,1 @@
+"""The statements behind SGLR as functions: each side of an identity, each bound, each condition, on tensors."""
