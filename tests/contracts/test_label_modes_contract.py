@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from overfit_lab.catalog import LABELS
-from overfit_lab.labels.base import LabelContext, Refresh
+from overfit_lab.labels.base import CleanForward, LabelContext, Refresh
 from overfit_lab.options import parse_options
 from overfit_lab.types import Batch, Clock, Outputs
+from parts import part
 
 N, K, EPOCHS = 31, 4, 10
 LATE = Clock(epoch=9, step=90, n_epochs=EPOCHS)
@@ -19,11 +20,16 @@ def labels():
 
 
 def make(name):
-    return LABELS[name](parse_options(LABELS[name], {}, prefix="labels"), LabelContext(labels(), K, EPOCHS))
+    given = part(LABELS, name, "another model")
+    options = parse_options(
+        LABELS[name], {key: value for key, value in given.items() if key != "name"}, prefix="labels"
+    )
+    return LABELS[name](options, LabelContext(labels(), K, EPOCHS, teacher=lambda _: lambda x: x.flatten(1)))
 
 
 def batch_of(index):
-    return Batch(x=torch.zeros(len(index), 1, 2, 2), y=labels()[index], index=index)
+    images = torch.rand(N, 1, 2, 2, generator=torch.Generator().manual_seed(3))
+    return Batch(x=images[index], y=labels()[index], index=index)
 
 
 def visit(mode, index, seed=1):
@@ -32,14 +38,31 @@ def visit(mode, index, seed=1):
     mode.update(batch_of(index), Outputs(clean=clean, adv=adv), LATE)
 
 
+def everything_of(mode):
+    """Every distribution that the mode asks for, of every sample, side by side."""
+    targets = mode.targets(batch_of(torch.arange(N)), LATE)
+    return torch.cat([rows for rows in (targets.probs, targets.consistency) if rows is not None], dim=1).clone()
+
+
 @modes
 def test_targets_are_distributions(name):
     mode = make(name)
     visit(mode, torch.arange(0, N, 2))
-    probs = mode.targets(batch_of(torch.arange(N)), LATE).probs
-    assert probs.shape == (N, K)
-    assert probs.min() >= 0
-    torch.testing.assert_close(probs.sum(1), torch.ones(N))
+    for rows in everything_of(mode).split(K, dim=1):
+        assert rows.shape == (N, K)
+        assert rows.min() >= 0
+        torch.testing.assert_close(rows.sum(1), torch.ones(N))
+
+
+@modes
+def test_another_prediction_is_another_target(name):
+    first, second = make(name), make(name)
+    visit(first, torch.arange(N), seed=1)
+    visit(second, torch.arange(N), seed=2)
+    differs = not torch.equal(everything_of(first), everything_of(second))
+    asked = first.refresh is Refresh.BEFORE_ATTACK and first.clean_forward is not CleanForward.NONE
+    listens = first.refresh is Refresh.AFTER_FORWARD or asked
+    assert differs == listens
 
 
 @modes
@@ -47,8 +70,7 @@ def test_targets_change_nothing(name):
     mode = make(name)
     visit(mode, torch.arange(5))
     before = {key: value.clone() for key, value in mode.state_dict().items()}
-    first = mode.targets(batch_of(torch.arange(N)), LATE).probs.clone()
-    second = mode.targets(batch_of(torch.arange(N)), LATE).probs
+    first, second = everything_of(mode), everything_of(mode)
     assert torch.equal(first, second)
     assert all(torch.equal(before[key], value) for key, value in mode.state_dict().items())
 
@@ -56,10 +78,10 @@ def test_targets_change_nothing(name):
 @modes
 def test_memory_of_samples_not_visited_stays(name):
     mode = make(name)
-    before = mode.targets(batch_of(torch.arange(N)), LATE).probs.clone()
+    before = everything_of(mode)
     visited = torch.tensor([3, 7, 8])
     visit(mode, visited)
-    after = mode.targets(batch_of(torch.arange(N)), LATE).probs
+    after = everything_of(mode)
     others = torch.ones(N, dtype=torch.bool)
     others[visited] = False
     assert torch.equal(before[others], after[others])
@@ -76,8 +98,7 @@ def test_a_restored_mode_goes_on_exactly(name):
     resumed.load_state_dict({key: value.clone() for key, value in stopped.state_dict().items()})
     for mode in (kept, resumed):
         visit(mode, torch.arange(5, 20), seed=2)
-    everything = batch_of(torch.arange(N))
-    assert torch.equal(kept.targets(everything, LATE).probs, resumed.targets(everything, LATE).probs)
+    assert torch.equal(everything_of(kept), everything_of(resumed))
 
 
 @modes

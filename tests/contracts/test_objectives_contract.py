@@ -7,6 +7,7 @@ from overfit_lab.build import build
 from overfit_lab.catalog import LABELS, OBJECTIVES
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.loop import set_learning_rate, train_step
+from parts import part
 from tiny import tiny_config
 
 objectives = pytest.mark.parametrize("name", list(OBJECTIVES))
@@ -20,8 +21,8 @@ def started(name, labels):
 
 @objectives
 @modes
-def test_trains_with_a_finite_loss_and_moves_every_weight(name, labels):
-    session = started(name, labels)
+def test_trains_with_a_finite_loss_and_moves_every_weight(name, labels, teacher_run):
+    session = started(name, part(LABELS, labels, teacher_run))
     before = [p.detach().clone() for p in session.model.parameters()]
     losses = []
     for batch in session.loader.epoch(0):
