@@ -8,7 +8,8 @@ defaults, so that the configuration a run writes down is complete.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -244,6 +245,13 @@ class RunConfig(Options):
     checkpoint: CheckpointConfig = CheckpointConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+            raise ValueError("expected letters, digits, '-', '_' and '.', beginning with a letter or a digit")
+        return value
+
 
 def parse_config(content: Any, source: str = "configuration") -> RunConfig:
     """A validated configuration from nested dicts.
@@ -315,6 +323,18 @@ def apply_overrides(config: RunConfig, assignments: list[str]) -> RunConfig:
     return parse_config(content, "--set")
 
 
+def apply_settings(config: RunConfig, settings: Iterable[tuple[str, Any]], source: str = "settings") -> RunConfig:
+    """The configuration with keys set to values in order, as :func:`apply_overrides` does with text.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of bounds.
+    """
+    content = to_dict(config)
+    for key, value in settings:
+        _assign(content, key.split("."), value, f"{key}={value}")
+    return parse_config(content, source)
+
+
 def _assign(content: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
     group = content
     for depth, part in enumerate(path[:-1]):
@@ -324,7 +344,7 @@ def _assign(content: dict[str, Any], path: list[str], value: Any, assignment: st
             group[part] = {}
         inner = group[part]
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {assignment!r}: {'.'.join(path[: depth + 1])} is a value, not a group of keys")
+            raise ConfigError(f"{assignment!r}: {'.'.join(path[: depth + 1])} is a value, not a group of keys")
         group = inner
     is_part = len(path) == 2 and RunConfig.model_fields[path[0]].annotation is Part
     if is_part and path[-1] == "name" and group.get("name") != value:
