@@ -8,7 +8,8 @@ defaults, so that the configuration a run writes down is complete.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -278,7 +279,11 @@ class RunConfig(Options):
             return ()
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
-        return (value,) if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping):
+            return (value,)
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("expected a list of regularizers, such as [awp, swa]")
+        return value
 
     @field_validator("regularizers")
     @classmethod
@@ -288,6 +293,13 @@ class RunConfig(Options):
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is listed {names.count(name)} times; expected each at most once")
         return parts
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+            raise ValueError("expected letters, digits, '-', '_' and '.', beginning with a letter or a digit")
+        return value
 
 
 def parse_config(content: Any, source: str = "configuration") -> RunConfig:
@@ -360,14 +372,27 @@ def apply_overrides(config: RunConfig, assignments: list[str]) -> RunConfig:
     return parse_config(content, "--set")
 
 
+def apply_settings(config: RunConfig, settings: Iterable[tuple[str, Any]], source: str = "settings") -> RunConfig:
+    """The configuration with keys set to values in order, as :func:`apply_overrides` does with text.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of bounds.
+    """
+    content = to_dict(config)
+    for key, value in settings:
+        _assign(content, key.split("."), value, f"{key}={value}")
+    return parse_config(content, source)
+
+
 def _assign(content: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
     group: Any = content
     for depth, part in enumerate(path[:-1]):
         group = _step_into(group, part, path[:depth], assignment)
         if not isinstance(group, (dict, list)):
-            raise ConfigError(f"--set {assignment!r}: {'.'.join(path[: depth + 1])} is a value, not a group of keys")
+            raise ConfigError(f"{assignment!r}: {'.'.join(path[: depth + 1])} is a value, not a group of keys")
     if isinstance(group, list):
-        raise ConfigError(f"--set {assignment!r}: expected {path[0]}.NAME.OPTION=value, or {path[0]}=[NAME,...]")
+        raise ConfigError(f"{assignment!r}: expected {path[0]}.NAME.OPTION=value, or {path[0]}=[NAME,...]")
+    value = _spelled_out(path, value)
     for dropped in _replaced(group, path, value):
         group.pop(dropped)
     group[path[-1]] = value
@@ -379,13 +404,22 @@ def _step_into(group: Any, part: str, above: list[str], assignment: str) -> Any:
         named = [entry for entry in group if isinstance(entry, dict) and entry.get("name") == part]
         if not named:
             have = ", ".join(str(entry.get("name")) for entry in group if isinstance(entry, dict)) or "empty"
-            raise ConfigError(f"--set {assignment!r}: {'.'.join(above)} has no {part!r} (it is: {have})")
+            raise ConfigError(f"{assignment!r}: {'.'.join(above)} has no {part!r} (it is: {have})")
         return named[0]
     if part not in group:
         if not above:
             raise unknown_name("key", part, RunConfig.model_fields)
         group[part] = {}
     return group[part]
+
+
+def _spelled_out(path: list[str], value: Any) -> Any:
+    """Components that are given by their names alone as keys and values, so that options can be set after them."""
+    if path == ["regularizers"]:
+        names = value.split(",") if isinstance(value, str) and value not in ("", "none") else value
+        entries = names if isinstance(names, list) else []
+        return [{"name": name.strip()} if isinstance(name, str) else name for name in entries] or names
+    return {"name": value} if isinstance(value, str) and _annotation(path) is Part else value
 
 
 def _replaced(group: dict[str, Any], path: list[str], value: Any) -> list[str]:

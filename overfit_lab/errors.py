@@ -26,6 +26,10 @@ class RunFolderError(OverfitLabError):
     """A run folder is missing, occupied, damaged or does not hold what was asked for."""
 
 
+class FolderBusyError(RunFolderError):
+    """Another process is writing to the folder."""
+
+
 class WeightsError(OverfitLabError):
     """A weights file is unsafe, unreadable or does not fit the model."""
 

@@ -73,6 +73,7 @@ def train_run(
         raise ConfigError("a new run needs a configuration")
     if not resume:
         layout.check_vacant(folder)
+        layout.check_writable(folder.parent)
     seed = derive_seed(config.seed, "global")
     with private_streams(seed):
         session = build(config, where, trust=trust)

@@ -79,6 +79,7 @@ class Teachers:
             RunFolderError: no such run or checkpoint.
             WeightsError: weights that do not fit.
         """
+        self.to_train()
         for source in self.sources:
             if not source.startswith(TRAINED_FIRST):
                 self._load(source)
@@ -96,7 +97,7 @@ class Teachers:
         """
         if self.folder is None:
             raise ConfigError(f"teacher 'train:{name}' is trained into the run's folder, and this run has none")
-        return self.folder / FOLDER / name
+        return self.folder / FOLDER / name.replace(":", "-")
 
     def _load(self, source: str) -> nn.Module:
         if source.startswith(TRAINED_FIRST):
@@ -129,7 +130,7 @@ def teacher_config(config: RunConfig, objective: str) -> RunConfig:
     OBJECTIVES[objective]
     return config.model_copy(
         update={
-            "name": f"teacher-{objective}",
+            "name": f"teacher-{objective}".replace(":", "-"),
             "objective": Part(name=objective),
             "labels": Part(name="hard"),
             "regularizers": (),

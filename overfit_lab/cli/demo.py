@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
+from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
+    from overfit_lab.pool import Report
     from overfit_lab.runs.reader import Run
 
 RECIPES = ("digits-hard", "digits-smooth", "digits-sglr")
@@ -26,6 +27,9 @@ def demo(
         raise ConfigError(f"--seed {seed}: expected 0 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out}: is not empty; choose another --out, or remove it")
+    from overfit_lab.runs.layout import check_writable
+
+    check_writable(out)
     from overfit_lab.runs.reader import find_runs
 
     typer.echo("Robust overfitting on digits: 500 training images, 30% of their labels flipped on purpose.")
@@ -45,84 +49,35 @@ def demo(
 
 
 def train_all(out: Path, seed: int) -> None:
-    """Train the recipes two at a time, each in a process of one thread; the first failure ends all of them."""
-    import multiprocessing
-    import os
+    """Train the recipes, each in a process of one thread; the first failure ends all of them.
 
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    Raises:
+        RunFolderError: a run failed; the message says why.
+        KeyboardInterrupt: stopped by the user.
+    """
+    from overfit_lab.cli.jobs import RunBars
+    from overfit_lab.pool import Job, run_jobs, usable_cores
 
-    jobs = [*RECIPES, *NOISE_RECIPES]
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    waiting = list(jobs)
-    running: dict[str, Any] = {}
-    bar = Progress(
-        TextColumn("{task.description:18}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    tasks = {name: bar.add_task(name, total=1.0, start=False) for name in jobs}
-    workers = max(1, min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 4))
-    try:
-        with bar:
-            while waiting or running:
-                while waiting and len(running) < workers:
-                    name = waiting.pop(0)
-                    process = context.Process(target=_worker, args=(name, str(out / name), seed, queue), daemon=True)
-                    process.start()
-                    running[name] = process
-                    bar.start_task(tasks[name])
-                _collect(queue, bar, tasks)
-                for name, process in list(running.items()):
-                    if process.exitcode is None:
-                        continue
-                    if process.exitcode:
-                        raise RunFolderError(f"the demo's run {name} failed (exit status {process.exitcode})")
-                    bar.update(tasks[name], completed=1.0)
-                    del running[name]
-    finally:
-        for process in running.values():
-            process.terminate()
-            process.join()
+    jobs = [Job(name, train_recipe, (name, str(out / name), seed)) for name in (*RECIPES, *NOISE_RECIPES)]
+    n_processes = min(len(jobs), usable_cores(), 4)
+    with RunBars([job.name for job in jobs]) as bars:
+        failures = run_jobs(jobs, bars, n_processes=n_processes, n_threads=1, stop_at_failure=True)
+    for name, reason in failures.items():
+        raise RunFolderError(f"the demo's run {name} failed: {reason}")
 
 
-def _collect(queue: Any, bar: Any, tasks: dict[str, Any]) -> None:
-    """Take in what the workers reported, waiting a moment for the first."""
-    from queue import Empty
-
-    try:
-        while True:
-            name, share = queue.get(timeout=0.1)
-            bar.update(tasks[name], completed=share)
-    except Empty:
-        return
-
-
-def _worker(name: str, folder: str, seed: int, queue: Any) -> None:
+def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
     """Train one recipe; runs in a process of its own."""
-    import signal
-
-    import torch
-
     from overfit_lab.config import apply_overrides
     from overfit_lab.experiment import train_run
     from overfit_lab.recipes import recipe
     from overfit_lab.training.events import EpochEnded, EventBus
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     bus = EventBus()
-    bus.on(EpochEnded, lambda e: queue.put((name, e.snapshot.clock.epoch / e.snapshot.clock.n_epochs)))
-    try:
-        train_run(apply_overrides(recipe(name), [f"seed={seed}"]), Path(folder), device="cpu", bus=bus)
-    except OverfitLabError as error:
-        typer.echo(f"overfit-lab: {name}: {error}", err=True)
-        raise SystemExit(2) from error
+    bus.on(EpochEnded, lambda event: report(event.snapshot.clock.epoch / event.snapshot.clock.n_epochs, ""))
+    config = apply_overrides(recipe(name), [f"seed={seed}"])
+    if train_run(config, Path(folder), device="cpu", bus=bus) == "interrupted":
+        raise KeyboardInterrupt
 
 
 def report(runs: list[Run]) -> None:

@@ -57,7 +57,7 @@ app.add_typer(data.app, name="data")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input (one line on stderr), 130 interrupted."""
-    sys.path.insert(0, os.getcwd())
+    sys.path.append(os.getcwd())  # last, so that no file beside a stranger's run stands in for an installed library
     sys.exit(run(arguments))
 
 

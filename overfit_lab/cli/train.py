@@ -9,18 +9,39 @@ from typing import Annotated
 import typer
 
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source
+from overfit_lab.errors import ConfigError
 
 
 def train(
     source: Annotated[str, typer.Argument(metavar="RECIPE|CONFIG.yaml", help="What to train.")],
     assignments: SetOption = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Run folder; default runs/RECIPE-seedN.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; default runs/RECIPE-seedN or runs/RECIPE-grid.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     device: DeviceOption = "auto",
     trust: TrustOption = False,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", metavar="KEY=V1,V2,...", help="Train with each value of a key; may be repeated."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", metavar="N", help="Train with N seeds.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Runs of a grid at a time.")] = None,
 ) -> None:
-    """Train a model and record everything; Ctrl-C leaves a run that --resume goes on with."""
+    """Train a model and record everything; Ctrl-C leaves a run that --resume goes on with.
+
+    With --grid or --seeds every combination is trained, each into a run folder of its own below --out.
+    """
     config = read_source(source, assignments, trust=trust)
+    if grid or seeds is not None:
+        from overfit_lab.cli.grid import train_grid
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        n_seeds = 1 if seeds is None else seeds
+        train_grid(config, grid or [], n_seeds, out, jobs=jobs, resume=resume, device=device)
+        return
+    if jobs is not None:
+        raise ConfigError("--jobs goes with --grid or --seeds")
     folder = out if out is not None else Path("runs") / f"{config.name}-seed{config.seed}"
     from overfit_lab.cli.progress import TrainingProgress
     from overfit_lab.experiment import train_run

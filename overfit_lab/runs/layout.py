@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
 from pathlib import Path
 
 from overfit_lab.errors import RunFolderError
@@ -133,3 +135,18 @@ def check_vacant(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         what = "already holds a run; go on with it by --resume, or" if is_run(folder) else "is not empty;"
         raise RunFolderError(f"{folder}: {what} choose another --out")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which nothing can be made; it need not exist yet, and nothing is left behind.
+
+    Raises:
+        RunFolderError: it, or the nearest folder above it that exists, is a file or cannot be written to.
+    """
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not nearest.is_dir():
+            raise RunFolderError(f"{folder}: cannot be made, {nearest} is a file")
+        os.rmdir(tempfile.mkdtemp(prefix=".overfit-lab-", dir=nearest))
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be written to ({error.strerror})") from error

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from overfit_lab.errors import RunFolderError
+from overfit_lab.errors import FolderBusyError, RunFolderError
 from overfit_lab.runs import layout
 from overfit_lab.runs.records import Record
 
@@ -25,7 +25,7 @@ class RunWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = _take_lock(folder)
+        self._lock = take_lock(folder)
         self._records: IO[bytes] = open(layout.records_path(folder), "ab")  # noqa: SIM115 (closed by close)
 
     @classmethod
@@ -157,11 +157,16 @@ def _cut_torn_line(path: Path) -> None:
             os.truncate(path, whole)
 
 
-def _take_lock(folder: Path) -> IO[bytes]:
+def take_lock(folder: Path) -> IO[bytes]:
+    """Hold a folder for this process, until the file that is returned is closed or the process ends.
+
+    Raises:
+        FolderBusyError: another process holds it.
+    """
     file = open(folder / ".lock", "ab")  # noqa: SIM115 (held until close)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise RunFolderError(f"{folder}: another process is writing to this run") from error
+        raise FolderBusyError(f"{folder}: another process is writing to it") from error
     return file

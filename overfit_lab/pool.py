@@ -1,0 +1,260 @@
+"""Named jobs in a fixed number of processes; whatever happens, no process is left behind.
+
+Each job has a process of its own, so that one that is killed or runs out of memory takes no other with it, and a pipe
+of its own, so that a kill in the middle of a message blocks nobody else.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+from overfit_lab.errors import OverfitLabError
+
+Report = Callable[[float, str], None]
+"""How a job says where it stands: the share of its work that is done, in [0, 1], and a few words."""
+
+GRACE = 15.0
+"""Seconds that a process has to end by itself when it is told to stop."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does.
+
+    Args:
+        name: what the job is called in messages; unique among the jobs.
+        work: a function of a module, called as ``work(report, *arguments)`` in the process. When it is told to stop,
+            KeyboardInterrupt is raised in it.
+        arguments: what it is called with; they are pickled.
+    """
+
+    name: str
+    work: Callable[..., None]
+    arguments: tuple[Any, ...] = ()
+
+
+class Watcher(Protocol):
+    """Is told how the jobs get on; called in the process that runs them."""
+
+    def started(self, name: str) -> None:
+        """A job's process has been started."""
+
+    def progressed(self, name: str, share: float, text: str) -> None:
+        """A job reported where it stands."""
+
+    def ended(self, name: str, failure: str | None) -> None:
+        """A job is done, or has failed for the reason given."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    watcher: Watcher,
+    *,
+    n_processes: int,
+    n_threads: int | None = None,
+    stop_at_failure: bool = False,
+) -> dict[str, str]:
+    """Run jobs, at most ``n_processes`` at a time, and wait for all of them.
+
+    Processes are started afresh ("spawn"), so a script that calls this guards its own beginning by
+    ``if __name__ == "__main__":``.
+
+    Args:
+        jobs: in the order in which they are started.
+        watcher: is told how they get on.
+        n_processes: jobs at a time.
+        n_threads: threads of torch in each process; None leaves torch its own number.
+        stop_at_failure: end all jobs when the first one fails.
+
+    Returns:
+        For each job that failed the reason, in one line.
+
+    Raises:
+        KeyboardInterrupt: SIGINT or SIGTERM came; every job was told to stop and has ended.
+    """
+    waiting = list(jobs)
+    running: dict[str, _Worker] = {}
+    failures: dict[str, str] = {}
+    with _told_to_stop() as stop:
+        try:
+            while (waiting or running) and not (failures and stop_at_failure):
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                while waiting and len(running) < n_processes:
+                    job = waiting.pop(0)
+                    running[job.name] = _Worker(job, n_threads)
+                    watcher.started(job.name)
+                connection.wait([w.process.sentinel for w in running.values()] + _readers(running), timeout=0.2)
+                for name, worker in list(running.items()):
+                    has_ended = worker.process.exitcode is not None
+                    for share, text in worker.reports():
+                        watcher.progressed(name, share, text)
+                    if has_ended:
+                        del running[name]
+                        failure = worker.failure()
+                        if failure is not None:
+                            failures[name] = failure
+                        watcher.ended(name, failure)
+        finally:
+            _stop([worker.process for worker in running.values()])
+    return failures
+
+
+def _readers(running: dict[str, _Worker]) -> list[Any]:
+    return [worker.reader for worker in running.values() if not worker.reader.closed]
+
+
+class _Worker:
+    """One job's process and the end of its pipe that we read."""
+
+    def __init__(self, job: Job, n_threads: int | None) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.reader, writer = context.Pipe(duplex=False)
+        self._said_end, self._reason = False, ""
+        self.process = context.Process(
+            target=_work, args=(writer, job.work, job.arguments, n_threads), name=job.name, daemon=True
+        )
+        with _clean_start():
+            self.process.start()
+        writer.close()
+
+    def reports(self) -> Iterator[tuple[float, str]]:
+        """What the job reported since the last time."""
+        try:
+            while not self.reader.closed and self.reader.poll():
+                share, text = self.reader.recv()
+                if share is None:
+                    self._said_end, self._reason = True, text
+                else:
+                    yield share, text
+        except (EOFError, OSError):
+            self.reader.close()
+
+    def failure(self) -> str | None:
+        """Why the job failed; None where it is done. Only after its process has ended and its reports were read."""
+        self.reader.close()
+        if self._said_end:
+            return self._reason or None
+        code = self.process.exitcode or 0
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
+            return f"its process was killed by {name}{hint}"
+        return f"its process ended with exit status {code}"
+
+
+def _stop(processes: Collection[Any]) -> None:
+    """Tell processes to stop, wait, and kill those that do not."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event instead of interrupting just anywhere (only possible in the main thread)."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _clean_start() -> Iterator[None]:
+    """For the start of a process: a Ctrl-C does not reach it, and it imports nothing from the current folder.
+
+    The terminal sends SIGINT to every process; the parent's handler is the one that counts. A fresh interpreter has
+    the current folder first on its path until it is told the parent's, except with PYTHONSAFEPATH.
+    """
+    safe_path = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    resource_tracker.ensure_running()  # starting it would unblock SIGINT
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if safe_path is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe_path
+
+
+def _work(writer: Connection, work: Callable[..., None], arguments: tuple[Any, ...], n_threads: int | None) -> None:
+    """Do one job; runs in the job's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGTERM, _interrupt_once)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def report(share: float, text: str) -> None:
+        with suppress(OSError):  # a parent that is gone ends this process by itself, see above
+            writer.send((share, text[:500]))
+
+    reason = ""
+    try:
+        if n_threads is not None:
+            import torch
+
+            torch.set_num_threads(n_threads)
+        work(report, *arguments)
+    except KeyboardInterrupt:
+        reason = "was told to stop"
+    except Exception as error:
+        reason = _describe(error)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(OSError):
+        writer.send((None, reason[:2000]))
+
+
+def _interrupt_once(*_: object) -> None:
+    """Raise KeyboardInterrupt, and let no second signal disturb what is then put in order."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _describe(error: Exception) -> str:
+    """An error in one line; with OVERFIT_LAB_DEBUG also where it came from, on stderr."""
+    if isinstance(error, OverfitLabError):
+        return " ".join(str(error).split())
+    if os.environ.get("OVERFIT_LAB_DEBUG"):
+        traceback.print_exception(error, file=sys.stderr)
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+
+
+def _end_with_parent() -> None:
+    """Stop this process when its parent is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
