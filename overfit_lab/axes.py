@@ -126,6 +126,9 @@ def _to_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return "-".join(map(_to_text, value))
+    if isinstance(value, Mapping) and "name" in value:
+        options = [f"{key}{_to_text(item)}" for key, item in value.items() if key != "name"]
+        return "-".join([_to_text(value["name"]), *options])
     if isinstance(value, Mapping):
         return "-".join(f"{key}-{_to_text(item)}" for key, item in value.items())
     return str(value)

@@ -43,6 +43,7 @@ def train_run(
     device: str = "auto",
     bus: EventBus | None = None,
     trust: bool = False,
+    teacher_bus: Callable[[str], EventBus] | None = None,
 ) -> str:
     """Train into a run folder.
 
@@ -56,6 +57,7 @@ def train_run(
         device: ``auto``, ``cpu`` or ``cuda``.
         bus: events go here; subscribe before.
         trust: import the code that a teacher's configuration names, and with ``config=None`` that of the folder's own.
+        teacher_bus: gives the bus for the events of a teacher that is trained first, by its name.
 
     Returns:
         ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
@@ -81,14 +83,19 @@ def train_run(
         if session.teachers is not None:
             session.teachers.check()
         with _open_writer(folder, session, resume=resume) as writer:
-            if train_teachers(session, folder, where) == "interrupted":
+            if train_teachers(session, folder, teacher_bus) == "interrupted":
                 writer.update_info(status="interrupted", ended=now())
                 return "interrupted"
             return _train_with_records(session, writer, bus, resume=resume)
 
 
-def train_teachers(session: Session, folder: Path, device: torch.device) -> str:
+def train_teachers(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
     """Train the teachers that the run wants trained first, those that are not there, into the run's folder.
+
+    Args:
+        session: the run.
+        folder: its folder.
+        teacher_bus: see :func:`train_run`.
 
     Returns:
         ``"completed"`` or ``"interrupted"``.
@@ -101,7 +108,8 @@ def train_teachers(session: Session, folder: Path, device: torch.device) -> str:
         path = teachers.path(name)
         if layout.is_run(path) and json.loads(layout.info_path(path).read_text())["status"] == "completed":
             continue
-        status = train_run(config, path, resume=layout.is_run(path), device=device.type)
+        bus = teacher_bus(name) if teacher_bus is not None else None
+        status = train_run(config, path, resume=layout.is_run(path), device=session.device.type, bus=bus)
         if status != "completed":
             return status
     return "completed"
@@ -276,12 +284,14 @@ def probe_run(
         loaded = load_checkpoint(path)
         with private_streams(0):
             restore(session, loaded)
-        for snapshot in _with_weights(session, weights, path):
+        for snapshot in _with_weights(session, weights):
             records += _measure(probes, snapshot, folder if save else None, on_record)
+    if not records:
+        raise ConfigError(f"weights {weights!r}: none kept yet at checkpoint {checkpoint!r}")
     return records
 
 
-def _with_weights(session: Session, weights: str, path: Path) -> list[Snapshot]:
+def _with_weights(session: Session, weights: str) -> list[Snapshot]:
     """The snapshot of the weights that are asked for; none where a checkpoint is older than they are.
 
     Raises:

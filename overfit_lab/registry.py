@@ -19,12 +19,14 @@ class Registry(MutableMapping[str, Any]):
 
     Args:
         kind: what an entry is called in messages, in the singular.
-        package: dotted name of the package whose modules define ``REGISTER``.
+        package: dotted name of the package whose modules define the entries.
+        attribute: name of the dict of entries in a module.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, attribute: str = "REGISTER") -> None:
         self.kind = kind
         self.package = package
+        self.attribute = attribute
         self._entries: dict[str, Any] = {}
         self._loaded = False
 
@@ -34,7 +36,7 @@ class Registry(MutableMapping[str, Any]):
             package = importlib.import_module(self.package)
             for info in pkgutil.iter_modules(package.__path__):
                 module = importlib.import_module(f"{self.package}.{info.name}")
-                for name, component in getattr(module, "REGISTER", {}).items():
+                for name, component in getattr(module, self.attribute, {}).items():
                     if name in self._entries:
                         raise ValueError(f"{self.kind} {name!r} is registered twice, again in {module.__name__}")
                     self._entries[name] = component

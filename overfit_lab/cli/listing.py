@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-KINDS = ("recipes", "models", "datasets", "attacks", "objectives", "labels", "schedules", "metrics", "figures")
+KINDS = (
+    "recipes",
+    "studies",
+    "models",
+    "datasets",
+    "attacks",
+    "objectives",
+    "labels",
+    "regularizers",
+    "schedules",
+    "metrics",
+    "figures",
+)
 
 
 def list_(
@@ -36,15 +48,17 @@ def list_(
 def entries(kind: str) -> Mapping[str, Any]:
     """The names of a kind and what they stand for."""
     from overfit_lab import catalog
-    from overfit_lab.recipes import RECIPES
+    from overfit_lab.recipes import RECIPES, STUDIES
 
     registries: dict[str, Mapping[str, Any]] = {
         "recipes": RECIPES,
+        "studies": STUDIES,
         "models": catalog.MODELS,
         "datasets": catalog.DATASETS,
         "attacks": catalog.ATTACKS,
         "objectives": catalog.OBJECTIVES,
         "labels": catalog.LABELS,
+        "regularizers": catalog.REGULARIZERS,
         "schedules": catalog.SCHEDULES,
         "metrics": catalog.PROBES,
         "figures": catalog.FIGURES,
@@ -63,7 +77,9 @@ def options(kind: str, component: Any) -> list[str]:
     from overfit_lab.models.factory import MODEL_CONTEXT
     from overfit_lab.options import options_model
 
-    if kind not in ("models", "objectives", "labels", "schedules", "metrics"):
+    if kind == "studies":
+        return [component.recipe, *component.sets, *component.axes]
+    if kind not in ("models", "objectives", "labels", "regularizers", "schedules", "metrics"):
         return []
     model = options_model(component, MODEL_CONTEXT if kind == "models" else frozenset())
     if model is None:

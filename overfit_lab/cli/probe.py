@@ -25,8 +25,11 @@ def probe(
     ] = "final",
     split: Annotated[str | None, typer.Option("--split", help="train, val or test; default the metric's own.")] = None,
     inputs: Annotated[
-        str | None, typer.Option("--inputs", help="clean or adversarial; default the metric's own.")
+        str | None, typer.Option("--inputs", help="clean, adversarial or noisy; default the metric's own.")
     ] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="NAME", help="raw, or the regularizer that keeps others, such as swa.")
+    ] = "raw",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of records and nothing else.")] = False,
     n: Annotated[int | None, typer.Option("--n", help="Samples to look at.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="The architecture of a weights file.")] = None,
@@ -45,6 +48,8 @@ def probe(
     from overfit_lab import experiment
 
     if target.is_file():
+        if weights != "raw":
+            raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
         config = _weights_config(target, model, data, assignments)
         records = experiment.probe_weights(
             target, metrics, config=config, splits=splits, inputs=kinds, n=n, device=device, reference=reference
@@ -59,6 +64,7 @@ def probe(
             inputs=kinds,
             n=n,
             options=options,
+            weights=weights,
             device=device,
             save=save,
             trust=trust,

@@ -23,7 +23,7 @@ class TrainingProgress:
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.run = self.name = name
         self.console = Console(stderr=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -42,9 +42,15 @@ class TrainingProgress:
                 console=self.console,
             )
 
-    def subscribe(self, bus: EventBus) -> None:
-        """Listen to a run."""
-        bus.on(RunStarted, self._run_started)
+    def follow(self, name: str) -> EventBus:
+        """A bus of another run, such as a teacher's that is trained first; shown under its own name."""
+        bus = EventBus()
+        self.subscribe(bus, f"{self.run}, teacher {name}")
+        return bus
+
+    def subscribe(self, bus: EventBus, name: str | None = None) -> None:
+        """Listen to a run, shown under the name given here or at first."""
+        bus.on(RunStarted, lambda event: self._run_started(event, name or self.run))
         bus.on(StepEnded, self._step_ended)
         bus.on(EpochEnded, self._epoch_ended)
 
@@ -57,8 +63,9 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def _run_started(self, event: RunStarted) -> None:
+    def _run_started(self, event: RunStarted, name: str) -> None:
         clock = event.snapshot.clock
+        self.name = name
         self._first, self._started = clock.epoch, time.monotonic()
         if self._bar is not None:
             self._task = self._bar.add_task(self.name, total=clock.n_epochs, completed=clock.epoch, status="")

@@ -10,10 +10,11 @@ import typer
 
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source
 from overfit_lab.errors import ConfigError
+from overfit_lab.recipes import STUDIES
 
 
 def train(
-    source: Annotated[str, typer.Argument(metavar="RECIPE|CONFIG.yaml", help="What to train.")],
+    source: Annotated[str, typer.Argument(metavar="RECIPE|STUDY|CONFIG.yaml", help="What to train.")],
     assignments: SetOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder; default runs/RECIPE-seedN or runs/RECIPE-grid.")
@@ -30,15 +31,22 @@ def train(
 ) -> None:
     """Train a model and record everything; Ctrl-C leaves a run that --resume goes on with.
 
-    With --grid or --seeds every combination is trained, each into a run folder of its own below --out.
+    With --grid or --seeds every combination is trained, each into a run folder of its own below --out. A study is a
+    recipe with a grid.
     """
+    axes = list(grid or [])
+    if source in STUDIES:
+        study = STUDIES[source]
+        out = out if out is not None else Path("runs") / source
+        source, axes = study.recipe, [*study.axes, *axes]
+        assignments = [*study.sets, *(assignments or [])]
     config = read_source(source, assignments, trust=trust)
-    if grid or seeds is not None:
+    if axes or seeds is not None:
         from overfit_lab.cli.grid import train_grid
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         n_seeds = 1 if seeds is None else seeds
-        train_grid(config, grid or [], n_seeds, out, jobs=jobs, resume=resume, device=device)
+        train_grid(config, axes, n_seeds, out, jobs=jobs, resume=resume, device=device)
         return
     if jobs is not None:
         raise ConfigError("--jobs goes with --grid or --seeds")
@@ -51,7 +59,9 @@ def train(
     bus = EventBus()
     with TrainingProgress(folder.name) as progress:
         progress.subscribe(bus)
-        status = train_run(config, folder, resume=resume, device=device, bus=bus)
+        status = train_run(
+            config, folder, resume=resume, device=device, bus=bus, trust=trust, teacher_bus=progress.follow
+        )
     if status == "interrupted":
         typer.echo(f"overfit-lab: interrupted; the same command with --resume goes on in {folder}", err=True)
         raise typer.Exit(130)

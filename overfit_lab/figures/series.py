@@ -95,7 +95,8 @@ def title_of(name: str) -> str:
     """A group's name as a reader expects it; what is in brackets stays as it is."""
     name, bracket, words = name.partition(" (")
     objective, labels = split_name(name)
-    title = NAMES.get(labels, labels) + bracket + words
+    mode, plus, regularizers = labels.partition(" + ")
+    title = NAMES.get(mode, mode) + plus + regularizers + bracket + words
     return f"{objective} training, {title}" if objective else title
 
 

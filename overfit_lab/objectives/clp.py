@@ -16,8 +16,8 @@ from overfit_lab.types import Batch, Outputs, Targets
 class ClpOptions(config.Options):
     """Options of clean logit pairing."""
 
-    b: float = Field(0.5, ge=0, description="weight of the squared distance between the logits of a pair")
-    std: float = Field(0.06, ge=0, description="standard deviation of the normal noise on the images")
+    b: float = Field(0.05, ge=0, description="weight of the squared distance between the logits of a pair")
+    std: float = Field(0.25, ge=0, description="standard deviation of the normal noise on the images")
 
 
 class Clp(Objective):

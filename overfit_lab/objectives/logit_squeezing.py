@@ -17,7 +17,7 @@ class LogitSqueezingOptions(config.Options):
     """Options of logit squeezing."""
 
     b: float = Field(0.5, ge=0, description="weight of the squared norm of the logits")
-    std: float = Field(0.06, ge=0, description="standard deviation of the normal noise on the images")
+    std: float = Field(0.25, ge=0, description="standard deviation of the normal noise on the images")
 
 
 class LogitSqueezing(Objective):

@@ -25,6 +25,7 @@ TITLES = {
     "run": "run",
     "status": "status",
     "labels": "labels",
+    "weights": "weights",
     "noise": "noise",
     "n_seeds": "seeds",
     "chosen_on": "best chosen on",
@@ -41,14 +42,26 @@ TITLES = {
     "iiw_final": "IIW final (nats)",
     "hessian_trace_final": "Hessian trace final",
 }
-TEXTS = ("run", "status", "labels", "noise", "chosen_on")
+TEXTS = ("run", "status", "labels", "weights", "noise", "chosen_on")
+RAW = "raw"
 
 
-def best_epoch(run: Run) -> tuple[int, str]:
-    """The best epoch, and what chose it: "acc_adv on val" and the like.
+def probe_name(probe: str, weights: str) -> str:
+    """What a probe's records on some weights are called: ``evaluation``, ``evaluation@swa``."""
+    return probe if weights == RAW else f"{probe}@{weights}"
 
-    Chosen by robust accuracy (clean accuracy where training has no attack) on the validation split where the run has
-    one, else on test, where the best is a maximum over test evaluations. The first of equal epochs is taken.
+
+def second_weights(run: Run) -> list[str]:
+    """Names of the weights that the run was evaluated with beside the raw ones: ``["swa"]``."""
+    found = [name.partition("@")[2] for name in run.records["probe"].unique() if name.startswith("evaluation@")]
+    return sorted(found)
+
+
+def best_epoch(run: Run, weights: str = RAW) -> tuple[int, str]:
+    """The best epoch of some weights, and what chose it: "acc_adv on val" and the like.
+
+    Chosen by robust accuracy (clean accuracy in standard training) on the validation split where the run has one, else
+    on test, where the best is a maximum over test evaluations. The first of equal epochs is taken.
 
     Raises:
         RunFolderError: the run holds no evaluation.
@@ -56,7 +69,7 @@ def best_epoch(run: Run) -> tuple[int, str]:
     robust = run.config.objective.name != "standard"
     for split in ("val", "test"):
         for field in ("acc_adv", "acc_clean") if robust else ("acc_clean",):
-            series = run.series("evaluation", field, split, ACCURACIES[field])
+            series = run.series(probe_name("evaluation", weights), field, split, ACCURACIES[field])
             if len(series):
                 best = int(np.argmax(series["value"].to_numpy()))
                 return int(series["epoch"].iloc[best]), f"{field} on {split}"
@@ -71,20 +84,23 @@ def final_epoch(run: Run) -> int:
     return int(evaluated.max())
 
 
-def summarise_run(run: Run) -> dict[str, Any]:
+def summarise_run(run: Run, weights: str = RAW) -> dict[str, Any]:
     """One row: accuracies on the test split in percent at the best and the final epoch, diff = best - final.
+
+    ``weights`` are the raw ones, or those of a regularizer such as ``swa``.
 
     Both accuracies are read at the same best epoch. A probe's final number is the one at the final epoch, and missing
     where it was only measured earlier, on the best checkpoint say.
     """
-    best, chosen_on = best_epoch(run)
+    best, chosen_on = best_epoch(run, weights)
     final = final_epoch(run)
     noise = run.config.data.noise
     row: dict[str, Any] = {
         "run": run.name,
         "status": run.info.get("status", "unknown"),
-        "group": group_key(run),
+        "group": f"{weights} {group_key(run)}",
         "labels": label_name(run),
+        "weights": weights,
         "noise": "none" if noise.kind == "none" else f"{noise.kind} {noise.rate:g}",
         "seed": run.config.seed,
         "chosen_on": chosen_on,
@@ -92,21 +108,25 @@ def summarise_run(run: Run) -> dict[str, Any]:
         "final_epoch": final,
     }
     for name, field in (("clean", "acc_clean"), ("robust", "acc_adv")):
-        at = [run.value_at(e, "evaluation", field, "test", ACCURACIES[field]) for e in (best, final)]
+        evaluation = probe_name("evaluation", weights)
+        at = [run.value_at(e, evaluation, field, "test", ACCURACIES[field]) for e in (best, final)]
         at_best, at_final = (None if value is None else 100 * value for value in at)
         row[f"{name}_best"], row[f"{name}_final"] = at_best, at_final
         row[f"{name}_diff"] = None if at_best is None or at_final is None else at_best - at_final
-    train = run.value_at(final, "evaluation", "acc_adv", "train", "adversarial")
+    train = run.value_at(final, probe_name("evaluation", weights), "acc_adv", "train", "adversarial")
     row["robust_train_final"] = None if train is None else 100 * train
-    for column, source in ENDINGS.items():
-        row[column] = run.value_at(final, *source)
+    for column, (probe, *source) in ENDINGS.items():
+        row[column] = run.value_at(final, probe_name(probe, weights), *source)
     return row
 
 
 def label_name(run: Run) -> str:
-    """The label mode, with the objective where that is not pgd-at."""
+    """The label mode, with regularizers after it, and the objective before it where that is not pgd-at.
+
+    Such as ``sglr``, ``hard + awp``, ``trades, sglr``.
+    """
     objective = run.config.objective.name
-    labels = run.config.labels.name
+    labels = " + ".join([run.config.labels.name, *(part.name for part in run.config.regularizers)])
     return labels if objective == "pgd-at" else f"{objective}, {labels}"
 
 
@@ -120,8 +140,8 @@ def group_key(run: Run) -> str:
 
 
 def summarise(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run; see :func:`summarise_run`."""
-    return pd.DataFrame([summarise_run(run) for run in runs])
+    """One row a run and set of weights; see :func:`summarise_run`."""
+    return pd.DataFrame([summarise_run(run, weights) for run in runs for weights in (RAW, *second_weights(run))])
 
 
 def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
@@ -132,7 +152,7 @@ def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, group in summary.groupby("group", sort=False):
         first = group.iloc[0]
-        row: dict[str, Any] = {key: first[key] for key in ("labels", "noise", "chosen_on")}
+        row: dict[str, Any] = {key: first[key] for key in ("labels", "weights", "noise", "chosen_on")}
         row["run"] = common_name(list(group["run"]))
         unfinished = sorted(set(group["status"]) - {"completed"})
         row["status"] = ", ".join(unfinished) if unfinished else None
@@ -178,6 +198,8 @@ def format_table(frame: pd.DataFrame, style: str = "table") -> str:
     if style not in FORMATS:
         raise ConfigError(f"format {style!r}: expected one of {', '.join(FORMATS)}")
     columns = [column for column in TITLES if column in frame and frame[column].notna().any()]
+    if "weights" in columns and (frame["weights"] == RAW).all():
+        columns.remove("weights")
     spreads = [f"{column}_std" for column in columns if f"{column}_std" in frame]
     if style == "csv":
         return frame[[*columns, *spreads]].to_csv(index=False)

@@ -1,7 +1,8 @@
 """Make the reference runs again: `make reference`, or `python runs/reference/make.py [NAME PART...]`.
 
-Each run is trained into this folder under its name; a run that is there and completed is passed over, an unfinished
-one is resumed. Checkpoints stay out of version control. The CIFAR-10 runs need the images; CIFAR10 names the data set
+Each run is trained into this folder under its name, each in a process of one thread, as many at a time as there are
+cores; a run that is there and completed is passed over, an unfinished one is resumed. The studies are grids below
+`studies`. Checkpoints stay out of version control. The CIFAR-10 runs need the images; CIFAR10 names the data set
 (default `parquet:.data/cifar10-jpeg`, the JPEG-encoded mirror that the committed records were made with).
 """
 
@@ -12,25 +13,32 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-
-from overfit_lab.cli.progress import TrainingProgress
+from overfit_lab.axes import parse_axes
+from overfit_lab.cli.jobs import GridProgress
 from overfit_lab.config import apply_overrides
 from overfit_lab.experiment import train_run
-from overfit_lab.recipes import recipe
-from overfit_lab.training.events import EventBus
+from overfit_lab.grid import run_grid
+from overfit_lab.pool import Job, Report, run_jobs, usable_cores
+from overfit_lab.recipes import STUDIES, recipe
+from overfit_lab.recipes.methods import METHODS
+from overfit_lab.training.events import EpochEnded, EventBus
 
 HERE = Path(__file__).resolve().parent
 CIFAR10 = os.environ.get("CIFAR10", "parquet:.data/cifar10-jpeg")
 SEEDS = (0, 1, 2)
+EVERY_PROBE = ("standard", "hard", "smooth", "sglr")
+FEWER_PROBES = ["probes.every=25", "probes.metrics=[gradient-norm,iiw,calibration,hessian]"]
+"""What the table of all methods needs, so that its records stay small."""
+KEPT_STUDIES = ("digits-table4", "digits-eps", "digits-corruption", "digits-schedules")
 
 
 def jobs() -> dict[str, tuple[str, list[str]]]:
     """Folder name to recipe and overrides."""
     found: dict[str, tuple[str, list[str]]] = {}
     for seed in SEEDS:
-        for labels in ("standard", "hard", "smooth", "sglr"):
-            found[f"digits-{labels}-seed{seed}"] = (f"digits-{labels}", [f"seed={seed}"])
+        for method in ("standard", *METHODS):
+            less = [] if method in EVERY_PROBE else FEWER_PROBES
+            found[f"digits-{method}-seed{seed}"] = (f"digits-{method}", [f"seed={seed}", *less])
         for labels in ("hard", "smooth", "sglr"):
             found[f"digits-noise40-{labels}-seed{seed}"] = (f"digits-noise-{labels}", [f"seed={seed}"])
         noiseless = [f"seed={seed}", "data.noise.rate=0", "data.noise.kind=none"]
@@ -46,24 +54,39 @@ def jobs() -> dict[str, tuple[str, list[str]]]:
     return found
 
 
+def is_completed(folder: Path) -> bool:
+    """Whether the folder holds a completed run."""
+    info = folder / "run.json"
+    return info.is_file() and json.loads(info.read_text())["status"] == "completed"
+
+
+def work(report: Report, folder: Path, source: str, overrides: list[str]) -> None:
+    """Train one run, or go on with it; runs in a process of its own."""
+    resume = (folder / "run.json").is_file()
+    config = apply_overrides(recipe(source), overrides)
+    bus = EventBus()
+    bus.on(EpochEnded, lambda event: report(event.snapshot.clock.epoch / config.epochs, source))
+    if train_run(None if resume else config, folder, resume=resume, device="cpu", bus=bus) != "completed":
+        raise KeyboardInterrupt
+
+
 def main(parts: list[str]) -> None:
-    """Train every run whose name contains one of the parts; all of them without any."""
-    torch.set_num_threads(1)
-    for name, (source, overrides) in jobs().items():
-        folder = HERE / name
-        info = folder / "run.json"
-        if parts and not any(part in name for part in parts):
-            continue
-        if info.is_file() and json.loads(info.read_text())["status"] == "completed":
-            continue
-        resume = info.is_file()
-        bus = EventBus()
-        with TrainingProgress(name) as progress:
-            progress.subscribe(bus)
-            config = apply_overrides(recipe(source), overrides)
-            status = train_run(None if resume else config, folder, resume=resume, device="cpu", bus=bus)
-        if status != "completed":
-            sys.exit(130)
+    """Train every run and study whose name contains one of the parts; all of them without any."""
+    wanted = {name: job for name, job in jobs().items() if not parts or any(part in name for part in parts)}
+    missing = {name: job for name, job in wanted.items() if not is_completed(HERE / name)}
+    with GridProgress(len(wanted), len(wanted) - len(missing)) as progress:
+        work_left = [Job(name, work, (HERE / name, *job)) for name, job in missing.items()]
+        failures = run_jobs(work_left, progress, n_processes=usable_cores(), n_threads=1)
+    for name in KEPT_STUDIES:
+        if not parts or any(part in f"studies/{name}" for part in parts):
+            study, folder = STUDIES[name], HERE / "studies" / name
+            config = apply_overrides(recipe(study.recipe), [*study.sets, "evaluation.every=4"])
+            axes = parse_axes(study.axes)
+            with_progress = {"watch": GridProgress, "resume": folder.is_dir(), "device": "cpu"}
+            failures |= run_grid(config, axes, SEEDS, folder, jobs=max(2, usable_cores()), **with_progress).failures
+    for name, reason in failures.items():
+        print(f"{name} failed: {reason}", file=sys.stderr)
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":
