@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from factories import make_snapshot
-from overfit_lab.catalog import LABELS, OBJECTIVES, PROBES
+from overfit_lab.build import complete
+from overfit_lab.catalog import LABELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
+from overfit_lab.errors import ConfigError
 from overfit_lab.experiment import train_run
 from overfit_lab.probes.base import run_probe
 from overfit_lab.recipes import RECIPES
@@ -77,6 +79,29 @@ def test_the_example_objective_combines_with_every_label_mode(example, tmp_path,
     found = objective.loss(outputs(clean=z[0], adv=z[1]), targets(probs=t, given=t.argmax(1)))
     ce = [torch.nn.functional.cross_entropy(part, t.argmax(1)).item() for part in z]
     assert found.item() == pytest.approx(0.3 * ce[0] + 0.7 * ce[1], rel=1e-6)
+
+
+def test_the_example_regularizer_takes_part_and_refuses(example, tmp_path):
+    module, _ = example("add-a-regularizer")
+    name = f"{module.__name__}:Ceiling"
+    losses = []
+    for ceiling in (1e6, 0.5):
+        folder = tmp_path / str(ceiling)
+        added = [{"name": name, "ceiling": ceiling}]
+        config = tiny_config("hard", regularizers=added, epochs=1, probes={"metrics": []})
+        assert train_run(config, folder, device="cpu") == "completed"
+        losses.append(Run.open(folder).series("training", "loss")["value"].iloc[0])
+    assert losses[0] > 1
+    assert losses[1] == pytest.approx(0.5, rel=1e-5)
+    with pytest.raises(ConfigError, match="is for a cross entropy"):
+        complete(tiny_config("hard", objective="logit-squeezing", regularizers=[name]))
+
+
+def test_the_page_of_methods_names_all_of_them():
+    text = (ROOT / "docs" / "methods.md").read_text()
+    for registry in (OBJECTIVES, LABELS, REGULARIZERS, SCHEDULES):
+        for name in registry:
+            assert f"`{name}`" in text or f"name: {name}" in text, name
 
 
 def test_the_readmes_loop_runs(tmp_path, monkeypatch):

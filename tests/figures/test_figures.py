@@ -201,3 +201,15 @@ def test_looks_differ_in_colour_dash_and_marker():
 def test_bad_paths_are_refused(name, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         save(Figure(), tmp_path / name)
+
+
+def test_methods_are_sorted_by_what_they_end_with(runs):
+    figure = FIGURES["methods"](runs)
+    first = figure.axes[0]
+    names = [label.get_text() for label in first.get_yticklabels()]
+    assert names == ["hard labels", "label smoothing", "SGLR"]
+    final = next(c for c in first.containers if c.get_label() == "final")
+    best = next(c for c in first.containers if c.get_label() == "best")
+    np.testing.assert_allclose(final.lines[0].get_xdata(), [40.5, 45.5, 49.5])
+    np.testing.assert_allclose(best.lines[0].get_xdata(), [50.5, 50.5, 50.5])
+    assert "highest robust accuracy on test" in figure.get_supxlabel().replace("\n", " ")

@@ -120,3 +120,27 @@ def test_common_names():
     assert common_name(["a-hard-seed0", "a-hard-seed11"]) == "a-hard"
     assert common_name(["x"]) == "x"
     assert common_name(["abc", "xyz"]) == "abc"
+
+
+def test_second_weights_have_a_row_of_their_own(tmp_path):
+    run = make_run(tmp_path / "swa", "hard", regularizers=["swa"])
+    with RunWriter.reopen(run.folder) as writer:
+        for epoch in (11, 15, 20):
+            clock = Clock(epoch, 10 * epoch, 20)
+            for inputs, field, accuracy in (
+                ("clean", "acc_clean", 0.5 + epoch / 100),
+                ("adversarial", "acc_adv", 0.3 + epoch / 100),
+            ):
+                value = Value(field, accuracy, "test", inputs, "given", 100)
+                writer.append(to_records("evaluation@swa", [value], clock, None))
+            value = Value("ece", epoch / 100, "test", "adversarial")
+            writer.append(to_records("calibration@swa", [value], clock, None))
+    raw, swa = (row for _, row in summarise(find_runs([run.folder])).iterrows())
+    assert (raw["labels"], raw["weights"], swa["weights"]) == ("hard + swa", "raw", "swa")
+    assert (swa["best_epoch"], swa["final_epoch"]) == (20, 20)
+    assert swa["robust_final"] == pytest.approx(50.0)
+    assert swa["ece_adv_final"] == pytest.approx(0.2)
+    assert raw["robust_final"] == pytest.approx(40.0)
+    assert pd.isna(swa["iiw_final"])
+    assert "weights" in format_table(compare(find_runs([run.folder])))
+    assert "weights" not in format_table(compare([make_run(tmp_path / "plain", "hard")]))

@@ -1,0 +1,100 @@
+"""All methods side by side: what each loses after its best epoch, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from overfit_lab.figures.caption import caption
+from overfit_lab.figures.draw import legend_above
+from overfit_lab.figures.series import check_some, title_of
+from overfit_lab.figures.style import BLUE, GREY, PAGE, VERMILLION, new_figure, style
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import compare
+
+PANELS = (
+    ("clean_final", "clean accuracy, final (%)"),
+    ("ece_adv_final", "ECE on adversarial\nimages, final"),
+    ("grad_norm_final", "gradient norm, final"),
+)
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """One line a method: robust test accuracy at the best and at the final epoch, and other final numbers.
+
+    Methods are sorted by final robust accuracy; a regularizer's own weights are a line of their own. Bars are one
+    standard deviation over seeds.
+
+    Args:
+        runs: runs of any methods.
+
+    Raises:
+        RunFolderError: no records, or no evaluation under attack.
+    """
+    check_some(runs, "methods")
+    table = compare(runs).dropna(subset=["robust_final"])
+    table = table.sort_values("robust_final", kind="stable").reset_index(drop=True)
+    names = [row_title(row) for _, row in table.iterrows()]
+    columns = [(column, title) for column, title in PANELS if column in table and table[column].notna().any()]
+    rows = np.arange(len(table))
+    with style():
+        note = "best: the epoch of the highest robust accuracy on " + " or ".join(_chosen_on(table))
+        figure = new_figure(PAGE, 0.17 * len(table) + 1.5, caption(runs, shows="mean", extra=note))
+        ratios = [2.2, *[1.0] * len(columns)]
+        panels = figure.subplots(1, 1 + len(columns), sharey=True, squeeze=False, width_ratios=ratios)[0]
+        first = panels[0]
+        first.hlines(rows, table["robust_final"], table["robust_best"], color=GREY, linewidth=1, zorder=1)
+        _points(first, table, "robust_final", rows, VERMILLION, "o", "final")
+        _points(first, table, "robust_best", rows, BLUE, "D", "best", hollow=True)
+        first.set_xlabel("robust test accuracy (%)")
+        first.set_yticks(rows, names)
+        first.set_ylim(-0.6, len(table) - 0.4)
+        for axes, (column, title) in zip(panels[1:], columns, strict=True):
+            _points(axes, table, column, rows, VERMILLION, "o", None)
+            axes.set_xlabel(title)
+            if column != "clean_final":
+                axes.set_xlim(left=0)
+        handles, labels = first.get_legend_handles_labels()
+        legend_above(figure, handles, labels)
+    return figure
+
+
+def row_title(row: pd.Series) -> str:
+    """A method as a reader expects it, with the weights where they are not the raw ones."""
+    title = title_of(str(row["labels"]))
+    return title if row["weights"] == "raw" else f"{title}, @{row['weights']}"
+
+
+def _chosen_on(table: pd.DataFrame) -> list[str]:
+    return sorted({str(chosen).partition(" on ")[2] for chosen in table["chosen_on"]})
+
+
+def _points(
+    axes: Axes,
+    table: pd.DataFrame,
+    column: str,
+    rows: np.ndarray,
+    color: str,
+    marker: str,
+    label: str | None,
+    *,
+    hollow: bool = False,
+) -> None:
+    spread = table.get(f"{column}_std")
+    axes.errorbar(
+        table[column].astype(float),
+        rows,
+        xerr=None if spread is None else spread.astype(float).fillna(0.0),
+        fmt=marker,
+        color=color,
+        markerfacecolor="white" if hollow else color,
+        elinewidth=0.7,
+        label=label,
+    )
+
+
+REGISTER = {"methods": draw}
