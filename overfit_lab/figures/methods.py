@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 
 from overfit_lab.figures.caption import caption
 from overfit_lab.figures.draw import legend_above
-from overfit_lab.figures.series import check_some, title_of
+from overfit_lab.figures.series import check_some, split_name
 from overfit_lab.figures.style import BLUE, GREY, PAGE, VERMILLION, new_figure, style
 from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import compare
+from overfit_lab.runs.summary import RAW, compare
 
 PANELS = (
-    ("clean_final", "clean accuracy, final (%)"),
-    ("ece_adv_final", "ECE on adversarial\nimages, final"),
-    ("grad_norm_final", "gradient norm, final"),
+    ("clean_final", "final clean\naccuracy (%)"),
+    ("ece_adv_final", "final ECE,\nadversarial"),
+    ("grad_norm_final", "final\ngradient norm"),
 )
 
 
@@ -38,6 +38,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     check_some(runs, "methods")
     table = compare(runs).dropna(subset=["robust_final"])
     table = table.sort_values("robust_final", kind="stable").reset_index(drop=True)
+    table["others"] = [sorted(set(table["weights"]) - {RAW})] * len(table)
     names = [row_title(row) for _, row in table.iterrows()]
     columns = [(column, title) for column, title in PANELS if column in table and table[column].notna().any()]
     rows = np.arange(len(table))
@@ -56,6 +57,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         for axes, (column, title) in zip(panels[1:], columns, strict=True):
             _points(axes, table, column, rows, VERMILLION, "o", None)
             axes.set_xlabel(title)
+            axes.tick_params(axis="y", length=0)
             if column != "clean_final":
                 axes.set_xlim(left=0)
         handles, labels = first.get_legend_handles_labels()
@@ -64,9 +66,16 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 
 def row_title(row: pd.Series) -> str:
-    """A method as a reader expects it, with the weights where they are not the raw ones."""
-    title = title_of(str(row["labels"]))
-    return title if row["weights"] == "raw" else f"{title}, @{row['weights']}"
+    """A method by the names that it has in a configuration; "hard labels" where it is plain adversarial training.
+
+    A regularizer that keeps weights of its own has its name alone for those, and is told from the raw ones.
+    """
+    objective, labels = split_name(str(row["labels"]))
+    mode, *regularizers = labels.split(" + ")
+    parts = [objective, "" if mode == "hard" else mode, *regularizers]
+    title = " + ".join(part for part in parts if part) or "hard labels"
+    keeps_others = str(row["weights"]) == RAW and bool(set(regularizers) & set(row["others"]))
+    return f"{title} (raw weights)" if keeps_others else title
 
 
 def _chosen_on(table: pd.DataFrame) -> list[str]:
@@ -86,9 +95,9 @@ def _points(
 ) -> None:
     spread = table.get(f"{column}_std")
     axes.errorbar(
-        table[column].astype(float),
+        table[column].to_numpy(float),
         rows,
-        xerr=None if spread is None else spread.astype(float).fillna(0.0),
+        xerr=None if spread is None else spread.astype(float).fillna(0.0).to_numpy(),
         fmt=marker,
         color=color,
         markerfacecolor="white" if hollow else color,

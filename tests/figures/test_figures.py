@@ -207,7 +207,7 @@ def test_methods_are_sorted_by_what_they_end_with(runs):
     figure = FIGURES["methods"](runs)
     first = figure.axes[0]
     names = [label.get_text() for label in first.get_yticklabels()]
-    assert names == ["hard labels", "label smoothing", "SGLR"]
+    assert names == ["hard labels", "smooth", "sglr"]
     final = next(c for c in first.containers if c.get_label() == "final")
     best = next(c for c in first.containers if c.get_label() == "best")
     np.testing.assert_allclose(final.lines[0].get_xdata(), [40.5, 45.5, 49.5])
