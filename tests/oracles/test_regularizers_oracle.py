@@ -62,8 +62,10 @@ def test_awp_moves_each_layer_by_gamma_along_its_gradient_and_back_to_the_bit(ob
     assert all(torch.equal(b, statistics[name]) for name, b in session.model.named_buffers())
 
 
-def test_awp_takes_the_gradient_at_the_moved_weights():
-    session = session_of({"name": "awp", "gamma": 0.05}, model=CNN)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_awp_takes_the_gradient_at_the_moved_weights(precision):
+    """Mixed precision keeps cast weights while its context lasts: a copy from before the move must not serve."""
+    session = session_of({"name": "awp", "gamma": 0.05}, model=CNN, compute={"precision": precision})
     step = first_step(session)
     with session.regularizers["awp"].perturbed(step):
         at_moved = torch.autograd.grad(step_loss(session, step), list(session.model.parameters()))
