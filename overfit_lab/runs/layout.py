@@ -128,8 +128,10 @@ def check_vacant(folder: Path) -> None:
     """Refuse a folder that holds anything.
 
     Raises:
-        RunFolderError: it is occupied, or a file.
+        RunFolderError: it is occupied, or a file, or the current folder, which cannot appear whole or not at all.
     """
+    if folder.resolve() == Path.cwd():
+        raise RunFolderError(f"{folder}: is the current folder; give --out a folder to make, such as runs/mine")
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: is a file, expected a folder to make")
     if folder.is_dir() and any(folder.iterdir()):

@@ -77,3 +77,13 @@ def test_files_in_the_current_folder_do_not_stand_in_for_libraries(tmp_path):
         assert done.returncode == 0, done.stderr
         assert not list(tmp_path.glob("ran-*"))
     assert (tmp_path / "grid" / "seed1" / "run.json").is_file()
+
+
+@pytest.mark.parametrize("out", [".", "../here"])
+def test_the_current_folder_is_refused_in_one_line(out, tmp_path, monkeypatch, capfd):
+    """It once ended as an unexpected ValueError: a folder without a name has no neighbour to begin in."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert run(["train", "digits-hard", "--out", out, "--device", "cpu"]) == 2
+    assert "is the current folder" in capfd.readouterr()[1]
+    assert not list((tmp_path / "here").iterdir())
