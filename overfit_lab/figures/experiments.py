@@ -39,6 +39,8 @@ def settings(run: Run) -> dict[str, Any]:
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in content.items():
+        if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
+            value = {str(part["name"]): part for part in value}
         if isinstance(value, Mapping) and value:
             flat |= _flatten(value, f"{prefix}{key}.")
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from overfit_lab.recipes.book import Recipe
+from overfit_lab.recipes.methods import METHODS, combined
 from overfit_lab.recipes.paper import ALL_PROBES
 
 
@@ -35,11 +36,16 @@ def cifar10_small(name: str, **parts: Any) -> dict[str, Any]:
 
 
 SGLR = {"name": "sglr", "preset": "authors-code", "start_epoch": 0, "clean_forward": "frozen"}
+"""The averaged prediction as target from the start, T = 1."""
 
-REGISTER = {
-    "cifar10-small-hard": Recipe(cifar10_small("cifar10-small-hard"), "Hard labels on 2,000 CIFAR-10 images."),
-    "cifar10-small-sglr": Recipe(
-        cifar10_small("cifar10-small-sglr", labels=SGLR),
-        "SGLR on 2,000 CIFAR-10 images: the averaged prediction as target from the start, T = 1.",
-    ),
-}
+
+def _recipes() -> dict[str, Recipe]:
+    found = {}
+    for method, (parts, says) in METHODS.items():
+        name = f"cifar10-small-{method}"
+        own = {"labels": SGLR} if method == "sglr" else parts
+        found[name] = Recipe(combined(cifar10_small(name), own), f"2,000 CIFAR-10 images: {says}.")
+    return found
+
+
+REGISTER = _recipes()

@@ -48,9 +48,10 @@ def jobs() -> dict[str, tuple[str, list[str]]]:
         for labels in ("hard", "smooth", "sglr"):
             found[f"digits-noise{percent:02d}-{labels}-seed0"] = (f"digits-noise-{labels}", ["seed=0", *noise])
     for seed in SEEDS:
-        for labels in ("hard", "sglr"):
-            overrides = [f"seed={seed}", f"data.name={CIFAR10}"]
-            found[f"cifar10-small-{labels}-seed{seed}"] = (f"cifar10-small-{labels}", overrides)
+        overrides = [f"seed={seed}", f"data.name={CIFAR10}"]
+        for method in ("hard", "smooth", "sglr"):
+            found[f"cifar10-small-{method}-seed{seed}"] = (f"cifar10-small-{method}", overrides)
+        found[f"cifar10-small-cosine-seed{seed}"] = ("cifar10-small-hard", [*overrides, "schedule=cosine"])
     return found
 
 

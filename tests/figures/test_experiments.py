@@ -196,3 +196,12 @@ def test_titles_of_groups():
 def test_sixteen_groups_look_different():
     looks = looks_of([f"sglr (temperature {i})" for i in range(16)])
     assert len({(look.color, str(look.linestyle), look.marker) for look in looks.values()}) == 16
+
+
+def test_regularizers_are_told_apart_by_their_options(tmp_path):
+    runs = [
+        make_run(tmp_path / f"awp-{gamma}", "hard", regularizers=[{"name": "awp", "gamma": gamma}])
+        for gamma in (0.01, 0.03)
+    ]
+    runs.append(make_run(tmp_path / "swa", "hard", regularizers=["swa"]))
+    assert list(by_experiment(runs)) == ["hard + awp (gamma 0.01)", "hard + awp (gamma 0.03)", "hard + swa"]
