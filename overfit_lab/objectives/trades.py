@@ -28,7 +28,7 @@ class Trades(Objective):
 
     Both predictions have gradients in the loss. Unlike the authors' code the clean images are passed once a step, not
     twice; batch norm sees the clean batch and then the adversarial one. A label mode's consistency term is taken on the
-    adversarial images and added to the attack's loss.
+    adversarial images, and the attack then maximises all of the loss that depends on them: beta KL and that term.
     """
 
     Options = TradesOptions
@@ -56,7 +56,10 @@ class Trades(Objective):
             if not clean:
                 with torch.no_grad():
                     clean.append(model(batch.x).float())
-            return kl_divergence(clean[0], logits) + consistency(logits, targets)
+            divergence = kl_divergence(clean[0], logits)
+            if targets.consistency is None:
+                return divergence
+            return self.beta * divergence + consistency(logits, targets)
 
         return loss
 

@@ -121,3 +121,17 @@ def test_attack_moves_away_from_what_is_asked(attack_labels):
     probs = torch.eye(K, dtype=torch.float64)[targets.given] if attack_labels == "given" else targets.probs
     assert losses.shape == (B,)
     assert losses.mean().item() == pytest.approx(naive_cross_entropy(logits, probs), abs=1e-12)
+
+
+def test_trades_attack_weighs_divergence_and_consistency_as_the_loss_does():
+    clean, targets = example()
+    goal = torch.full((B, K), 1 / K, dtype=torch.float64)
+    asked = Targets(targets.probs, targets.given, consistency=goal, consistency_weight=20.0)
+    objective = make("trades", beta=4.0)
+    batch = Batch(clean.detach(), targets.given, torch.arange(B))
+    x_adv = torch.randn(B, K, generator=torch.Generator().manual_seed(5), dtype=torch.float64).requires_grad_()
+    ascended = objective.attack_loss(torch.nn.Identity(), batch, asked)(x_adv)
+    (up,) = torch.autograd.grad(ascended.mean(), x_adv)
+    whole = objective.loss(Outputs(clean=clean.float(), adv=x_adv.float()), asked)
+    (of_loss,) = torch.autograd.grad(whole, x_adv)
+    torch.testing.assert_close(up, of_loss, atol=1e-6, rtol=1e-4)
