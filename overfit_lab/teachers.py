@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from overfit_lab.catalog import OBJECTIVES
 from overfit_lab.config import CheckpointConfig, Part, ProbesConfig, RunConfig, load_config
+from overfit_lab.data.dataset import load_dataset
 from overfit_lab.errors import ConfigError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
@@ -20,6 +21,8 @@ from overfit_lab.types import Dataset
 TRAINED_FIRST = "train:"
 FOLDER = "teachers"
 """Where a run keeps the teachers that it trained first."""
+MOST_IN_COMMON = 0.01
+"""Share of a split that a teacher may have been trained on: public sets have a few images twice."""
 
 
 class Teacher:
@@ -72,10 +75,10 @@ class Teachers:
         return Teacher(lambda: self._load(source))
 
     def check(self) -> None:
-        """Refuse teachers that cannot be had.
+        """Refuse teachers that cannot be had, and those that were trained on this run's test or validation images.
 
         Raises:
-            ConfigError: an unknown objective, no such file, or a model of other images or classes.
+            ConfigError: an unknown objective, no such file, a model of other images or classes, or a leak.
             RunFolderError: no such run or checkpoint.
             WeightsError: weights that do not fit.
         """
@@ -83,6 +86,7 @@ class Teachers:
         for source in self.sources:
             if not source.startswith(TRAINED_FIRST):
                 self._load(source)
+                self._check_leak(source)
 
     def to_train(self) -> dict[str, RunConfig]:
         """What has to be trained first: name of its folder to configuration."""
@@ -98,6 +102,24 @@ class Teachers:
         if self.folder is None:
             raise ConfigError(f"teacher 'train:{name}' is trained into the run's folder, and this run has none")
         return self.folder / FOLDER / name.replace(":", "-")
+
+    def _check_leak(self, source: str) -> None:
+        """A teacher that saw a run's test images would tell it about them."""
+        folder = Path(source.partition("@")[0]).expanduser()
+        if not folder.is_dir():
+            return
+        other = load_config(layout.config_path(folder))
+        if other.data.name != self.config.data.name or split_key(other) == split_key(self.config):
+            return
+        seen = {image.tobytes() for image in load_dataset(other.data, other.seed, "cpu").splits["train"].x.numpy()}
+        for name in ("val", "test"):
+            split = self.data.splits.get(name)
+            n_seen = sum(image.tobytes() in seen for image in split.x.cpu().numpy()) if split is not None else 0
+            if split is not None and n_seen > MOST_IN_COMMON * len(split):
+                raise ConfigError(
+                    f"teacher {source!r}: was trained on {n_seen} of the {len(split)} images of this run's {name} "
+                    f"split; train it with data.seed = {data_seed(self.config)}, or name train:OBJECTIVE"
+                )
 
     def _load(self, source: str) -> nn.Module:
         if source.startswith(TRAINED_FIRST):
@@ -119,6 +141,16 @@ class Teachers:
         model = build_model(config.model, self.data, self.device, seed=config.seed)
         load_into(model, load_weights(path))
         return model
+
+
+def data_seed(config: RunConfig) -> int:
+    """The seed of a run's split."""
+    return config.seed if config.data.seed is None else config.data.seed
+
+
+def split_key(config: RunConfig) -> tuple[object, ...]:
+    """What a run's split depends on."""
+    return (config.data.n_train, config.data.n_val, config.data.n_test, data_seed(config))
 
 
 def teacher_config(config: RunConfig, objective: str) -> RunConfig:

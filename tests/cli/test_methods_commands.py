@@ -134,3 +134,13 @@ def test_a_study_trains_its_grid(tmp_path, capfd):
     ]
     noisy = Run.open(out / "attack_gaussian-noise-seed0").series("evaluation", "acc_noisy", "test", "noisy")
     assert len(noisy) == 1
+
+
+def test_a_teacher_that_saw_the_test_images_is_refused(tiny_yaml, tmp_path, capfd, teacher_run):
+    named = "labels={name: kd, teacher: '" + str(teacher_run) + "'}"
+    arguments = ["train", tiny_yaml, "--set", named, "--set", "seed=1", "--out", str(tmp_path / "run")]
+    assert run([*arguments, "--device", "cpu"]) == 2
+    err = capfd.readouterr()[1]
+    assert "images of this run's val split" in err or "images of this run's test split" in err
+    assert not (tmp_path / "run").exists()
+    assert run([*arguments, "--set", "data.seed=0", "--set", "epochs=1", "--device", "cpu"]) == 0
