@@ -75,6 +75,7 @@ class Snapshot:
         chunk: samples per forward pass.
         batch_size: the training batch size, for readings that are per mini-batch.
         weights: which weights the model has: ``"raw"``, or the name of the regularizer that keeps them.
+        drawn_at: the epoch whose random draws attacks and probes take; None: that of the clock.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Snapshot:
         chunk: int = 256,
         batch_size: int = 128,
         weights: str = RAW,
+        drawn_at: int | None = None,
     ) -> None:
         self.model = model
         self.data = data
@@ -107,6 +109,7 @@ class Snapshot:
         self.chunk = chunk
         self.batch_size = batch_size
         self.weights = weights
+        self.drawn_at = clock.epoch if drawn_at is None else drawn_at
         self._chunks: dict[tuple[str, str, int], tuple[Tensor, Tensor]] = {}
 
     @property
@@ -124,8 +127,8 @@ class Snapshot:
         return probe if self.weights == RAW else f"{probe}@{self.weights}"
 
     def generator(self, *path: str | int) -> torch.Generator:
-        """A random stream that depends on the run's seed, the epoch and the given name alone."""
-        return derive_generator(self.seed, *path, self.clock.epoch, device=self.device)
+        """A random stream that depends on the run's seed, the epoch of the draws and the given name alone."""
+        return derive_generator(self.seed, *path, self.drawn_at, device=self.device)
 
     def has_split(self, split: str) -> bool:
         """Whether the split exists and holds a sample."""

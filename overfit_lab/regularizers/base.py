@@ -124,6 +124,11 @@ class Regularizer(Memory):
         """Whether training is to end here."""
         return False
 
+    @property
+    def drawn_at(self) -> int | None:
+        """The epoch whose random draws the second weights are measured with; None: the present one."""
+        return None
+
     @torch.no_grad()
     def second_weights(self, model: nn.Module) -> bool:
         """Put the second set of weights, with buffers that go with it, into a copy of the model.

@@ -65,6 +65,11 @@ class EarlyStopping(Regularizer):
         """Whether the patience is at its end."""
         return self.patience is not None and int(self.last_epoch) - int(self.epoch) >= self.patience
 
+    @property
+    def drawn_at(self) -> int:
+        """The best epoch: measured anew, the weights have the numbers that they had then."""
+        return int(self.epoch)
+
     @torch.no_grad()
     def second_weights(self, model: nn.Module) -> bool:
         """The best weights, once there was an evaluation."""

@@ -75,7 +75,7 @@ class Session:
         """Whether all epochs are done, or a regularizer ended training."""
         return self.clock.epoch >= self.config.epochs or any(r.finished for r in self.regularizers.values())
 
-    def snapshot(self, model: nn.Module | None = None, weights: str = RAW) -> Snapshot:
+    def snapshot(self, model: nn.Module | None = None, weights: str = RAW, drawn_at: int | None = None) -> Snapshot:
         """The model as it stands, or another one in its place, for evaluation and probes."""
         return Snapshot(
             self.model if model is None else model,
@@ -91,6 +91,7 @@ class Session:
             chunk=self.config.evaluation.chunk,
             batch_size=self.config.batch_size,
             weights=weights,
+            drawn_at=drawn_at,
         )
 
     def second_snapshots(self) -> list[Snapshot]:
@@ -103,7 +104,7 @@ class Session:
             with torch.no_grad():
                 other = copy.deepcopy(self.model)
                 if regularizer.second_weights(other):
-                    found.append(self.snapshot(other, name))
+                    found.append(self.snapshot(other, name, regularizer.drawn_at))
         return found
 
 

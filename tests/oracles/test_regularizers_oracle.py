@@ -179,6 +179,9 @@ def test_early_stopping_keeps_the_best_epoch_on_validation(tmp_path):
     expected = kept_weights(tmp_path / "run", best)
     assert all(torch.equal(t, expected[name]) for name, t in snapshot.model.state_dict().items())
     assert last.regularizers["early-stopping"]["accuracy"].item() == curve["value"].max()
+    for split in ("val", "test", "train"):
+        kept = run.series("evaluation@early-stopping", "acc_adv", split, "adversarial")["value"].iloc[-1]
+        assert kept == run.value_at(best, "evaluation", "acc_adv", split, "adversarial")
 
 
 def test_early_stopping_with_patience_ends_the_run(tmp_path):
