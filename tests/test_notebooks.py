@@ -14,6 +14,7 @@ NAMES = [
     "fig3_confidence",
     "fig4_label_noise",
     "fig5_representations",
+    "methods",
     "theory",
 ]
 sys.path.insert(0, str(FOLDER))

@@ -1,5 +1,6 @@
 """The committed records bear out what README and notebooks say of them."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from overfit_lab.config import to_dict
+from overfit_lab.recipes.methods import METHODS
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import compare
 
@@ -58,7 +60,7 @@ def test_without_label_noise_digits_hardly_overfit():
 
 
 def test_three_seeds_of_cifar10_small():
-    found = table("cifar10-small-*")
+    found = table("cifar10-small-[hs]*")
     assert (found["n_seeds"] == 3).all()
     assert found.loc["hard", "robust_diff"] > 3
     assert found.loc["sglr", "robust_diff"] < found.loc["hard", "robust_diff"] / 2
@@ -74,3 +76,31 @@ def test_noisy_labels_are_memorised_by_hard_labels_and_not_by_sglr():
             assert untouched < train < untouched + 0.08
         else:
             assert train > 0.99
+
+
+def test_the_readme_shows_the_table_of_all_methods_as_recorded(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    shown = importlib.import_module("table").markdown()
+    assert shown in (FOLDER.parents[1] / "README.md").read_text()
+    found = importlib.import_module("table").rows()
+    assert (found["n_seeds"] == 3).all()
+    methods = set(found["method"].str.replace(" + ", "-"))
+    assert methods == {"hard labels", *METHODS} - {"hard"}
+
+
+def test_what_the_readme_says_of_the_methods_is_in_the_records(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    found = importlib.import_module("table").rows().set_index("method")
+    groups = {
+        (79, 82): ["te", "sglr", "mixup", "awp", "kd", "kd-swa", "gaussian-noise", "trades + sglr"],
+        (74.9, 79.1): ["alp", "sce", "early-stopping", "cutout", "trades", "kd-at", "als", "mart", "l1", "l2"],
+        (70, 75): ["swa", "boltzmann", "smooth", "ema"],
+        (60, 67.3): ["second-best", "logit-squeezing", "clp"],
+    }
+    for (low, high), names in groups.items():
+        assert found.loc[names, "robust_final"].between(low, high).all()
+    assert (found.loc[groups[79, 82], "robust_diff"] <= 1.7).all()
+    assert found["iiw_final"].idxmax() == found["grad_norm_final"].idxmax() == "sce"
+    assert found["iiw_final"].nsmallest(2).index.tolist() == ["l1", "te"]
+    assert found.loc["sglr", "iiw_final"] > 5 * found.loc["hard labels", "iiw_final"]
+    assert found["ece_adv_final"].nsmallest(2).max() < 0.08

@@ -22,6 +22,9 @@ PANELS = (
     ("grad_norm_final", "final\ngradient norm"),
 )
 
+APART = 0.15
+"""Half the distance in rows between a method's two points, so that their bars do not cover each other."""
+
 
 def draw(runs: Sequence[Run]) -> Figure:
     """One line a method: robust test accuracy at the best and at the final epoch, and other final numbers.
@@ -44,13 +47,16 @@ def draw(runs: Sequence[Run]) -> Figure:
     rows = np.arange(len(table))
     with style():
         note = "best: the epoch of the highest robust accuracy on " + " or ".join(_chosen_on(table))
+        if "robust_final_std" in table and table["robust_final_std"].notna().any():
+            note += "; bars: one standard deviation over seeds"
         figure = new_figure(PAGE, 0.17 * len(table) + 1.5, caption(runs, shows="mean", extra=note))
         ratios = [2.2, *[1.0] * len(columns)]
         panels = figure.subplots(1, 1 + len(columns), sharey=True, squeeze=False, width_ratios=ratios)[0]
         first = panels[0]
-        first.hlines(rows, table["robust_final"], table["robust_best"], color=GREY, linewidth=1, zorder=1)
-        _points(first, table, "robust_final", rows, VERMILLION, "o", "final")
-        _points(first, table, "robust_best", rows, BLUE, "D", "best", hollow=True)
+        ends = table[["robust_final", "robust_best"]].to_numpy(float).T
+        first.plot(ends, [rows - APART, rows + APART], color=GREY, linewidth=1, zorder=1)
+        _points(first, table, "robust_final", rows - APART, VERMILLION, "o", "final")
+        _points(first, table, "robust_best", rows + APART, BLUE, "D", "best", hollow=True)
         first.set_xlabel("robust test accuracy (%)")
         first.set_yticks(rows, names)
         first.set_ylim(-0.6, len(table) - 0.4)
