@@ -94,3 +94,42 @@ def test_a_config_file_that_is_none_is_refused(tmp_path):
 @pytest.mark.parametrize(("moment", "epoch"), [(7, 7), ("45%", 90), ("50%", 100), ("0%", 0), ("100%", 200)])
 def test_moments(moment, epoch):
     assert resolve_moment(moment, 200) == epoch
+
+
+@pytest.mark.parametrize(
+    "text", ["regularizers=[awp, swa]", "regularizers=awp,swa", "regularizers=[{name: awp}, {name: swa}]"]
+)
+def test_regularizers_are_listed_by_name(text):
+    config = apply_overrides(recipe("digits-hard"), [text, "regularizers.awp.gamma=0.02"])
+    assert [part.name for part in config.regularizers] == ["awp", "swa"]
+    assert config.regularizers[0].options == {"gamma": 0.02}
+
+
+@pytest.mark.parametrize("text", ["regularizers=[]", "regularizers=none", "regularizers=null"])
+def test_no_regularizers(text):
+    assert apply_overrides(recipe("digits-awp"), [text]).regularizers == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("regularizers.awp.gamma=1", r"has no 'awp' \(it is: empty\)"),
+        ("regularizers.0=awp", "expected regularizers.NAME.OPTION=value"),
+        ("regularizers=[awp, awp]", "listed 2 times"),
+        ("regularizers=3", r"expected a list of regularizers, such as \[awp, swa\]"),
+        ("regularizers=[3]", "regularizers.0"),
+    ],
+)
+def test_wrong_regularizers_are_refused_in_one_line(text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        apply_overrides(recipe("digits-hard"), [text])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_component_may_be_named_alone_and_its_options_set_after_it():
+    config = apply_overrides(recipe("digits-hard"), ["labels=sglr", "labels.r=0.3", "schedule=cosine"])
+    assert (config.labels.name, config.labels.options) == ("sglr", {"r": 0.3})
+    assert (config.schedule.name, config.schedule.options) == ("cosine", {})
+    nested = apply_overrides(config, ["attack.eps_schedule=ramp", "attack.eps_schedule.until=3"])
+    assert nested.attack.eps_schedule.options == {"until": 3}
+    assert apply_overrides(nested, ["attack.eps_schedule.name=constant"]).attack.eps_schedule.options == {}
