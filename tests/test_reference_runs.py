@@ -13,7 +13,9 @@ from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import compare
 
 FOLDER = Path(__file__).parents[1] / "runs" / "reference"
-RUNS = sorted(path.parent.name for path in FOLDER.glob("*/run.json"))
+RUNS = sorted(
+    str(path.parent.relative_to(FOLDER)) for part in ("*", "studies/*/*") for path in FOLDER.glob(f"{part}/run.json")
+)
 
 
 def table(pattern):
