@@ -44,7 +44,7 @@ def markdown() -> str:
     for _, row in rows().iterrows():
         kinds = [
             f"{row[f'{kind}_best']:.1f} / {row[f'{kind}_final']:.1f} / "
-            f"{row[f'{kind}_diff']:.1f} ± {row[f'{kind}_diff_std']:.1f}"
+            f"{round(row[f'{kind}_diff'], 1) + 0.0:.1f} ± {row[f'{kind}_diff_std']:.1f}"
             for kind in ("clean", "robust")
         ]
         numbers = (
