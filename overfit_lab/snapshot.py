@@ -109,7 +109,7 @@ class Snapshot:
         self.chunk = chunk
         self.batch_size = batch_size
         self.weights = weights
-        self.drawn_at = clock.epoch if drawn_at is None else drawn_at
+        self.drawn_at = drawn_at
         self._chunks: dict[tuple[str, str, int], tuple[Tensor, Tensor]] = {}
 
     @property
@@ -128,7 +128,8 @@ class Snapshot:
 
     def generator(self, *path: str | int) -> torch.Generator:
         """A random stream that depends on the run's seed, the epoch of the draws and the given name alone."""
-        return derive_generator(self.seed, *path, self.drawn_at, device=self.device)
+        epoch = self.clock.epoch if self.drawn_at is None else self.drawn_at
+        return derive_generator(self.seed, *path, epoch, device=self.device)
 
     def has_split(self, split: str) -> bool:
         """Whether the split exists and holds a sample."""

@@ -312,12 +312,19 @@ def test_a_probe_that_cannot_be_fed_is_refused_before_anything_is_made(tmp_path,
         assert not (tmp_path / "run").exists()
 
 
+def heed_interrupts():
+    """A process that a shell started in the background ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_interrupt_leaves_a_resumable_run_and_status_130(tmp_path):
     config = tiny_config(epochs=400, probes={"metrics": []}, checkpoint={"every": 0})
     (tmp_path / "tiny.yaml").write_text(to_yaml(config))
     command = [sys.executable, "-m", "overfit_lab.cli.main", "train", "tiny.yaml", "--out", "run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ}, preexec_fn=heed_interrupts
+    )
     records: Path = tmp_path / "run" / "records.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (records.exists() and records.stat().st_size > 5000):
