@@ -69,6 +69,25 @@ def test_three_seeds_of_cifar10_small():
     assert found.loc["sglr", "ece_adv_final"] < 0.1 < found.loc["hard", "ece_adv_final"]
 
 
+def test_a_cosine_schedule_cures_nothing():
+    hard, cosine = (table(f"cifar10-small-{name}-*").loc["hard"] for name in ("hard", "cosine"))
+    assert cosine["n_seeds"] == 3
+    assert cosine["robust_diff"] > hard["robust_diff"]
+    assert cosine["best_epoch"] < hard["best_epoch"]
+
+
+def test_without_its_share_in_the_target_sglr_is_hard_labels_to_the_last_digit():
+    study = FOLDER / "studies" / "digits-table4"
+    for seed in (0, 1, 2):
+        curves = [
+            Run.open(study / f"r0-temperature{t}-seed{seed}").series("evaluation", "acc_adv", "test")["value"].tolist()
+            for t in ("0.5", "1", "1.5", "2")
+        ]
+        hard = Run.open(FOLDER / f"digits-hard-seed{seed}").series("evaluation", "acc_adv", "test").set_index("epoch")
+        assert curves[0] == curves[1] == curves[2] == curves[3]
+        assert curves[0] == hard["value"].loc[4::4].tolist()
+
+
 def test_noisy_labels_are_memorised_by_hard_labels_and_not_by_sglr():
     for path in FOLDER.glob("digits-noise40-*"):
         run = Run.open(path)
