@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from overfit_lab import config
 from overfit_lab.attacks.base import Loss
-from overfit_lab.combination import Combination
-from overfit_lab.objectives.base import Objective, needs_perturbed_images
+from overfit_lab.objectives.clean_and_adversarial import CleanAndAdversarial
 from overfit_lab.objectives.losses import given_loss, target_loss
 from overfit_lab.types import Batch, Outputs, Targets
 
@@ -20,7 +19,7 @@ class AlpOptions(config.Options):
     clean_share: float = Field(0.5, ge=0, le=1, description="share of the clean images in the cross entropy")
 
 
-class Alp(Objective):
+class Alp(CleanAndAdversarial):
     """1/2 CE(z(x), t) + 1/2 CE(z(x'), t) + b ||z(x) - z(x')||^2; the attack maximises the cross entropy.
 
     Mosbach et al. (2018, arXiv 1810.12042) show that it can mask gradients: check its robustness by strong attacks. A
@@ -33,18 +32,9 @@ class Alp(Objective):
         super().__init__(options)
         self.b, self.clean_share = options.b, options.clean_share
 
-    @classmethod
-    def refuse(cls, options: config.Options, run: Combination) -> str | None:
-        """Without adversarial images there is nothing to pair."""
-        return needs_perturbed_images(run)
-
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label of each sample (B,)."""
         return lambda logits: given_loss(logits, targets)
-
-    def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:
-        """Logits on the clean and on the adversarial images."""
-        return Outputs(clean=model(batch.x).float(), adv=model(x_adv).float())
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch."""

@@ -75,14 +75,3 @@ def normal_start(std: float) -> Start:
         return x + std * noise
 
     return start
-
-
-def needs_perturbed_images(run: Combination) -> str | None:
-    """The reason to refuse a run whose attack leaves every image as it is; None where it moves them."""
-    if run.attacks:
-        return None
-    attack = run.config.attack
-    return (
-        "compares clean with adversarial images, and this attack makes none "
-        f"(attack.eps = {config.format_pixels(attack.eps)}, attack.n_steps = {attack.n_steps}); raise both above 0"
-    )

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from overfit_lab import config
-from overfit_lab.attacks.base import Loss
-from overfit_lab.objectives.base import Objective, add_noise
-from overfit_lab.objectives.losses import given_loss, target_loss
-from overfit_lab.types import Batch, Outputs, Targets
+from overfit_lab.objectives.losses import target_loss
+from overfit_lab.objectives.noisy_images import NoisyImages, NoisyImagesOptions
+from overfit_lab.types import Outputs, Targets
 
 
-class ClpOptions(config.Options):
+class ClpOptions(NoisyImagesOptions):
     """Options of clean logit pairing."""
 
     b: float = Field(0.05, ge=0, description="weight of the squared distance between the logits of a pair")
-    std: float = Field(0.25, ge=0, description="standard deviation of the normal noise on the images")
 
 
-class Clp(Objective):
+class Clp(NoisyImages):
     """CE(z, t) + b ||z(x~_1) - z(x~_2)||^2 on images with normal noise; no attack.
 
     Pairs are two random images of whatever class: the i-th of the first half of a shuffled batch with the i-th of the
@@ -29,23 +25,6 @@ class Clp(Objective):
     """
 
     Options = ClpOptions
-    needs_attack = False
-
-    def __init__(self, options: ClpOptions) -> None:
-        super().__init__(options)
-        self.b, self.std = options.b, options.std
-
-    def inputs(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Noisy images."""
-        return add_noise(x, self.std, generator)
-
-    def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
-        """Cross entropy to the given label; training itself never asks for it."""
-        return lambda logits: given_loss(logits, targets)
-
-    def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:
-        """Logits on the noisy images."""
-        return Outputs(clean=model(batch.x).float())
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch, and over its pairs."""

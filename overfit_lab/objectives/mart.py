@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from overfit_lab import config
 from overfit_lab.attacks.base import Loss, Start
-from overfit_lab.combination import Combination
-from overfit_lab.objectives.base import Objective, needs_perturbed_images, normal_start
+from overfit_lab.objectives.base import normal_start
+from overfit_lab.objectives.clean_and_adversarial import CleanAndAdversarial
 from overfit_lab.objectives.losses import given_loss, kl_divergence, target_loss
 from overfit_lab.types import Batch, Outputs, Targets
 
@@ -23,7 +23,7 @@ class MartOptions(config.Options):
     start_std: float = Field(1e-3, ge=0, description="standard deviation of the noise that the attack starts from")
 
 
-class Mart(Objective):
+class Mart(CleanAndAdversarial):
     """BCE(z(x'), y) + lambda mean( KL(p(x) || p(x')) (1 - p_y(x)) ).
 
     BCE(z, y) = CE(z, t) - log(1 - max_(k != y) p_k): the boosted cross entropy. Its first part takes the label mode's
@@ -39,11 +39,6 @@ class Mart(Objective):
         self.lam = options.lam
         self.start_std = options.start_std
 
-    @classmethod
-    def refuse(cls, options: config.Options, run: Combination) -> str | None:
-        """Without adversarial images there is nothing to compare with."""
-        return needs_perturbed_images(run)
-
     @property
     def attack_start(self) -> Start:
         """A little normal noise."""
@@ -52,10 +47,6 @@ class Mart(Objective):
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label of each sample (B,)."""
         return lambda logits: given_loss(logits, targets)
-
-    def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:
-        """Logits on the clean and on the adversarial images."""
-        return Outputs(clean=model(batch.x).float(), adv=model(x_adv).float())
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch."""

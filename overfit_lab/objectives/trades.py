@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from overfit_lab import config
 from overfit_lab.attacks.base import Loss, Start
-from overfit_lab.combination import Combination
-from overfit_lab.objectives.base import Objective, needs_perturbed_images, normal_start
+from overfit_lab.objectives.base import normal_start
+from overfit_lab.objectives.clean_and_adversarial import CleanAndAdversarial
 from overfit_lab.objectives.losses import consistency, kl_divergence, soft_cross_entropy
 from overfit_lab.types import Batch, Outputs, Targets
 
@@ -23,7 +23,7 @@ class TradesOptions(config.Options):
     )
 
 
-class Trades(Objective):
+class Trades(CleanAndAdversarial):
     """CE(z(x), t) + beta KL(p(x) || p(x')), on x' that maximise that divergence from a start of x + 1e-3 N(0, 1).
 
     Both predictions have gradients in the loss. Unlike the authors' code the clean images are passed once a step, not
@@ -37,11 +37,6 @@ class Trades(Objective):
         super().__init__(options)
         self.beta = options.beta
         self.start_std = options.start_std
-
-    @classmethod
-    def refuse(cls, options: config.Options, run: Combination) -> str | None:
-        """Without adversarial images there is nothing to compare with."""
-        return needs_perturbed_images(run)
 
     @property
     def attack_start(self) -> Start:
@@ -62,10 +57,6 @@ class Trades(Objective):
             return self.beta * divergence + consistency(logits, targets)
 
         return loss
-
-    def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:
-        """Logits on the clean and on the adversarial images."""
-        return Outputs(clean=model(batch.x).float(), adv=model(x_adv).float())
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch."""

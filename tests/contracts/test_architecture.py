@@ -18,6 +18,11 @@ FORBIDDEN = [
     ("models", ("training", "probes", "runs", "data", "cli", "build", "experiment")),
     ("attacks", ("training", "probes", "runs", "data", "models", "labels", "objectives", "cli")),
     ("labels", ("training", "probes", "runs", "data", "models", "cli")),
+    ("regularizers", ("training", "probes", "runs", "models", "figures", "cli", "build", "experiment")),
+    (
+        "recipes",
+        ("training", "probes", "runs", "models", "data", "labels", "objectives", "regularizers", "cli", "build"),
+    ),
     ("objectives", ("training", "probes", "runs", "data", "models", "cli")),
     ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]

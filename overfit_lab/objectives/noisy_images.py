@@ -1,0 +1,45 @@
+"""What logit squeezing and clean logit pairing share: images with normal noise, and no attack."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from overfit_lab import config
+from overfit_lab.attacks.base import Loss
+from overfit_lab.objectives.base import Objective, add_noise
+from overfit_lab.objectives.losses import given_loss
+from overfit_lab.types import Batch, Outputs, Targets
+
+
+class NoisyImagesOptions(config.Options):
+    """Options of training on noisy images."""
+
+    b: float = Field(0.5, ge=0, description="weight of the term beside the cross entropy")
+    std: float = Field(0.25, ge=0, description="standard deviation of the normal noise on the images")
+
+
+class NoisyImages(Objective):
+    """A loss of the logits on images with normal noise; training has no attack, but is after robust accuracy."""
+
+    Options: ClassVar[type[config.Options]] = NoisyImagesOptions
+    needs_attack = False
+
+    def __init__(self, options: NoisyImagesOptions) -> None:
+        super().__init__(options)
+        self.b, self.std = options.b, options.std
+
+    def inputs(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Noisy images."""
+        return add_noise(x, self.std, generator)
+
+    def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
+        """Cross entropy to the given label; training itself never asks for it."""
+        return lambda logits: given_loss(logits, targets)
+
+    def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:
+        """Logits on the noisy images."""
+        return Outputs(clean=model(batch.x).float())
