@@ -125,3 +125,21 @@ def test_what_the_readme_says_of_the_methods_is_in_the_records(monkeypatch):
     assert found["iiw_final"].nsmallest(2).index.tolist() == ["l1", "te"]
     assert found.loc["sglr", "iiw_final"] > 5 * found.loc["hard labels", "iiw_final"]
     assert found["ece_adv_final"].nsmallest(2).max() < 0.08
+
+
+def test_of_the_methods_above_early_stopping_only_sglr_is_so_in_every_seed():
+    def final(method, seed, probe="evaluation"):
+        run = Run.open(FOLDER / f"digits-{method}-seed{seed}")
+        return run.series(probe, "acc_adv", "test", "adversarial")["value"].iloc[-1]
+
+    ahead = {"kd-swa": "evaluation@kd-swa"}
+    above = []
+    for method in ("te", "sglr", "mixup", "awp", "kd", "kd-swa", "gaussian-noise", "trades-sglr"):
+        gaps = [
+            final(method, seed, ahead.get(method, "evaluation"))
+            - final("early-stopping", seed, "evaluation@early-stopping")
+            for seed in (0, 1, 2)
+        ]
+        assert 0.01 < sum(gaps) / 3 < 0.03
+        above += [method] if min(gaps) > 0 else []
+    assert above == ["sglr"]
