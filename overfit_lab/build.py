@@ -74,6 +74,11 @@ def combine(config: RunConfig) -> Combination:
 def _check_attacks(run: Combination) -> None:
     """Refuse a noise where accuracy under attack is measured, and an attack where a noise is wanted."""
     config = run.config.evaluation
+    if not getattr(run.attack, "trains", True):
+        raise ConfigError(
+            f"attack.name = {run.config.attack.name!r}: aims at wrong answers and cannot ascend a training loss; "
+            "train with pgd, and name this one as evaluation.attack"
+        )
     if not getattr(ATTACKS[config.attack], "adversarial", True):
         raise ConfigError(f"evaluation.attack = {config.attack!r} is a noise; name it as evaluation.corruption")
     if config.corruption is not None and getattr(ATTACKS[config.corruption], "adversarial", True):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from overfit_lab.attacks.base import Attack
+from overfit_lab.attacks.losses import CrossEntropy
 from overfit_lab.errors import ProbeError
 from overfit_lab.isolation import isolated
 from overfit_lab.labels.base import LabelMode, one_hot
@@ -188,9 +188,7 @@ class Snapshot:
                 if attack is not None:
                     stream = "evaluation-attack" if inputs == "adversarial" else "evaluation-noise"
                     generator = self.generator(stream, split, i)
-                    x = attack(
-                        self.model, x, lambda z: functional.cross_entropy(z, y, reduction="none"), generator=generator
-                    )
+                    x = attack(self.model, x, CrossEntropy(y), generator=generator)
                 with torch.no_grad():
                     logits = self.model(x).float()
             self._chunks[key] = (x, logits)

@@ -23,6 +23,8 @@ class Attack(Protocol):
     threat: ThreatModel
     adversarial: ClassVar[bool]
     """Whether it maximises the loss; a noise of the same size does not."""
+    trains: ClassVar[bool]
+    """Whether it can ascend any training loss; an attack that needs labels cannot."""
 
     def __call__(
         self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None

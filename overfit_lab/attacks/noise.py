@@ -24,6 +24,7 @@ class Noise(ABC):
     """
 
     adversarial: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
 
     def __init__(self, threat: ThreatModel, **settings: Any) -> None:
         self.threat = threat

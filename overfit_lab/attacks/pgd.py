@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.attacks.base import Loss, Start
+from overfit_lab.attacks.gradient import input_gradient
+from overfit_lab.attacks.losses import LabelLoss
 from overfit_lab.isolation import frozen, mode, unmoved_statistics
 from overfit_lab.threat import ThreatModel
 
@@ -23,7 +25,8 @@ class PGD:
         threat: the ball and the pixel bounds.
         step_size: length of a step in the threat's norm, in [0, 1] pixels.
         n_steps: ascent steps; 0 gives the start itself.
-        n_restarts: independent starts; of each sample the image with the largest loss is kept.
+        n_restarts: independent starts; of each sample the image with the largest loss is kept, and where the loss is
+            one of labels, an image that fools the model before one that does not.
         random_start: start from a uniform draw in the ball, else from the clean image.
         bn_mode: mode of the model during the attack.
 
@@ -32,6 +35,7 @@ class PGD:
     """
 
     adversarial: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -58,14 +62,19 @@ class PGD:
             best = self._climb(model, x, loss, generator, start)
             if self.n_restarts == 1:
                 return best
-            best_loss = self._losses(model, best, loss)
+            best_rank = self._rank(model, best, loss)
             for _ in range(self.n_restarts - 1):
                 other = self._climb(model, x, loss, generator, start)
-                other_loss = self._losses(model, other, loss)
-                better = other_loss > best_loss
+                other_rank = self._rank(model, other, loss)
+                better = torch.where(other_rank[0] == best_rank[0], other_rank[1] > best_rank[1], other_rank[0])
                 best = torch.where(better.view(-1, *([1] * (x.dim() - 1))), other, best)
-                best_loss = torch.where(better, other_loss, best_loss)
+                best_rank = tuple(torch.where(better, o, b) for o, b in zip(other_rank, best_rank, strict=True))
         return best
+
+    @property
+    def n_calls(self) -> int:
+        """How often the model is called for a batch."""
+        return self.n_restarts * (self.n_steps + (self.n_restarts > 1))
 
     def scaled(self, factor: float) -> PGD:
         """The same attack with radius and step times ``factor``."""
@@ -89,14 +98,18 @@ class PGD:
             x_adv.requires_grad_(True)
             with torch.enable_grad():
                 total = loss(model(x_adv).float()).sum()
-            (gradient,) = torch.autograd.grad(total, x_adv)
+            gradient = input_gradient(total, x_adv)
             with torch.no_grad():
                 x_adv = self.threat.project(self.threat.ascend(x_adv.detach(), gradient, self.step_size), x)
         return x_adv.detach()
 
     @torch.no_grad()
-    def _losses(self, model: nn.Module, x_adv: Tensor, loss: Loss) -> Tensor:
-        return loss(model(x_adv).float())
+    def _rank(self, model: nn.Module, x_adv: Tensor, loss: Loss) -> tuple[Tensor, ...]:
+        """Whether an image fools the model (never, where the loss knows no labels), and its loss; each (B,)."""
+        logits = model(x_adv).float()
+        losses = loss(logits)
+        fooled = loss.fooled(logits) if isinstance(loss, LabelLoss) else torch.zeros_like(losses, dtype=torch.bool)
+        return fooled, losses
 
 
 REGISTER = {"pgd": PGD}
