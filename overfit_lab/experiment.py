@@ -25,12 +25,12 @@ from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.snapshot import RAW, Snapshot
+from overfit_lab.subjects import at_checkpoints, checkpoint_files, foreign_snapshot, open_run, open_weights
 from overfit_lab.training.checkpoint import load_checkpoint, restore
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.keeper import Best, CheckpointKeeper
 from overfit_lab.training.loop import Session, train
 from overfit_lab.trust import check_trusted
-from overfit_lab.types import Clock
 
 OnRecord = Callable[[Record], None]
 
@@ -252,7 +252,7 @@ def probe_run(
     Args:
         folder: the run folder.
         metrics: names of probes.
-        checkpoint: ``best``, ``final``, ``initial``, ``all`` or an epoch.
+        checkpoint: ``best``, ``final``, ``initial``, ``all`` or an epoch; several separated by commas.
         splits: splits to look at.
         inputs: ``clean``, ``adversarial`` or both.
         n: size of the probe subset.
@@ -268,41 +268,16 @@ def probe_run(
         ConfigError: an unknown metric, option or set of weights.
         ProbeError: the run lacks what a probe needs.
     """
-    config = load_config(layout.config_path(layout.check_run(folder)))
-    check_trusted(config, str(folder), trust=trust)
-    settings = _merge(config.probes, metrics, splits, inputs, n, options)
+    own = load_config(layout.config_path(layout.check_run(folder)))
+    check_trusted(own, str(folder), trust=trust)
+    settings = _merge(own.probes, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
-    paths = layout.checkpoint_paths(folder, checkpoint)
-    session = build(config.model_copy(update={"probes": settings}), resolve_device(device))
-    initial = layout.checkpoint_path(folder, "initial")
-    if initial.is_file():
-        names = dict(session.model.named_parameters())
-        stored = load_checkpoint(initial).model
-        session.reference = {name: stored[name].to(session.device) for name in names}
+    checkpoint_files(folder, checkpoint)
+    session = open_run(folder, device=device, trust=trust, probes=settings)
     records = []
-    for path in paths:
-        loaded = load_checkpoint(path)
-        with private_streams(0):
-            restore(session, loaded)
-        for snapshot in _with_weights(session, weights):
-            records += _measure(probes, snapshot, folder if save else None, on_record)
-    if not records:
-        raise ConfigError(f"weights {weights!r}: none kept yet at checkpoint {checkpoint!r}")
+    for snapshot in at_checkpoints(session, folder, checkpoint, weights):
+        records += _measure(probes, snapshot, folder if save else None, on_record)
     return records
-
-
-def _with_weights(session: Session, weights: str) -> list[Snapshot]:
-    """The snapshot of the weights that are asked for; none where a checkpoint is older than they are.
-
-    Raises:
-        ConfigError: the run keeps no such weights.
-    """
-    if weights == RAW:
-        return [session.snapshot()]
-    if weights not in session.regularizers:
-        have = ", ".join([RAW, *session.regularizers])
-        raise ConfigError(f"weights {weights!r}: this run has {have}")
-    return [snapshot for snapshot in session.second_snapshots() if snapshot.weights == weights]
 
 
 def _merge(
@@ -380,12 +355,8 @@ def probe_weights(
     """
     settings = _merge(config.probes, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
-    state = load_weights(path)
-    session = build(config.model_copy(update={"probes": settings}), resolve_device(device))
-    load_into(session.model, state)
-    snapshot = session.snapshot()
-    snapshot.labels = None
-    snapshot.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
+    session = open_weights(path, config.model_copy(update={"probes": settings}), device=device)
+    snapshot = foreign_snapshot(session)
     snapshot.reference = _reference_of(session, reference) if reference is not None else None
     return _measure(probes, snapshot, None, on_record)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def input_gradient(total: Tensor, x: Tensor) -> Tensor:
-    """d total / d x, shaped as ``x``; zero where the model cut the way back to the image.
+    """D total / d x, shaped as ``x``; zero where the model cut the way back to the image.
 
     Args:
         total: a sum of losses, a scalar.

@@ -19,6 +19,7 @@ KINDS = (
     "regularizers",
     "schedules",
     "metrics",
+    "checks",
     "figures",
 )
 
@@ -61,6 +62,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "regularizers": catalog.REGULARIZERS,
         "schedules": catalog.SCHEDULES,
         "metrics": catalog.PROBES,
+        "checks": catalog.CHECKS,
         "figures": catalog.FIGURES,
     }
     return registries[kind]

@@ -50,6 +50,22 @@ def arrays_path(folder: Path, probe: str, epoch: int) -> Path:
     return folder / "arrays" / f"{plain}-{epoch:04d}.npz"
 
 
+def evaluations(folder: Path) -> Path:
+    """The folder of outcomes of attacks, sample by sample."""
+    return folder / "evaluations"
+
+
+def evaluation_path(folder: Path, attack: str, split: str, n: int, epoch: int) -> Path:
+    """The outcome of one attack on ``n`` samples of a split at one epoch.
+
+    Raises:
+        RunFolderError: the attack's name is no plain file name.
+    """
+    if not PLAIN_NAME.fullmatch(attack):
+        raise RunFolderError(f"attack {attack!r}: expected letters, digits, '-', '_', '.' and '@' only")
+    return evaluations(folder) / f"{attack}-{split}-{n}-{epoch:04d}.npz"
+
+
 def checkpoint_path(folder: Path, name: str) -> Path:
     """The file of a checkpoint: ``initial``, ``last`` (also ``final``), ``best``, or an epoch.
 

@@ -1,0 +1,172 @@
+"""What a check is, and the bench on which checks run their attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from overfit_lab.config import RunConfig
+from overfit_lab.evaluation.attackers import AttackOptions, Source, make_attacker
+from overfit_lab.evaluation.outcome import ROBUST, Outcome
+from overfit_lab.metrics.proportion import interval
+from overfit_lab.snapshot import Snapshot
+
+Status = Literal["passed", "suspicious", "not run"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of samples with its 95% interval.
+
+    Args:
+        name: what has the property.
+        count: samples that have it.
+        n: samples in all.
+    """
+
+    name: str
+    count: int
+    n: int
+
+    @property
+    def value(self) -> float:
+        """The share, in [0, 1]."""
+        return self.count / self.n
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Its exact 95% interval."""
+        return interval(self.count, self.n)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. It is suspicious where the whole interval of its evidence lies above its limit.
+
+    Args:
+        check: its name.
+        expects: what holds of a model whose gradients can be trusted, in a few words.
+        evidence: the share of samples that speaks against it; None where the check was not run.
+        limit: what that share may be.
+        says: the evidence in words, or why the check was not run.
+        curve: accuracies over an abscissa, where the check draws one.
+    """
+
+    check: str
+    expects: str
+    evidence: Share | None
+    limit: float
+    says: str
+    curve: tuple[tuple[float, Share], ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """``passed``, ``suspicious`` or ``not run``."""
+        if self.evidence is None:
+            return "not run"
+        return "suspicious" if self.evidence.bounds[0] > self.limit else "passed"
+
+
+class Evaluate(Protocol):
+    """Runs an attack on the bench's samples, or finds the outcome of an earlier time."""
+
+    def __call__(self, name: str, options: AttackOptions, source: Source | None) -> Outcome:
+        """The outcome of the attack ``name``."""
+        ...
+
+
+@dataclass
+class Bench:
+    """What a check works with.
+
+    Args:
+        snapshot: the model and its data.
+        config: of the run: its threat model and the steps of its own evaluation.
+        evaluate: runs an attack.
+        split: which samples.
+        n: how many; None: all.
+        source: another model, for transfer.
+        n_queries: forward passes of Square.
+    """
+
+    snapshot: Snapshot
+    config: RunConfig
+    evaluate: Evaluate
+    split: str = "test"
+    n: int | None = None
+    source: Source | None = None
+    n_queries: int = 1000
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def outcome(self, name: str = "pgd", *, source: Source | None = None, **options: object) -> Outcome:
+        """The outcome of an attack on the bench's samples; each is run once."""
+        asked = AttackOptions.model_validate(options)
+        label = make_attacker(name, self.config, asked, source).label
+        if label not in self.outcomes:
+            self.outcomes[label] = self.evaluate(name, asked, source)
+        return self.outcomes[label]
+
+    @property
+    def steps(self) -> int:
+        """Steps of the run's own evaluation, 20 where it has none."""
+        return self.config.evaluation.n_steps or 20
+
+    @property
+    def eps(self) -> float:
+        """The run's radius; 8/255 where it is 0."""
+        return self.config.attack.eps or 8 / 255
+
+    def gradient_attacks(self) -> list[Outcome]:
+        """What the run's own kind of evaluation finds at its best: many restarts, and many steps, on cross entropy."""
+        return [
+            self.outcome(n_steps=self.steps, n_restarts=RESTARTS),
+            self.outcome(n_steps=max(MANY_STEPS, self.steps)),
+        ]
+
+
+RESTARTS = 10
+MANY_STEPS = 100
+
+Check = Callable[[Bench], Finding]
+"""Runs attacks on a bench and says what it found."""
+
+
+def broken(*outcomes: Outcome) -> np.ndarray:
+    """Samples that are right on the clean image and that at least one of the attacks fooled (n,) bool."""
+    found = np.zeros(len(outcomes[0]), dtype=bool)
+    for outcome in outcomes:
+        found |= outcome.broken_by > ROBUST
+    return found
+
+
+def only_by(name: str, these: list[Outcome], others: list[Outcome]) -> Share:
+    """Share of all samples that ``these`` attacks fool and ``others`` do not."""
+    count = int((broken(*these) & ~broken(*others)).sum())
+    return Share(name, count, len(these[0]))
+
+
+def right(name: str, outcome: Outcome) -> Share:
+    """Share of samples that are right under an attack."""
+    return Share(name, int(outcome.robust.sum()), len(outcome))
+
+
+def finding(check: str, expects: str, evidence: Share, limit: float, *, says: str = "") -> Finding:
+    """A finding that says its evidence and limit, and more where there is more to say."""
+    text = f"{evidence.name}: {points(evidence)}, limit {limit:.0%}"
+    return Finding(check, expects, evidence, limit, f"{text}; {says}" if says else text)
+
+
+def points(share: Share) -> str:
+    """A share for a sentence: ``3.5% (1.2 to 7.7)``."""
+    low, high = share.bounds
+    return f"{share.value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def worst_case(outcomes: Mapping[str, Outcome]) -> Share:
+    """Share that is right under every one of some attacks."""
+    found = list(outcomes.values())
+    robust = np.logical_and.reduce([outcome.robust for outcome in found])
+    return Share("worst case", int(robust.sum()), len(found[0]))

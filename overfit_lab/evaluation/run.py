@@ -1,0 +1,256 @@
+"""Attack every sample of a subset, keep what happened to each, and go on where an earlier attempt stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.evaluation.attackers import Attacker, Stage
+from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome, load_outcome
+from overfit_lab.isolation import isolated
+from overfit_lab.snapshot import Snapshot
+from overfit_lab.subjects import fingerprint
+from overfit_lab.types import to_float
+
+OnProgress = Callable[[float, str], None]
+"""Told the share of the work that is done, in [0, 1], and a few words."""
+SAVE_EVERY = 2.0
+"""Seconds between writes of an incomplete outcome; an interruption writes at once."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of an evaluation.
+
+    Args:
+        split: name of the split.
+        index: position in it (n,).
+        x: images (n, C, H, W) uint8.
+        y: given labels (n,).
+    """
+
+    split: str
+    index: Tensor
+    x: Tensor
+    y: Tensor
+
+
+def take_samples(snapshot: Snapshot, split: str = "test", n: int | None = None) -> Samples:
+    """The first ``n`` of a split's fixed probe order (all for None or a larger n), which is shuffled.
+
+    Raises:
+        ProbeError: the split is absent or empty.
+    """
+    snapshot.check_view(split, "clean")
+    part = snapshot.data.splits[split]
+    index = part.order[: len(part) if n is None else n]
+    return Samples(split, index, part.x[index], part.y[index])
+
+
+def evaluate(
+    snapshot: Snapshot,
+    attacker: Attacker,
+    *,
+    split: str = "test",
+    n: int | None = None,
+    batch_size: int = 256,
+    partial: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Run an attack; batch norm is in eval mode and the model is as before on leaving.
+
+    Each stage attacks, in batches, what the ones before it left right. The outcome of every batch is kept, so that an
+    interrupted evaluation goes on after its last whole batch and ends as an uninterrupted one does.
+
+    Args:
+        snapshot: the model and its data.
+        attacker: what to attack with.
+        split: which split.
+        n: how many samples of its fixed order; None: all.
+        batch_size: samples at a time; on it depend the random draws.
+        partial: where an incomplete outcome is kept, and looked for; removed on completion.
+        on_progress: told where the evaluation stands, also within a batch.
+
+    Raises:
+        ProbeError: the split is absent or empty.
+        RunFolderError: ``partial`` is damaged.
+
+    Cost: a forward pass, and for each sample that is right that of the stages which it meets.
+    """
+    samples = take_samples(snapshot, split, n)
+    with isolated(snapshot.model), torch.no_grad():
+        settings = _settings(snapshot, attacker, samples, batch_size)
+        outcome = _reopen(partial, settings)
+        if outcome is None:
+            outcome = _begin(snapshot, attacker, samples, settings, batch_size)
+        return _go_on(snapshot, attacker, samples, outcome, batch_size, partial, on_progress or (lambda *_: None))
+
+
+def evaluation_settings(
+    snapshot: Snapshot, attacker: Attacker, split: str = "test", n: int | None = None, batch_size: int = 256
+) -> dict[str, Any]:
+    """What defines an evaluation: two with equal settings have equal outcomes."""
+    return _settings(snapshot, attacker, take_samples(snapshot, split, n), batch_size)
+
+
+def _settings(snapshot: Snapshot, attacker: Attacker, samples: Samples, batch_size: int) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    digest.update(samples.x.cpu().numpy().tobytes() + samples.y.cpu().numpy().tobytes())
+    return {
+        **attacker.settings,
+        "label": attacker.label,
+        "split": samples.split,
+        "n": len(samples.y),
+        "samples": digest.hexdigest()[:16],
+        "model": fingerprint(snapshot.model),
+        "epoch": snapshot.clock.epoch,
+        "weights": snapshot.weights,
+        "seed": snapshot.seed,
+        "batch_size": batch_size,
+    }
+
+
+def _reopen(partial: Path | None, settings: dict[str, Any]) -> Outcome | None:
+    """What an earlier attempt at the same evaluation left; None where there is none."""
+    if partial is None or not partial.is_file():
+        return None
+    outcome = load_outcome(partial)
+    same = json.dumps(outcome.settings, sort_keys=True) == json.dumps(settings, sort_keys=True)
+    return outcome if same else None
+
+
+def _begin(
+    snapshot: Snapshot, attacker: Attacker, samples: Samples, settings: dict[str, Any], batch_size: int
+) -> Outcome:
+    logits = torch.cat(
+        [snapshot.model(to_float(x)).float() for x in samples.x.split(batch_size)]
+        if len(samples.x)
+        else [torch.empty(0, snapshot.n_classes)]
+    )
+    if not logits.isfinite().all():
+        raise ProbeError("the model gives logits that are not finite on clean images; were the weights loaded whole?")
+    predicted = logits.argmax(dim=1)
+    right = (predicted == samples.y).cpu().numpy()
+    return Outcome(
+        label=attacker.label,
+        index=samples.index.cpu().numpy(),
+        y=samples.y.cpu().numpy(),
+        clean_prediction=predicted.cpu().numpy(),
+        prediction=predicted.cpu().numpy().copy(),
+        broken_by=np.where(right, ROBUST, WRONG).astype(np.int16),
+        logits=logits.cpu().numpy(),
+        members=right.copy(),
+        stages=tuple(stage.name for stage in attacker.stages),
+        settings=settings,
+    )
+
+
+def _go_on(
+    snapshot: Snapshot,
+    attacker: Attacker,
+    samples: Samples,
+    outcome: Outcome,
+    batch_size: int,
+    partial: Path | None,
+    on_progress: OnProgress,
+) -> Outcome:
+    started, saved = time.monotonic() - outcome.seconds, time.monotonic()
+    outcome = outcome.with_arrays()
+    try:
+        while not outcome.complete:
+            stage = attacker.stages[outcome.stage]
+            members = np.flatnonzero(outcome.members)
+            batch = members[outcome.done : outcome.done + batch_size]
+            if len(batch):
+                with _Counted(snapshot, attacker, outcome, len(batch), on_progress):
+                    _attack(snapshot, attacker, stage, samples, outcome, batch, outcome.done // batch_size)
+            done = outcome.done + len(batch)
+            outcome = replace(outcome, done=done, seconds=time.monotonic() - started)
+            if done >= len(members):
+                outcome = replace(outcome, stage=outcome.stage + 1, done=0, members=outcome.robust.copy())
+            if partial is not None and time.monotonic() - saved > SAVE_EVERY:
+                outcome.save(partial)
+                saved = time.monotonic()
+    except BaseException:
+        if partial is not None:
+            outcome.save(partial)
+        raise
+    on_progress(1.0, _standing(outcome))
+    return outcome
+
+
+def _attack(
+    snapshot: Snapshot,
+    attacker: Attacker,
+    stage: Stage,
+    samples: Samples,
+    outcome: Outcome,
+    batch: np.ndarray,
+    number: int,
+) -> None:
+    """One batch of one stage; what it finds is written into the outcome's arrays, all at once."""
+    at = torch.from_numpy(batch).to(samples.y.device)
+    x, y = to_float(samples.x[at]), samples.y[at]
+    which = attacker.stages.index(stage)
+    generator = snapshot.generator("evaluate", attacker.label, samples.split, which, number)
+    found = stage.attack(snapshot.model, x, stage.loss(y), generator=generator)
+    logits = snapshot.model(found).float()
+    predicted = logits.argmax(dim=1)
+    fooled = (predicted != y).cpu().numpy()
+    outcome.logits[batch] = logits.cpu().numpy()
+    outcome.prediction[batch] = predicted.cpu().numpy()
+    outcome.broken_by[batch[fooled]] = which
+
+
+class _Counted:
+    """Counts the model's calls within a batch, to say how far an evaluation is."""
+
+    def __init__(
+        self, snapshot: Snapshot, attacker: Attacker, outcome: Outcome, size: int, on_progress: OnProgress
+    ) -> None:
+        self.outcome, self.size, self.on_progress = outcome, size, on_progress
+        self.model = snapshot.model
+        self.weights = [stage.n_calls for stage in attacker.stages]
+        self.calls = 0
+
+    def __enter__(self) -> None:
+        self.handle = self.model.register_forward_pre_hook(self._called)
+        self._tell(0.0)
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.remove()
+
+    def _called(self, *_: object) -> None:
+        self.calls += 1
+        expected = self.weights[self.outcome.stage]
+        if self.calls % max(1, expected // 50) == 0:
+            self._tell(min(1.0, self.calls / expected))
+
+    def _tell(self, share: float) -> None:
+        """Later stages are taken to have as many members as are right now."""
+        outcome, stage = self.outcome, self.outcome.stage
+        alive, members = int(outcome.robust.sum()), int(outcome.members.sum())
+        ahead = self.weights[stage] * members + sum(self.weights[stage + 1 :]) * alive
+        behind = sum(self.weights[:stage]) * members
+        done = self.weights[stage] * (outcome.done + share * self.size)
+        total = behind + ahead
+        self.on_progress(min(0.999, (behind + done) / total) if total else 0.0, _standing(outcome))
+
+
+def _standing(outcome: Outcome) -> str:
+    """Where an evaluation is, in a few words."""
+    right = f"{outcome.robust_accuracy:.1%} right"
+    if outcome.complete:
+        return right
+    name = outcome.stages[outcome.stage]
+    return f"{name}, {right}" if len(outcome.stages) > 1 else right

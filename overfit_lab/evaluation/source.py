@@ -1,0 +1,51 @@
+"""The model that a transfer attack finds its images on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from overfit_lab.config import RunConfig, load_config
+from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.evaluation.attackers import Source, plain
+from overfit_lab.models.factory import build_model
+from overfit_lab.models.weights import load_into, load_weights
+from overfit_lab.runs import layout
+from overfit_lab.trust import check_trusted
+from overfit_lab.types import Dataset
+
+
+def open_source(name: str, config: RunConfig, data: Dataset, device: torch.device, *, trust: bool = False) -> Source:
+    """A run's checkpoint (``RUN``, its final one, or ``RUN@CHECKPOINT``), or a weights file of the target's model.
+
+    Args:
+        name: as the user gave it.
+        config: of the target; its model is that of a weights file.
+        data: of the target.
+        device: where to put the source.
+        trust: import the code that the run folder's configuration names.
+
+    Raises:
+        ConfigError: there is no such run or file, or its model is of other images or classes.
+        RunFolderError: no such checkpoint.
+        WeightsError: the weights are unsafe, damaged or do not fit.
+    """
+    path, _, checkpoint = name.partition("@")
+    place = Path(path).expanduser()
+    if place.is_file():
+        model_part, files = config.model, [place]
+        title = place.stem
+    elif place.is_dir():
+        other = load_config(layout.config_path(layout.check_run(place)))
+        check_trusted(other, str(place), trust=trust)
+        model_part = other.model
+        files = layout.checkpoint_paths(place, checkpoint or "final")
+        title = place.resolve().name + (f"-{checkpoint}" if checkpoint else "")
+        if len(files) != 1:
+            raise RunFolderError(f"{name}: a source is one checkpoint, got {len(files)}")
+    else:
+        raise ConfigError(f"source {name!r}: no such run folder or weights file")
+    model = build_model(model_part, data, device, seed=config.seed)
+    load_into(model, load_weights(files[0]))
+    return Source(plain(title), model.eval().requires_grad_(False))

@@ -1,0 +1,161 @@
+"""Evaluations and run folders: where outcomes lie, and a folder for weights that no run of ours made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.config import load_config, to_yaml
+from overfit_lab.environment import command, git_revision, hardware, now, versions
+from overfit_lab.errors import RunFolderError
+from overfit_lab.evaluation.attackers import Attacker, plain
+from overfit_lab.evaluation.outcome import Outcome, load_outcome
+from overfit_lab.evaluation.run import OnProgress, evaluate, evaluation_settings, take_samples
+from overfit_lab.runs import layout
+from overfit_lab.runs.recorder import to_records
+from overfit_lab.runs.writer import RunWriter
+from overfit_lab.snapshot import Snapshot
+from overfit_lab.subjects import fingerprint
+from overfit_lab.training.loop import Session
+from overfit_lab.types import Measurement
+
+PROBE = "robustness"
+"""What the numbers of evaluations are recorded under."""
+
+
+def evaluate_into(
+    folder: Path,
+    snapshot: Snapshot,
+    attacker: Attacker,
+    *,
+    split: str = "test",
+    n: int | None = None,
+    batch_size: int = 256,
+    again: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Evaluate and write outcome and records to a run folder; an outcome that is there is taken from it.
+
+    Args:
+        folder: the run folder.
+        snapshot: the model and its data.
+        attacker: what to attack with.
+        split: which split.
+        n: samples; None: all.
+        batch_size: samples at a time.
+        again: attack anew, also where the outcome of the same evaluation is there.
+        on_progress: told where the evaluation stands.
+
+    Raises:
+        RunFolderError: no run folder, another process writes to it, or a file in it is damaged.
+    """
+    n_samples = len(take_samples(snapshot, split, n).y)
+    name = snapshot.name_of(attacker.label)
+    path = layout.evaluation_path(folder, name, split, n_samples, snapshot.clock.epoch)
+    partial = path.with_name(f".{path.name}.partial")
+    with RunWriter.reopen(folder) as writer:
+        known = None if again or not path.is_file() else load_outcome(path)
+        if (
+            known is not None
+            and known.complete
+            and known.settings == _plain(evaluation_settings(snapshot, attacker, split, n, batch_size))
+        ):
+            return known
+        outcome = evaluate(
+            snapshot,
+            attacker,
+            split=split,
+            n=n,
+            batch_size=batch_size,
+            partial=partial,
+            on_progress=on_progress,
+        )
+        outcome.save(path)
+        probe = snapshot.name_of(PROBE)
+        writer.append_posthoc(to_records(probe, outcome.values(split), snapshot.clock, outcome.seconds))
+        partial.unlink(missing_ok=True)
+    return outcome
+
+
+def record_measurement(folder: Path, snapshot: Snapshot, probe: str, measurement: Measurement) -> None:
+    """Write numbers and arrays that were measured on a checkpoint to its run folder.
+
+    Raises:
+        RunFolderError: no run folder, or another process writes to it.
+    """
+    name = snapshot.name_of(probe)
+    with RunWriter.reopen(folder) as writer:
+        if measurement.arrays:
+            writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays)
+        writer.append_posthoc(to_records(name, measurement.values, snapshot.clock, None))
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are after a trip through JSON."""
+    content: dict[str, Any] = json.loads(json.dumps(settings))
+    return content
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """Every complete outcome of a run folder, by file name.
+
+    Raises:
+        RunFolderError: a file is damaged.
+    """
+    return [load_outcome(path) for path in sorted(layout.evaluations(folder).glob("*.npz"))]
+
+
+def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
+    """The run folder of a weights file that no run of ours made; it is made where it is not there.
+
+    It holds the configuration that the weights are measured with and what the file was, not the weights themselves.
+
+    Args:
+        weights: the file.
+        session: as :func:`overfit_lab.subjects.open_weights` made it.
+        out: the folder; None: below ``runs``, named after the file and a hash of weights and configuration.
+
+    Raises:
+        RunFolderError: the folder holds another run, or cannot be made.
+    """
+    text = to_yaml(session.config)
+    own = fingerprint(session.model)
+    if out is None:
+        digest = hashlib.sha256(f"{own} {text}".encode()).hexdigest()[:8]
+        out = Path("runs") / f"{plain(weights.stem)}-{digest}"
+    if layout.is_run(out):
+        info = json.loads(layout.info_path(out).read_text(encoding="utf-8"))
+        same = info.get("weights", {}).get("fingerprint") == own
+        if not same or load_config(layout.config_path(out)) != session.config:
+            raise RunFolderError(f"{out}: holds another run, or these weights configured otherwise; give another --out")
+        return out
+    layout.check_writable(out.parent)
+    RunWriter.create(out, text, _import_info(weights, session, own)).close()
+    return out
+
+
+def _import_info(weights: Path, session: Session, own: str) -> dict[str, Any]:
+    splits = session.data.splits
+    return {
+        "name": session.config.name,
+        "status": "imported",
+        "seed": session.config.seed,
+        "started": now(),
+        "command": command(),
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "device": session.device.type,
+        "hardware": hardware(session.device),
+        "n_parameters": sum(p.numel() for p in session.model.parameters()),
+        "weights": {"file": weights.name, "fingerprint": own},
+        "data": {
+            "name": session.data.name,
+            "n_classes": session.data.n_classes,
+            "shape": list(session.data.shape),
+            "sizes": {name: len(split) for name, split in splits.items()},
+        },
+        "decay_epochs": [],
+        "wall_seconds": 0.0,
+    }

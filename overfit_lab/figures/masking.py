@@ -1,0 +1,134 @@
+"""Whether gradients can be trusted: robust accuracy over steps and over eps, and the evidence of every check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.figures.caption import caption, pixels
+from overfit_lab.figures.draw import legend_above
+from overfit_lab.figures.style import BLUE, GREEN, GREY, OTHERS, PAGE, VERMILLION, Look, new_figure, percent_axis, style
+from overfit_lab.runs.reader import Run
+
+PROBE = "masking"
+LEAST = 0.002
+"""Smallest share on the logarithmic axis of evidence; a share of zero is drawn there."""
+TICKS = (0.01, 0.1, 1.0)
+LOOKED = (Look(BLUE, "-", "o"), Look(VERMILLION, (0, (5, 1)), "s"), Look(GREEN, (0, (3, 1, 1, 1)), "^"), *OTHERS)
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Accuracy over PGD steps, accuracy over eps, and what each check found beside its limit, one look a run.
+
+    Bars and bands are exact 95% intervals. A check is suspicious where its whole bar lies right of the limit; its
+    marker is then filled.
+
+    Args:
+        runs: runs on which `overfit-lab check` was used; of each the last checkpoint that was checked.
+
+    Raises:
+        RunFolderError: nothing to draw, or a run was not checked.
+    """
+    if not runs:
+        raise RunFolderError("masking: no runs to draw")
+    found = {_title(run, runs): _last(run) for run in runs}
+    looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(found)}
+    with style():
+        n = max(int(arrays["curve-more-steps"][0, 4]) for arrays in found.values() if "curve-more-steps" in arrays)
+        note = f"{n:,} samples; bands and bars: exact 95% interval; filled: clearly beyond the limit (vertical stroke)"
+        figure = new_figure(PAGE, 2.9, caption(list(runs), extra=note))
+        steps, eps, evidence = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
+        for name, arrays in found.items():
+            _curve(steps, arrays, "curve-more-steps", looks[name], name)
+            _curve(eps, arrays, "curve-larger-eps", looks[name], name)
+        _steps_axis(steps)
+        _eps_axis(eps, runs)
+        _evidence(evidence, found, looks)
+        if len(found) > 1:
+            handles, labels = steps.get_legend_handles_labels()
+            legend_above(figure, handles, labels)
+    return figure
+
+
+def _last(run: Run) -> Mapping[str, np.ndarray]:
+    epochs = run.epochs_with_arrays(PROBE)
+    if not epochs:
+        raise RunFolderError(f"masking: {run.folder} was not checked; use `overfit-lab check {run.folder}`")
+    return run.arrays(PROBE, epochs[-1])
+
+
+def _title(run: Run, runs: Sequence[Run]) -> str:
+    """The run's name, and the epoch where it is not plain which."""
+    epochs = run.epochs_with_arrays(PROBE)
+    return f"{run.name}, epoch {epochs[-1]}" if epochs and len(epochs) > 1 else run.name
+
+
+def _curve(axes: Axes, arrays: Mapping[str, np.ndarray], key: str, look: Look, name: str) -> None:
+    if key not in arrays:
+        return
+    x, value, low, high, _ = arrays[key].T
+    axes.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0)
+    axes.plot(x, value, marker=look.marker, label=name, **look.line())
+
+
+def _steps_axis(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.set_xticks([1, 10, 100], ["1", "10", "100"])
+    axes.minorticks_off()
+    axes.set_xlabel("PGD steps")
+    axes.set_title("(a) more steps")
+    axes.set_ylim(0, 1)
+    percent_axis(axes, "robust test accuracy")
+
+
+def _eps_axis(axes: Axes, runs: Sequence[Run]) -> None:
+    own = {run.config.attack.eps for run in runs}
+    smallest = min(own) / 4
+    axes.set_xscale("symlog", linthresh=smallest)
+    for eps in own:
+        axes.axvline(eps, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0.5)
+    ticks = [0.0, *sorted({smallest, *own}), max(1.0, 8 * max(own))]
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value in (0, 1) else pixels(value)))
+    axes.minorticks_off()
+    axes.set_xlabel("eps (dotted: the run's)")
+    axes.set_title("(b) larger ball")
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+
+
+def _evidence(axes: Axes, found: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, Look]) -> None:
+    names = list(dict.fromkeys(str(check) for arrays in found.values() for check in arrays["checks"]))
+    apart = 0.6 / max(1, len(found))
+    for i, (run, arrays) in enumerate(found.items()):
+        look = looks[run]
+        for check, (value, low, high, limit) in zip(arrays["checks"], arrays["evidence"], strict=True):
+            row = names.index(str(check)) + (i - (len(found) - 1) / 2) * apart
+            shown = max(value, LEAST)
+            axes.plot([max(low, LEAST), max(high, LEAST)], [row, row], color=look.color, linewidth=1)
+            axes.plot(
+                shown,
+                row,
+                marker=look.marker,
+                color=look.color,
+                markerfacecolor=look.color if low > limit else "white",
+                linestyle="",
+            )
+            axes.plot([limit, limit], [names.index(str(check)) - 0.4, names.index(str(check)) + 0.4], color="black")
+    axes.set_xscale("log")
+    axes.set_xlim(LEAST * 0.8, 1.15)
+    axes.set_xticks(TICKS)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+    axes.minorticks_off()
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel("share of samples (%)")
+    axes.set_title("(c) evidence of masking")
+
+
+REGISTER = {"masking": draw}

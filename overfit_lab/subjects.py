@@ -1,0 +1,134 @@
+"""Trained models to look at: checkpoints of a run, or a weights file, each as the snapshots that probes see."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from overfit_lab.build import build, resolve_device
+from overfit_lab.config import ProbesConfig, RunConfig, load_config
+from overfit_lab.errors import ConfigError
+from overfit_lab.models.weights import load_into, load_weights
+from overfit_lab.runs import layout
+from overfit_lab.seeds import private_streams
+from overfit_lab.snapshot import RAW, Snapshot
+from overfit_lab.training.checkpoint import load_checkpoint, restore
+from overfit_lab.training.loop import Session
+from overfit_lab.trust import check_trusted
+from overfit_lab.types import Clock
+
+
+def open_run(folder: Path, *, device: str = "auto", trust: bool = False, probes: ProbesConfig | None = None) -> Session:
+    """The objects of a run folder's configuration, with the run's initial weights as reference.
+
+    Args:
+        folder: the run folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        trust: import the code that the folder's configuration names.
+        probes: in place of the run's own.
+
+    Raises:
+        RunFolderError: no run.
+        ConfigError: the configuration names code and is not trusted, or does not fit together.
+    """
+    config = load_config(layout.config_path(layout.check_run(folder)))
+    check_trusted(config, str(folder), trust=trust)
+    if probes is not None:
+        config = config.model_copy(update={"probes": probes})
+    session = build(config, resolve_device(device))
+    initial = layout.checkpoint_path(folder, "initial")
+    if initial.is_file():
+        names = dict(session.model.named_parameters())
+        stored = load_checkpoint(initial).model
+        session.reference = {name: stored[name].to(session.device) for name in names}
+    return session
+
+
+def at_checkpoints(session: Session, folder: Path, which: str, weights: str = RAW) -> Iterator[Snapshot]:
+    """The snapshots of checkpoints, one after the other in the session's one model.
+
+    Args:
+        session: the run.
+        folder: its folder.
+        which: ``best``, ``final``, ``initial``, ``all``, an epoch, or several of them separated by commas; an epoch
+            that several lead to comes once.
+        weights: ``raw``, or the name of a regularizer that keeps second weights.
+
+    Raises:
+        RunFolderError: no such checkpoint.
+        ConfigError: no such weights, or none were kept yet at any of the checkpoints.
+    """
+    paths = checkpoint_files(folder, which)
+    found = 0
+    for path in paths:
+        loaded = load_checkpoint(path)
+        with private_streams(0):
+            restore(session, loaded)
+        for snapshot in _with_weights(session, weights):
+            found += 1
+            yield snapshot
+    if not found:
+        raise ConfigError(f"weights {weights!r}: none kept yet at checkpoint {which!r}")
+
+
+def checkpoint_files(folder: Path, which: str) -> list[Path]:
+    """The files of checkpoints, see :func:`at_checkpoints`.
+
+    Raises:
+        RunFolderError: no such checkpoint.
+    """
+    by_epoch: dict[int, Path] = {}
+    for name in which.split(","):
+        for path in layout.checkpoint_paths(folder, name.strip()):
+            by_epoch.setdefault(layout.epoch_of(path), path)
+    return list(by_epoch.values())
+
+
+def _with_weights(session: Session, weights: str) -> list[Snapshot]:
+    """The snapshot of the weights that are asked for; none where a checkpoint is older than they are."""
+    if weights == RAW:
+        return [session.snapshot()]
+    if weights not in session.regularizers:
+        have = ", ".join([RAW, *session.regularizers])
+        raise ConfigError(f"weights {weights!r}: this run has {have}")
+    return [snapshot for snapshot in session.second_snapshots() if snapshot.weights == weights]
+
+
+def open_weights(path: Path, config: RunConfig, *, device: str = "auto") -> Session:
+    """The objects of a configuration with the weights of a file in the model; there is no theta_0 and no label mode.
+
+    Args:
+        path: .safetensors, .pt, .pth, .ckpt and the like; loaded as weights only.
+        config: model, data, attack and seed; its training settings play no part.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        WeightsError: the file is unsafe, unreadable or does not fit the model.
+        ConfigError: an unknown name or option.
+    """
+    state = load_weights(path)
+    session = build(config, resolve_device(device))
+    load_into(session.model, state)
+    session.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
+    return session
+
+
+def foreign_snapshot(session: Session) -> Snapshot:
+    """The snapshot of a session that :func:`open_weights` made."""
+    snapshot = session.snapshot()
+    snapshot.labels = None
+    snapshot.reference = None
+    return snapshot
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of a model's parameters and buffers, their names and types, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
