@@ -1,0 +1,93 @@
+"""Reading the published figures, and finding where they contradict themselves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+CITATION = "SGLR: Yu et al., CVPR 2024, arXiv 2403.09101"
+ROUNDING = 0.1
+"""Printed differences may be off by this, in units of the last digit's ten: each of best, final and diff is rounded."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One line of a published table: a quantity of a method at its best and its final checkpoint.
+
+    Args:
+        table: the paper's name for it: ``2``, ``B.4``.
+        dataset: ``cifar10`` or ``cifar100``.
+        architecture: ``resnet18`` or ``wide_resnet34_10``.
+        method: as :func:`overfit_lab.runs.naming.method_key` gives it.
+        metric: ``natural``, ``robust`` (percent) or ``ece`` (fraction).
+        attack: ``none``, ``pgd-20``, ``autoattack``; for ECE ``pgd`` or ``square``.
+        best: at the best checkpoint, which the paper chooses on test.
+        final: at the last.
+        diff: as printed, which need not be best - final.
+    """
+
+    table: str
+    dataset: str
+    architecture: str
+    method: str
+    metric: str
+    attack: str
+    best: float
+    final: float
+    diff: float
+
+    @property
+    def difference(self) -> float:
+        """Best - final of the printed numbers, to two decimals."""
+        return round(self.best - self.final, 2)
+
+    def contradiction(self) -> str:
+        """What is wrong with the printed difference, in words; "" where it is best - final."""
+        off = round(abs(self.diff - self.difference), 2)
+        if off == 0:
+            return ""
+        numbers = f"printed {self.diff:+.1f}, but {self.best:.1f} - {self.final:.1f} = {self.difference:+.1f}"
+        if off <= ROUNDING:
+            return f"{numbers}; rounding can account for it"
+        return f"{numbers}; more than rounding can account for"
+
+
+@cache
+def printed() -> tuple[Printed, ...]:
+    """Every line of Tabs. 2, 3, B.1, B.3 and B.4, in the order printed."""
+    return tuple(
+        Printed(
+            **{key: row[key] for key in ("table", "dataset", "architecture", "method", "metric", "attack")},
+            **{key: float(row[key]) for key in ("best", "final", "diff")},
+        )
+        for row in _rows("tables.csv")
+    )
+
+
+def lines_of(dataset: str, architecture: str, method: str, metric: str, attack: str) -> list[Printed]:
+    """The lines that print one quantity; several where tables repeat it, none where the paper has none."""
+    wanted = (dataset, architecture, method, metric, attack)
+    return [p for p in printed() if (p.dataset, p.architecture, p.method, p.metric, p.attack) == wanted]
+
+
+@cache
+def ablation() -> Mapping[tuple[float, float], tuple[float, float]]:
+    """Tab. 4: (r, temperature) to natural and robust accuracy in percent."""
+    return {
+        (float(row["r"]), float(row["temperature"])): (float(row["natural"]), float(row["robust"]))
+        for row in _rows("table4.csv")
+    }
+
+
+@cache
+def noise_errors() -> Mapping[tuple[str, float], float]:
+    """Tab. B.2: (label mode, noise rate) to the test error in percent."""
+    return {(row["labels"], float(row["noise_rate"])): float(row["test_error"]) for row in _rows("tableB2.csv")}
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with files("overfit_lab.published").joinpath(name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
