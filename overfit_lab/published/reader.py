@@ -9,8 +9,6 @@ from functools import cache
 from importlib.resources import files
 
 CITATION = "SGLR: Yu et al., CVPR 2024, arXiv 2403.09101"
-ROUNDING = 0.1
-"""Printed differences may be off by this, in units of the last digit's ten: each of best, final and diff is rounded."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +38,27 @@ class Printed:
     diff: float
 
     @property
+    def digits(self) -> int:
+        """Decimals printed: one of percents, two of fractions."""
+        return 2 if self.metric == "ece" else 1
+
+    @property
     def difference(self) -> float:
-        """Best - final of the printed numbers, to two decimals."""
-        return round(self.best - self.final, 2)
+        """Best - final of the printed numbers."""
+        return round(self.best - self.final, self.digits)
 
     def contradiction(self) -> str:
-        """What is wrong with the printed difference, in words; "" where it is best - final."""
-        off = round(abs(self.diff - self.difference), 2)
+        """What is wrong with the printed difference, in words; "" where it is best - final.
+
+        Best, final and diff are rounded each by itself, so one unit of the last decimal proves nothing.
+        """
+        off = round(abs(self.diff - self.difference), self.digits)
         if off == 0:
             return ""
-        numbers = f"printed {self.diff:+.1f}, but {self.best:.1f} - {self.final:.1f} = {self.difference:+.1f}"
-        if off <= ROUNDING:
-            return f"{numbers}; rounding can account for it"
-        return f"{numbers}; more than rounding can account for"
+        d = self.digits
+        numbers = f"printed {self.diff:+.{d}f}, but {self.best:.{d}f} - {self.final:.{d}f} = {self.difference:+.{d}f}"
+        can = "which rounding can account for" if off <= 10**-d else "which is more than rounding can account for"
+        return f"{numbers}, {can}"
 
 
 @cache

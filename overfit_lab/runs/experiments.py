@@ -28,10 +28,14 @@ MOST_SETTINGS = 2
 NOISE = "data.noise."
 
 
-def settings(run: Run) -> dict[str, Any]:
-    """What the run trained and how it was attacked: dotted keys to values, without those in :data:`FREE`."""
+def settings(run: Run, also_free: Sequence[str] = ()) -> dict[str, Any]:
+    """What the run trained and how it was attacked: dotted keys to values, without those in :data:`FREE`.
+
+    ``also_free`` are further keys, or groups of them, that are left out.
+    """
     flat = _flatten(to_dict(run.config))
-    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{free}.") for free in FREE)}
+    left_out = (*FREE, *also_free)
+    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{free}.") for free in left_out)}
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -46,11 +50,11 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def experiments(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that differ in :data:`FREE` keys alone together, in the order in which they come."""
+def experiments(runs: Sequence[Run], also_free: Sequence[str] = ()) -> list[list[Run]]:
+    """Runs that differ in :data:`FREE` and ``also_free`` keys alone together, in the order in which they come."""
     groups: list[tuple[dict[str, Any], list[Run]]] = []
     for run in runs:
-        own = settings(run)
+        own = settings(run, also_free)
         members = next((members for other, members in groups if other == own), None)
         if members is None:
             groups.append((own, [run]))
@@ -59,23 +63,23 @@ def experiments(runs: Sequence[Run]) -> list[list[Run]]:
     return [members for _, members in groups]
 
 
-def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
+def differences(runs: Sequence[Run], also_free: Sequence[str] = ()) -> dict[str, list[Any]]:
     """The settings in which runs differ, each with its values in the order in which they come."""
-    found = [settings(run) for run in runs]
+    found = [settings(run, also_free) for run in runs]
     keys = dict.fromkeys(key for own in found for key in own)
     values = {key: [own.get(key) for own in found] for key in keys}
     distinct = {key: [v for i, v in enumerate(given) if v not in given[:i]] for key, given in values.items()}
     return {key: given for key, given in distinct.items() if len(given) > 1}
 
 
-def tell_apart(parts: Sequence[Sequence[Run]]) -> list[str]:
+def tell_apart(parts: Sequence[Sequence[Run]], also_free: Sequence[str] = ()) -> list[str]:
     """Words for each of some experiments that say in what it differs from the others; "" for a single one.
 
     At most :data:`MOST_SETTINGS` settings are named; where experiments differ in more, the name of the runs is taken.
     """
     if len(parts) == 1:
         return [""]
-    keys = list(differences([part[0] for part in parts]))
+    keys = list(differences([part[0] for part in parts], also_free))
     others = [key for key in keys if not key.startswith(NOISE)]
     noises = len(others) < len(keys)
     if len(others) + noises <= MOST_SETTINGS:
