@@ -20,6 +20,7 @@ KINDS = (
     "schedules",
     "metrics",
     "figures",
+    "tables",
 )
 
 
@@ -62,6 +63,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "schedules": catalog.SCHEDULES,
         "metrics": catalog.PROBES,
         "figures": catalog.FIGURES,
+        "tables": catalog.TABLES,
     }
     return registries[kind]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from overfit_lab.cli import compare, config, data, demo, figure, listing, probe, train
+from overfit_lab.cli import compare, config, data, demo, figure, listing, probe, table, train
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.version import __version__
 
@@ -50,6 +50,7 @@ app.command("train")(train.train)
 app.command("probe")(probe.probe)
 app.command("figure")(figure.figure)
 app.command("compare")(compare.compare)
+app.command("table")(table.table)
 app.command("list")(listing.list_)
 app.command("config")(config.config)
 app.add_typer(data.app, name="data")

@@ -66,8 +66,15 @@ def printed() -> tuple[Printed, ...]:
     """Every line of Tabs. 2, 3, B.1, B.3 and B.4, in the order printed."""
     return tuple(
         Printed(
-            **{key: row[key] for key in ("table", "dataset", "architecture", "method", "metric", "attack")},
-            **{key: float(row[key]) for key in ("best", "final", "diff")},
+            row["table"],
+            row["dataset"],
+            row["architecture"],
+            row["method"],
+            row["metric"],
+            row["attack"],
+            best=float(row["best"]),
+            final=float(row["final"]),
+            diff=float(row["diff"]),
         )
         for row in _rows("tables.csv")
     )
@@ -95,5 +102,5 @@ def noise_errors() -> Mapping[tuple[str, float], float]:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    with files("overfit_lab.published").joinpath(name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    text = files("overfit_lab.published").joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
