@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-CITATION = "SGLR: Yu et al., CVPR 2024, arXiv 2403.09101"
+CITATION = "Yu et al., CVPR 2024, arXiv 2403.09101 (SGLR)"
 
 
 @dataclass(frozen=True)

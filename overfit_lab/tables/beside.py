@@ -81,11 +81,12 @@ def published_label(entry: Entry, names: Iterable[str]) -> str:
     return f"{entry.label.partition(' (')[0]}, published ({tables(names)})"
 
 
-def comparison_notes(entries: Sequence[Entry]) -> tuple[str, ...]:
+def comparison_notes(entries: Sequence[Entry], *, noise: bool = True) -> tuple[str, ...]:
     """In plain words, whose numbers the published ones are and in what they differ from ours.
 
     Args:
         entries: our rows that have a published one.
+        noise: whether our label noise is told; not where columns are of it.
     """
     if not entries:
         return ("No row of the paper is of these methods.",)
@@ -93,19 +94,19 @@ def comparison_notes(entries: Sequence[Entry]) -> tuple[str, ...]:
     told: dict[str, set[int]] = {}
     for entry in entries:
         for run in entry.runs:
-            told.setdefault(_against(run), set()).add(run.config.seed)
+            told.setdefault(_against(run, noise=noise), set()).add(run.config.seed)
     notes += [text.format(seeds=_count(len(seeds))) for text, seeds in told.items()]
     notes.append("Rows are matched by method; its constants, such as r and the temperature, may differ.")
     return tuple(notes)
 
 
-def _against(run: Run) -> str:
+def _against(run: Run, *, noise: bool) -> str:
     """How a run's setting stands to that of its published lines; "{seeds}" is to be filled in."""
     dataset, architecture = their_setting(run)
     config = run.config
     n_train = run.info.get("data", {}).get("sizes", {}).get("train", config.data.n_train)
     images = f"{n_train:,} training images" if n_train else "all training images"
-    noisy = f", {noise_name([run])}" if config.data.noise.rate else ""
+    noisy = f", {noise_name([run])}" if noise and config.data.noise.rate else ""
     ours = f"{data_title(config)}, {images}{noisy}, {model_title(config)}"
     theirs = f"{DATA[dataset]}, {N_TRAIN:,} training images, {THEIR_MODELS[architecture]}"
     rest = f"{config.epochs} epochs, eps {pixels(config.attack.eps)}"

@@ -7,7 +7,7 @@ from functools import partial
 
 from overfit_lab.runs.reader import Run
 from overfit_lab.tables.beside import comparison_notes, lines_for, published_label, with_published
-from overfit_lab.tables.cells import Measured, Seeds, chosen_on, shared_setting
+from overfit_lab.tables.cells import Measured, Seeds, chosen_on, shared_setting, spread_over_seeds
 from overfit_lab.tables.entries import Entry, entries, unrepeated
 from overfit_lab.tables.methods import imported_note
 from overfit_lab.tables.options import TableOptions
@@ -53,7 +53,7 @@ def calibration(runs: Sequence[Run], options: TableOptions) -> Table:
     white = " / ".join(sorted({attack_title(own_attack(run)) for run in kept}))
     heads = (f"white-box ({white})", "white-box, scaled", "black-box (Square)", "black-box, scaled")
     columns = tuple(Column(head, end, "", 3) for head in heads for end in ("best", "final"))
-    what = "Expected calibration error on test, 15 bins, mean ± sample standard deviation over seeds; scaled: after "
+    what = f"Expected calibration error on test, 15 bins, {spread_over_seeds(rows)}; scaled: after "
     setting = shared_setting([row.entry for row in rows])
     told = (what + "temperature scaling.", chosen_on(rows), "Final: the last epoch.", setting)
     text = tuple(filter(None, told))

@@ -105,6 +105,12 @@ def _choice(chosen: str) -> str:
     return f"{FIELDS[field]} on {where}"
 
 
+def spread_over_seeds(rows: Sequence[Seeds]) -> str:
+    """What the numbers of a cell are, in words."""
+    several = any(len(row.entry.runs) > 1 for row in rows)
+    return "mean ± sample standard deviation over seeds" if several else "one seed each"
+
+
 def shared_setting(rows: Sequence[Entry]) -> str:
     """Data, model and threat model where all rows have the same; "" where sections name them."""
     found = {row.section for row in rows}

@@ -49,7 +49,7 @@ def label_noise(runs: Sequence[Run], options: TableOptions) -> Table:
             matched.append(entry)
             label = f"{entry.label.partition(' (')[0]}, published (Tab. B.2)"
             rows.append(Row(label, theirs, entry.section, PUBLISHED))
-    notes += comparison_notes(matched) if options.published else ()
+    notes += _comparison(matched) if options.published else ()
     notes += unfinished_note(kept)
     cells_measured = [cell for row in rows if row.source != PUBLISHED for cell in row.cells]
     what = f"Test error in % on clean images at the last epoch, {seeds_note(cells_measured)}."
@@ -84,6 +84,11 @@ def _published(entry: Entry, noises: Sequence[tuple[str, float]]) -> tuple[Cell,
     values = [errors.get((config.labels.name, rate)) if kind in ("", THEIR_NOISE) else None for kind, rate in noises]
     cells = tuple(EMPTY if value is None else Cell(value, digits=1) for value in values)
     return cells if any(value is not None for value in values) else None
+
+
+def _comparison(matched: Sequence[Entry]) -> tuple[str, ...]:
+    notes = comparison_notes(matched, noise=False)
+    return (*notes, "Tab. B.2 is taken to be of standard training with symmetric noise.") if matched else notes
 
 
 REGISTER = {"label-noise": label_noise}

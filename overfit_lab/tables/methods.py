@@ -14,7 +14,7 @@ from overfit_lab.tables.beside import (
     published_label,
     with_published,
 )
-from overfit_lab.tables.cells import Measured, Seeds, chosen_on, sample_note, shared_setting
+from overfit_lab.tables.cells import Measured, Seeds, chosen_on, sample_note, shared_setting, spread_over_seeds
 from overfit_lab.tables.entries import Entry, entries, unrepeated
 from overfit_lab.tables.options import TableOptions
 from overfit_lab.tables.readings import (
@@ -53,32 +53,28 @@ def methods(runs: Sequence[Run], options: TableOptions) -> Table:
     rows = [Seeds.of(entry, options.best_by) for entry in entries(kept)]
     attacks = options.attacks or default_attacks(kept, published=options.published)
     titles = {attack: _title(attack, kept) for attack in attacks}
-    footnotes = Footnotes()
     natural = [row.measure(read_natural) for row in rows]
     robust = {attack: [row.measure(partial(read_attack, attack=attack)) for row in rows] for attack in attacks}
+    footnotes = Footnotes()
     printed: list[Row] = []
-    for i, row in enumerate(rows):
-        parts = [natural[i], *(measured[i] for measured in robust.values())]
+    for row, *parts in zip(rows, natural, *robust.values(), strict=True):
         printed.append(row.row([cell for part in parts for cell in part.cells(footnotes)], footnotes))
     if options.published:
         found = [row.entry for row in rows]
         printed = with_published(found, printed, partial(_published, attacks=attacks, footnotes=footnotes))
-        matched = [entry for entry in found if lines_for(entry, "natural", "none")]
-        notes += comparison_notes(matched)
+        notes += comparison_notes([entry for entry in found if lines_for(entry, "natural", "none")])
     notes += sample_note("Natural", list(zip(rows, natural, strict=True)))
     for attack, measured in robust.items():
         together = list(zip(rows, measured, strict=True))
         notes += (*_steps_note(attack, rows), *sample_note(titles[attack], together), *_missing(attack, together))
     notes += imported_note(rows)
-    groups = ["Natural", *titles.values()]
-    columns = tuple(Column(group, end) for group in groups for end in ENDS)
+    columns = tuple(Column(group, end) for group in ("Natural", *titles.values()) for end in ENDS)
     return Table("methods", caption(rows), "method", columns, tuple(printed), notes, footnotes.items())
 
 
 def caption(rows: Sequence[Seeds]) -> tuple[str, ...]:
     """What the numbers are, how the best was chosen, and the setting where all rows share it."""
-    spread = "mean ± sample standard deviation over seeds" if any(len(row.entry.runs) > 1 for row in rows) else ""
-    what = "Test accuracy in %" + (f", {spread}." if spread else ", one seed each.")
+    what = f"Test accuracy in %, {spread_over_seeds(rows)}."
     ends = "Final: the last epoch; diff: best - final, seed by seed."
     setting = shared_setting([row.entry for row in rows])
     return tuple(text for text in (what, chosen_on(rows), ends, setting) if text)

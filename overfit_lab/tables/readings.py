@@ -116,7 +116,8 @@ def own_attack(run: Run) -> str:
 
 def measured_attacks(run: Run) -> set[str]:
     """The attacks that some weights of the run were evaluated with later."""
-    fields = run.records.loc[run.records["probe"].str.partition("@")[0] == "robustness", "field"]
+    pairs = zip(run.records["probe"], run.records["field"], strict=True)
+    fields = {str(field) for probe, field in pairs if str(probe).partition("@")[0] == "robustness"}
     return {field.removeprefix("acc_adv/") for field in fields if field.startswith("acc_adv/")}
 
 
