@@ -93,10 +93,14 @@ def chosen_on(rows: Sequence[Seeds]) -> str:
                     names.append(row.entry.label)
     if not found:
         return ""
-    told = [_choice(chosen) for chosen in found]
-    if len(found) > 1:
-        told = [f"{text} for {', '.join(names)}" for text, names in zip(told, found.values(), strict=True)]
-    return f"Best: the epoch of the highest {'; '.join(told)}."
+    told = row_by_row({_choice(chosen): names for chosen, names in found.items()})
+    return f"Best: the epoch of the highest {told}."
+
+
+def row_by_row(found: dict[str, list[str]]) -> str:
+    """Statements with the rows that they hold of; the commonest stands first, for all rows that are not named."""
+    first, *others = sorted(found, key=lambda text: (-len(found[text]), text))
+    return "; ".join([first, *(f"for {', '.join(found[text])}: {text}" for text in others)])
 
 
 def _choice(chosen: str) -> str:

@@ -14,7 +14,15 @@ from overfit_lab.tables.beside import (
     published_label,
     with_published,
 )
-from overfit_lab.tables.cells import Measured, Seeds, chosen_on, sample_note, shared_setting, spread_over_seeds
+from overfit_lab.tables.cells import (
+    Measured,
+    Seeds,
+    chosen_on,
+    row_by_row,
+    sample_note,
+    shared_setting,
+    spread_over_seeds,
+)
 from overfit_lab.tables.entries import Entry, entries, unrepeated
 from overfit_lab.tables.options import TableOptions
 from overfit_lab.tables.readings import (
@@ -111,8 +119,8 @@ def _steps_note(attack: str, rows: Sequence[Seeds]) -> tuple[str, ...]:
             names.append(row.entry.label)
     if attack != OWN or len(found) == 1:
         return ()
-    told = [f"{attack_title(name)} for {', '.join(labels)}" for name, labels in sorted(found.items())]
-    return (f"The attacks differ: {'; '.join(told)}.",)
+    told = row_by_row({attack_title(name): labels for name, labels in found.items()})
+    return (f"The attacks differ: {told}.",)
 
 
 def _missing(attack: str, rows: Sequence[tuple[Seeds, Measured]]) -> tuple[str, ...]:
@@ -123,9 +131,9 @@ def _missing(attack: str, rows: Sequence[tuple[Seeds, Measured]]) -> tuple[str, 
     names = sorted({own_attack(run) for row in missing for run in row.entry.runs}) if attack == OWN else [attack]
     trained = any(has_evaluation(run) for row in missing for run in row.entry.runs)
     checkpoints = "best,final" if trained else "final"
+    commands = {name: f"overfit-lab evaluate RUN --attack {name} --checkpoint {checkpoints}" for name in names}
     return tuple(
-        f"–: not measured; `overfit-lab evaluate RUN --attack {name} --checkpoint {checkpoints}` does it."
-        for name in names
+        f"– under {attack_title(name)}: not measured; `{command}` does it." for name, command in commands.items()
     )
 
 

@@ -57,6 +57,12 @@ def has_evaluation(run: Run) -> bool:
     return bool((run.records["probe"] == "evaluation").any())
 
 
+def evaluated_under_attack(run: Run) -> bool:
+    """Whether the evaluation while training had an attack; PGD with no steps is none."""
+    evaluation = run.config.evaluation
+    return has_evaluation(run) and (evaluation.attack != "pgd" or evaluation.n_steps > 0)
+
+
 def epochs_of(run: Run, weights: str = RAW, by: str = "auto") -> Epochs:
     """Best and final epoch of some weights; see :func:`overfit_lab.runs.summary.best_epoch`.
 
@@ -94,7 +100,7 @@ def read_natural(run: Run, epoch: int | None, weights: str) -> Reading:
 def read_attack(run: Run, epoch: int | None, weights: str, attack: str) -> Reading:
     """Test accuracy under an attack: the evaluation's where the attack is its own, else that measured later."""
     name = own_attack(run) if attack == OWN else attack
-    if name == own_attack(run):
+    if name == own_attack(run) and evaluated_under_attack(run):
         found = read(run, epoch, weights, "evaluation", "acc_adv", "adversarial")
         if found.value is not None:
             return found
@@ -104,10 +110,10 @@ def read_attack(run: Run, epoch: int | None, weights: str, attack: str) -> Readi
 def own_attack(run: Run) -> str:
     """The attack of the run's evaluation as the records name attacks: ``pgd-20``, ``pgd-50x5`` with five starts.
 
-    PGD-20 for imported weights, which no training has evaluated.
+    PGD-20 for imported weights and for runs that were evaluated without an attack: that is what they lack.
     """
     evaluation = run.config.evaluation
-    if not has_evaluation(run):
+    if not evaluated_under_attack(run):
         return "pgd-20"
     if evaluation.attack != "pgd":
         return evaluation.attack

@@ -52,8 +52,8 @@ def test_validation_chooses_where_there_is_one_and_test_if_asked(tmp_path):
     assert "maximum over test evaluations" in test.caption[1]
     other = small_run(tmp_path / "b", labels="smooth")
     mixed = methods([run, other], options())
-    assert "on validation for PGD-AT; " in mixed.caption[1]
-    assert "evaluations for PGD-AT + LS." in mixed.caption[1]
+    assert mixed.caption[1].endswith("for PGD-AT: robust accuracy on validation.")
+    assert "highest robust accuracy on test" in mixed.caption[1]
     with pytest.raises(RunFolderError, match="holds no evaluation on val"):
         methods([other], options(best_by="val"))
 
@@ -85,9 +85,18 @@ def test_the_header_says_how_many_steps(tmp_path):
     assert methods([ten], options()).columns[3].group == "PGD-10, 3 restarts"
     table = methods([ten, small_run(tmp_path / "b", labels="sglr")], options())
     assert table.columns[3].group == "PGD"
-    assert "The attacks differ: PGD-10, 3 restarts for PGD-AT; PGD-20 for PGD-AT + SGLR." in table.notes
+    assert "The attacks differ: PGD-10, 3 restarts; for PGD-AT + SGLR: PGD-20." in table.notes
     asked = methods([ten], options(attacks=("pgd-20",)))
     assert numbers(asked, "PGD-AT")["PGD-20 best"] is None, "ten steps are not twenty"
+
+
+def test_an_evaluation_without_steps_is_no_attack(tmp_path):
+    """Its column was once headed PGD-0."""
+    run = small_run(tmp_path / "a", objective="standard", evaluation={"n_steps": 0})
+    table = methods([run], options())
+    assert table.columns[3].group == "PGD-20"
+    assert numbers(table, "standard training")["PGD-20 final"] is None
+    assert any("--attack pgd-20 --checkpoint" in note for note in table.notes)
 
 
 def test_second_weights_have_a_row_and_raw_ones_say_so(tmp_path):
