@@ -62,11 +62,12 @@ class Report:
         for finding in self.findings:
             if finding.evidence is not None:
                 values.append(_value(f"evidence/{finding.check}", finding.evidence, self.split))
-                evidence.append((finding.evidence.value, *finding.evidence.bounds, finding.limit))
+                share = finding.evidence
+                evidence.append((share.value, *share.bounds, finding.limit, share.n))
             if finding.curve:
                 rows = [(x, share.value, *share.bounds, share.n) for x, share in finding.curve]
                 arrays[f"curve-{finding.check}"] = np.array(rows)
-        arrays["evidence"] = np.array(evidence).reshape(-1, 4)
+        arrays["evidence"] = np.array(evidence).reshape(-1, 5)
         arrays["checks"] = np.array([finding.check for finding in self.findings if finding.evidence is not None])
         return Measurement(values, arrays)
 

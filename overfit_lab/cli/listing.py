@@ -21,6 +21,7 @@ KINDS = (
     "metrics",
     "checks",
     "figures",
+    "tables",
 )
 
 
@@ -64,6 +65,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "metrics": catalog.PROBES,
         "checks": catalog.CHECKS,
         "figures": catalog.FIGURES,
+        "tables": catalog.TABLES,
     }
     return registries[kind]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from overfit_lab.figures.experiments import experiments, noise_name
+from overfit_lab.runs.experiments import experiments, noise_name
+from overfit_lab.runs.naming import data_title, pixels
 from overfit_lab.runs.reader import Run
-
-DATA_TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar10-jpeg": "CIFAR-10 (JPEG q75)"}
 
 
 def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str = "band") -> str:
@@ -44,20 +43,12 @@ def _each(texts: Iterable[str]) -> str:
 
 def data_name(run: Run) -> str:
     """The run's data set as a reader expects it, with the size of each split."""
-    name = run.config.data.name
-    source = name.partition(":")[2].rstrip("/").split("/")[-1] or name
     sizes = run.info.get("data", {}).get("sizes", {})
     counts = "".join(f", n {split} {size:,}" for split, size in sizes.items())
-    return DATA_TITLES.get(source, source) + counts
+    return data_title(run.config) + counts
 
 
 def attack_name(run: Run) -> str:
     """The attack that evaluation is made with."""
     steps, attack = run.config.evaluation.n_steps, run.config.attack
     return f"PGD-{steps}, {attack.norm} eps {pixels(attack.eps)}" if steps else "no attack"
-
-
-def pixels(eps: float) -> str:
-    """A pixel distance as it is usually written."""
-    whole = round(eps * 255)
-    return f"{whole}/255" if abs(whole / 255 - eps) < 1e-12 and whole else f"{eps:g}"

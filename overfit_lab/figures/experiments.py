@@ -1,73 +1,13 @@
-"""Which runs are seeds of one experiment, so that nothing but seeds is ever averaged."""
+"""Experiments as figures draw them: each under a name of its own, or one alone where there is one place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from overfit_lab.config import to_dict
 from overfit_lab.errors import RunFolderError
 from overfit_lab.figures.series import by_labels, title_of
+from overfit_lab.runs.experiments import differences, experiments, tell_apart
 from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import common_name
-
-FREE = (
-    "seed",
-    "name",
-    "data.seed",
-    "data.root",
-    "data.download",
-    "evaluation.every",
-    "evaluation.chunk",
-    "probes",
-    "checkpoint",
-    "compute.compile",
-    "compute.channels_last",
-)
-"""Keys in which seeds of one experiment may differ: they change what is recorded and how fast, not what is trained."""
-MOST_SETTINGS = 2
-"""Experiments that differ in more settings are told apart by the names of their folders."""
-NOISE = "data.noise."
-
-
-def settings(run: Run) -> dict[str, Any]:
-    """What the run trained and how it was attacked: dotted keys to values, without those in :data:`FREE`."""
-    flat = _flatten(to_dict(run.config))
-    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{free}.") for free in FREE)}
-
-
-def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
-            value = {str(part["name"]): part for part in value}
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def experiments(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that differ in :data:`FREE` keys alone together, in the order in which they come."""
-    groups: list[tuple[dict[str, Any], list[Run]]] = []
-    for run in runs:
-        own = settings(run)
-        members = next((members for other, members in groups if other == own), None)
-        if members is None:
-            groups.append((own, [run]))
-        else:
-            members.append(run)
-    return [members for _, members in groups]
-
-
-def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The settings in which runs differ, each with its values in the order in which they come."""
-    found = [settings(run) for run in runs]
-    keys = dict.fromkeys(key for own in found for key in own)
-    values = {key: [own.get(key) for own in found] for key in keys}
-    distinct = {key: [v for i, v in enumerate(given) if v not in given[:i]] for key, given in values.items()}
-    return {key: given for key, given in distinct.items() if len(given) > 1}
 
 
 def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -78,38 +18,9 @@ def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
     named: dict[str, list[Run]] = {}
     for name, members in by_labels(runs).items():
         parts = experiments(members)
-        for part, words in zip(parts, _tell_apart(parts), strict=True):
+        for part, words in zip(parts, tell_apart(parts), strict=True):
             named[f"{name} ({words})" if words else name] = part
     return named
-
-
-def _tell_apart(parts: Sequence[Sequence[Run]]) -> list[str]:
-    if len(parts) == 1:
-        return [""]
-    keys = list(differences([part[0] for part in parts]))
-    others = [key for key in keys if not key.startswith(NOISE)]
-    noises = len(others) < len(keys)
-    if len(others) + noises <= MOST_SETTINGS:
-        words = [[_setting(key, settings(part[0]).get(key)) for key in others] for part in parts]
-        return [", ".join([*([noise_name(part)] if noises else []), *w]) for part, w in zip(parts, words, strict=True)]
-    names = [common_name([run.name for run in part]) for part in parts]
-    return names if len(set(names)) == len(names) else [str(part[0].folder) for part in parts]
-
-
-def _setting(key: str, value: Any) -> str:
-    """A setting in words: its key without the group that it is in, or that group for its name."""
-    short = key.rpartition(".")[2]
-    group = key.rpartition(".")[0].rpartition(".")[2]
-    spoken = group if short == "name" and group else short
-    return f"{spoken.replace('_', ' ')} {value}"
-
-
-def noise_name(runs: Sequence[Run]) -> str:
-    """The runs' label noise in words."""
-    kinds = {(noise.rate, noise.kind) for run in runs if (noise := run.config.data.noise).kind != "none"}
-    noisy = [f"{rate:.0%} {kind} label noise" for rate, kind in sorted(kinds) if rate > 0]
-    without = any(run.config.data.noise.kind == "none" or run.config.data.noise.rate == 0 for run in runs)
-    return " / ".join([*(["no label noise"] if without else []), *noisy])
 
 
 def need_one_experiment(runs: Sequence[Run], figure: str, name: str) -> None:

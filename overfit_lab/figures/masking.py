@@ -39,8 +39,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     found = {_title(run, runs): _last(run) for run in runs}
     looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(found)}
     with style():
-        n = max(int(arrays["curve-more-steps"][0, 4]) for arrays in found.values() if "curve-more-steps" in arrays)
-        note = f"{n:,} samples; bands and bars: exact 95% interval; filled: clearly beyond the limit (vertical stroke)"
+        sizes = sorted({int(arrays["evidence"][0, 4]) for arrays in found.values() if len(arrays["evidence"])})
+        note = f"{' / '.join(f'{n:,}' for n in sizes)} samples; bands and bars: exact 95% interval; filled: clearly beyond the limit (vertical stroke)"
         figure = new_figure(PAGE, 2.9, caption(list(runs), extra=note))
         steps, eps, evidence = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
         for name, arrays in found.items():
@@ -107,7 +107,7 @@ def _evidence(axes: Axes, found: Mapping[str, Mapping[str, np.ndarray]], looks: 
     apart = 0.6 / max(1, len(found))
     for i, (run, arrays) in enumerate(found.items()):
         look = looks[run]
-        for check, (value, low, high, limit) in zip(arrays["checks"], arrays["evidence"], strict=True):
+        for check, (value, low, high, limit, _) in zip(arrays["checks"], arrays["evidence"], strict=True):
             row = names.index(str(check)) + (i - (len(found) - 1) / 2) * apart
             shown = max(value, LEAST)
             axes.plot([max(low, LEAST), max(high, LEAST)], [row, row], color=look.color, linewidth=1)

@@ -57,23 +57,31 @@ def second_weights(run: Run) -> list[str]:
     return sorted(found)
 
 
-def best_epoch(run: Run, weights: str = RAW) -> tuple[int, str]:
+SPLITS = {"auto": ("val", "test"), "val": ("val",), "test": ("test",)}
+"""Which splits may choose the best epoch, in order."""
+
+
+def best_epoch(run: Run, weights: str = RAW, by: str = "auto") -> tuple[int, str]:
     """The best epoch of some weights, and what chose it: "acc_adv on val" and the like.
 
     Chosen by robust accuracy (clean accuracy in standard training) on the validation split where the run has one, else
-    on test, where the best is a maximum over test evaluations. The first of equal epochs is taken.
+    on test, where the best is a maximum over test evaluations; ``by`` is ``val`` or ``test`` for one of them. The first
+    of equal epochs is taken.
 
     Raises:
-        RunFolderError: the run holds no evaluation.
+        RunFolderError: the run holds no evaluation, or none on the split asked for.
     """
     robust = run.config.objective.name != "standard"
-    for split in ("val", "test"):
+    for split in SPLITS[by]:
         for field in ("acc_adv", "acc_clean") if robust else ("acc_clean",):
             series = run.series(probe_name("evaluation", weights), field, split, ACCURACIES[field])
             if len(series):
                 best = int(np.argmax(series["value"].to_numpy()))
                 return int(series["epoch"].iloc[best]), f"{field} on {split}"
-    raise RunFolderError(f"{run.folder}: holds no evaluation on test or val; was it stopped before its first epoch?")
+    if by == "val":
+        raise RunFolderError(f"{run.folder}: holds no evaluation on val to choose the best epoch by; choose by test")
+    where = "test" if by == "test" else "test or val"
+    raise RunFolderError(f"{run.folder}: holds no evaluation on {where}; was it stopped before its first epoch?")
 
 
 def final_epoch(run: Run) -> int:

@@ -9,11 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "overfit_lab"
 FORBIDDEN = [
-    ("metrics", ("training", "probes", "runs", "figures", "cli", "build", "experiment")),
-    ("figures", ("training", "probes", "metrics", "build", "experiment", "cli")),
+    ("metrics", ("training", "probes", "runs", "figures", "tables", "cli", "build", "experiment")),
+    ("figures", ("training", "probes", "metrics", "tables", "build", "experiment", "cli")),
     ("training", ("probes", "runs", "figures", "cli", "build", "experiment", "monitor")),
     ("probes", ("runs", "figures", "cli", "build", "experiment")),
-    ("runs", ("training", "probes", "metrics", "figures", "cli", "build", "experiment")),
+    ("runs", ("training", "probes", "metrics", "figures", "tables", "cli", "build", "experiment")),
     ("data", ("training", "probes", "runs", "models", "cli", "build", "experiment")),
     ("models", ("training", "probes", "runs", "data", "cli", "build", "experiment")),
     ("attacks", ("training", "probes", "runs", "data", "models", "labels", "objectives", "cli")),
@@ -24,6 +24,11 @@ FORBIDDEN = [
         ("training", "probes", "runs", "models", "data", "labels", "objectives", "regularizers", "cli", "build"),
     ),
     ("objectives", ("training", "probes", "runs", "data", "models", "cli")),
+    ("tables", ("training", "probes", "metrics", "figures", "models", "data", "cli", "build", "experiment")),
+    (
+        "published",
+        ("training", "probes", "metrics", "runs", "figures", "tables", "models", "data", "cli", "build", "experiment"),
+    ),
     ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]
 
@@ -124,7 +129,18 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
         "from overfit_lab.cli.main import run; assert run(['--version']) == 0",
         *(
             f"from overfit_lab.cli.main import run; assert run({[*command.split(), '--help']}) == 0"
-            for command in ("demo", "train", "probe", "figure", "compare", "list", "config", "data", "data fetch")
+            for command in (
+                "demo",
+                "train",
+                "probe",
+                "figure",
+                "compare",
+                "table",
+                "list",
+                "config",
+                "data",
+                "data fetch",
+            )
         ),
         "from overfit_lab.cli.main import run; assert run(['train', 'digits-herd']) == 2",
     ],
@@ -133,3 +149,13 @@ def test_starts_without_heavy_libraries(code):
     check = f"import sys; {code}; loaded = [m for m in {HEAVY!r} if m in sys.modules]; assert not loaded, loaded"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+WRITERS = ("table", "as_text", "as_latex", "as_data", "writing")
+
+
+@pytest.mark.parametrize("module", WRITERS)
+def test_what_writes_tables_knows_nothing_of_runs(module):
+    targets = {t for t in imports_of(PACKAGE / "tables" / f"{module}.py") if t.startswith("overfit_lab")}
+    allowed = ("overfit_lab.errors", *(f"overfit_lab.tables.{name}" for name in WRITERS))
+    assert all(target.startswith(allowed) for target in targets), targets

@@ -1,0 +1,48 @@
+"""`overfit-lab table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def table(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")],
+    kind: Annotated[str, typer.Option("--kind", help="The table; see `overfit-lab list tables`.")] = "methods",
+    style: Annotated[
+        str | None, typer.Option("--format", help="table, markdown, latex, csv or json; default by --out's suffix.")
+    ] = None,
+    best_by: Annotated[
+        str, typer.Option("--best-by", help="Split that chooses the best checkpoint: auto (val, else test), val, test.")
+    ] = "auto",
+    attack: Annotated[
+        str | None, typer.Option("--attack", help="Attacks of the columns, comma-separated: pgd-20,autoattack.")
+    ] = None,
+    published: Annotated[bool, typer.Option("--published", help="Set the paper's figures beside ours.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write: .txt, .md, .tex, .csv or .json; default: print.")
+    ] = None,
+) -> None:
+    """Print a table as papers do: best, final and diff over seeds, the published figures beside it on request."""
+    from overfit_lab.catalog import TABLES
+    from overfit_lab.errors import ConfigError
+    from overfit_lab.runs.reader import find_runs
+    from overfit_lab.tables.options import TableOptions
+    from overfit_lab.tables.writing import FORMATS, check_file, format_of, write
+
+    draw = TABLES[kind]
+    to_text = FORMATS[format_of(style, out)]
+    if out is not None:
+        check_file(out)
+    attacks = tuple(name.strip() for name in attack.split(",")) if attack is not None else ()
+    if "" in attacks:
+        raise ConfigError(f"--attack {attack!r}: expected names of attacks between commas, such as pgd-20,autoattack")
+    options = TableOptions(best_by, attacks, published)
+    text = to_text(draw(find_runs(runs), options))
+    if out is None:
+        typer.echo(text.rstrip("\n"))
+    else:
+        write(text, out)
+        typer.echo(str(out))

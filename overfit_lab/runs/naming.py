@@ -1,0 +1,88 @@
+"""What a run is called: its method, its data, its model and its attack, in the words of the field."""
+
+from __future__ import annotations
+
+from overfit_lab.config import RunConfig
+
+OBJECTIVES = {
+    "standard": "standard training",
+    "pgd-at": "PGD-AT",
+    "trades": "TRADES",
+    "mart": "MART",
+    "sce": "SCE",
+    "clp": "CLP",
+    "alp": "ALP",
+}
+LABELS = {
+    "smooth": "LS",
+    "sglr": "SGLR",
+    "te": "TE",
+    "kd": "KD",
+    "als": "ALS",
+    "boltzmann": "Boltzmann LS",
+    "second-best": "second-best LS",
+}
+REGULARIZERS = {"awp": "AWP", "swa": "SWA", "ema": "EMA", "kd-at": "KD-AT", "kd-swa": "KD-SWA"}
+DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar10-jpeg": "CIFAR-10 (JPEG q75)"}
+MODELS = {
+    "resnet18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "resnet50": "ResNet-50",
+    "preact-resnet18": "PreAct-ResNet-18",
+    "wrn-28-10": "WRN-28-10",
+    "wrn-34-10": "WRN-34-10",
+    "mlp": "MLP",
+    "small-cnn": "small CNN",
+}
+NORMS = {"linf": "l_inf", "l2": "l_2"}
+
+
+def method_key(config: RunConfig) -> str:
+    """The method for comparison with other tables: objective, label mode and regularizers joined by "+".
+
+    Hard labels are left out, and so is PGD-AT where regularizers alone are added to it: ``pgd-at``, ``pgd-at+sglr``,
+    ``trades+sglr``, ``awp``, ``kd-swa``. Constants of a method are not part of its key.
+    """
+    labels = [] if config.labels.name == "hard" else [config.labels.name]
+    added = [part.name for part in config.regularizers]
+    if config.objective.name == "pgd-at" and added and not labels:
+        return "+".join(added)
+    return "+".join([config.objective.name, *labels, *added])
+
+
+def method_title(config: RunConfig) -> str:
+    """The method as papers print it: ``PGD-AT``, ``PGD-AT + LS``, ``TRADES + SGLR``, ``PGD-AT + AWP``."""
+    objective = OBJECTIVES.get(config.objective.name, config.objective.name)
+    labels = [] if config.labels.name == "hard" else [LABELS.get(config.labels.name, config.labels.name)]
+    added = [REGULARIZERS.get(part.name, part.name) for part in config.regularizers]
+    return " + ".join([objective, *labels, *added])
+
+
+def data_title(config: RunConfig) -> str:
+    """The data set: a public one by its usual name, a folder by its last part."""
+    name = config.data.name
+    source = name.partition(":")[2].rstrip("/").split("/")[-1] or name
+    return DATA.get(source, source)
+
+
+def model_title(config: RunConfig) -> str:
+    """The architecture with what was set of it: ``PreAct-ResNet-18 (width 16)``."""
+    given = {key: value for key, value in config.model.options.items() if value is not None}
+    words = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in given.items())
+    title = MODELS.get(config.model.name, config.model.name)
+    return f"{title} ({words})" if words else title
+
+
+def threat_title(config: RunConfig) -> str:
+    """The threat model: ``l_inf eps 8/255``."""
+    return f"{NORMS[config.attack.norm]} eps {pixels(config.attack.eps)}"
+
+
+def pixels(eps: float) -> str:
+    """A pixel distance as it is usually written."""
+    whole = round(eps * 255)
+    return f"{whole}/255" if abs(whole / 255 - eps) < 1e-12 and whole else f"{eps:g}"
+
+
+def _plain(value: object) -> str:
+    return "-".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)

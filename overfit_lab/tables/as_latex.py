@@ -1,0 +1,100 @@
+"""Tables as LaTeX with booktabs."""
+
+from __future__ import annotations
+
+from overfit_lab.tables.as_text import MISSING, cell_text, seeds_text
+from overfit_lab.tables.table import Cell, Column, Row, Table
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "%": r"\%",
+    "_": r"\_",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "–": "--",
+}
+
+
+def as_latex(table: Table) -> str:
+    """A floating table for a document that loads ``booktabs``: groups by multicolumn and cmidrule, notes below."""
+    n = len(table.columns) + 2
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(' '.join(table.caption))}}}",
+        rf"\label{{tab:{table.kind}}}",
+        rf"\begin{{tabular}}{{l{'r' * (n - 1)}}}",
+        r"\toprule",
+        *_head(table),
+        r"\midrule",
+    ]
+    sections = table.sections()
+    for i, (section, rows) in enumerate(sections):
+        if section and len(sections) > 1:
+            lines += [r"\midrule"] if i else []
+            lines.append(rf"\multicolumn{{{n}}}{{l}}{{\emph{{{escape_latex(section)}}}}} \\")
+        lines += [_row(row, table) for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}", *_notes(table), r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _head(table: Table) -> list[str]:
+    cells, rules, first = ["", ""], [], 3
+    for name, span in table.groups():
+        cells.append(rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(name)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + span - 1}}}")
+        first += span
+    names = [table.stub, "seeds", *(column.name for column in table.columns)]
+    return [" & ".join(cells) + r" \\", " ".join(rules), " & ".join(map(escape_latex, names)) + r" \\"]
+
+
+def _row(row: Row, table: Table) -> str:
+    pairs = zip(row.cells, table.columns, strict=True)
+    cells = [
+        escape_latex(row.label) + _raised(row.mark),
+        escape_latex(seeds_text(row)),
+        *(_cell(*pair) for pair in pairs),
+    ]
+    return " & ".join(cells) + r" \\"
+
+
+def _cell(cell: Cell, column: Column) -> str:
+    text = cell_text(cell, column)
+    if text == MISSING:
+        return "--"
+    minus = "$-$" if text.startswith("-") else ""
+    return minus + escape_latex(text.removeprefix("-")) + _raised(cell.mark)
+
+
+def _raised(mark: str) -> str:
+    return rf"$^{{{mark}}}$" if mark else ""
+
+
+def _notes(table: Table) -> list[str]:
+    notes = [_raised(letter) + escape_latex(text) for letter, text in table.footnotes]
+    notes += [escape_latex(text) for text in table.notes]
+    return [r"\par\smallskip", r"{\footnotesize\raggedright", *(rf"{note}\par" for note in notes), "}"] if notes else []
+
+
+def escape_latex(text: str) -> str:
+    r"""Text with every character that LaTeX would take for a command escaped; what is in backticks is typewritten.
+
+    Example:
+        >>> print(escape_latex("50% of a_b, `--out`"))
+        50\% of a\_b, \texttt{-{}-out}
+    """
+    parts = []
+    for i, part in enumerate(text.split("`")):
+        escaped = "".join(SPECIAL.get(character, character) for character in part.replace("--", "\0"))
+        escaped = escaped.replace("\0", "-{}-")
+        parts.append(rf"\texttt{{{escaped}}}" if i % 2 else escaped)
+    return "".join(parts)

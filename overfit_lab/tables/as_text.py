@@ -1,0 +1,127 @@
+"""Tables for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from overfit_lab.tables.table import Cell, Column, Row, Table
+
+MISSING = "–"
+GAP = "  "
+
+
+def number(value: float, digits: int) -> str:
+    """A number with so many decimals, without a minus before zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def cell_text(cell: Cell, column: Column) -> str:
+    """``50.5 ± 0.7``; an en dash where nothing was measured. Without the footnote's letter."""
+    if cell.mean is None:
+        return MISSING
+    digits = column.digits if cell.digits is None else cell.digits
+    spread = "" if cell.std is None else f" ± {number(cell.std, digits)}"
+    return number(cell.mean, digits) + spread
+
+
+def seeds_text(row: Row) -> str:
+    """The number of seeds; an en dash where it is not known."""
+    return MISSING if row.seeds is None else str(row.seeds)
+
+
+def as_plain(table: Table) -> str:
+    """Plain text: groups above their columns, sections below their headings, notes at the end."""
+    body = [(section, [_plain_cells(row, table) for row in rows]) for section, rows in table.sections()]
+    head = [table.stub, "seeds", *(column.name for column in table.columns)]
+    everything = [head, *(cells for _, rows in body for cells in rows)]
+    widths = [max(len(cells[i]) for cells in everything) for i in range(len(head))]
+    _widen(widths, table)
+    lines = [*table.caption, "", _groups_line(widths, table), _line(head, widths)]
+    rule = GAP.join("-" * width for width in widths)
+    lines.append(rule)
+    for section, rows in body:
+        lines += [f"[{section}]"] if section and len(body) > 1 else []
+        lines += [_line(cells, widths) for cells in rows]
+    notes = [*(f"[{letter}] {text}" for letter, text in table.footnotes), *table.notes]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def _plain_cells(row: Row, table: Table) -> list[str]:
+    cells = [
+        cell_text(cell, column) + _bracket(cell.mark) for cell, column in zip(row.cells, table.columns, strict=True)
+    ]
+    return [row.label + _bracket(row.mark), seeds_text(row), *cells]
+
+
+def _bracket(mark: str) -> str:
+    return f" [{mark}]" if mark else ""
+
+
+def _widen(widths: list[int], table: Table) -> None:
+    """Give a group's last column what its heading needs beyond the columns below it."""
+    first = 2
+    for name, span in table.groups():
+        have = sum(widths[first : first + span]) + len(GAP) * (span - 1)
+        widths[first + span - 1] += max(0, len(name) - have)
+        first += span
+
+
+def _groups_line(widths: Sequence[int], table: Table) -> str:
+    parts = [" " * widths[0], " " * widths[1]]
+    first = 2
+    for name, span in table.groups():
+        have = sum(widths[first : first + span]) + len(GAP) * (span - 1)
+        parts.append(f" {name} ".center(have, "-") if name and len(name) + 4 <= have else name.center(have))
+        first += span
+    return GAP.join(parts).rstrip()
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+    return GAP.join(padded).rstrip()
+
+
+def as_markdown(table: Table) -> str:
+    """Markdown: one header line, since it knows no groups; headings of sections in bold in rows of their own."""
+    head = [table.stub, "seeds", *(f"{column.group} {column.name}".strip() for column in table.columns)]
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    lines = [_pipes(head), _pipes(rule)]
+    sections = table.sections()
+    for section, rows in sections:
+        if section and len(sections) > 1:
+            lines.append(_pipes([f"**{escape_markdown(section)}**", *[""] * (len(head) - 1)]))
+        lines += [_pipes(_markdown_cells(row, table)) for row in rows]
+    notes = [f"- <sup>{letter}</sup> {escape_markdown(text)}" for letter, text in table.footnotes]
+    notes += [f"- {escape_markdown(text)}" for text in table.notes]
+    caption = escape_markdown(" ".join(table.caption))
+    return "\n".join([caption, "", *lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def _markdown_cells(row: Row, table: Table) -> list[str]:
+    pairs = zip(row.cells, table.columns, strict=True)
+    cells = [cell_text(cell, column) + _raised(cell.mark) for cell, column in pairs]
+    return [escape_markdown(row.label) + _raised(row.mark), seeds_text(row), *cells]
+
+
+def _raised(mark: str) -> str:
+    return f"<sup>{mark}</sup>" if mark else ""
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def escape_markdown(text: str) -> str:
+    r"""Text with what Markdown would read as markup escaped, except within backticks, where only pipes would be.
+
+    Example:
+        >>> print(escape_markdown("l_inf | `a_b`"))
+        l\_inf \| `a_b`
+    """
+    parts = text.split("`")
+    for i, part in enumerate(parts):
+        for character in "|" if i % 2 else "\\|_*<>[]":
+            part = part.replace(character, f"\\{character}")
+        parts[i] = part
+    return "`".join(parts)

@@ -1,0 +1,94 @@
+"""Tab. B.2: the test error of each label mode over rates of label noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from overfit_lab.published.reader import noise_errors
+from overfit_lab.runs.reader import Run
+from overfit_lab.tables.beside import comparison_notes
+from overfit_lab.tables.cells import shared_setting
+from overfit_lab.tables.entries import Entry, entries, unrepeated
+from overfit_lab.tables.options import TableOptions
+from overfit_lab.tables.pivot import final_cell, mark_fewer, places, seeds_note, unfinished_note
+from overfit_lab.tables.readings import Reading, read_natural
+from overfit_lab.tables.table import EMPTY, PUBLISHED, Cell, Column, Footnotes, Row, Table
+
+NO_NOISE = ("", 0.0)
+THEIR_NOISE = "symmetric"
+
+
+def label_noise(runs: Sequence[Run], options: TableOptions) -> Table:
+    """Test error in percent of the final checkpoint, a row a method, a column a rate of label noise (Tab. B.2).
+
+    The error is that on clean images with clean labels: noise is in training labels alone. Kinds of noise have columns
+    of their own, since a rate means another share of wrong labels in each.
+
+    Args:
+        runs: runs of any methods, with and without label noise.
+        options: see there; neither attack nor split of the best, since there is none.
+
+    Raises:
+        RunFolderError: a run without evaluation.
+        ConfigError: an option that has no meaning here.
+    """
+    options.need_default("label-noise", "best_by", "attacks")
+    kept, notes = unrepeated(runs)
+    found = entries(kept, ("data.noise",), noise=False)
+    noises = sorted({_noise(run) for run in kept} | (_published_noises() if options.published else set()))
+    footnotes = Footnotes()
+    rows: list[Row] = []
+    matched: list[Entry] = []
+    for entry in found:
+        by_place = places(entry, _noise)
+        cells = {place: final_cell(by_place.get(place, []), entry.weights, read_error) for place in noises}
+        seeds = max(cell.n for cell in cells.values())
+        marked = tuple(mark_fewer(cells, footnotes).values())
+        rows.append(Row(entry.label, marked, entry.section, seeds=seeds or None))
+        if options.published and (theirs := _published(entry, noises)):
+            matched.append(entry)
+            label = f"{entry.label.partition(' (')[0]}, published (Tab. B.2)"
+            rows.append(Row(label, theirs, entry.section, PUBLISHED))
+    notes += _comparison(matched) if options.published else ()
+    notes += unfinished_note(kept)
+    cells_measured = [cell for row in rows if row.source != PUBLISHED for cell in row.cells]
+    what = f"Test error in % on clean images at the last epoch, {seeds_note(cells_measured)}."
+    columns = tuple(Column(f"{kind} label noise" if kind else "", f"{100 * rate:g}%") for kind, rate in noises)
+    setting = shared_setting(found)
+    text = tuple(filter(None, (what, setting)))
+    return Table("label-noise", text, "method", columns, tuple(rows), notes, footnotes.items())
+
+
+def read_error(run: Run, epoch: int | None, weights: str) -> Reading:
+    """1 - clean test accuracy."""
+    found = read_natural(run, epoch, weights)
+    return found if found.value is None else Reading(1 - found.value, found.n)
+
+
+def _noise(run: Run) -> tuple[str, float]:
+    """Kind and rate; one place for all that have none."""
+    noise = run.config.data.noise
+    return (noise.kind, noise.rate) if noise.rate > 0 else NO_NOISE
+
+
+def _published_noises() -> set[tuple[str, float]]:
+    return {(THEIR_NOISE, rate) if rate else NO_NOISE for _, rate in noise_errors()}
+
+
+def _published(entry: Entry, noises: Sequence[tuple[str, float]]) -> tuple[Cell, ...] | None:
+    """The paper's row for a label mode in standard training without regularizers; None where it has none."""
+    config = entry.runs[0].config
+    if not entry.key or config.objective.name != "standard" or config.regularizers:
+        return None
+    errors = noise_errors()
+    values = [errors.get((config.labels.name, rate)) if kind in ("", THEIR_NOISE) else None for kind, rate in noises]
+    cells = tuple(EMPTY if value is None else Cell(value, digits=1) for value in values)
+    return cells if any(value is not None for value in values) else None
+
+
+def _comparison(matched: Sequence[Entry]) -> tuple[str, ...]:
+    notes = comparison_notes(matched, noise=False)
+    return (*notes, "Tab. B.2 is taken to be of standard training with symmetric noise.") if matched else notes
+
+
+REGISTER = {"label-noise": label_noise}

@@ -1,0 +1,55 @@
+"""What may be asked of a table beside its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from overfit_lab.errors import ConfigError, unknown_name
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import SPLITS
+from overfit_lab.tables.table import Table
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Options of every kind of table.
+
+    Args:
+        best_by: split that chooses the best checkpoint: ``val``, ``test``, or ``auto`` (val where the run has one).
+        attacks: attacks of the columns; empty: the kind's own choice.
+        published: whether the paper's figures are set beside ours.
+
+    Raises:
+        ConfigError: another split.
+    """
+
+    best_by: str = "auto"
+    attacks: tuple[str, ...] = ()
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        if self.best_by not in SPLITS:
+            raise unknown_name("split to choose the best checkpoint by", self.best_by, SPLITS)
+
+    def need_default(self, kind: str, *names: str) -> None:
+        """Refuse options that say nothing in some kind of table.
+
+        Raises:
+            ConfigError: one of the options named is not at its default.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if value != getattr(TableOptions, name):
+                option = {"best_by": "--best-by", "attacks": "--attack"}[name]
+                given = ",".join(value) if isinstance(value, tuple) else value
+                why = "it shows final checkpoints alone" if name == "best_by" else "its columns are not by attack"
+                raise ConfigError(f"{option} {given}: has no meaning for table {kind!r}, {why}; leave it out")
+
+
+class Kind(Protocol):
+    """A kind of table: runs to a table."""
+
+    def __call__(self, runs: Sequence[Run], options: TableOptions) -> Table:
+        """The table of some runs."""

@@ -1,0 +1,149 @@
+"""What a table is, whatever it is about and however it is written: header, rows of cells, notes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+MEASURED, PUBLISHED = "measured", "published"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number, or its absence.
+
+    Args:
+        mean: mean over seeds; None where nothing was measured.
+        std: sample standard deviation over seeds; None for fewer than two.
+        n: how many seeds entered.
+        mark: letter of a footnote, or "".
+        digits: decimals to print where they are not those of the column (numbers that were printed elsewhere).
+    """
+
+    mean: float | None = None
+    std: float | None = None
+    n: int = 0
+    mark: str = ""
+    digits: int | None = None
+
+
+EMPTY = Cell()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: the group that it stands under, its own name, its unit and the decimals printed."""
+
+    group: str
+    name: str
+    unit: str = "%"
+    digits: int = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: what it is of, its cells, and where they come from.
+
+    Args:
+        label: in the first column.
+        cells: one a column.
+        section: rows of one section stand together below its heading; "" where there is but one.
+        source: :data:`MEASURED` or :data:`PUBLISHED`.
+        seeds: how many seeds the row is of; None where that is not known.
+        mark: letter of a footnote, or "".
+    """
+
+    label: str
+    cells: tuple[Cell, ...]
+    section: str = ""
+    source: str = MEASURED
+    seeds: int | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be written.
+
+    Args:
+        kind: its name in the registry.
+        caption: sentences above it.
+        stub: heading of the first column.
+        columns: in order; columns of one group stand together.
+        rows: in order; rows of one section stand together.
+        notes: sentences below it.
+        footnotes: (letter, text) in the order of their first use.
+
+    Raises:
+        ValueError: a row has more or fewer cells than there are columns.
+    """
+
+    kind: str
+    caption: tuple[str, ...]
+    stub: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    footnotes: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
+                raise ValueError(f"row {row.label!r} has {len(row.cells)} cells for {len(self.columns)} columns")
+
+    def groups(self) -> list[tuple[str, int]]:
+        """The groups of columns in order, each with how many columns it has."""
+        found: list[tuple[str, int]] = []
+        for column in self.columns:
+            if found and found[-1][0] == column.group:
+                found[-1] = (column.group, found[-1][1] + 1)
+            else:
+                found.append((column.group, 1))
+        return found
+
+    def sections(self) -> list[tuple[str, list[Row]]]:
+        """The sections in order, each with its rows."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.section, []).append(row)
+        return list(found.items())
+
+
+class Footnotes:
+    """Letters for texts, handed out in the order of use; the same text has the same letter."""
+
+    def __init__(self) -> None:
+        self._letters: dict[str, str] = {}
+
+    def mark(self, text: str) -> str:
+        """The letter of a text: a, b, ..., z, aa, ab, ...; "" for no text."""
+        if not text:
+            return ""
+        return self._letters.setdefault(text, _letter(len(self._letters)))
+
+    def items(self) -> tuple[tuple[str, str], ...]:
+        """(letter, text) in order."""
+        return tuple((letter, text) for text, letter in self._letters.items())
+
+
+def _letter(index: int) -> str:
+    first, rest = divmod(index, 26)
+    return (_letter(first - 1) if first else "") + chr(ord("a") + rest)
+
+
+def cell_of(values: Iterable[float | None]) -> Cell:
+    """The cell of one number over seeds: mean and sample standard deviation of those that have it."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return EMPTY
+    mean = math.fsum(found) / len(found)
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in found) / (len(found) - 1)) if len(found) > 1 else None
+    return Cell(mean, spread, len(found))
+
+
+def best_final_diff(best: Sequence[float | None], final: Sequence[float | None]) -> tuple[Cell, Cell, Cell]:
+    """Cells of a quantity at the best and the final epoch, and of best - final seed by seed."""
+    pairs = zip(best, final, strict=True)
+    differences = [None if b is None or f is None else b - f for b, f in pairs]
+    return cell_of(best), cell_of(final), cell_of(differences)
