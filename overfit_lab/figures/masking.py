@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption, pixels
+from overfit_lab.figures.caption import caption
 from overfit_lab.figures.draw import legend_above
 from overfit_lab.figures.style import BLUE, GREEN, GREY, OTHERS, PAGE, VERMILLION, Look, new_figure, percent_axis, style
+from overfit_lab.runs.naming import pixels
 from overfit_lab.runs.reader import Run
 
 PROBE = "masking"
@@ -39,8 +40,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     found = {_title(run, runs): _last(run) for run in runs}
     looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(found)}
     with style():
-        sizes = sorted({int(arrays["evidence"][0, 4]) for arrays in found.values() if len(arrays["evidence"])})
-        note = f"{' / '.join(f'{n:,}' for n in sizes)} samples; bands and bars: exact 95% interval; filled: clearly beyond the limit (vertical stroke)"
+        counts = sorted({int(arrays["evidence"][0, 4]) for arrays in found.values() if len(arrays["evidence"])})
+        note = f"{' / '.join(f'{n:,}' for n in counts)} samples; bands and bars: exact 95% interval; "
+        note += "filled: clearly beyond the limit (vertical stroke)"
         figure = new_figure(PAGE, 2.9, caption(list(runs), extra=note))
         steps, eps, evidence = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
         for name, arrays in found.items():
