@@ -18,7 +18,7 @@ from overfit_lab.data.loader import EpochLoader
 from overfit_lab.errors import ConfigError
 from overfit_lab.labels.base import LabelContext
 from overfit_lab.models.factory import MODEL_CONTEXT, build_model
-from overfit_lab.options import dump_options, parse_options
+from overfit_lab.options import accepted, dump_options, parse_options
 from overfit_lab.probes.base import Probe
 from overfit_lab.registry import Registry
 from overfit_lab.regularizers.base import Regularizer, RegularizerContext
@@ -139,7 +139,8 @@ def build_attack(config: AttackConfig, evaluation: EvaluationConfig | None = Non
         name = evaluation.attack
         if evaluation.step_size is not None:
             settings["step_size"] = evaluation.step_size
-    attack: Attack = ATTACKS[name](threat, **settings)
+        settings["n_queries"] = evaluation.n_queries
+    attack: Attack = ATTACKS[name](threat, **accepted(ATTACKS[name], settings))
     return attack
 
 
@@ -171,6 +172,12 @@ def build_corruption(config: AttackConfig, evaluation: EvaluationConfig) -> Atta
         return None
     noise: Attack = ATTACKS[evaluation.corruption](ThreatModel(norm=config.norm, eps=config.eps))
     return noise
+
+
+def build_black_box(config: AttackConfig, evaluation: EvaluationConfig) -> Attack:
+    """The attack of black-box inputs: Square, in the threat model of training."""
+    attack: Attack = ATTACKS["square"](ThreatModel(norm=config.norm, eps=config.eps), n_queries=evaluation.n_queries)
+    return attack
 
 
 def has_convolutions(model: nn.Module) -> bool:
@@ -236,6 +243,7 @@ def build(config: RunConfig, device: torch.device, *, trust: bool = False) -> Se
             else None
         ),
         corruption=build_corruption(config.attack, config.evaluation),
+        black_box=build_black_box(config.attack, config.evaluation),
         teachers=teachers,
         autocast_dtype=torch.bfloat16 if compute["precision"] == "bf16" else None,
         compute=compute,

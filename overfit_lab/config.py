@@ -199,6 +199,7 @@ class EvaluationConfig(Options):
     n_steps: int = Field(20, ge=0)
     step_size: Pixels | None = Field(None, ge=0, description="null: the training attack's")
     n_restarts: int = Field(1, ge=1)
+    n_queries: int = Field(5000, ge=1, description="forward passes of Square, which makes black-box inputs")
     n_train: int | None = Field(1000, ge=1, description="fixed subset of the training split; null: all")
     n_test: int | None = Field(None, ge=1, description="fixed subset of the test split; null: all")
     n_val: int | None = Field(None, ge=1, description="fixed subset of the validation split; null: all")
@@ -223,7 +224,7 @@ class ProbesConfig(Options):
     metrics: tuple[str, ...] = ()
     n: int | None = Field(None, ge=1, description="size of the fixed probe subset; null: each probe's own choice")
     splits: tuple[Literal["train", "val", "test"], ...] = Field((), description="empty: each probe's own choice")
-    inputs: tuple[Literal["clean", "adversarial", "noisy"], ...] = Field(
+    inputs: tuple[Literal["clean", "adversarial", "noisy", "black-box"], ...] = Field(
         (), description="empty: each probe's own choice"
     )
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a probe's own options, by its name")

@@ -312,7 +312,7 @@ def _measure(
         if folder is not None:
             with RunWriter.reopen(folder) as writer:
                 if measurement.arrays:
-                    writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays)
+                    writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays, keep_others=True)
                 writer.append_posthoc(new)
         if on_record is not None:
             for record in new:

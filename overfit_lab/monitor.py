@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from overfit_lab.attacks.base import Attack
 from overfit_lab.build import make_probes
+from overfit_lab.catalog import ATTACKS
 from overfit_lab.config import EvaluationConfig, Part, ProbesConfig, RunConfig, to_yaml
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.environment import hardware, now, versions
@@ -161,6 +162,7 @@ class Monitor:
             clock=self._clock,
             seed=self._config.seed,
             attack=self.attack,
+            black_box=ATTACKS["square"](self.attack.threat) if self.attack is not None else None,
             reference=self.reference,
             penultimate=self.penultimate,
             chunk=self._config.evaluation.chunk,

@@ -70,3 +70,11 @@ def parse_options(
 def dump_options(options: Any) -> dict[str, Any]:
     """Options as plain values that YAML and JSON hold."""
     return options.model_dump(mode="json") if isinstance(options, Options) else dict(options)
+
+
+def accepted(component: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that a callable has parameters for; all where it takes arbitrary keywords."""
+    parameters = inspect.signature(component).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return dict(settings)
+    return {parameter.name: settings[parameter.name] for parameter in parameters if parameter.name in settings}

@@ -16,7 +16,8 @@ from overfit_lab.objectives.base import Objective
 from overfit_lab.seeds import derive_generator
 from overfit_lab.types import Batch, Clock, Dataset, Targets, Value, to_float
 
-INPUTS = ("clean", "adversarial", "noisy")
+INPUTS = ("clean", "adversarial", "noisy", "black-box")
+STREAMS = {"adversarial": "evaluation-attack", "noisy": "evaluation-noise", "black-box": "evaluation-black-box"}
 RAW = "raw"
 """Name of the weights that the optimiser moves."""
 
@@ -27,7 +28,7 @@ class View:
 
     Args:
         split: name of the split.
-        inputs: ``"clean"``, ``"adversarial"`` or ``"noisy"``.
+        inputs: ``"clean"``, ``"adversarial"``, ``"noisy"`` or ``"black-box"``.
         x: images in [0, 1] (n, C, H, W).
         y: given labels (n,).
         y_true: labels before noise (n,).
@@ -68,6 +69,7 @@ class Snapshot:
         seed: the run's seed.
         attack: the evaluation attack; None where adversarial inputs are not defined.
         corruption: the noise of noisy inputs; None where they are not defined.
+        black_box: the attack of black-box inputs, which uses no gradient; None where they are not defined.
         objective: the training objective, where known.
         labels: the label mode with its memory, where known.
         reference: the parameters that weights are compared with (theta_0), by name; None where unknown.
@@ -87,6 +89,7 @@ class Snapshot:
         seed: int = 0,
         attack: Attack | None = None,
         corruption: Attack | None = None,
+        black_box: Attack | None = None,
         objective: Objective | None = None,
         labels: LabelMode | None = None,
         reference: dict[str, Tensor] | None = None,
@@ -102,6 +105,7 @@ class Snapshot:
         self.seed = seed
         self.attack = attack
         self.corruption = corruption
+        self.black_box = black_box
         self.objective = objective
         self.labels = labels
         self.reference = reference
@@ -145,11 +149,13 @@ class Snapshot:
             have = ", ".join(name for name in self.data.splits if self.has_split(name)) or "none"
             raise ProbeError(f"split {split!r} is empty or absent; this data has: {have}")
         if inputs not in INPUTS:
-            raise ProbeError(f"inputs {inputs!r}: expected 'clean', 'adversarial' or 'noisy'")
+            raise ProbeError(f"inputs {inputs!r}: expected {', '.join(INPUTS[:-1])} or {INPUTS[-1]}")
         if inputs == "adversarial" and self.attack is None:
             raise ProbeError("adversarial inputs need an attack; this snapshot has none")
         if inputs == "noisy" and self.corruption is None:
             raise ProbeError("noisy inputs need a noise; name one by evaluation.corruption, such as gaussian-noise")
+        if inputs == "black-box" and self.black_box is None:
+            raise ProbeError("black-box inputs need an attack without gradients; this snapshot has none")
 
     def view(self, split: str, inputs: str, n: int | None = None) -> View:
         """The first ``n`` samples of the split's probe order (all of them for None or a larger n).
@@ -177,6 +183,11 @@ class Snapshot:
             logits=torch.cat([z for _, z in pieces])[:n],
         )
 
+    def _attack(self, inputs: str) -> Attack | None:
+        """What makes a kind of inputs of the clean ones; None for those themselves."""
+        given = {"adversarial": self.attack, "noisy": self.corruption, "black-box": self.black_box}
+        return given.get(inputs)
+
     def _chunk(self, split: str, inputs: str, i: int) -> tuple[Tensor, Tensor]:
         key = (split, inputs, i)
         if key not in self._chunks:
@@ -184,10 +195,9 @@ class Snapshot:
             index = part.order[i * self.chunk : (i + 1) * self.chunk]
             x, y = to_float(part.x[index]), part.y[index]
             with isolated(self.model):
-                attack = {"adversarial": self.attack, "noisy": self.corruption}.get(inputs)
+                attack = self._attack(inputs)
                 if attack is not None:
-                    stream = "evaluation-attack" if inputs == "adversarial" else "evaluation-noise"
-                    generator = self.generator(stream, split, i)
+                    generator = self.generator(STREAMS[inputs], split, i)
                     x = attack(self.model, x, CrossEntropy(y), generator=generator)
                 with torch.no_grad():
                     logits = self.model(x).float()

@@ -58,17 +58,15 @@ class Report:
             _value("own", self.own, self.split),
             Value("suspicious", float(len(self.suspicious)), self.split, "adversarial", "given", self.worst.n),
         ]
-        evidence, arrays = [], {}
+        arrays: dict[str, np.ndarray] = {}
         for finding in self.findings:
             if finding.evidence is not None:
                 values.append(_value(f"evidence/{finding.check}", finding.evidence, self.split))
                 share = finding.evidence
-                evidence.append((share.value, *share.bounds, finding.limit, share.n))
+                arrays[f"evidence-{finding.check}"] = np.array([share.value, *share.bounds, finding.limit, share.n])
             if finding.curve:
                 rows = [(x, share.value, *share.bounds, share.n) for x, share in finding.curve]
                 arrays[f"curve-{finding.check}"] = np.array(rows)
-        arrays["evidence"] = np.array(evidence).reshape(-1, 5)
-        arrays["checks"] = np.array([finding.check for finding in self.findings if finding.evidence is not None])
         return Measurement(values, arrays)
 
 

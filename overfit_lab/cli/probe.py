@@ -23,9 +23,12 @@ def probe(
     checkpoint: Annotated[
         str, typer.Option("--checkpoint", help="best, final, initial, all, or an epoch.", metavar="WHICH")
     ] = "final",
-    split: Annotated[str | None, typer.Option("--split", help="train, val or test; default the metric's own.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="train, val, test, commas between; default the metric's own.")
+    ] = None,
     inputs: Annotated[
-        str | None, typer.Option("--inputs", help="clean, adversarial or noisy; default the metric's own.")
+        str | None,
+        typer.Option("--inputs", help="clean, adversarial, noisy, black-box; default the metric's own."),
     ] = None,
     weights: Annotated[
         str, typer.Option("--weights", metavar="NAME", help="raw, or the regularizer that keeps others, such as swa.")
@@ -44,7 +47,7 @@ def probe(
 ) -> None:
     """Measure checkpoints of a run, or a weights file."""
     metrics = _check(metric, split, inputs, n)
-    splits, kinds = [split] if split else [], [inputs] if inputs else []
+    splits, kinds = split_names(split or ""), split_names(inputs or "")
     from overfit_lab import experiment
 
     if target.is_file():
@@ -84,15 +87,16 @@ def _check(metric: str, split: str | None, inputs: str | None, n: int | None) ->
         raise ConfigError(f"--metric {metric!r}: expected one or more of {', '.join(PROBES)}")
     for name in metrics:
         PROBES[name]
-    _check_choice("--split", split, ("train", "val", "test"))
-    _check_choice("--inputs", inputs, ("clean", "adversarial", "noisy"))
+    _check_choices("--split", split, ("train", "val", "test"))
+    _check_choices("--inputs", inputs, ("clean", "adversarial", "noisy", "black-box"))
     if n is not None and n < 1:
         raise ConfigError(f"--n {n}: expected 1 or more samples")
     return metrics
 
 
-def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
+def _check_choices(option: str, value: str | None, choices: tuple[str, ...]) -> None:
+    """Refuse names, separated by commas, that are no choices."""
+    if value is not None and (not split_names(value) or set(split_names(value)) - set(choices)):
         raise ConfigError(f"{option} {value!r}: expected {', '.join(choices[:-1])} or {choices[-1]}")
 
 

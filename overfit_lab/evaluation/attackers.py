@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from overfit_lab.attacks.transfer import Transfer
 from overfit_lab.catalog import ATTACKS
 from overfit_lab.config import Options, Pixels, RunConfig, format_pixels
 from overfit_lab.errors import ConfigError
+from overfit_lab.options import accepted
 from overfit_lab.seeds import derive_seed
 from overfit_lab.threat import ThreatModel
 
@@ -117,7 +117,7 @@ def make_attacker(
     stages = []
     for i in range(options.n_restarts):
         seed = config.seed if i == 0 else derive_seed(config.seed, "restart", i)
-        made = factory(threat, **_accepted(factory, {**settings, "seed": seed % 2**31}))
+        made = factory(threat, **accepted(factory, {**settings, "seed": seed % 2**31}))
         for part in getattr(made, "stages", (made,)):
             title = getattr(part, "name", name) if ensemble else f"restart {i}" if options.n_restarts > 1 else name
             attack = Transfer(source.model, part) if source is not None and name == TRANSFER else part
@@ -143,13 +143,6 @@ def _settings(config: RunConfig, options: AttackOptions, threat: ThreatModel) ->
         "n_iter": options.n_iter,
         "n_queries": options.n_queries,
     }
-
-
-def _accepted(factory: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(factory).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return settings
-    return {parameter.name: settings[parameter.name] for parameter in parameters if parameter.name in settings}
 
 
 def _stated(options: AttackOptions, settings: dict[str, Any], labelled: bool) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.metrics.proportion import interval
+from overfit_lab.runs.arrays import read_arrays, write_arrays
 from overfit_lab.types import Value
 
 ROBUST = -1
@@ -110,13 +109,7 @@ class Outcome:
         """Write everything to a .npz file, atomically."""
         notes = {key: getattr(self, key) for key in ("label", "stages", "settings", "stage", "done", "seconds")}
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.writing")
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, notes=np.array(json.dumps(notes)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_arrays(path, {"notes": np.array(json.dumps(notes)), **arrays})
 
     def with_arrays(self) -> Outcome:
         """The same with arrays of its own, which may be written to."""
@@ -129,14 +122,13 @@ def load_outcome(path: Path) -> Outcome:
     Raises:
         RunFolderError: damaged, or no outcome.
     """
+    content = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as content:
-            notes = json.loads(str(content["notes"]))
-            arrays = {name: content[name] for name in ARRAYS}
+        notes = json.loads(str(content["notes"]))
+        arrays: dict[str, Any] = {name: content[name] for name in ARRAYS}
         outcome = Outcome(**{**notes, "stages": tuple(notes["stages"])}, **arrays)
-        lengths = {len(array) for array in arrays.values()}
-        if len(lengths) != 1 or not isinstance(outcome.settings, dict):
+        if len({len(array) for array in arrays.values()}) != 1 or not isinstance(outcome.settings, dict):
             raise ValueError("arrays of different length")
-    except (ValueError, OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise RunFolderError(f"{path}: damaged, or not an outcome of an evaluation") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{path}: not an outcome of an evaluation") from error
     return outcome

@@ -88,7 +88,7 @@ def record_measurement(folder: Path, snapshot: Snapshot, probe: str, measurement
     name = snapshot.name_of(probe)
     with RunWriter.reopen(folder) as writer:
         if measurement.arrays:
-            writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays)
+            writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays, keep_others=True)
         writer.append_posthoc(to_records(name, measurement.values, snapshot.clock, None))
 
 

@@ -40,7 +40,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     found = {_title(run, runs): _last(run) for run in runs}
     looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(found)}
     with style():
-        counts = sorted({int(arrays["evidence"][0, 4]) for arrays in found.values() if len(arrays["evidence"])})
+        counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in found.values()})
         note = f"{' / '.join(f'{n:,}' for n in counts)} samples; bands and bars: exact 95% interval; "
         note += "filled: clearly beyond the limit (vertical stroke)"
         figure = new_figure(PAGE, 2.9, caption(list(runs), extra=note))
@@ -62,6 +62,12 @@ def _last(run: Run) -> Mapping[str, np.ndarray]:
     if not epochs:
         raise RunFolderError(f"masking: {run.folder} was not checked; use `overfit-lab check {run.folder}`")
     return run.arrays(PROBE, epochs[-1])
+
+
+def _evidence_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """By check: share, its interval, the limit, and the samples (5,)."""
+    prefix = "evidence-"
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _title(run: Run, runs: Sequence[Run]) -> str:
@@ -105,12 +111,12 @@ def _eps_axis(axes: Axes, runs: Sequence[Run]) -> None:
 
 
 def _evidence(axes: Axes, found: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, Look]) -> None:
-    names = list(dict.fromkeys(str(check) for arrays in found.values() for check in arrays["checks"]))
+    names = sorted({check for arrays in found.values() for check in _evidence_of(arrays)})
     apart = 0.6 / max(1, len(found))
     for i, (run, arrays) in enumerate(found.items()):
         look = looks[run]
-        for check, (value, low, high, limit, _) in zip(arrays["checks"], arrays["evidence"], strict=True):
-            row = names.index(str(check)) + (i - (len(found) - 1) / 2) * apart
+        for check, (value, low, high, limit, _) in _evidence_of(arrays).items():
+            row = names.index(check) + (i - (len(found) - 1) / 2) * apart
             shown = max(value, LEAST)
             axes.plot([max(low, LEAST), max(high, LEAST)], [row, row], color=look.color, linewidth=1)
             axes.plot(
@@ -121,7 +127,7 @@ def _evidence(axes: Axes, found: Mapping[str, Mapping[str, np.ndarray]], looks: 
                 markerfacecolor=look.color if low > limit else "white",
                 linestyle="",
             )
-            axes.plot([limit, limit], [names.index(str(check)) - 0.4, names.index(str(check)) + 0.4], color="black")
+            axes.plot([limit, limit], [names.index(check) - 0.4, names.index(check) + 0.4], color="black")
     axes.set_xscale("log")
     axes.set_xlim(LEAST * 0.8, 1.15)
     axes.set_xticks(TICKS)

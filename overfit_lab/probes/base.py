@@ -19,7 +19,7 @@ from overfit_lab.types import Measurement
 
 Better = Literal["higher", "lower", ""]
 SplitName = Literal["train", "val", "test"]
-InputsName = Literal["clean", "adversarial", "noisy"]
+InputsName = Literal["clean", "adversarial", "noisy", "black-box"]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field as OptionField
+from torch import Tensor
 
 from overfit_lab.metrics.calibration import brier, ece, mce, nll, reliability
+from overfit_lab.metrics.temperature import fit_temperature, scale_crosswise
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.snapshot import Snapshot, View
 from overfit_lab.types import Measurement
 
 
@@ -21,7 +23,9 @@ class CalibrationOptions(ProbeOptions):
 class CalibrationProbe(Probe):
     """Expected and maximum calibration error, Brier score, negative log-likelihood, and the reliability bins.
 
-    The calibration errors are sample values: they are biased upwards on small sets and have no standard error here.
+    As measured, and after temperature scaling. T is fitted on the validation split, on the same kind of inputs; where
+    there is none, crosswise between the halves of the samples that are measured. The calibration errors are sample
+    values: they are biased upwards on small sets and have no standard error here.
     """
 
     name = "calibration"
@@ -33,10 +37,13 @@ class CalibrationProbe(Probe):
         Field("mce", "maximum calibration error", better="lower"),
         Field("brier", "Brier score, summed over classes", better="lower"),
         Field("nll", "negative log-likelihood", unit="nats", better="lower"),
+        Field("ece_scaled", "expected calibration error after temperature scaling", better="lower"),
+        Field("nll_scaled", "negative log-likelihood after temperature scaling", unit="nats", better="lower"),
+        Field("temperature", "fitted temperature, above 1 for an overconfident model"),
     )
 
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
-        """Calibration on each view. Cost: nothing beyond the view's logits."""
+        """Calibration on each view. Cost: nothing beyond the logits of the view and of its validation samples."""
         values, arrays = [], {}
         for view in self.views(snapshot):
             bins = reliability(view.logits, view.y, self.options.n_bins)
@@ -49,7 +56,26 @@ class CalibrationProbe(Probe):
                 view.value("nll", likelihood, stderr=likelihood_error),
             ]
             arrays[f"reliability-{view.split}-{view.inputs}"] = bins.table()
+            if len(view) < 2:
+                continue
+            scaled, temperature = self._scaled(snapshot, view)
+            scaled_bins = reliability(scaled, view.y, self.options.n_bins)
+            likelihood, likelihood_error = nll(scaled, view.y)
+            values += [
+                view.value("ece_scaled", ece(scaled_bins)),
+                view.value("nll_scaled", likelihood, stderr=likelihood_error),
+                view.value("temperature", temperature),
+            ]
+            arrays[f"reliability-scaled-{view.split}-{view.inputs}"] = scaled_bins.table()
         return Measurement(values, arrays)
+
+    def _scaled(self, snapshot: Snapshot, view: View) -> tuple[Tensor, float]:
+        """The view's logits over a temperature that they had no say in, and the temperature."""
+        if view.split == "val" or not snapshot.has_split("val"):
+            return scale_crosswise(view.logits, view.y)
+        held_out = snapshot.view("val", view.inputs, self.options.n)
+        temperature = fit_temperature(held_out.logits, held_out.y)
+        return view.logits.double() / temperature, temperature
 
 
 REGISTER = {"calibration": CalibrationProbe}

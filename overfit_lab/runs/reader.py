@@ -14,6 +14,7 @@ import pandas as pd
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.runs import layout
+from overfit_lab.runs.arrays import read_arrays
 from overfit_lab.runs.records import FIELDS, KEY, Record
 
 
@@ -106,13 +107,7 @@ class Run:
             RunFolderError: the file is damaged, or holds anything but plain arrays.
         """
         path = layout.arrays_path(self.folder, probe, epoch)
-        if not path.is_file():
-            return {}
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                return {name: content[name] for name in content.files}
-        except (ValueError, OSError, EOFError, KeyError) as error:
-            raise RunFolderError(f"{path}: damaged, or holds more than plain arrays") from error
+        return read_arrays(path) if path.is_file() else {}
 
     def epochs_with_arrays(self, probe: str) -> list[int]:
         """Epochs at which the probe left arrays, in order."""

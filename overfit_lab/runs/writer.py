@@ -14,6 +14,7 @@ import numpy as np
 
 from overfit_lab.errors import FolderBusyError, RunFolderError
 from overfit_lab.runs import layout
+from overfit_lab.runs.arrays import read_arrays, write_arrays
 from overfit_lab.runs.records import Record
 
 
@@ -85,22 +86,24 @@ class RunWriter:
         self._records.truncate(position)
         self._records.seek(0, os.SEEK_END)
 
-    def save_arrays(self, probe: str, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
+    def save_arrays(
+        self, probe: str, epoch: int, arrays: Mapping[str, np.ndarray], *, keep_others: bool = False
+    ) -> None:
         """Write the arrays of one probe at one epoch as a compressed .npz, atomically.
+
+        Args:
+            probe: its name.
+            epoch: completed epochs.
+            arrays: by name.
+            keep_others: arrays of other names that are there stay, as a later look at other inputs must not lose them.
 
         Raises:
             ValueError: an array of Python objects, which only a pickle could hold.
+            RunFolderError: what is there is damaged.
         """
-        if any(array.dtype.hasobject for array in arrays.values()):
-            raise ValueError(f"arrays of {probe}: expected numbers, got Python objects")
         path = layout.arrays_path(self.folder, probe, epoch)
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.partial")
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        others = read_arrays(path) if keep_others and path.is_file() else {}
+        write_arrays(path, {**others, **arrays})
 
     def drop_arrays_after(self, epoch: int) -> None:
         """Remove arrays of later epochs, which a resumed run will write again."""

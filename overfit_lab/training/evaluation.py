@@ -7,7 +7,7 @@ import math
 from torch.nn import functional
 
 from overfit_lab.config import EvaluationConfig
-from overfit_lab.snapshot import INPUTS, Snapshot, View
+from overfit_lab.snapshot import Snapshot, View
 from overfit_lab.types import Value
 
 SUFFIX = {"clean": "clean", "adversarial": "adv", "noisy": "noisy"}
@@ -27,8 +27,8 @@ def evaluate(snapshot: Snapshot, config: EvaluationConfig) -> list[Value]:
         if not snapshot.has_split(split):
             continue
         given = {"clean": True, "adversarial": snapshot.attack, "noisy": snapshot.corruption}
-        for inputs in INPUTS:
-            if given[inputs] is not None:
+        for inputs, attack in given.items():
+            if attack is not None:
                 values += accuracy_and_loss(snapshot.view(split, inputs, n))
     return values
 

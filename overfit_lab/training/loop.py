@@ -61,6 +61,7 @@ class Session:
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
     eps_schedule: Schedule | None = None
     corruption: Attack | None = None
+    black_box: Attack | None = None
     teachers: Teachers | None = None
     autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Session:
             seed=self.config.seed,
             attack=self.evaluation_attack,
             corruption=self.corruption,
+            black_box=self.black_box,
             objective=self.objective,
             labels=self.labels,
             reference=self.reference,

@@ -1,0 +1,42 @@
+"""Files of arrays: plain numbers and text, no objects."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from overfit_lab.errors import RunFolderError
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file, by name.
+
+    Raises:
+        RunFolderError: damaged, or it holds anything but plain arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise RunFolderError(f"{path}: damaged, or holds more than plain arrays") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as a compressed .npz file, atomically; its folder is made where it is not there.
+
+    Raises:
+        ValueError: an array of Python objects, which only a pickle could hold.
+    """
+    if any(array.dtype.hasobject for array in arrays.values()):
+        raise ValueError(f"{path.name}: expected numbers or text, got Python objects")
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
