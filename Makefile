@@ -28,11 +28,12 @@ notebooks: $(STAMP)
 reference: $(STAMP)
 	$(BIN)/python runs/reference/make.py $(PARTS)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml tests/peers.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "overfit-lab needs Python 3.11 or later; name one by make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement tests/peers.txt
 	@touch $@
 
 clean:

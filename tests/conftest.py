@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from overfit_lab.config import apply_overrides
 from overfit_lab.experiment import train_run
+from overfit_lab.recipes import recipe
 from tiny import tiny_config
 
 
@@ -13,6 +15,19 @@ def teacher_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("teacher") / "run"
     threads = torch.get_num_threads()
     config = tiny_config("hard", epochs=2, objective="standard", probes={}, evaluation={"n_steps": 0})
+    train_run(config, folder, device="cpu")
+    torch.set_num_threads(threads)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """A run folder of a network that was trained adversarially on clean digits: some 60% robust, in seconds."""
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    settings = ["epochs=16", "data.noise={kind: none}", "schedule.milestones=[10,14]", "probes.metrics=none"]
+    config = apply_overrides(recipe("digits-hard"), [*settings, "name=clean-digits", "evaluation.every=4"])
     train_run(config, folder, device="cpu")
     torch.set_num_threads(threads)
     return folder
