@@ -130,7 +130,7 @@ def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunC
     own = load_config(layout.config_path(layout.check_run(folder)))
     if config is None:
         check_trusted(own, str(folder), trust=trust)
-    if config is not None and complete(config) != own:
+    if config is not None and complete(config) != complete(own):
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
     return own
 
