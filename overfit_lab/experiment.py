@@ -14,7 +14,7 @@ import torch
 from overfit_lab.build import build, complete, make_probe, make_probes, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_yaml
 from overfit_lab.environment import command, git_revision, hardware, now, versions
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
@@ -33,6 +33,7 @@ from overfit_lab.trust import check_trusted
 from overfit_lab.types import Clock
 
 OnRecord = Callable[[Record], None]
+OnNote = Callable[[str], None]
 
 
 def train_run(
@@ -358,11 +359,14 @@ def probe_weights(
     device: str = "auto",
     reference: Path | None = None,
     on_record: OnRecord | None = None,
+    on_note: OnNote | None = None,
 ) -> list[Record]:
     """Measure a weights file that no run of ours wrote.
 
+    Of several metrics, those that cannot be measured on a mere weights file are passed over with a note.
+
     Args:
-        path: .safetensors, .pt, .pth or .ckpt; loaded as weights only.
+        path: .safetensors, .pt, .pth, .ckpt, .th, .tar, .bin or .pkl; loaded as weights only.
         metrics: names of probes.
         config: model, data, attack and seed to measure with; its training settings play no part.
         splits: splits to look at.
@@ -372,11 +376,12 @@ def probe_weights(
         device: ``auto``, ``cpu`` or ``cuda``.
         reference: weights file of theta_0, for probes that compare with it.
         on_record: called with each record as it is measured.
+        on_note: called with one line for each metric that is passed over.
 
     Raises:
         WeightsError: the file is unsafe, unreadable or does not fit the model.
         ConfigError: an unknown name or option.
-        ProbeError: a probe needs what is not there.
+        ProbeError: the one probe, or each of them, needs what is not there.
     """
     settings = _merge(config.probes, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
@@ -387,7 +392,27 @@ def probe_weights(
     snapshot.labels = None
     snapshot.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
     snapshot.reference = _reference_of(session, reference) if reference is not None else None
-    return _measure(probes, snapshot, None, on_record)
+    return _measure(_able(probes, snapshot, on_note), snapshot, None, on_record)
+
+
+def _able(probes: Sequence[Probe], snapshot: Snapshot, on_note: OnNote | None) -> list[Probe]:
+    """The probes that the snapshot can feed, and a note about each other one.
+
+    Raises:
+        ProbeError: it can feed none; the first one's reason.
+    """
+    reasons: dict[str, OverfitLabError] = {}
+    for probe in probes:
+        try:
+            probe.check(snapshot)
+        except (ProbeError, ConfigError) as error:
+            reasons[probe.name] = error
+    if len(reasons) == len(probes):
+        raise next(iter(reasons.values()))
+    for reason in reasons.values():
+        if on_note is not None:
+            on_note(f"passed over: {reason}")
+    return [probe for probe in probes if probe.name not in reasons]
 
 
 def _reference_of(session: Session, path: Path) -> dict[str, torch.Tensor]:

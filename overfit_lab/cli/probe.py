@@ -52,7 +52,15 @@ def probe(
             raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
         config = _weights_config(target, model, data, assignments)
         records = experiment.probe_weights(
-            target, metrics, config=config, splits=splits, inputs=kinds, n=n, device=device, reference=reference
+            target,
+            metrics,
+            config=config,
+            splits=splits,
+            inputs=kinds,
+            n=n,
+            device=device,
+            reference=reference,
+            on_note=lambda note: typer.echo(f"overfit-lab: {note}", err=True),
         )
     else:
         options = _run_options(target, model, data, reference, assignments)

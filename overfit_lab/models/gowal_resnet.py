@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -61,6 +61,7 @@ class GowalResNet(PreActResNet):
     """A pre-activation network of :class:`GowalBlock`; see :class:`overfit_lab.models.preact_resnet.PreActResNet`."""
 
     family = "gowal-resnet"
+    advice: ClassVar[dict[str, str]] = {}
 
 
 def _wide(

@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from overfit_lab.models.normalize import Normalize
 
-
 MakeShortcut = Callable[[int, int, int], nn.Module]
 """Makes a shortcut from its channels in and out and its stride."""
 

@@ -1,7 +1,7 @@
 """Names of He et al.'s CIFAR networks in public code.
 
-Read in amirgholami/PyHessian (``downsample``, ``fc``; projections); akamaster/pytorch_resnet_cifar10 has ``shortcut`` and
-``linear``, and by default shortcuts without weights.
+Read in amirgholami/PyHessian (``downsample``, ``fc``; projections); akamaster/pytorch_resnet_cifar10 has ``shortcut``
+and ``linear``, and by default shortcuts without weights.
 """
 
 from overfit_lab.models.layout import Layout, stages

@@ -8,7 +8,7 @@ from overfit_lab.models.layout import Layout, stages
 REGISTER = {
     "trades-wide-resnet": Layout(
         source="TRADES, Rice et al. 2020, AWP and RobustBench (WideResNet)",
-        family="preact-resnet",
+        family="wide-resnet",
         models="wrn-28-10 or wrn-34-10",
         rules=(
             *stages(r"block{}\.layer\.", 3, first=1),
