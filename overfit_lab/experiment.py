@@ -376,7 +376,7 @@ def probe_weights(
         device: ``auto``, ``cpu`` or ``cuda``.
         reference: weights file of theta_0, for probes that compare with it.
         on_record: called with each record as it is measured.
-        on_note: called with one line for each metric that is passed over.
+        on_note: called with one line on how the file was read, and one for each metric that is passed over.
 
     Raises:
         WeightsError: the file is unsafe, unreadable or does not fit the model.
@@ -387,7 +387,9 @@ def probe_weights(
     probes = [make_probe(name, settings) for name in metrics]
     state = load_weights(path)
     session = build(config.model_copy(update={"probes": settings}), resolve_device(device))
-    load_into(session.model, state)
+    taken = load_into(session.model, state)
+    if taken and on_note is not None:
+        on_note(f"{path}: {taken}")
     snapshot = session.snapshot()
     snapshot.labels = None
     snapshot.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)

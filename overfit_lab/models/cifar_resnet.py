@@ -32,9 +32,9 @@ class CifarResNet(ResNet):
 
     family = "cifar-resnet"
     advice: ClassVar[dict[str, str]] = {
-        "missing stages.1.0.shortcut.": "the file's network has no weights in its shortcuts: "
+        r"missing stages\.[12]\.0\.shortcut\.": "the file's network has no weights in its shortcuts: "
         "add --set model.shortcut=padding",
-        "unexpected stages.1.0.shortcut.": "the file's network has weights in its shortcuts: "
+        r"unexpected stages\.[12]\.0\.shortcut\.": "the file's network has weights in its shortcuts: "
         "--set model.shortcut=projection",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class Attempt:
         return len(self.missing) + len(self.unexpected) + len(self.shaped)
 
 
-def fit(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def fit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     """See :func:`overfit_lab.models.weights.load_into`."""
     own = _own_names(model)
     attempts = list(_attempts(model, state, own))
@@ -57,11 +58,20 @@ def fit(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         if not _equal(chosen.renamed, other.renamed):
             names = f"{chosen.reading.subtree!r} and {other.reading.subtree!r}"
             raise WeightsError(f"two networks in the weights fit the model, under {names}; save one of them alone")
-    _set_constants(model, chosen.reading.constants)
+    taken = _set_constants(model, chosen.reading.constants)
     with torch.no_grad():
         for name, tensor in own.items():
             if name in chosen.renamed:
                 tensor.copy_(chosen.renamed[name])
+    return "; ".join(part for part in (*_describe_layout(chosen), taken) if part)
+
+
+def _describe_layout(chosen: Attempt) -> list[str]:
+    below = f"the network under {chosen.reading.subtree!r} alone" if chosen.reading.subtree else ""
+    if chosen.layout == OWN:
+        return [below]
+    layout: Layout = LAYOUTS[chosen.layout]
+    return [f"names of {layout.source}", below, layout.caution]
 
 
 def _own_names(model: nn.Module) -> dict[str, Tensor]:
@@ -89,27 +99,28 @@ def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def _set_constants(model: nn.Module, constants: tuple[Tensor, Tensor] | None) -> None:
-    """Give the model the constants of the file, unless the user named others.
+def _set_constants(model: nn.Module, constants: tuple[Tensor, Tensor] | None) -> str:
+    """Give the model the constants of the file, unless the user named others; what was done, in words.
 
     Raises:
         WeightsError: the model has no place for them, or they are not of its images.
     """
     if constants is None:
-        return
+        return ""
     normalize = find_normalize(model)
     mean, std = constants
     said = f"the weights carry normalisation (mean {_numbers(mean)}, std {_numbers(std)})"
     if normalize is None:
         raise WeightsError(f"{said} and the model has no place for it; save the network's state dict alone")
     if normalize.chosen:
-        return
+        return f"{said}, passed over for model.normalize"
     channels = normalize.mean.numel()
     if mean.numel() not in (1, channels):
         raise WeightsError(f"{said} for {mean.numel()} channels, and the images have {channels}")
     if bool((mean.abs() > 1).any()):
         raise WeightsError(f"{said}, which is not of pixels in [0, 1]; name it by --set model.normalize=MEAN/STD")
     normalize.set(mean, std)
+    return f"{said}, which is used"
 
 
 def _numbers(tensor: Tensor) -> str:
@@ -137,9 +148,9 @@ def _advice(model: nn.Module, state: Mapping[str, Tensor], nearest: Attempt) -> 
     other = _other_family(model, [*state, *nearest.reading.state])
     if other is not None:
         return f"these are the names of {other.source}, which loads with --model {other.models}"
-    for problem, advice in getattr(model, "advice", {}).items():
-        what, prefix = problem.split(" ")
-        if any(name.startswith(prefix) for name in getattr(nearest, what)):
+    problems = [f"missing {name}" for name in nearest.missing] + [f"unexpected {name}" for name in nearest.unexpected]
+    for pattern, advice in getattr(model, "advice", {}).items():
+        if not nearest.shaped and all(re.match(pattern, problem) for problem in problems):
             return str(advice)
     return ""
 

@@ -23,6 +23,7 @@ class Layout:
         rules: the renaming.
         mark: a name that gives this layout away, where it has one.
         unused: regular expression of parameters that those code bases carry and never use.
+        caution: what the names leave open, for a note when such a file is loaded.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Layout:
     rules: Rules
     mark: str = ""
     unused: str = ""
+    caution: str = ""
 
     def rename(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state dict with our names, without what is never used; a name that two would get is left as it was."""

@@ -8,9 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-IN_FRONT = "input_normalize"
-"""Name of the normalisation that is put in front of a network that has none of its own."""
-
 
 class Normalize(nn.Module):
     """(x - mean) / std for each channel; nothing at all for mean 0 and std 1.
@@ -43,22 +40,35 @@ class Normalize(nn.Module):
         return x if self.is_identity else (x - self.mean) / self.std
 
 
-def put_in_front(model: nn.Module, normalize: Normalize) -> nn.Module:
-    """The same module, whose input is normalised first; the names of its parameters and layers stay as they are.
+class InFront:
+    """A forward pre-hook that normalises the input of a network which has no normalisation of its own.
 
-    A pre-hook is used rather than a wrapper, so weights files, ``penultimate`` and attributes know nothing of it.
+    A hook rather than a wrapper or a child, so that names of parameters, layers, attributes and the order of a
+    Sequential stay as they are. A deep copy of the network has a copy of its own.
+
+    Args:
+        normalize: what to apply.
     """
-    model.add_module(IN_FRONT, normalize)
-    model.register_forward_pre_hook(_normalize_first)
+
+    def __init__(self, normalize: Normalize) -> None:
+        self.normalize = normalize
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The inputs, the first of them normalised."""
+        x, *rest = inputs
+        if self.normalize.mean.device != x.device:
+            self.normalize.to(x.device)
+        return (self.normalize(x), *rest)
+
+
+def put_in_front(model: nn.Module, normalize: Normalize) -> nn.Module:
+    """The same module, whose input is normalised first."""
+    model.register_forward_pre_hook(InFront(normalize))
     return model
-
-
-def _normalize_first(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    first, *rest = inputs
-    return (module.get_submodule(IN_FRONT)(first), *rest)
 
 
 def find_normalize(model: nn.Module) -> Normalize | None:
     """The model's one normalisation; None where there is none or more than one."""
     found = [module for module in model.modules() if isinstance(module, Normalize)]
+    found += [hook.normalize for hook in model._forward_pre_hooks.values() if isinstance(hook, InFront)]
     return found[0] if len(found) == 1 else None

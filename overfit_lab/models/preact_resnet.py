@@ -63,9 +63,9 @@ class PreActResNet(nn.Module):
     penultimate = "linear"
     family = "preact-resnet"
     advice: ClassVar[dict[str, str]] = {
-        "missing bn.": "the file's network has no final batch norm: add --set model.final_norm=false (and also "
+        r"missing bn\.": "the file's network has no final batch norm: add --set model.final_norm=false (and also "
         "--set model.shortcut=input if it comes from RobustBench, see docs/checkpoints.md)",
-        "unexpected bn.": "the file's network has a final batch norm: --set model.final_norm=true",
+        r"unexpected bn\.": "the file's network has a final batch norm: --set model.final_norm=true",
     }
 
     def __init__(

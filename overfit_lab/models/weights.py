@@ -51,18 +51,21 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return strip_prefixes(unwrap(content, path))
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     """Put a state dict into a model; nothing is changed where it does not fit.
 
     Names may be the model's own, or those of a code base that the model's family knows (see
     :mod:`overfit_lab.models.layouts`). Constants of normalisation beside the weights become the model's, unless the
     user named others (``model.normalize``).
 
+    Returns:
+        What was taken for what, in words; "" where the names are the model's own and nothing lay beside them.
+
     Raises:
         WeightsError: names or shapes differ; the message lists the first missing, unexpected and mis-shaped ones for
             the nearest layout.
     """
-    fit(model, state)
+    return fit(model, state)
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -98,4 +101,6 @@ def _load_torch(path: Path) -> Any:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
+        if "TorchScript" in first:
+            raise WeightsError(f"{path}: refused, a TorchScript archive holds code; save its state_dict") from error
         raise WeightsError(f"{path}: damaged, or not a weights file ({first})") from error

@@ -21,5 +21,7 @@ REGISTER = {
         family="preact-resnet",
         models="preact-resnet18",
         rules=(*LAYERS, (r"\.shortcut\.0\.", ".shortcut.")),
+        caution="files of fast_adversarial and RobustBench's Wong2020Fast and Andriushchenko2020Understanding have the "
+        "same names and need --set model.shortcut=input",
     ),
 }
