@@ -131,7 +131,10 @@ def _run_options(
             raise ConfigError(
                 f"--set {assignment!r}: with a run folder expected METRIC.option=value, such as iiw.layers=false"
             )
-        options.setdefault(metric, {})[option] = yaml.safe_load(text)
+        try:
+            options.setdefault(metric, {})[option] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from error
     return options
 
 
