@@ -88,6 +88,14 @@ def test_a_users_network_keeps_its_names_and_layers():
     torch.testing.assert_close(found, model(x))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_network_is_normalised_as_well():
+    model, x = build("test_normalize:plain", normalize="0.5/0.25"), images(2, side=8)
+    expected = model(x)
+    model.compile(backend="eager")
+    torch.testing.assert_close(model(x), expected)
+
+
 def test_a_users_factory_that_takes_constants_is_told_those_of_the_choice():
     assert build("test_normalize:own").told == (MEAN, STD)
     assert build("test_normalize:own", normalize="0.5/0.25").told == ((0.5,) * 3, (0.25,) * 3)

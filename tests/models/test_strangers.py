@@ -5,14 +5,19 @@ stranger's own forward pass (``strangers.py``) with random weights and random st
 """
 
 import importlib.util
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn import functional as F
 
+from overfit_lab.build import complete
 from overfit_lab.catalog import LAYOUTS, MODELS
+from overfit_lab.config import RunConfig
 from overfit_lab.errors import WeightsError
 from overfit_lab.models.normalize import Normalize, find_normalize, put_in_front
 from overfit_lab.models.weights import load_into, load_weights
@@ -307,3 +312,16 @@ def test_constants_without_a_place_are_refused():
     model = Plain()
     with pytest.raises(WeightsError, match="no place for it"):
         load_into(model, {**model.state_dict(), "mu": MEAN, "sigma": STD})
+
+
+def test_the_page_names_models_and_options_that_exist():
+    text = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
+    commands = re.findall(r"`--model ([^`]*)`", text)
+    assert len(commands) > 15
+    for command in commands:
+        name, *rest = command.split()
+        settings = dict(part.removeprefix("model.").split("=") for part in rest if part.startswith("model."))
+        if name == "package.module:function" or name.startswith("NAME"):
+            continue
+        settings = {key: yaml.safe_load(value) for key, value in settings.items() if value not in ("K", "...")}
+        assert complete(RunConfig(model={"name": name, **settings})).model.name == name.replace("_", "-")
