@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from overfit_lab.build import complete
+from overfit_lab.catalog import FIGURES
 from overfit_lab.config import RunConfig
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.errors import ConfigError, UnknownNameError
@@ -14,6 +15,7 @@ from overfit_lab.models.constants import choose_constants
 from overfit_lab.models.factory import build_model, find_model
 from overfit_lab.models.features import penultimate_features
 from overfit_lab.models.normalize import find_normalize
+from overfit_lab.recipes import RECIPES
 from strangers import images
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
@@ -167,3 +169,9 @@ def test_two_spellings_of_one_regularizer_are_twice_the_same():
 def test_an_unknown_name_stays_as_it_was_given():
     with pytest.raises(UnknownNameError, match="unknown model 'preact_resnet19'; did you mean preact-resnet18"):
         complete(RunConfig(model={"name": "preact_resnet19"}))
+
+
+def test_recipes_and_figures_have_it_too():
+    assert RECIPES["digits_sglr"] == RECIPES["digits-sglr"]
+    assert FIGURES.canonical("fig_1") == "fig_1"
+    assert "digits_sglr" in RECIPES
