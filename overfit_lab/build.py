@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from overfit_lab.attacks.base import Attack
-from overfit_lab.catalog import ATTACKS, LABELS, MODELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
+from overfit_lab.catalog import ATTACKS, DATASETS, LABELS, MODELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
 from overfit_lab.combination import Combination
 from overfit_lab.config import AttackConfig, ComputeConfig, EvaluationConfig, Part, ProbesConfig, RunConfig
 from overfit_lab.data.augment import Augmenter
@@ -17,7 +18,8 @@ from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.loader import EpochLoader
 from overfit_lab.errors import ConfigError
 from overfit_lab.labels.base import LabelContext
-from overfit_lab.models.factory import MODEL_CONTEXT, build_model
+from overfit_lab.models.constants import check_normalize
+from overfit_lab.models.factory import EVERY_MODEL, MODEL_CONTEXT, build_model, find_model
 from overfit_lab.options import accepted, dump_options, parse_options
 from overfit_lab.probes.base import Probe
 from overfit_lab.registry import Registry
@@ -45,12 +47,41 @@ def complete(config: RunConfig) -> RunConfig:
         ),
     }
     eps_schedule = _complete_part(config.attack.eps_schedule, SCHEDULES, "attack.eps_schedule")
-    parts["attack"] = config.attack.model_copy(update={"eps_schedule": eps_schedule})
+    attack = ATTACKS.canonical(config.attack.name)
+    parts["attack"] = config.attack.model_copy(update={"name": attack, "eps_schedule": eps_schedule})
+    parts |= _canonical_names(config)
     make_probes(config.probes)
+    _check_twice(parts["regularizers"])
     run = combine(config.model_copy(update=parts))
     _check_attacks(run)
     run.check()
     return run.config
+
+
+def _canonical_names(config: RunConfig) -> dict[str, Any]:
+    """The groups of keys that name components by a mere text, with each name as it is registered."""
+    evaluation, probes = config.evaluation, config.probes
+    corruption = evaluation.corruption
+    named = {
+        "attack": ATTACKS.canonical(evaluation.attack),
+        "corruption": None if corruption is None else ATTACKS.canonical(corruption),
+    }
+    metrics = {
+        "metrics": tuple(PROBES.canonical(name) for name in probes.metrics),
+        "options": {PROBES.canonical(name): options for name, options in probes.options.items()},
+    }
+    return {
+        "data": config.data.model_copy(update={"name": DATASETS.canonical(config.data.name)}),
+        "evaluation": evaluation.model_copy(update=named),
+        "probes": probes.model_copy(update=metrics),
+    }
+
+
+def _check_twice(parts: Sequence[Part]) -> None:
+    names = [part.name for part in parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"regularizers: {name!r} is listed {names.count(name)} times; expected each at most once")
 
 
 def combine(config: RunConfig) -> Combination:
@@ -85,19 +116,23 @@ def _check_attacks(run: Combination) -> None:
         raise ConfigError(f"evaluation.corruption = {config.corruption!r} is an attack; expected a noise")
 
 
-def _complete_part(part: Part, registry: Registry, prefix: str, context: frozenset[str] = frozenset()) -> Part:
-    options = parse_options(registry[part.name], part.options, prefix=prefix, context=context)
-    return Part(name=part.name, **dump_options(options))
+def _complete_part(part: Part, registry: Registry, prefix: str) -> Part:
+    options = parse_options(registry[part.name], part.options, prefix=prefix)
+    return Part(name=registry.canonical(part.name), **dump_options(options))
 
 
 def _complete_model(part: Part) -> Part:
-    """A model's options come from its factory's signature; ``penultimate`` goes with every model."""
+    """A model's options come from its factory's signature; ``penultimate`` and ``normalize`` go with every model."""
     options = part.options
-    penultimate = options.pop("penultimate", None)
-    completed = _complete_part(Part(name=part.name, **options), MODELS, "model", MODEL_CONTEXT)
-    if penultimate is None:
-        return completed
-    return Part(name=part.name, **completed.options, penultimate=str(penultimate))
+    every = {}
+    if options.get("penultimate") is not None:
+        every["penultimate"] = str(options["penultimate"])
+    if "normalize" in options:
+        every["normalize"] = check_normalize(options["normalize"])
+    own = {key: value for key, value in options.items() if key not in EVERY_MODEL}
+    factory, _ = find_model(part.name)
+    completed = parse_options(factory, own, prefix="model", context=MODEL_CONTEXT)
+    return Part(name=MODELS.canonical(part.name), **dump_options(completed), **every)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -154,7 +189,8 @@ def make_probe(name: str, config: ProbesConfig, key: str = "probes.options") -> 
     given: dict[str, Any] = {"splits": config.splits, "inputs": config.inputs}
     if config.n is not None:
         given["n"] = config.n
-    options = parse_options(cls, {**given, **config.options.get(name, {})}, prefix=f"{key}.{name}")
+    own = {PROBES.canonical(other): values for other, values in config.options.items()}.get(PROBES.canonical(name), {})
+    options = parse_options(cls, {**given, **own}, prefix=f"{key}.{name}")
     probe: Probe = cls(options)
     return probe
 

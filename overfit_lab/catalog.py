@@ -6,6 +6,7 @@ from overfit_lab.registry import Registry
 
 DATASETS = Registry("dataset", "overfit_lab.data")
 MODELS = Registry("model", "overfit_lab.models")
+LAYOUTS = Registry("layout", "overfit_lab.models.layouts")
 ATTACKS = Registry("attack", "overfit_lab.attacks")
 LABELS = Registry("label mode", "overfit_lab.labels")
 OBJECTIVES = Registry("objective", "overfit_lab.objectives")

@@ -14,7 +14,7 @@ import torch
 from overfit_lab.build import build, complete, make_probe, make_probes, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_yaml
 from overfit_lab.environment import command, git_revision, hardware, now, versions
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
@@ -25,7 +25,7 @@ from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.snapshot import RAW, Snapshot
-from overfit_lab.subjects import at_checkpoints, checkpoint_files, foreign_snapshot, open_run, open_weights
+from overfit_lab.subjects import OnNote, at_checkpoints, checkpoint_files, foreign_snapshot, open_run, open_weights
 from overfit_lab.training.checkpoint import load_checkpoint, restore
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.keeper import Best, CheckpointKeeper
@@ -130,7 +130,7 @@ def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunC
     own = load_config(layout.config_path(layout.check_run(folder)))
     if config is None:
         check_trusted(own, str(folder), trust=trust)
-    if config is not None and complete(config) != own:
+    if config is not None and complete(config) != complete(own):
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
     return own
 
@@ -333,11 +333,14 @@ def probe_weights(
     device: str = "auto",
     reference: Path | None = None,
     on_record: OnRecord | None = None,
+    on_note: OnNote | None = None,
 ) -> list[Record]:
     """Measure a weights file that no run of ours wrote.
 
+    Of several metrics, those that cannot be measured on a mere weights file are passed over with a note.
+
     Args:
-        path: .safetensors, .pt, .pth or .ckpt; loaded as weights only.
+        path: .safetensors, .pt, .pth, .ckpt, .th, .tar, .bin or .pkl; loaded as weights only.
         metrics: names of probes.
         config: model, data, attack and seed to measure with; its training settings play no part.
         splits: splits to look at.
@@ -347,18 +350,39 @@ def probe_weights(
         device: ``auto``, ``cpu`` or ``cuda``.
         reference: weights file of theta_0, for probes that compare with it.
         on_record: called with each record as it is measured.
+        on_note: called with one line on how the file was read, and one for each metric that is passed over.
 
     Raises:
         WeightsError: the file is unsafe, unreadable or does not fit the model.
         ConfigError: an unknown name or option.
-        ProbeError: a probe needs what is not there.
+        ProbeError: the one probe, or each of them, needs what is not there.
     """
     settings = _merge(config.probes, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
-    session = open_weights(path, config.model_copy(update={"probes": settings}), device=device)
+    session = open_weights(path, config.model_copy(update={"probes": settings}), device=device, on_note=on_note)
     snapshot = foreign_snapshot(session)
     snapshot.reference = _reference_of(session, reference) if reference is not None else None
-    return _measure(probes, snapshot, None, on_record)
+    return _measure(_able(probes, snapshot, on_note), snapshot, None, on_record)
+
+
+def _able(probes: Sequence[Probe], snapshot: Snapshot, on_note: OnNote | None) -> list[Probe]:
+    """The probes that the snapshot can feed, and a note about each other one.
+
+    Raises:
+        ProbeError: it can feed none; the first one's reason.
+    """
+    reasons: dict[str, OverfitLabError] = {}
+    for probe in probes:
+        try:
+            probe.check(snapshot)
+        except (ProbeError, ConfigError) as error:
+            reasons[probe.name] = error
+    if len(reasons) == len(probes):
+        raise next(iter(reasons.values()))
+    for reason in reasons.values():
+        if on_note is not None:
+            on_note(f"passed over: {reason}")
+    return [probe for probe in probes if probe.name not in reasons]
 
 
 def _reference_of(session: Session, path: Path) -> dict[str, torch.Tensor]:

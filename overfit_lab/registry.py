@@ -52,9 +52,16 @@ class Registry(MutableMapping[str, Any]):
         if ":" in name:
             return import_object(name, self.kind)
         entries = self._load()
-        if name not in entries:
+        known = self.canonical(name)
+        if known not in entries:
             raise unknown_name(self.kind, name, entries)
-        return entries[name]
+        return entries[known]
+
+    def canonical(self, name: str) -> str:
+        """The name as it is registered: an underscore counts as a hyphen where the name as given is unknown."""
+        entries = self._load()
+        hyphened = name.replace("_", "-")
+        return hyphened if name not in entries and hyphened in entries else name
 
     def __setitem__(self, name: str, component: Any) -> None:
         self._load()[name] = component
@@ -69,7 +76,7 @@ class Registry(MutableMapping[str, Any]):
         return len(self._load())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._load()
+        return isinstance(name, str) and self.canonical(name) in self._load()
 
 
 def import_object(path: str, kind: str) -> Any:

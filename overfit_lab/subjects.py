@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -20,6 +20,9 @@ from overfit_lab.training.checkpoint import load_checkpoint, restore
 from overfit_lab.training.loop import Session
 from overfit_lab.trust import check_trusted
 from overfit_lab.types import Clock
+
+OnNote = Callable[[str], None]
+"""Told something that the user should know, in one line."""
 
 
 def open_run(folder: Path, *, device: str = "auto", trust: bool = False, probes: ProbesConfig | None = None) -> Session:
@@ -98,13 +101,14 @@ def _with_weights(session: Session, weights: str) -> list[Snapshot]:
     return [snapshot for snapshot in session.second_snapshots() if snapshot.weights == weights]
 
 
-def open_weights(path: Path, config: RunConfig, *, device: str = "auto") -> Session:
+def open_weights(path: Path, config: RunConfig, *, device: str = "auto", on_note: OnNote | None = None) -> Session:
     """The objects of a configuration with the weights of a file in the model; there is no theta_0 and no label mode.
 
     Args:
         path: .safetensors, .pt, .pth, .ckpt and the like; loaded as weights only.
         config: model, data, attack and seed; its training settings play no part.
         device: ``auto``, ``cpu`` or ``cuda``.
+        on_note: told in a line what was taken from the file where that is not plain.
 
     Raises:
         WeightsError: the file is unsafe, unreadable or does not fit the model.
@@ -112,7 +116,9 @@ def open_weights(path: Path, config: RunConfig, *, device: str = "auto") -> Sess
     """
     state = load_weights(path)
     session = build(config, resolve_device(device))
-    load_into(session.model, state)
+    taken = load_into(session.model, state)
+    if taken and on_note is not None:
+        on_note(f"{path}: {taken}")
     session.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
     return session
 

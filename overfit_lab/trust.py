@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overfit_lab.catalog import DATASETS
+from overfit_lab.catalog import DATASETS, MODELS
 from overfit_lab.config import RunConfig
 from overfit_lab.errors import ConfigError
 
@@ -23,10 +23,11 @@ def named_code(config: RunConfig) -> list[str]:
         **{f"probes.metrics.{i}": name for i, name in enumerate(config.probes.metrics)},
         **{f"probes.options.{name}": name for name in config.probes.options},
     }
+    harmless = {"data.name": DATASETS, "model.name": MODELS}
     found = []
     for key, name in names.items():
         prefix, colon, _ = name.partition(":")
-        if colon and not (key == "data.name" and prefix in DATASETS):
+        if colon and prefix not in harmless.get(key, ()):
             found.append(f"{key} = {name!r}")
     return found
 

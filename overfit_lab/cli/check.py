@@ -17,6 +17,7 @@ from overfit_lab.cli.target import (
     Target,
     TargetArgument,
     WeightsOption,
+    note,
     open_target,
 )
 from overfit_lab.errors import ConfigError
@@ -106,7 +107,9 @@ def _run(
     from overfit_lab.evaluation.store import record_measurement
 
     session = target.session
-    opened = open_source(source, target.config, session.data, session.device, trust=trust) if source else None
+    opened = (
+        open_source(source, target.config, session.data, session.device, trust=trust, on_note=note) if source else None
+    )
     found = []
     for snapshot in target.snapshots():
         with ShareProgress(f"{target.config.name}, epoch {snapshot.clock.epoch}") as progress:

@@ -17,6 +17,7 @@ from overfit_lab.cli.target import (
     Target,
     TargetArgument,
     WeightsOption,
+    note,
     open_target,
 )
 from overfit_lab.errors import ConfigError
@@ -135,7 +136,9 @@ def _run(
 
     session = target.session
     opened = (
-        open_source(source, target.config, session.data, session.device, trust=trust) if source is not None else None
+        open_source(source, target.config, session.data, session.device, trust=trust, on_note=note)
+        if source is not None
+        else None
     )
     attackers = [make_attacker(name, target.config, options, opened) for name in names]
     found = []

@@ -55,7 +55,15 @@ def probe(
             raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
         config = _weights_config(target, model, data, assignments)
         records = experiment.probe_weights(
-            target, metrics, config=config, splits=splits, inputs=kinds, n=n, device=device, reference=reference
+            target,
+            metrics,
+            config=config,
+            splits=splits,
+            inputs=kinds,
+            n=n,
+            device=device,
+            reference=reference,
+            on_note=lambda note: typer.echo(f"overfit-lab: {note}", err=True),
         )
     else:
         options = _run_options(target, model, data, reference, assignments)
@@ -127,7 +135,10 @@ def _run_options(
             raise ConfigError(
                 f"--set {assignment!r}: with a run folder expected METRIC.option=value, such as iiw.layers=false"
             )
-        options.setdefault(metric, {})[option] = yaml.safe_load(text)
+        try:
+            options.setdefault(metric, {})[option] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from error
     return options
 
 

@@ -116,8 +116,13 @@ def _open_file(
     config = apply_overrides(
         RunConfig(), [f"name={_plain(target.stem)}", f"model.name={model}", f"data.name={data}", *(assignments or [])]
     )
-    session = open_weights(target, config, device=device)
+    session = open_weights(target, config, device=device, on_note=note)
     return Target(import_folder(target, session, out), session, None, weights)
+
+
+def note(text: str) -> None:
+    """Something that the user should know, on stderr."""
+    typer.echo(f"overfit-lab: {text}", err=True)
 
 
 def _plain(name: str) -> str:

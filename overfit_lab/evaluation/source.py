@@ -12,11 +12,20 @@ from overfit_lab.evaluation.attackers import Source, plain
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.runs import layout
+from overfit_lab.subjects import OnNote
 from overfit_lab.trust import check_trusted
 from overfit_lab.types import Dataset
 
 
-def open_source(name: str, config: RunConfig, data: Dataset, device: torch.device, *, trust: bool = False) -> Source:
+def open_source(
+    name: str,
+    config: RunConfig,
+    data: Dataset,
+    device: torch.device,
+    *,
+    trust: bool = False,
+    on_note: OnNote | None = None,
+) -> Source:
     """A run's checkpoint (``RUN``, its final one, or ``RUN@CHECKPOINT``), or a weights file of the target's model.
 
     Args:
@@ -25,6 +34,7 @@ def open_source(name: str, config: RunConfig, data: Dataset, device: torch.devic
         data: of the target.
         device: where to put the source.
         trust: import the code that the run folder's configuration names.
+        on_note: told in a line what was taken from a weights file where that is not plain.
 
     Raises:
         ConfigError: there is no such run or file, or its model is of other images or classes.
@@ -47,5 +57,7 @@ def open_source(name: str, config: RunConfig, data: Dataset, device: torch.devic
     else:
         raise ConfigError(f"source {name!r}: no such run folder or weights file")
     model = build_model(model_part, data, device, seed=config.seed)
-    load_into(model, load_weights(files[0]))
+    taken = load_into(model, load_weights(files[0]))
+    if taken and on_note is not None:
+        on_note(f"{files[0]}: {taken}")
     return Source(plain(title), model.eval().requires_grad_(False))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +13,34 @@ from overfit_lab.catalog import MODELS
 from overfit_lab.config import Part
 from overfit_lab.errors import ConfigError
 from overfit_lab.isolation import isolated
+from overfit_lab.models.constants import choose_constants
+from overfit_lab.models.normalize import Normalize, find_normalize, put_in_front
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.types import Dataset, to_float
 
-MODEL_CONTEXT = frozenset({"n_classes", "shape", "mean", "std"})
-"""What a factory is told of the data, where it takes parameters of these names."""
+MODEL_CONTEXT = frozenset({"argument", "n_classes", "shape", "mean", "std"})
+"""What a factory is told of the data, where it takes parameters of these names, and what followed its name's colon."""
+
+EVERY_MODEL = ("penultimate", "normalize")
+"""Options that go with every model and that no factory sees."""
+
+
+def find_model(name: str) -> tuple[Any, str]:
+    """The factory of a model's name, and what follows the colon.
+
+    ``torchvision:NAME`` and ``timm:NAME`` name a library and a model of it; any other name with a colon is
+    ``package.module:function``.
+
+    Raises:
+        ConfigError: no such model, or a name after a colon for a model that takes none.
+    """
+    prefix, colon, argument = name.partition(":")
+    if not colon or prefix not in MODELS:
+        return MODELS[name], ""
+    factory = MODELS[prefix]
+    if "argument" not in inspect.signature(factory).parameters:
+        raise ConfigError(f"model.name = {name!r}: {prefix} takes nothing after a colon")
+    return factory, argument
 
 
 def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -> nn.Module:
@@ -24,12 +49,12 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
     Raises:
         ConfigError: the factory gives no module, or the module does not map an image to K logits.
     """
-    factory = MODELS[part.name]
-    options = {key: value for key, value in part.options.items() if key != "penultimate"}
-    context = {"n_classes": data.n_classes, "shape": data.shape, "mean": data.mean, "std": data.std}
-    parameters = inspect.signature(factory).parameters.values()
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    accepted = context if takes_any else {p.name: context[p.name] for p in parameters if p.name in context}
+    factory, argument = find_model(part.name)
+    options = {key: value for key, value in part.options.items() if key not in EVERY_MODEL}
+    normalize = part.options.get("normalize")
+    mean, std = choose_constants(normalize, data.mean, data.std)
+    context = {"argument": argument, "n_classes": data.n_classes, "shape": data.shape, "mean": mean, "std": std}
+    accepted = _accepted(factory, context)
     try:
         with private_streams(derive_seed(seed, "model")):
             model = factory(**accepted, **options)
@@ -37,9 +62,23 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
         raise ConfigError(f"model.name = {part.name!r}: cannot be made with these options ({error})") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.name = {part.name!r}: gives {type(model).__name__}, expected a torch.nn.Module")
+    if not {"mean", "std"} <= set(accepted):
+        identity = (0.0,) * len(mean), (1.0,) * len(std)
+        put_in_front(model, Normalize(*((mean, std) if normalize else identity)))
+    own = find_normalize(model)
+    if own is not None:
+        own.chosen = normalize is not None
     model = model.to(device)
     check_logits(model, data, part.name)
     return model
+
+
+def _accepted(factory: Any, context: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the context the factory takes. One of arbitrary keywords gets all that is said of the data."""
+    parameters = inspect.signature(factory).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return {key: value for key, value in context.items() if key != "argument" or key in parameters}
+    return {name: context[name] for name in parameters if name in context}
 
 
 def check_logits(model: nn.Module, data: Dataset, name: str) -> None:

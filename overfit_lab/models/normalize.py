@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,50 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1), persistent=False)
         self.is_identity = all(m == 0 for m in mean) and all(s == 1 for s in std)
+        self.chosen = False
+        """The user named the constants, so that those of a weights file are passed over."""
+
+    @torch.no_grad()
+    def set(self, mean: Tensor, std: Tensor) -> None:
+        """Take other constants, each of as many numbers as there are channels, or of one number for all."""
+        self.mean.copy_(mean.view(-1, 1, 1))
+        self.std.copy_(std.view(-1, 1, 1))
+        self.is_identity = bool((self.mean == 0).all() and (self.std == 1).all())
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images (B, C, H, W)."""
         return x if self.is_identity else (x - self.mean) / self.std
+
+
+class InFront:
+    """A forward pre-hook that normalises the input of a network which has no normalisation of its own.
+
+    A hook rather than a wrapper or a child, so that names of parameters, layers, attributes and the order of a
+    Sequential stay as they are. A deep copy of the network has a copy of its own.
+
+    Args:
+        normalize: what to apply.
+    """
+
+    def __init__(self, normalize: Normalize) -> None:
+        self.normalize = normalize
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The inputs, the first of them normalised."""
+        x, *rest = inputs
+        if self.normalize.mean.device != x.device:
+            self.normalize.to(x.device)
+        return (self.normalize(x), *rest)
+
+
+def put_in_front(model: nn.Module, normalize: Normalize) -> nn.Module:
+    """The same module, whose input is normalised first."""
+    model.register_forward_pre_hook(InFront(normalize))
+    return model
+
+
+def find_normalize(model: nn.Module) -> Normalize | None:
+    """The model's one normalisation; None where there is none or more than one."""
+    found = [module for module in model.modules() if isinstance(module, Normalize)]
+    found += [hook.normalize for hook in model._forward_pre_hooks.values() if isinstance(hook, InFront)]
+    return found[0] if len(found) == 1 else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from overfit_lab.models.normalize import Normalize
+
+MakeShortcut = Callable[[int, int, int], nn.Module]
+"""Makes a shortcut from its channels in and out and its stride."""
 
 
 class BasicBlock(nn.Module):
@@ -15,13 +18,13 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, n_in: int, n_mid: int, stride: int) -> None:
+    def __init__(self, n_in: int, n_mid: int, stride: int, shortcut: MakeShortcut | None = None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(n_in, n_mid, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(n_mid)
         self.conv2 = nn.Conv2d(n_mid, n_mid, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(n_mid)
-        self.shortcut = make_shortcut(n_in, n_mid, stride)
+        self.shortcut = (make_shortcut if shortcut is None else shortcut)(n_in, n_mid, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_in, H, W) to (B, n_mid, H / stride, W / stride)."""
@@ -34,7 +37,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, n_in: int, n_mid: int, stride: int) -> None:
+    def __init__(self, n_in: int, n_mid: int, stride: int, shortcut: MakeShortcut | None = None) -> None:
         super().__init__()
         n_out = n_mid * self.expansion
         self.conv1 = nn.Conv2d(n_in, n_mid, 1, bias=False)
@@ -43,7 +46,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(n_mid)
         self.conv3 = nn.Conv2d(n_mid, n_out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(n_out)
-        self.shortcut = make_shortcut(n_in, n_out, stride)
+        self.shortcut = (make_shortcut if shortcut is None else shortcut)(n_in, n_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_in, H, W) to (B, 4 n_mid, H / stride, W / stride)."""
@@ -60,7 +63,7 @@ def make_shortcut(n_in: int, n_out: int, stride: int) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, four stages of blocks, pooling, linear. Weights are drawn as torch draws them.
+    """A 3x3 stem, stages of blocks, pooling, linear. Weights are drawn as torch draws them.
 
     Args:
         block: :class:`BasicBlock` or :class:`Bottleneck`.
@@ -70,9 +73,11 @@ class ResNet(nn.Module):
         mean: mean of each channel.
         std: standard deviation of each channel.
         width: channels of the first stage; each further stage doubles them.
+        shortcut: makes the shortcuts; default :func:`make_shortcut`.
     """
 
     penultimate = "linear"
+    family = "resnet"
 
     def __init__(
         self,
@@ -84,6 +89,7 @@ class ResNet(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         width: int,
+        shortcut: MakeShortcut | None = None,
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
@@ -94,7 +100,7 @@ class ResNet(nn.Module):
         for stage, depth in enumerate(blocks):
             layers: list[nn.Module] = []
             for i in range(depth):
-                layers.append(block(n_in, width * 2**stage, 2 if stage > 0 and i == 0 else 1))
+                layers.append(block(n_in, width * 2**stage, 2 if stage > 0 and i == 0 else 1, shortcut))
                 n_in = width * 2**stage * block.expansion
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)

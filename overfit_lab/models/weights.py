@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from overfit_lab.errors import WeightsError
+from overfit_lab.models.fit import fit
+from overfit_lab.models.spellings import strip_prefixes, unwrap
 
-TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".tar")
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".tar", ".bin", ".pkl")
 OWN_PREFIX = "model/"
 """How parameters are named in checkpoints of a run."""
+
+NUMBERS = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
+)
+"""Kinds of numpy's numbers that a checkpoint may hold beside its tensors."""
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file by parameter name, on the CPU.
 
-    Takes .safetensors, and .pt, .pth, .ckpt, .th and .tar as torch writes them, if they hold tensors and plain
-    containers only. A state dict may lie under ``state_dict``, ``model`` and the like; wrappers' prefixes such as
-    ``module.`` are taken off where every name has them.
+    Takes .safetensors, and .pt, .pth, .ckpt, .th, .tar, .bin and .pkl as torch writes them, if they hold tensors, plain
+    containers, numpy's numbers and argparse's namespaces only. A state dict may lie under ``state_dict``, ``model`` and
+    the like; wrappers' prefixes such as ``module.`` are taken off where every name has them.
 
     Raises:
         WeightsError: absent, of another kind, damaged, or it would have to run code to be read.
@@ -43,6 +51,23 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return strip_prefixes(unwrap(content, path))
 
 
+def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Put a state dict into a model; nothing is changed where it does not fit.
+
+    Names may be the model's own, or those of a code base that the model's family knows (see
+    :mod:`overfit_lab.models.layouts`). Constants of normalisation beside the weights become the model's, unless the
+    user named others (``model.normalize``).
+
+    Returns:
+        What was taken for what, in words; "" where the names are the model's own and nothing lay beside them.
+
+    Raises:
+        WeightsError: names or shapes differ; the message lists the first missing, unexpected and mis-shaped ones for
+            the nearest layout.
+    """
+    return fit(model, state)
+
+
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
@@ -52,9 +77,21 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     return own or tensors
 
 
+def harmless_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What a checkpoint may name besides what torch's weights-only loader knows: none of it can run code.
+
+    Accuracies are often numpy's numbers, and options often a namespace. numpy 2 moved its core, and files keep the
+    spelling of the numpy that wrote them.
+    """
+    rebuild_number: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")
+    kinds = [type(np.dtype(kind)) for kind in NUMBERS]
+    return [*((rebuild_number, f"{module}.scalar") for module in modules), np.dtype, *kinds, argparse.Namespace]
+
+
 def _load_torch(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(harmless_globals()):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -62,64 +99,8 @@ def _load_torch(path: Path) -> Any:
             f"{path}: refused, it holds objects other than tensors and plain containers, which could run code on "
             "loading; save its state_dict alone"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
+        if "TorchScript" in first:
+            raise WeightsError(f"{path}: refused, a TorchScript archive holds code; save its state_dict") from error
         raise WeightsError(f"{path}: damaged, or not a weights file ({first})") from error
-
-
-def unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict inside whatever a file holds.
-
-    Raises:
-        WeightsError: there is none.
-    """
-    for _ in range(len(WRAPPERS)):
-        if not isinstance(content, Mapping):
-            break
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            if tensors:
-                return tensors
-            break
-        content = inner
-    raise WeightsError(f"{path}: holds no state dict (names to tensors)")
-
-
-def strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict without wrappers' prefixes that every name has."""
-    changed = True
-    while changed:
-        changed = False
-        for prefix in PREFIXES:
-            if state and all(name.startswith(prefix) for name in state):
-                state = {name.removeprefix(prefix): value for name, value in state.items()}
-                changed = True
-    return state
-
-
-def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put a state dict into a model; nothing is changed where it does not fit.
-
-    Raises:
-        WeightsError: names or shapes differ; the message lists the first missing, unexpected and mis-shaped ones.
-    """
-    own = model.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in state if name not in own]
-    shaped = [name for name in own if name in state and own[name].shape != state[name].shape]
-    problems = [
-        f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        for what, names in (("missing", missing), ("unexpected", unexpected))
-        if names
-    ]
-    if shaped:
-        first = shaped[0]
-        more = f" and {len(shaped) - 1} more" if len(shaped) > 1 else ""
-        problems.append(f"shape of {first} {tuple(state[first].shape)}, expected {tuple(own[first].shape)}{more}")
-    if problems:
-        raise WeightsError(f"the weights do not fit the model: {'; '.join(problems)}")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if name in state:
-                tensor.copy_(state[name])

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import nn
 
 from overfit_lab.models.preact_resnet import PreActResNet
+
+
+class WideResNet(PreActResNet):
+    """Zagoruyko and Komodakis' network; see :class:`overfit_lab.models.preact_resnet.PreActResNet`."""
+
+    family = "wide-resnet"
+    advice: ClassVar[dict[str, str]] = {}
 
 
 def wide_resnet(
@@ -32,7 +40,7 @@ def wide_resnet(
     """
     widths = [width * widen * 2**stage for stage in range(3)]
     blocks = [(depth - 4) // 6] * 3
-    return PreActResNet(n_classes, shape=shape, mean=mean, std=std, stem=width, widths=widths, blocks=blocks)
+    return WideResNet(n_classes, shape=shape, mean=mean, std=std, stem=width, widths=widths, blocks=blocks)
 
 
 def wrn_28_10(
@@ -57,7 +65,7 @@ def wrn_34_10(
     width: int = 16,
     widen: int = 10,
 ) -> nn.Module:
-    """WRN-34-10 (46.16 million parameters); ``width`` is the stem's, ``widen`` the factor on it."""
+    """WRN-34-10 (46.16 million parameters); ``widen=20`` is WRN-34-20."""
     return wide_resnet(n_classes, 34, shape=shape, mean=mean, std=std, width=width, widen=widen)
 
 

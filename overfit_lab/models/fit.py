@@ -1,0 +1,161 @@
+"""Finding the reading of a stranger's state dict that fits a model exactly, or saying what is in the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.catalog import LAYOUTS
+from overfit_lab.errors import WeightsError
+from overfit_lab.models.layout import Layout
+from overfit_lab.models.normalize import find_normalize
+from overfit_lab.models.spellings import Reading, readings, strip_prefixes
+
+COUNTER = "num_batches_tracked"
+OWN = "our own names"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One reading under one layout, compared with a model.
+
+    Args:
+        layout: whose names were tried.
+        reading: how the state dict was read.
+        renamed: the state dict with the model's names.
+        missing: names of the model that it lacks.
+        unexpected: its names that the model lacks.
+        shaped: common names of different shapes.
+    """
+
+    layout: str
+    reading: Reading
+    renamed: dict[str, Tensor]
+    missing: list[str]
+    unexpected: list[str]
+    shaped: list[str]
+
+    @property
+    def n_problems(self) -> int:
+        """How many names are in the way."""
+        return len(self.missing) + len(self.unexpected) + len(self.shaped)
+
+
+def fit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """See :func:`overfit_lab.models.weights.load_into`."""
+    own = _own_names(model)
+    attempts = list(_attempts(model, state, own))
+    whole = [attempt for attempt in attempts if not attempt.n_problems and not attempt.reading.subtree]
+    parts = [attempt for attempt in attempts if not attempt.n_problems and attempt.reading.subtree]
+    if not whole and not parts:
+        raise WeightsError(_explain(model, state, own, min(attempts, key=lambda attempt: attempt.n_problems)))
+    chosen = (whole or parts)[0]
+    for other in [] if whole else parts[1:]:
+        if not _equal(chosen.renamed, other.renamed):
+            names = f"{chosen.reading.subtree!r} and {other.reading.subtree!r}"
+            raise WeightsError(f"two networks in the weights fit the model, under {names}; save one of them alone")
+    taken = _set_constants(model, chosen.reading.constants)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in chosen.renamed:
+                tensor.copy_(chosen.renamed[name])
+    return "; ".join(part for part in (*_describe_layout(chosen), taken) if part)
+
+
+def _describe_layout(chosen: Attempt) -> list[str]:
+    below = f"the network under {chosen.reading.subtree!r} alone" if chosen.reading.subtree else ""
+    if chosen.layout == OWN:
+        return [below]
+    layout: Layout = LAYOUTS[chosen.layout]
+    return [f"names of {layout.source}", below, layout.caution]
+
+
+def _own_names(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors, without prefixes that all have: those of the file were taken off as well."""
+    return strip_prefixes(model.state_dict())
+
+
+def _attempts(model: nn.Module, state: Mapping[str, Tensor], own: dict[str, Tensor]) -> Iterator[Attempt]:
+    family = getattr(model, "family", None)
+    layouts = {name: layout for name, layout in LAYOUTS.items() if family is not None and layout.family == family}
+    for reading in readings(strip_prefixes(state)):
+        yield _compare(OWN, reading, reading.state, own)
+        for name, layout in layouts.items():
+            yield _compare(name, reading, layout.rename(reading.state), own)
+
+
+def _compare(layout: str, reading: Reading, renamed: dict[str, Tensor], own: dict[str, Tensor]) -> Attempt:
+    missing = [name for name in own if name not in renamed and not name.endswith(COUNTER)]
+    unexpected = [name for name in renamed if name not in own]
+    shaped = [name for name in own if name in renamed and own[name].shape != renamed[name].shape]
+    return Attempt(layout, reading, renamed, missing, unexpected, shaped)
+
+
+def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _set_constants(model: nn.Module, constants: tuple[Tensor, Tensor] | None) -> str:
+    """Give the model the constants of the file, unless the user named others; what was done, in words.
+
+    Raises:
+        WeightsError: the model has no place for them, or they are not of its images.
+    """
+    if constants is None:
+        return ""
+    normalize = find_normalize(model)
+    mean, std = constants
+    said = f"the weights carry normalisation (mean {_numbers(mean)}, std {_numbers(std)})"
+    if normalize is None:
+        raise WeightsError(f"{said} and the model has no place for it; save the network's state dict alone")
+    if normalize.chosen:
+        return f"{said}, passed over for model.normalize"
+    channels = normalize.mean.numel()
+    if mean.numel() not in (1, channels):
+        raise WeightsError(f"{said} for {mean.numel()} channels, and the images have {channels}")
+    if bool((mean.abs() > 1).any()):
+        raise WeightsError(f"{said}, which is not of pixels in [0, 1]; name it by --set model.normalize=MEAN/STD")
+    normalize.set(mean, std)
+    return f"{said}, which is used"
+
+
+def _numbers(tensor: Tensor) -> str:
+    return ",".join(f"{value:.4g}" for value in tensor.tolist())
+
+
+def _explain(model: nn.Module, state: Mapping[str, Tensor], own: dict[str, Tensor], nearest: Attempt) -> str:
+    """One line: what is missing, unexpected and mis-shaped under the nearest layout, and what to do about it."""
+    problems = [
+        f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for what, names in (("missing", nearest.missing), ("unexpected", nearest.unexpected))
+        if names
+    ]
+    if nearest.shaped:
+        first = nearest.shaped[0]
+        more = f" and {len(nearest.shaped) - 1} more" if len(nearest.shaped) > 1 else ""
+        shapes = f"{tuple(nearest.renamed[first].shape)}, expected {tuple(own[first].shape)}"
+        problems.append(f"shape of {first} {shapes}{more}")
+    under = "" if nearest.layout == OWN else f" (nearest: names of {nearest.layout})"
+    advice = _advice(model, state, nearest)
+    return f"the weights do not fit the model: {'; '.join(problems)}{under}{'; ' if advice else ''}{advice}"
+
+
+def _advice(model: nn.Module, state: Mapping[str, Tensor], nearest: Attempt) -> str:
+    other = _other_family(model, [*state, *nearest.reading.state])
+    if other is not None:
+        return f"these are the names of {other.source}, which loads with --model {other.models}"
+    problems = [f"missing {name}" for name in nearest.missing] + [f"unexpected {name}" for name in nearest.unexpected]
+    for pattern, advice in getattr(model, "advice", {}).items():
+        if not nearest.shaped and all(re.match(pattern, problem) for problem in problems):
+            return str(advice)
+    return ""
+
+
+def _other_family(model: nn.Module, names: list[str]) -> Layout | None:
+    """The layout of another family that the names give away."""
+    family = getattr(model, "family", None)
+    return next((x for x in LAYOUTS.values() if x.mark and x.family != family and x.mark in names), None)

@@ -1,0 +1,1 @@
+"""Other code bases' names of parameters. A file with ``REGISTER = {"name": Layout(...)}`` adds one."""

@@ -1,0 +1,13 @@
+"""Names of torchvision's and timm's ResNets. None of ours computes what they compute, so this only tells the way."""
+
+from overfit_lab.models.layout import Layout
+
+REGISTER = {
+    "torchvision-resnet": Layout(
+        source="torchvision's and timm's ResNets",
+        family="torchvision",
+        models="torchvision:resnet18, torchvision:resnet50, timm:resnet18 or the like",
+        rules=(),
+        mark="layer4.0.downsample.0.weight",
+    )
+}
