@@ -107,9 +107,9 @@ def _run(
     from overfit_lab.evaluation.store import record_measurement
 
     session = target.session
-    opened = (
-        open_source(source, target.config, session.data, session.device, trust=trust, on_note=note) if source else None
-    )
+    opened = None
+    if source is not None:
+        opened = open_source(source, target.config, session.data, session.device, trust=trust, on_note=note)
     found = []
     for snapshot in target.snapshots():
         with ShareProgress(f"{target.config.name}, epoch {snapshot.clock.epoch}") as progress:

@@ -135,11 +135,9 @@ def _run(
     from overfit_lab.evaluation.store import evaluate_into
 
     session = target.session
-    opened = (
-        open_source(source, target.config, session.data, session.device, trust=trust, on_note=note)
-        if source is not None
-        else None
-    )
+    opened = None
+    if source is not None:
+        opened = open_source(source, target.config, session.data, session.device, trust=trust, on_note=note)
     attackers = [make_attacker(name, target.config, options, opened) for name in names]
     found = []
     for snapshot in target.snapshots():

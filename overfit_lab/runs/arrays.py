@@ -19,7 +19,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         RunFolderError: damaged, or it holds anything but plain arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise RunFolderError(f"{path}: damaged, or holds more than plain arrays") from error
