@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,16 +37,31 @@ class Target:
     """An opened target.
 
     Args:
-        folder: the run folder that results go to.
+        path: what the user named.
         session: its objects.
         which: the checkpoints; None for a weights file.
         weights: raw, or a regularizer's.
+        out: the folder that results on a weights file go to; None: one below ``runs``.
     """
 
-    folder: Path
+    path: Path
     session: Session
     which: str | None
     weights: str
+    out: Path | None = None
+
+    @cached_property
+    def folder(self) -> Path:
+        """The run folder that results go to; made for a weights file when it is first asked for.
+
+        Raises:
+            RunFolderError: it holds something else, or cannot be made.
+        """
+        if self.which is not None:
+            return self.path
+        from overfit_lab.evaluation.store import import_folder
+
+        return import_folder(self.path, self.session, self.out)
 
     @property
     def config(self) -> RunConfig:
@@ -110,14 +126,13 @@ def _open_file(
     if weights != "raw":
         raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
     from overfit_lab.config import RunConfig, apply_overrides
-    from overfit_lab.evaluation.store import import_folder
     from overfit_lab.subjects import open_weights
 
     config = apply_overrides(
         RunConfig(), [f"name={_plain(target.stem)}", f"model.name={model}", f"data.name={data}", *(assignments or [])]
     )
     session = open_weights(target, config, device=device, on_note=note)
-    return Target(import_folder(target, session, out), session, None, weights)
+    return Target(target, session, None, weights, out)
 
 
 def note(text: str) -> None:

@@ -97,7 +97,8 @@ class Place:
 
     def replace(self, name):
         path = self.run / name
-        path.unlink()
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
         self.plant(path)
         return str(self.run)
 
@@ -114,6 +115,11 @@ def probe(place, target, *more):
     return ["probe", target, "--metric", "calibration", *options, *more]
 
 
+def attack(place, command, target, *more):
+    options = ["--model", "mlp", "--data", "digits", *sets("model.hidden=16", *place.data)]
+    return [command, target, *options, "--out", "out", *more]
+
+
 def train(place, *assignments):
     (place.folder / "tiny.yaml").write_text(to_yaml(tiny_config("hard", epochs=1)))
     return ["train", "tiny.yaml", "--out", "out", *sets(*assignments)]
@@ -122,6 +128,15 @@ def train(place, *assignments):
 WEIGHTS = {
     "probe WEIGHTS": lambda place: probe(place, place.bomb()),
     "probe --reference": lambda place: probe(place, place.good(), "--reference", place.bomb()),
+    "evaluate WEIGHTS": lambda place: attack(place, "evaluate", place.bomb()),
+    "check WEIGHTS": lambda place: attack(place, "check", place.bomb()),
+    "evaluate RUN --source": lambda place: [
+        *("evaluate", str(place.run), "--attack", "transfer", "--source", place.bomb())
+    ],
+    "evaluate WEIGHTS --source": lambda place: attack(
+        place, "evaluate", place.good(), "--attack", "transfer", "--source", place.bomb()
+    ),
+    "check RUN --source": lambda place: ["check", str(place.run), "--source", place.bomb()],
     "label mode's teacher": lambda place: train(place, "labels.name=kd", f"labels.teacher={place.bomb()}"),
     "regularizer's teacher": lambda place: train(
         place, "regularizers=kd-at", f"regularizers.kd-at.robust_teacher={place.bomb()}"
@@ -147,6 +162,27 @@ RUN_FILES = {
     "a run as teacher": lambda place: train(
         place, "labels.name=kd", f"labels.teacher={place.replace('checkpoints/best.safetensors')}"
     ),
+    "evaluate RUN": lambda place: ["evaluate", place.replace("checkpoints/last.safetensors")],
+    "check RUN, best": lambda place: [
+        "check",
+        place.replace("checkpoints/best.safetensors"),
+        "--checkpoint",
+        "best",
+    ],
+    "a run as source": lambda place: [
+        *("evaluate", str(place.run), "--attack", "transfer", "--checkpoint", "initial"),
+        *("--source", place.replace("checkpoints/last.safetensors")),
+    ],
+    "an outcome of a run": lambda place: [
+        *("evaluate", place.replace("evaluations/pgd-3-test-64-0004.npz"), "--attack", "pgd")
+    ],
+    "what an interrupted evaluation left": lambda place: [
+        *("evaluate", place.replace("evaluations/.pgd-3-test-64-0004.npz.partial"), "--attack", "pgd", "--again")
+    ],
+    "arrays of checks": lambda place: [
+        *("figure", "masking", place.replace("arrays/masking-0004.npz"), "--out", "masking.png")
+    ],
+    "run.json of a run in a table": lambda place: ["table", place.replace("run.json")],
     "figure's arrays": lambda place: [
         *("figure", "fig5", place.replace("arrays/features-0004.npz"), "--out", "fig5.png")
     ],
@@ -173,6 +209,7 @@ DATA = {
 }
 """Files of data sets."""
 
+ARRAYS = ("figure's arrays", "an outcome of a run", "what an interrupted evaluation left", "arrays of checks")
 ENTRIES = {**WEIGHTS, **RUN_FILES, **DATA}
 
 
@@ -227,6 +264,12 @@ def test_every_suffix(refused, suffix, writer):
     refused(WEIGHTS["probe WEIGHTS"], WRITERS[writer], suffix=suffix)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("entry", WEIGHTS)
+def test_every_suffix_by_every_way_in(refused, entry, suffix):
+    refused(WEIGHTS[entry], write_zip, suffix=suffix)
+
+
 @pytest.mark.parametrize("kind", [Command, Code, Hidden])
 def test_every_kind_of_bomb(refused, kind):
     refused(WEIGHTS["probe WEIGHTS"], write_zip, kind=kind)
@@ -234,7 +277,7 @@ def test_every_kind_of_bomb(refused, kind):
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_way_in(refused, entry):
-    refused(ENTRIES[entry], write_arrays if entry == "figure's arrays" else write_pickle)
+    refused(ENTRIES[entry], write_arrays if entry in ARRAYS else write_pickle)
 
 
 @pytest.mark.parametrize("writer", ["arrays", "pickle"])
