@@ -19,6 +19,7 @@ from overfit_lab.cli.target import (
     WeightsOption,
     note,
     open_target,
+    resumable,
 )
 from overfit_lab.errors import ConfigError
 
@@ -87,7 +88,8 @@ def check(
         trust=trust,
     )
     how = {"split": split, "n": n, "batch_size": batch_size or opened.config.evaluation.chunk}
-    found = _run(opened, chosen, source, queries, trust, how)
+    with resumable():
+        found = _run(opened, chosen, source, queries, trust, how)
     path = _draw(opened, picture)
     if as_json:
         typer.echo(json.dumps([to_json(*item) for item in found], indent=1))

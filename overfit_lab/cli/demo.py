@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def demo(
     try:
         train_all(out, seed)
     except KeyboardInterrupt:
-        typer.echo(f"overfit-lab: interrupted; remove {out} before the next demo, or choose another --out", err=True)
-        raise typer.Exit(130) from None
+        raise Interrupted(f"remove {out} before the next demo, or choose another --out") from None
     runs = find_runs([out / name for name in RECIPES])
     noise = find_runs([out / name for name in NOISE_RECIPES])
     typer.echo("")

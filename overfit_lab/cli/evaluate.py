@@ -19,6 +19,7 @@ from overfit_lab.cli.target import (
     WeightsOption,
     note,
     open_target,
+    resumable,
 )
 from overfit_lab.errors import ConfigError
 
@@ -89,7 +90,8 @@ def evaluate(
         trust=trust,
     )
     how = {"split": split, "n": n, "batch_size": batch_size or opened.config.evaluation.chunk, "again": again}
-    found = _run(opened, names, options, source, trust, how)
+    with resumable():
+        found = _run(opened, names, options, source, trust, how)
     typer.echo(json.dumps([to_json(*item) for item in found], indent=1) if as_json else _table(found, opened.folder))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.config import RunConfig
 from overfit_lab.errors import ConfigError
 
@@ -28,7 +29,8 @@ def train_grid(
     Raises:
         ConfigError: a wrong option, axis or cell.
         RunFolderError: the folder is occupied, or holds another grid.
-        typer.Exit: 1 when a cell failed, 130 when it was interrupted.
+        typer.Exit: 1 when a cell failed.
+        Interrupted: it was stopped.
     """
     for name, number in (("--seeds", seeds), ("--jobs", jobs)):
         if number is not None and number < 1:
@@ -46,8 +48,7 @@ def train_grid(
     except KeyboardInterrupt:
         if not (folder / MANIFEST).is_file():
             raise
-        typer.echo(f"overfit-lab: interrupted; the same command with --resume goes on in {folder}", err=True)
-        raise typer.Exit(130) from None
+        raise Interrupted(f"the same command with --resume goes on in {folder}") from None
     _print_table(result.completed)
     typer.echo(f"completed: {len(result.completed)} of {len(result.cells)} cells in {folder}")
     for name, reason in result.failures.items():

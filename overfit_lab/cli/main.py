@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from overfit_lab.cli import check, compare, config, data, demo, evaluate, figure, listing, probe, table, train
+from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.version import __version__
 
@@ -72,6 +73,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _complain(str(error))
     except typer.Exit as error:
         return int(error.exit_code)
+    except Interrupted as error:
+        return _complain(f"interrupted; {error}", INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED)
     except UsageError as error:
@@ -86,6 +89,8 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         text = " ".join(str(error).split()) or type(error).__name__
         return _complain(f"unexpected {type(error).__name__}: {text} (OVERFIT_LAB_DEBUG=1 shows where)", FAILED)
+    if status == INTERRUPTED:  # typer makes this of a KeyboardInterrupt, without a word
+        return _complain("interrupted", INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
@@ -133,6 +135,15 @@ def _open_file(
     )
     session = open_weights(target, config, device=device, on_note=note)
     return Target(target, session, None, weights, out)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """An interruption inside ends the command with a line that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("the same command goes on where it was") from None
 
 
 def note(text: str) -> None:

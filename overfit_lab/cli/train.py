@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source
 from overfit_lab.errors import ConfigError
 from overfit_lab.recipes import STUDIES
@@ -63,7 +64,6 @@ def train(
             config, folder, resume=resume, device=device, bus=bus, trust=trust, teacher_bus=progress.follow
         )
     if status == "interrupted":
-        typer.echo(f"overfit-lab: interrupted; the same command with --resume goes on in {folder}", err=True)
-        raise typer.Exit(130)
+        raise Interrupted(f"the same command with --resume goes on in {folder}")
     typer.echo(f"{status}: {folder}")
     typer.echo(f"next: overfit-lab figure overview {folder} --out overview.png")

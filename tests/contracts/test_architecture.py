@@ -29,6 +29,8 @@ FORBIDDEN = [
         "published",
         ("training", "probes", "metrics", "runs", "figures", "tables", "models", "data", "cli", "build", "experiment"),
     ),
+    ("evaluation", ("probes", "figures", "cli", "checks", "experiment")),
+    ("checks", ("probes", "runs", "figures", "cli", "training", "experiment")),
     ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]
 
