@@ -3,29 +3,35 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
+from overfit_lab.attacks.losses import CrossEntropy
 from overfit_lab.catalog import ATTACKS
+from overfit_lab.options import accepted
 from overfit_lab.seeds import derive_generator
 from overfit_lab.threat import ThreatModel
 
 attacks = pytest.mark.parametrize("name", list(ATTACKS))
 norms = pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.9)])
+WITHOUT_DRAWS = ("fab", "fab-t")
+"""With one start FAB begins at the image itself."""
 
 
 def make(name, norm="linf", eps=0.15, **settings):
-    return ATTACKS[name](ThreatModel(norm, eps), **{"step_size": eps / 3, "n_steps": 4, **settings})
+    offered = {"step_size": eps / 3, "n_steps": 4, "n_iter": 4, "n_queries": 12, **settings}
+    return ATTACKS[name](ThreatModel(norm, eps), **accepted(ATTACKS[name], offered))
 
 
 def example():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(27, 3))
+        model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(27, 5))
     model[0].bias.requires_grad_(False)
     x = torch.rand(10, 1, 5, 5, generator=torch.Generator().manual_seed(1))
     x[0], x[1] = 0.0, 1.0
-    y = torch.arange(10) % 3
-    return model, x, lambda z: functional.cross_entropy(z, y, reduction="none")
+    with torch.no_grad():
+        y = model.eval()(x).argmax(1)
+    y[0] = (y[0] + 1) % 5
+    return model.train(), x, CrossEntropy(y)
 
 
 @attacks
@@ -58,12 +64,18 @@ def test_leaves_the_model_as_it_was(name, fails):
     modes = [m.training for m in model.modules()]
     x_before = x.clone()
 
-    def failing(z):
-        raise RuntimeError("loss")
-
     if fails and ATTACKS[name].adversarial:
-        with pytest.raises(RuntimeError, match="loss"):
-            make(name)(model, x, failing, generator=derive_generator(0, "a"))
+        calls = []
+
+        def fail(*_):
+            calls.append(1)
+            if len(calls) == 4:
+                raise RuntimeError("in the fourth pass")
+
+        handle = model.register_forward_pre_hook(fail)
+        with pytest.raises(RuntimeError, match="in the fourth pass"):
+            make(name)(model, x, loss, generator=derive_generator(0, "a"))
+        handle.remove()
     else:
         make(name)(model, x, loss, generator=derive_generator(0, "a"))
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
@@ -80,7 +92,7 @@ def test_repeats_by_its_generator_and_leaves_the_global_stream_alone(name):
     state = torch.get_rng_state()
     first, second, third = (make(name)(model, x, loss, generator=derive_generator(seed, "a")) for seed in (0, 0, 1))
     assert torch.equal(first, second)
-    assert not torch.equal(first, third)
+    assert torch.equal(first, third) == (name in WITHOUT_DRAWS)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -93,7 +105,8 @@ def test_scaled_shrinks_the_ball(name, norm, eps):
     delta = (found - x).flatten(1)
     size = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
     assert size.max() <= 0.25 * eps + 1e-6
-    assert size.max() > 0.2 * eps
+    if ATTACKS[name].trains:  # the others move an image no further than they must, or not at all
+        assert size.max() > 0.2 * eps
     assert torch.equal(make(name, norm, eps).scaled(0.0)(model, x, loss, generator=derive_generator(0, "a")), x)
 
 
