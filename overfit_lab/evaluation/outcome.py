@@ -16,6 +16,7 @@ from overfit_lab.types import Value
 
 ROBUST = -1
 WRONG = -2
+NOTES = ("label", "stages", "settings", "stage", "done", "seconds", "made")
 ARRAYS = ("index", "y", "clean_prediction", "prediction", "broken_by", "logits", "members")
 
 
@@ -37,6 +38,7 @@ class Outcome:
         stage: the current stage; the number of stages when complete.
         done: members of the current stage that were attacked.
         seconds: time that the attack took.
+        made: when, where and by which versions it was completed.
     """
 
     label: str
@@ -52,6 +54,7 @@ class Outcome:
     stage: int = 0
     done: int = 0
     seconds: float = 0.0
+    made: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -107,7 +110,7 @@ class Outcome:
 
     def save(self, path: Path) -> None:
         """Write everything to a .npz file, atomically."""
-        notes = {key: getattr(self, key) for key in ("label", "stages", "settings", "stage", "done", "seconds")}
+        notes = {key: getattr(self, key) for key in NOTES}
         arrays = {name: getattr(self, name) for name in ARRAYS}
         write_arrays(path, {"notes": np.array(json.dumps(notes)), **arrays})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def evaluate_into(
             partial=partial,
             on_progress=on_progress,
         )
+        made = {"ended": now(), "git_revision": git_revision(), "versions": versions(), "device": snapshot.device.type}
+        outcome = replace(outcome, made={**made, "hardware": hardware(snapshot.device)})
         outcome.save(path)
         probe = snapshot.name_of(PROBE)
         writer.append_posthoc(to_records(probe, outcome.values(split), snapshot.clock, outcome.seconds))
