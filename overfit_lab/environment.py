@@ -15,7 +15,7 @@ import torch
 
 from overfit_lab.version import __version__
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "openTSNE", "pyhessian")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "openTSNE", "pyautoattack", "pyhessian")
 
 
 def now() -> str:
