@@ -16,7 +16,8 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
     """The T that minimises the mean negative log-likelihood of softmax(z / T) (Guo et al. 2017, section 4.2).
 
     The loss is convex in 1/T, so there is one minimum. Where every answer is right it lies at T = 0, and where the
-    logits say less than nothing about the labels at infinity; then the end of the range [0.001, 1000] is given.
+    logits say less than nothing about the labels at infinity; then the end of the range [0.001, 1000] is given. So it
+    is where the loss is level up to that end. Where no T makes a difference, 1 is given.
 
     Args:
         logits: (n, K).
@@ -41,7 +42,12 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
 
     bounds = (math.log(COLDEST), math.log(HOTTEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return min(HOTTEST, max(COLDEST, math.exp(float(found.x))))
+    cold, hot = (loss(end) <= found.fun for end in bounds)
+    if cold and hot:
+        return 1.0
+    if cold or hot:
+        return COLDEST if cold else HOTTEST
+    return math.exp(float(found.x))
 
 
 def scale_crosswise(logits: Tensor, y: Tensor) -> tuple[Tensor, float]:

@@ -12,6 +12,7 @@ from overfit_lab.metrics.confidence import confidences, label_probability
 from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
 from overfit_lab.metrics.layers import group_by_layer, layer_of
 from overfit_lab.metrics.memorisation import detection_auc, losses
+from overfit_lab.metrics.temperature import COLDEST, HOTTEST, fit_temperature
 from overfit_lab.probes.base import run_probe
 
 
@@ -100,3 +101,20 @@ def test_layers_are_grouped_in_order():
     assert list(group_by_layer(names)) == ["conv1", "stages.0.0.bn1", "stages.1.0.conv1", "model"]
     assert list(group_by_layer(names, 2)) == ["conv1", "stages.0", "stages.1", "model"]
     assert layer_of("linear.weight") == "linear"
+
+
+def test_the_temperature_of_answers_that_are_all_right_is_the_cold_end():
+    """The search stopped wherever the loss was already 0, so confident right answers had 38, and timid ones 0.026."""
+    y = torch.tensor([0, 1])
+    for margin in (1.0, 100.0, 1e4):
+        logits = margin * torch.eye(2)
+        assert fit_temperature(logits, y) == COLDEST
+        assert fit_temperature(logits, 1 - y) == HOTTEST
+    tied_and_right = torch.tensor([[1.0, 1.0], [5.0, 0.0]])
+    assert fit_temperature(tied_and_right, torch.tensor([1, 0])) == COLDEST
+
+
+def test_where_no_temperature_makes_a_difference_it_is_one():
+    """The search ended at an end of the range, and a model without an opinion was called overconfident."""
+    assert fit_temperature(torch.full((5, 3), 2.5), torch.tensor([0, 1, 2, 0, 0])) == 1
+    assert fit_temperature(torch.zeros(1, 2), torch.tensor([1])) == 1
