@@ -118,3 +118,11 @@ def test_where_no_temperature_makes_a_difference_it_is_one():
     """The search ended at an end of the range, and a model without an opinion was called overconfident."""
     assert fit_temperature(torch.full((5, 3), 2.5), torch.tensor([0, 1, 2, 0, 0])) == 1
     assert fit_temperature(torch.zeros(1, 2), torch.tensor([1])) == 1
+
+
+def test_distance_ratio_of_points_that_coincide_is_none():
+    """The means of classes of other sizes round otherwise, and what came out was one rounding error over another."""
+    for n in (7, 16, 40):
+        points = np.tile([0.1, -1.7, 3.3], (n, 1))
+        assert distance_ratio(points, np.arange(n) % 3) is None
+        assert distance_ratio(points + 1e-6 * np.eye(n, 3), np.arange(n) % 3) is not None
