@@ -24,10 +24,11 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
         y: labels (n,).
 
     Returns:
-        T: above 1 for an overconfident model, below 1 for an underconfident one.
+        T: above 1 for an overconfident model, below 1 for an underconfident one; NaN where a logit is not finite, as of
+        a model that diverged.
 
     Raises:
-        ValueError: there is no sample, or a logit is not finite.
+        ValueError: there is no sample.
 
     Cost: some 50 evaluations of the loss on the logits; no forward pass.
     """
@@ -35,7 +36,7 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
         raise ValueError("no samples to fit a temperature on")
     z = logits.detach().double()
     if not z.isfinite().all():
-        raise ValueError("a logit is not finite")
+        return math.nan
 
     def loss(log_temperature: float) -> float:
         return functional.cross_entropy(z / math.exp(log_temperature), y).item()
@@ -61,10 +62,10 @@ def scale_crosswise(logits: Tensor, y: Tensor) -> tuple[Tensor, float]:
         y: labels (n,).
 
     Returns:
-        The scaled logits (n, K) float64, and the geometric mean of both temperatures.
+        The scaled logits (n, K) float64, and the geometric mean of both temperatures; NaN where a half has none.
 
     Raises:
-        ValueError: fewer than two samples, or a logit is not finite.
+        ValueError: fewer than two samples.
     """
     if len(y) < 2:
         raise ValueError(f"{len(y)} samples: two or more are needed to fit on one half and scale the other")

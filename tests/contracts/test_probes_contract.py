@@ -66,7 +66,7 @@ def test_leaves_no_trace(name):
 def test_leaves_no_trace_when_the_model_fails(name):
     model = used_model()
     snapshot = make_snapshot(model)
-    for split in ("train", "test"):
+    for split in ("train", "val", "test"):
         for inputs in ("clean", "adversarial"):
             snapshot.view(split, inputs)
     before = trace_of(model)
