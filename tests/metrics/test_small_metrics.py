@@ -8,10 +8,11 @@ from sklearn.metrics import roc_auc_score
 
 from factories import make_snapshot
 from overfit_lab.catalog import PROBES
+from overfit_lab.metrics.calibration import reliability
 from overfit_lab.metrics.confidence import confidences, label_probability
 from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
 from overfit_lab.metrics.layers import group_by_layer, layer_of
-from overfit_lab.metrics.memorisation import detection_auc, losses
+from overfit_lab.metrics.memorisation import detection_auc, hits, losses
 from overfit_lab.metrics.temperature import COLDEST, HOTTEST, fit_temperature
 from overfit_lab.probes.base import run_probe
 
@@ -23,6 +24,14 @@ def test_confidences_by_hand():
     assert correct.tolist() == [True, False]
     found = label_probability(probs.log(), torch.tensor([0, 1]))
     torch.testing.assert_close(found, torch.tensor([0.7, 0.3], dtype=torch.float64))
+
+
+def test_an_answer_is_the_largest_logit_also_where_probabilities_are_equal():
+    """Logits that differ by less than a probability can tell had the first class for an answer, here and nowhere else."""
+    z, y = torch.tensor([[0.0, 1e-20], [1e-20, 0.0]]), torch.tensor([1, 1])
+    assert confidences(z, y)[1].tolist() == hits(z, y).tolist() == [True, False]
+    assert reliability(z, y, 1).accuracy.tolist() == [0.5]
+    assert reliability(z[:1], y[:1], 1).accuracy.tolist() == [1]
 
 
 def test_knn_accuracy_equals_a_loop():
