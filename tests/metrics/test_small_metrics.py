@@ -27,7 +27,7 @@ def test_confidences_by_hand():
 
 
 def test_an_answer_is_the_largest_logit_also_where_probabilities_are_equal():
-    """Logits that differ by less than a probability can tell had the first class for an answer, here and nowhere else."""
+    """Logits that differ by less than a probability can tell had the first class for an answer, here alone."""
     z, y = torch.tensor([[0.0, 1e-20], [1e-20, 0.0]]), torch.tensor([1, 1])
     assert confidences(z, y)[1].tolist() == hits(z, y).tolist() == [True, False]
     assert reliability(z, y, 1).accuracy.tolist() == [0.5]
