@@ -162,12 +162,19 @@ class Monitor:
             clock=self._clock,
             seed=self._config.seed,
             attack=self.attack,
-            black_box=ATTACKS["square"](self.attack.threat) if self.attack is not None else None,
+            black_box=self._black_box(),
             reference=self.reference,
             penultimate=self.penultimate,
             chunk=self._config.evaluation.chunk,
             batch_size=self._config.batch_size,
         )
+
+    def _black_box(self) -> Attack | None:
+        """Square in the attack's threat model; None where that has other pixel bounds, which Square does not know."""
+        if self.attack is None or (self.attack.threat.low, self.attack.threat.high) != (0, 1):
+            return None
+        square: Attack = ATTACKS["square"](self.attack.threat)
+        return square
 
     @property
     def records(self) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from overfit_lab.attacks.pgd import PGD
 from overfit_lab.data.dataset import dataset_from_arrays
@@ -61,3 +62,16 @@ def make_snapshot(model=None, *, splits=("train", "val", "test"), attack=True, r
         chunk=16,
         batch_size=20,
     )
+
+
+def informed_model():
+    """The same network with a last layer fitted by least squares to val and test: it is right on more than half."""
+    model = awkward_model().eval()
+    snapshot = make_snapshot(model, attack=False)
+    views = [snapshot.view(split, "clean") for split in ("val", "test")]
+    x, y = torch.cat([view.x for view in views]), torch.cat([view.y for view in views])
+    features = model.act(model.bn(model.conv(x))).flatten(1).detach()
+    ridge = features.T @ features + 100 * torch.eye(features.shape[1])
+    model.head.weight.data = 6 * torch.linalg.solve(ridge, features.T @ (functional.one_hot(y, K) - 1 / K)).T
+    model.head.bias.data.zero_()
+    return model

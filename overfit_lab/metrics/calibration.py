@@ -43,9 +43,8 @@ def reliability(logits: Tensor, y: Tensor, n_bins: int = 15) -> Reliability:
         y: labels (n,).
         n_bins: M.
     """
-    confidence, predicted = torch.softmax(logits.double(), dim=1).max(dim=1)
-    conf = confidence.cpu().numpy()
-    correct = (predicted == y).cpu().numpy().astype(np.float64)
+    conf = torch.softmax(logits.double(), dim=1).amax(dim=1).cpu().numpy()
+    correct = (logits.argmax(dim=1) == y).cpu().numpy().astype(np.float64)
     edges = np.linspace(0, 1, n_bins + 1)
     which = np.clip(np.searchsorted(edges, conf, side="left") - 1, 0, n_bins - 1)
     count = np.bincount(which, minlength=n_bins).astype(np.float64)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 def confidences(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Largest probability of each sample (n,) float64, and whether the prediction is right (n,) bool."""
-    confidence, predicted = torch.softmax(logits.double(), dim=1).max(dim=1)
-    return confidence, predicted == y
+    return torch.softmax(logits.double(), dim=1).amax(dim=1), logits.argmax(dim=1) == y
 
 
 def label_probability(logits: Tensor, y: Tensor) -> Tensor:

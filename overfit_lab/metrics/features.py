@@ -44,7 +44,7 @@ def knn_accuracy(features: np.ndarray, y: np.ndarray, k: int = 10) -> float:
 def distance_ratio(features: np.ndarray, y: np.ndarray) -> float | None:
     """Mean squared distance to the own class's centre over that of the centres to the overall mean, at least 0.
 
-    Lower is more collapsed. None for a single class or where all centres coincide.
+    Lower is more collapsed. None for a single class or where all centres coincide, to within the rounding of a mean.
 
     Args:
         features: (n, D).
@@ -55,7 +55,8 @@ def distance_ratio(features: np.ndarray, y: np.ndarray) -> float | None:
     centres = np.stack([points[which == c].mean(axis=0) for c in range(len(classes))])
     within = np.square(points - centres[which]).sum(axis=1).mean()
     between = np.square(centres[which] - points.mean(axis=0)).sum(axis=1).mean()
-    return float(within / between) if between > 0 else None
+    rounding = len(points) * np.finfo(np.float64).eps * np.abs(points).max()
+    return float(within / between) if between > points.shape[1] * rounding**2 else None
 
 
 def tsne(features: np.ndarray, *, seed: int, initial: np.ndarray | None = None, perplexity: float = 30) -> np.ndarray:

@@ -16,17 +16,19 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
     """The T that minimises the mean negative log-likelihood of softmax(z / T) (Guo et al. 2017, section 4.2).
 
     The loss is convex in 1/T, so there is one minimum. Where every answer is right it lies at T = 0, and where the
-    logits say less than nothing about the labels at infinity; then the end of the range [0.001, 1000] is given.
+    logits say less than nothing about the labels at infinity; then the end of the range [0.001, 1000] is given. So it
+    is where the loss is level up to that end. Where no T makes a difference, 1 is given.
 
     Args:
         logits: (n, K).
         y: labels (n,).
 
     Returns:
-        T: above 1 for an overconfident model, below 1 for an underconfident one.
+        T: above 1 for an overconfident model, below 1 for an underconfident one; NaN where a logit is not finite, as of
+        a model that diverged.
 
     Raises:
-        ValueError: there is no sample, or a logit is not finite.
+        ValueError: there is no sample.
 
     Cost: some 50 evaluations of the loss on the logits; no forward pass.
     """
@@ -34,14 +36,19 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
         raise ValueError("no samples to fit a temperature on")
     z = logits.detach().double()
     if not z.isfinite().all():
-        raise ValueError("a logit is not finite")
+        return math.nan
 
     def loss(log_temperature: float) -> float:
         return functional.cross_entropy(z / math.exp(log_temperature), y).item()
 
     bounds = (math.log(COLDEST), math.log(HOTTEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return min(HOTTEST, max(COLDEST, math.exp(float(found.x))))
+    cold, hot = (loss(end) <= found.fun for end in bounds)
+    if cold and hot:
+        return 1.0
+    if cold or hot:
+        return COLDEST if cold else HOTTEST
+    return math.exp(float(found.x))
 
 
 def scale_crosswise(logits: Tensor, y: Tensor) -> tuple[Tensor, float]:
@@ -55,10 +62,10 @@ def scale_crosswise(logits: Tensor, y: Tensor) -> tuple[Tensor, float]:
         y: labels (n,).
 
     Returns:
-        The scaled logits (n, K) float64, and the geometric mean of both temperatures.
+        The scaled logits (n, K) float64, and the geometric mean of both temperatures; NaN where a half has none.
 
     Raises:
-        ValueError: fewer than two samples, or a logit is not finite.
+        ValueError: fewer than two samples.
     """
     if len(y) < 2:
         raise ValueError(f"{len(y)} samples: two or more are needed to fit on one half and scale the other")

@@ -66,7 +66,7 @@ def test_leaves_no_trace(name):
 def test_leaves_no_trace_when_the_model_fails(name):
     model = used_model()
     snapshot = make_snapshot(model)
-    for split in ("train", "test"):
+    for split in ("train", "val", "test"):
         for inputs in ("clean", "adversarial"):
             snapshot.view(split, inputs)
     before = trace_of(model)
@@ -242,7 +242,7 @@ def test_a_probe_that_emits_a_stray_field_is_caught():
     class Stray(PROBES["calibration"]):
         fields = PROBES["calibration"].fields[:1]
 
-    with pytest.raises(ValueError, match="undeclared fields: brier, mce, nll"):
+    with pytest.raises(ValueError, match="undeclared fields: brier, ece_scaled, mce, nll, nll_scaled, temperature"):
         run_probe(Stray(), make_snapshot())
 
 

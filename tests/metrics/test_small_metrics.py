@@ -8,10 +8,12 @@ from sklearn.metrics import roc_auc_score
 
 from factories import make_snapshot
 from overfit_lab.catalog import PROBES
+from overfit_lab.metrics.calibration import reliability
 from overfit_lab.metrics.confidence import confidences, label_probability
 from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
 from overfit_lab.metrics.layers import group_by_layer, layer_of
-from overfit_lab.metrics.memorisation import detection_auc, losses
+from overfit_lab.metrics.memorisation import detection_auc, hits, losses
+from overfit_lab.metrics.temperature import COLDEST, HOTTEST, fit_temperature
 from overfit_lab.probes.base import run_probe
 
 
@@ -22,6 +24,14 @@ def test_confidences_by_hand():
     assert correct.tolist() == [True, False]
     found = label_probability(probs.log(), torch.tensor([0, 1]))
     torch.testing.assert_close(found, torch.tensor([0.7, 0.3], dtype=torch.float64))
+
+
+def test_an_answer_is_the_largest_logit_also_where_probabilities_are_equal():
+    """Logits that differ by less than a probability can tell had the first class for an answer, here alone."""
+    z, y = torch.tensor([[0.0, 1e-20], [1e-20, 0.0]]), torch.tensor([1, 1])
+    assert confidences(z, y)[1].tolist() == hits(z, y).tolist() == [True, False]
+    assert reliability(z, y, 1).accuracy.tolist() == [0.5]
+    assert reliability(z[:1], y[:1], 1).accuracy.tolist() == [1]
 
 
 def test_knn_accuracy_equals_a_loop():
@@ -100,3 +110,28 @@ def test_layers_are_grouped_in_order():
     assert list(group_by_layer(names)) == ["conv1", "stages.0.0.bn1", "stages.1.0.conv1", "model"]
     assert list(group_by_layer(names, 2)) == ["conv1", "stages.0", "stages.1", "model"]
     assert layer_of("linear.weight") == "linear"
+
+
+def test_the_temperature_of_answers_that_are_all_right_is_the_cold_end():
+    """The search stopped wherever the loss was already 0, so confident right answers had 38, and timid ones 0.026."""
+    y = torch.tensor([0, 1])
+    for margin in (1.0, 100.0, 1e4):
+        logits = margin * torch.eye(2)
+        assert fit_temperature(logits, y) == COLDEST
+        assert fit_temperature(logits, 1 - y) == HOTTEST
+    tied_and_right = torch.tensor([[1.0, 1.0], [5.0, 0.0]])
+    assert fit_temperature(tied_and_right, torch.tensor([1, 0])) == COLDEST
+
+
+def test_where_no_temperature_makes_a_difference_it_is_one():
+    """The search ended at an end of the range, and a model without an opinion was called overconfident."""
+    assert fit_temperature(torch.full((5, 3), 2.5), torch.tensor([0, 1, 2, 0, 0])) == 1
+    assert fit_temperature(torch.zeros(1, 2), torch.tensor([1])) == 1
+
+
+def test_distance_ratio_of_points_that_coincide_is_none():
+    """The means of classes of other sizes round otherwise, and what came out was one rounding error over another."""
+    for n in (7, 16, 40):
+        points = np.tile([0.1, -1.7, 3.3], (n, 1))
+        assert distance_ratio(points, np.arange(n) % 3) is None
+        assert distance_ratio(points + 1e-6 * np.eye(n, 3), np.arange(n) % 3) is not None

@@ -88,3 +88,10 @@ def test_in_range_and_invariant_to_the_order_of_samples(seed, n, k, n_bins):
     order = torch.randperm(n, generator=stream)
     assert ece(reliability(logits[order], y[order], n_bins)) == pytest.approx(ece(bins), abs=1e-12)
     assert 0 <= brier(logits, y)[0] <= 2
+
+
+def test_a_confidence_on_an_edge_is_in_the_bin_below_it():
+    """Two or four classes that are tied have 1/2 and 1/4 exactly; bins are closed at their upper edge."""
+    assert reliability(torch.zeros(1, 2), torch.tensor([0]), n_bins=2).count.tolist() == [1, 0]
+    assert reliability(torch.zeros(1, 4), torch.tensor([0]), n_bins=4).count.tolist() == [1, 0, 0, 0]
+    assert reliability(torch.tensor([[1e4, 0.0]]), torch.tensor([0]), n_bins=4).count.tolist() == [0, 0, 0, 1]
