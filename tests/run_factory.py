@@ -67,6 +67,12 @@ def probe_arrays(seed):
     return {
         "features": {"tsne-test-clean": points.astype(np.float32), "label-test-clean": y},
         "calibration": {"reliability-test-clean": bins, "reliability-test-adversarial": bins},
+        "masking": {
+            "curve-more-steps": np.array([[1, 0.8, 0.7, 0.9, 200], [100, 0.5, 0.4, 0.6, 200]]),
+            "curve-larger-eps": np.array([[0, 0.9, 0.85, 0.95, 200], [1, 0.0, 0.0, 0.02, 200]]),
+            "evidence-square": np.array([0.005 * seed, 0.0, 0.03, 0.02, 200]),
+            "evidence-more-steps": np.array([0.1, 0.06, 0.15, 0.01, 200]),
+        },
     }
 
 

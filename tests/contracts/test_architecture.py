@@ -137,6 +137,8 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "probe",
                 "figure",
                 "compare",
+                "evaluate",
+                "check",
                 "table",
                 "list",
                 "config",
