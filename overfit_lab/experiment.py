@@ -13,7 +13,7 @@ import torch
 
 from overfit_lab.build import build, complete, make_probe, make_probes, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_yaml
-from overfit_lab.environment import command, git_revision, hardware, now, versions
+from overfit_lab.environment import now
 from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
@@ -25,7 +25,15 @@ from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.snapshot import RAW, Snapshot
-from overfit_lab.subjects import OnNote, at_checkpoints, checkpoint_files, foreign_snapshot, open_run, open_weights
+from overfit_lab.subjects import (
+    OnNote,
+    at_checkpoints,
+    checkpoint_files,
+    describe,
+    foreign_snapshot,
+    open_run,
+    open_weights,
+)
 from overfit_lab.training.checkpoint import load_checkpoint, restore
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.keeper import Best, CheckpointKeeper
@@ -138,35 +146,7 @@ def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunC
 def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
     if resume:
         return RunWriter.reopen(folder)
-    return RunWriter.create(folder, to_yaml(session.config), run_info(session))
-
-
-def run_info(session: Session) -> dict[str, Any]:
-    """What run.json says of a run before it starts."""
-    splits = session.data.splits
-    return {
-        "name": session.config.name,
-        "status": "running",
-        "seed": session.config.seed,
-        "started": now(),
-        "command": command(),
-        "versions": versions(),
-        "git_revision": git_revision(),
-        "device": session.device.type,
-        "hardware": hardware(session.device),
-        "compute": session.compute,
-        "n_parameters": sum(p.numel() for p in session.model.parameters()),
-        "data": {
-            "name": session.data.name,
-            "n_classes": session.data.n_classes,
-            "shape": list(session.data.shape),
-            "sizes": {name: len(split) for name, split in splits.items()},
-            "n_resampled": int(splits["train"].corrupted.sum()),
-            "n_changed": int((splits["train"].y != splits["train"].y_true).sum()),
-        },
-        "decay_epochs": list(getattr(session.schedule, "milestones", [])),
-        "wall_seconds": 0.0,
-    }
+    return RunWriter.create(folder, to_yaml(session.config), describe(session))
 
 
 def _train_with_records(session: Session, writer: RunWriter, bus: EventBus, *, resume: bool) -> str:

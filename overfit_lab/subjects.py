@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from overfit_lab.build import build, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config
+from overfit_lab.environment import command, git_revision, hardware, now, versions
 from overfit_lab.errors import ConfigError
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.runs import layout
@@ -23,6 +25,34 @@ from overfit_lab.types import Clock
 
 OnNote = Callable[[str], None]
 """Told something that the user should know, in one line."""
+
+
+def describe(session: Session, status: str = "running") -> dict[str, Any]:
+    """What run.json says of a run before it starts: seed, versions, hardware, sizes."""
+    splits = session.data.splits
+    return {
+        "name": session.config.name,
+        "status": status,
+        "seed": session.config.seed,
+        "started": now(),
+        "command": command(),
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "device": session.device.type,
+        "hardware": hardware(session.device),
+        "compute": session.compute,
+        "n_parameters": sum(p.numel() for p in session.model.parameters()),
+        "data": {
+            "name": session.data.name,
+            "n_classes": session.data.n_classes,
+            "shape": list(session.data.shape),
+            "sizes": {name: len(split) for name, split in splits.items()},
+            "n_resampled": int(splits["train"].corrupted.sum()),
+            "n_changed": int((splits["train"].y != splits["train"].y_true).sum()),
+        },
+        "decay_epochs": list(getattr(session.schedule, "milestones", [])),
+        "wall_seconds": 0.0,
+    }
 
 
 def open_run(folder: Path, *, device: str = "auto", trust: bool = False, probes: ProbesConfig | None = None) -> Session:

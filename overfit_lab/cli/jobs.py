@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from overfit_lab.cli.bars import Bars
+
 WIDTH = 24
 
 
-class RunBars:
+class RunBars(Bars):
     """A bar for each of a few runs, shown from the beginning; use it in a ``with`` block.
 
     Args:
         names: of the runs.
     """
+
+    _bar: Progress
 
     def __init__(self, names: list[str]) -> None:
         self._bar = Progress(
@@ -30,13 +33,6 @@ class RunBars:
             console=Console(stderr=True),
         )
         self._tasks = {name: self._bar.add_task(name, total=1.0, start=False) for name in names}
-
-    def __enter__(self) -> RunBars:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
 
     def started(self, name: str) -> None:
         """A run begins."""
@@ -93,7 +89,7 @@ class Estimate:
         return elapsed / done * (self.n_jobs - sum(self._last.values())) if done > 0 else None
 
 
-class GridProgress:
+class GridProgress(Bars):
     """Where a grid stands: bars on a terminal, elsewhere a line for every cell that ends; use it in a ``with`` block.
 
     Args:
@@ -105,7 +101,6 @@ class GridProgress:
         self._n_cells, self._n_ended = n_cells, n_passed_over
         self._estimate = Estimate(n_cells - n_passed_over)
         self._started = time.monotonic()
-        self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         if sys.stderr.isatty():
             self._bar = Progress(
@@ -117,15 +112,6 @@ class GridProgress:
                 console=Console(stderr=True),
             )
             self._all = self._bar.add_task("all cells", total=1.0, status=self._standing())
-
-    def __enter__(self) -> GridProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def started(self, name: str) -> None:
         """A cell begins or is resumed."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from overfit_lab.cli.bars import Bars
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
 
 LINES = 10
 
 
-class TrainingProgress:
+class TrainingProgress(Bars):
     """Listens to a run and shows where it stands; use it in a ``with`` block.
 
     Args:
@@ -25,7 +25,6 @@ class TrainingProgress:
     def __init__(self, name: str) -> None:
         self.run = self.name = name
         self.console = Console(stderr=True)
-        self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._status = ""
         self._started = time.monotonic()
@@ -53,15 +52,6 @@ class TrainingProgress:
         bus.on(RunStarted, lambda event: self._run_started(event, name or self.run))
         bus.on(StepEnded, self._step_ended)
         bus.on(EpochEnded, self._epoch_ended)
-
-    def __enter__(self) -> TrainingProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def _run_started(self, event: RunStarted, name: str) -> None:
         clock = event.snapshot.clock

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from overfit_lab.cli.bars import Bars
 from overfit_lab.cli.jobs import WIDTH, duration
 
 LINE_EVERY = 30.0
 """Seconds between lines where there is no terminal."""
 
 
-class ShareProgress:
+class ShareProgress(Bars):
     """Shows the share of some work that is done; use it in a ``with`` block, and call it as the work goes on.
 
     Args:
@@ -26,7 +26,6 @@ class ShareProgress:
         self.name = name
         self._started = self._said = time.monotonic()
         self._first: float | None = None
-        self._bar: Progress | None = None
         if sys.stderr.isatty():
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -56,12 +55,3 @@ class ShareProgress:
         if done > 0 and share < 1.0:
             line += f", {duration((now - self._started) / done * (1 - share))} left"
         print(line, file=sys.stderr, flush=True)
-
-    def __enter__(self) -> ShareProgress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.config import load_config, to_yaml
-from overfit_lab.environment import command, git_revision, hardware, now, versions
+from overfit_lab.environment import git_revision, hardware, now, versions
 from overfit_lab.errors import RunFolderError
 from overfit_lab.evaluation.attackers import Attacker, plain
 from overfit_lab.evaluation.outcome import Outcome, load_outcome
@@ -18,7 +18,7 @@ from overfit_lab.runs import layout
 from overfit_lab.runs.recorder import to_records
 from overfit_lab.runs.writer import RunWriter
 from overfit_lab.snapshot import Snapshot
-from overfit_lab.subjects import fingerprint
+from overfit_lab.subjects import describe, fingerprint
 from overfit_lab.training.loop import Session
 from overfit_lab.types import Measurement
 
@@ -135,30 +135,6 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
             raise RunFolderError(f"{out}: holds another run, or these weights configured otherwise; give another --out")
         return out
     layout.check_writable(out.parent)
-    RunWriter.create(out, text, _import_info(weights, session, own)).close()
+    info = {**describe(session, "imported"), "weights": {"file": weights.name, "fingerprint": own}, "decay_epochs": []}
+    RunWriter.create(out, text, info).close()
     return out
-
-
-def _import_info(weights: Path, session: Session, own: str) -> dict[str, Any]:
-    splits = session.data.splits
-    return {
-        "name": session.config.name,
-        "status": "imported",
-        "seed": session.config.seed,
-        "started": now(),
-        "command": command(),
-        "versions": versions(),
-        "git_revision": git_revision(),
-        "device": session.device.type,
-        "hardware": hardware(session.device),
-        "n_parameters": sum(p.numel() for p in session.model.parameters()),
-        "weights": {"file": weights.name, "fingerprint": own},
-        "data": {
-            "name": session.data.name,
-            "n_classes": session.data.n_classes,
-            "shape": list(session.data.shape),
-            "sizes": {name: len(split) for name, split in splits.items()},
-        },
-        "decay_epochs": [],
-        "wall_seconds": 0.0,
-    }
