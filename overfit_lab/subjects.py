@@ -162,9 +162,13 @@ def foreign_snapshot(session: Session) -> Snapshot:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A hash of a model's parameters and buffers, their names and types, 16 hexadecimal digits."""
+    """A hash of a model's parameters and buffers, their names and types, 16 hexadecimal digits.
+
+    Buffers that no state dict holds, such as the constants that images are normalised with, are in it.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    tensors: dict[str, torch.Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -330,3 +330,20 @@ def test_an_outcome_file_of_another_kind_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.zeros(3))
     with pytest.raises(RunFolderError, match="not an outcome"):
         load_outcome(tmp_path / "x.npz")
+
+
+def test_a_fingerprint_sees_weights_buffers_and_constants_of_normalisation():
+    from overfit_lab.models.mlp import mlp
+    from overfit_lab.subjects import fingerprint
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = mlp(3, shape=(1, 4, 4), mean=(0.5,), std=(0.2,))
+    seen = {fingerprint(model)}
+    assert fingerprint(model) in seen
+    with torch.no_grad():
+        for tensor in (next(model.parameters()), model.normalize.mean, model.layers[1].running_mean):
+            tensor.add_(1e-3)
+            seen.add(fingerprint(model))
+    assert len(seen) == 4
+    assert fingerprint(model.bfloat16()) not in seen
