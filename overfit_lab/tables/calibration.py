@@ -7,7 +7,7 @@ from functools import partial
 
 from overfit_lab.runs.reader import Run
 from overfit_lab.tables.beside import comparison_notes, lines_for, published_label, with_published
-from overfit_lab.tables.cells import Measured, Seeds, chosen_on, shared_setting, spread_over_seeds
+from overfit_lab.tables.cells import Measured, Seeds, chosen_on, sample_note, shared_setting, spread_over_seeds
 from overfit_lab.tables.entries import Entry, entries, unrepeated
 from overfit_lab.tables.methods import imported_note
 from overfit_lab.tables.options import TableOptions
@@ -40,8 +40,11 @@ def calibration(runs: Sequence[Run], options: TableOptions) -> Table:
     quantities = [(inputs, field) for inputs in INPUTS for field in FIELDS]
     printed: list[Row] = []
     missing: set[str] = set()
+    seen: list[list[tuple[Seeds, Measured]]] = [[] for _ in quantities]
     for row in rows:
         measured = [row.measure(partial(read_ece, field=field, inputs=inputs)) for inputs, field in quantities]
+        for i, found_here in enumerate(measured):
+            seen[i].append((row, found_here))
         missing |= {place[0] for place, m in zip(quantities, measured, strict=True) if _incomplete(row, m)}
         cells = [cell for m in measured for cell in m.cells(footnotes, percent=False)[:2]]
         printed.append(row.row(cells, footnotes))
@@ -52,6 +55,8 @@ def calibration(runs: Sequence[Run], options: TableOptions) -> Table:
     notes += _missing(missing) + imported_note(rows)
     white = " / ".join(sorted({attack_title(own_attack(run)) for run in kept}))
     heads = (f"white-box ({white})", "white-box, scaled", "black-box (Square)", "black-box, scaled")
+    for head, found_there in zip(heads, seen, strict=True):
+        notes += sample_note(head, found_there)
     columns = tuple(Column(head, end, "", 3) for head in heads for end in ("best", "final"))
     what = f"Expected calibration error on test, 15 bins, {spread_over_seeds(rows)}; scaled: after "
     setting = shared_setting([row.entry for row in rows])

@@ -34,7 +34,7 @@ METHODS = (
 """Those of the paper's tables, and those that are said to mask gradients."""
 N_ATTACKED = {"digits": None, "cifar10-small": 500}
 """Test samples for AutoAttack; None: all of them."""
-N_CHECKED, N_CALIBRATION = 200, 500
+N_CHECKED = 200
 EXACT = ["epoch", "step", "probe", "field", "split", "inputs", "labels", "value", "stderr", "n"]
 
 
@@ -89,7 +89,6 @@ def evaluate(report: Report, name: str, source: str, overrides: list[str]) -> No
         ["calibration"],
         checkpoint="best,final",
         inputs=["clean", "adversarial", "black-box"],
-        n=N_CALIBRATION,
         device="cpu",
     )
     put(folder, committed)
