@@ -1,12 +1,17 @@
-"""A trained run that may serve as a teacher, once a test process."""
+"""Trained runs that tests share, once a test process."""
 
 import pytest
 import torch
+from hypothesis import settings
 
 from overfit_lab.config import apply_overrides
 from overfit_lab.experiment import train_run
 from overfit_lab.recipes import recipe
 from tiny import tiny_config
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+"""A test that is right on a busy machine too: how long an example takes says nothing about it."""
 
 
 @pytest.fixture(scope="session")
