@@ -37,7 +37,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     """
     if not runs:
         raise RunFolderError("masking: no runs to draw")
-    found = {_title(run, runs): _last(run) for run in runs}
+    found = {title: arrays for run in runs for title, arrays in _checked(run)}
     looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(found)}
     with style():
         counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in found.values()})
@@ -57,23 +57,27 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _last(run: Run) -> Mapping[str, np.ndarray]:
-    epochs = run.epochs_with_arrays(PROBE)
-    if not epochs:
+def _checked(run: Run) -> list[tuple[str, Mapping[str, np.ndarray]]]:
+    """What was checked of a run, with a title: its weights, and those that a regularizer keeps beside them."""
+    kept = {path.stem.rpartition("-")[0] for path in (run.folder / "arrays").glob(f"{PROBE}@*-*.npz")}
+    found = []
+    for probe in (PROBE, *sorted(kept)):
+        epochs = run.epochs_with_arrays(probe)
+        if epochs:
+            weights = probe.partition("@")[2]
+            title = (
+                run.name + (f", {weights}" if weights else "") + (f", epoch {epochs[-1]}" if len(epochs) > 1 else "")
+            )
+            found.append((title, run.arrays(probe, epochs[-1])))
+    if not found:
         raise RunFolderError(f"masking: {run.folder} was not checked; use `overfit-lab check {run.folder}`")
-    return run.arrays(PROBE, epochs[-1])
+    return found
 
 
 def _evidence_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """By check: share, its interval, the limit, and the samples (5,)."""
     prefix = "evidence-"
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _title(run: Run, runs: Sequence[Run]) -> str:
-    """The run's name, and the epoch where it is not plain which."""
-    epochs = run.epochs_with_arrays(PROBE)
-    return f"{run.name}, epoch {epochs[-1]}" if epochs and len(epochs) > 1 else run.name
 
 
 def _curve(axes: Axes, arrays: Mapping[str, np.ndarray], key: str, look: Look, name: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -161,6 +162,26 @@ def test_check_of_one_thing_only_keeps_the_rest_of_the_picture(trained, capfd):
     output(capfd, "check", trained, "--n", 40, "--only", "deterministic")
     arrays = Run.open(trained).arrays("masking", 16)
     assert {"evidence-restarts", "evidence-deterministic"} <= set(arrays)
+
+
+def test_weights_that_a_regularizer_keeps_are_attacked_by_name(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = ["--set", "epochs=6", "--set", "schedule.milestones=[2,4]", "--set", "regularizers=swa"]
+    output(capfd, "train", "digits-hard", *settings, "--set", "probes.metrics=none", "--out", "run")
+    found = {}
+    for weights in ("raw", "swa"):
+        (row,) = json.loads(output(capfd, "evaluate", "run", "--weights", weights, "--n", 100, "--json"))
+        found[weights] = row
+    assert found["swa"]["weights"] == "swa"
+    assert found["swa"]["settings"]["model"] != found["raw"]["settings"]["model"]
+    value = Run.open("run").value_at(6, "robustness@swa", "acc_adv/pgd-20", "test", "adversarial")
+    assert value == found["swa"]["acc_adv"]
+    assert {path.name for path in Path("run/evaluations").iterdir()} == {
+        "pgd-20-test-100-0006.npz",
+        "pgd-20@swa-test-100-0006.npz",
+    }
+    output(capfd, "check", "run", "--weights", "swa", "--only", "deterministic", "--n", 20)
+    assert Run.open("run").arrays("masking@swa", 6)
 
 
 def test_calibration_under_square_after_scaling(trained, capfd):
