@@ -57,7 +57,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _checked(run: Run) -> list[tuple[str, Mapping[str, np.ndarray]]]:
+def _checked(run: Run) -> list[tuple[str, dict[str, np.ndarray]]]:
     """What was checked of a run, with a title: its weights, and those that a regularizer keeps beside them."""
     kept = {path.stem.rpartition("-")[0] for path in (run.folder / "arrays").glob(f"{PROBE}@*-*.npz")}
     found = []
