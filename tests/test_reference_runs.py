@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from overfit_lab.config import to_dict
+from overfit_lab.evaluation.store import read_outcomes
 from overfit_lab.recipes.methods import METHODS
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import compare
@@ -147,3 +148,49 @@ def test_of_the_methods_above_early_stopping_only_sglr_is_so_in_every_seed():
         assert 0.01 < sum(gaps) / 3 < 0.03
         above += [method] if min(gaps) > 0 else []
     assert above == ["sglr"]
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10-small"])
+def test_the_readme_shows_natural_pgd_and_autoattack_as_recorded(monkeypatch, name):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    assert importlib.import_module("table").attacked(name) in (FOLDER.parents[1] / "README.md").read_text()
+
+
+EVALUATED = sorted({path.parent.parent.name for path in FOLDER.glob("*/evaluations/*.npz")})
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_each_evaluated_run_has_its_outcomes_and_they_agree_with_the_records(name):
+    """AutoAttack at the best and the final checkpoint; PGD-20 in training finds no more than AutoAttack does."""
+    run = Run.open(FOLDER / name)
+    outcomes = read_outcomes(FOLDER / name)
+    assert {outcome.label for outcome in outcomes} == {"autoattack"}
+    assert run.config.epochs in {outcome.settings["epoch"] for outcome in outcomes}
+    for outcome in outcomes:
+        epoch, n = outcome.settings["epoch"], len(outcome)
+        assert outcome.complete
+        assert outcome.stages == ("apgd-ce", "apgd-t", "fab-t", "square")
+        assert not outcome.made["git_revision"].endswith("changes")
+        value = run.value_at(epoch, "robustness", "acc_adv/autoattack", "test", "adversarial")
+        assert value == outcome.robust_accuracy
+        own = run.value_at(epoch, "evaluation", "acc_adv", "test", "adversarial")
+        assert outcome.robust_accuracy <= own + 2 * (own * (1 - own) / n) ** 0.5
+
+
+def test_no_reference_run_masks_its_gradients():
+    """And the two that do on purpose are caught."""
+    checked = 0
+    for name in EVALUATED:
+        run = Run.open(FOLDER / name)
+        suspicious = run.value_at(run.config.epochs, "masking", "suspicious", "test", "adversarial")
+        if suspicious is not None:
+            checked += 1
+            assert suspicious == 0, name
+    assert checked >= 20
+    masks = FOLDER / "studies" / "masking"
+    found = {
+        path.name: Run.open(path).value_at(100, "masking", "suspicious", "test", "adversarial")
+        for path in masks.iterdir()
+    }
+    assert found["honest"] == 0
+    assert min(found["scaled-logits"], found["rounded-pixels"]) >= 4

@@ -104,7 +104,7 @@ def _eps_axis(axes: Axes, runs: Sequence[Run]) -> None:
     axes.set_xscale("symlog", linthresh=smallest)
     for eps in own:
         axes.axvline(eps, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0.5)
-    ticks = [0.0, *sorted({smallest, *own}), max(1.0, 8 * max(own))]
+    ticks = [0.0, *sorted(own), max(1.0, 8 * max(own))]
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value in (0, 1) else pixels(value)))
     axes.minorticks_off()

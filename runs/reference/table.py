@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from overfit_lab.catalog import TABLES
 from overfit_lab.figures.methods import row_title
 from overfit_lab.recipes.methods import METHODS
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import RAW, compare
+from overfit_lab.tables.as_text import as_markdown
+from overfit_lab.tables.options import TableOptions
 
 HERE = Path(__file__).resolve().parent
 HEAD = (
@@ -55,6 +58,22 @@ def markdown() -> str:
         )
         lines.append((str(row["method"]), *kinds, *numbers))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+ATTACKED = ("hard", "smooth", "sglr", "trades", "trades-sglr")
+"""Methods on digits that AutoAttack was run on with three seeds."""
+
+
+def attacked(name: str) -> str:
+    """The table of natural accuracy, PGD-20 and AutoAttack as Markdown, its rows alone.
+
+    Args:
+        name: ``digits`` or ``cifar10-small``; the latter with the paper's rows.
+    """
+    methods = ATTACKED if name == "digits" else ("hard", "sglr")
+    found = [Run.open(HERE / f"{name}-{method}-seed{seed}") for method in methods for seed in (0, 1, 2)]
+    table = TABLES["methods"](found, TableOptions(published=name != "digits"))
+    return "\n".join(line for line in as_markdown(table).splitlines() if line.startswith("|"))
 
 
 if __name__ == "__main__":
