@@ -10,7 +10,7 @@ import torch
 
 from factories import make_snapshot
 from overfit_lab.build import complete
-from overfit_lab.catalog import LABELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
+from overfit_lab.catalog import ATTACKS, CHECKS, LABELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
 from overfit_lab.errors import ConfigError
 from overfit_lab.experiment import train_run
 from overfit_lab.probes.base import run_probe
@@ -95,6 +95,18 @@ def test_the_example_regularizer_takes_part_and_refuses(example, tmp_path):
     assert losses[1] == pytest.approx(0.5, rel=1e-5)
     with pytest.raises(ConfigError, match="is for a cross entropy"):
         complete(tiny_config("hard", objective="logit-squeezing", regularizers=[name]))
+
+
+def test_the_example_evaluation_runs(digits_run, capsys):
+    (code,) = blocks(ROOT / "docs" / "evaluation.md")
+    exec(compile(code.replace("n=500", "n=60"), "evaluation.md", "exec"), {"folder": digits_run})
+    assert len(capsys.readouterr()[0].splitlines()) >= 1
+
+
+def test_the_page_of_evaluation_names_every_check_and_every_attack():
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    for name in (*CHECKS, *(name for name, attack in ATTACKS.items() if attack.adversarial)):
+        assert f"`{name}`" in text, name
 
 
 def test_the_page_of_methods_names_all_of_them():
