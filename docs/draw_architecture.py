@@ -12,8 +12,9 @@ BOXES = {
     "probes": (240, 230, 150, 56, "probes", "measure a snapshot"),
     "metrics": (240, 330, 150, 56, "metrics", "pure functions"),
     "runs": (510, 180, 150, 56, "runs", "records on disk"),
-    "figures": (750, 110, 150, 56, "figures", "records to pictures"),
-    "render": (750, 250, 150, 56, "notebooks, cli", "tables, demo"),
+    "evaluation": (510, 330, 150, 56, "evaluation, checks", "attacks on checkpoints"),
+    "figures": (750, 110, 150, 56, "figures, tables", "from records alone"),
+    "render": (750, 250, 150, 56, "notebooks, cli", "demo"),
 }
 ARROWS = [
     ("config", "build", "validated"),
@@ -23,6 +24,7 @@ ARROWS = [
     ("metrics", "probes", "numbers"),
     ("training", "runs", "evaluation"),
     ("probes", "runs", "measurements"),
+    ("evaluation", "runs", "outcome of every sample"),
     ("runs", "figures", "DataFrames"),
     ("runs", "render", ""),
     ("figures", "render", ""),

@@ -116,6 +116,15 @@ def _check_attacks(run: Combination) -> None:
         raise ConfigError(f"evaluation.corruption = {config.corruption!r} is an attack; expected a noise")
 
 
+def _check_classes(config: EvaluationConfig, data: Dataset) -> None:
+    """Refuse, before anything is trained, an evaluation whose attack needs more classes than there are."""
+    least = getattr(ATTACKS[config.attack], "least_classes", 0)
+    if config.n_steps > 0 and data.n_classes < least:
+        raise ConfigError(
+            f"evaluation.attack = {config.attack!r} needs {least} classes or more; {data.name} has {data.n_classes}"
+        )
+
+
 def _complete_part(part: Part, registry: Registry, prefix: str) -> Part:
     options = parse_options(registry[part.name], part.options, prefix=prefix)
     return Part(name=registry.canonical(part.name), **dump_options(options))
@@ -247,6 +256,7 @@ def build(config: RunConfig, device: torch.device, *, trust: bool = False) -> Se
     """
     config = complete(config)
     data = load_dataset(config.data, config.seed, device)
+    _check_classes(config.evaluation, data)
     model = build_model(config.model, data, device, seed=config.seed)
     compute = resolve_compute(config.compute, model, device)
     if compute["channels_last"]:

@@ -1,5 +1,7 @@
 """The library's attacks behind our interface: the same images, and what they need."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -142,6 +144,22 @@ def test_other_pixel_bounds_are_refused():
 def test_a_run_cannot_train_with_it():
     with pytest.raises(ConfigError, match=r"attack.name = 'autoattack': aims at wrong answers"):
         complete(parse_config({"attack": {"name": "autoattack"}}))
+
+
+def test_too_few_classes_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    """It was once found out at the first evaluation, after an epoch."""
+    from overfit_lab import build
+    from overfit_lab.experiment import train_run
+    from tiny import tiny_config
+
+    def three_classes(*arguments):
+        return replace(load(*arguments), class_names=("a", "b", "c"))
+
+    load = build.load_dataset
+    monkeypatch.setattr(build, "load_dataset", three_classes)
+    with pytest.raises(ConfigError, match="'autoattack' needs 4 classes or more; digits has 3"):
+        train_run(tiny_config("hard", evaluation={"attack": "autoattack"}), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_may_be_evaluated_with_it(tmp_path):
