@@ -246,8 +246,8 @@ def command(*arguments):
 def test_a_killed_autoattack_goes_on_to_the_same_outcome(trained, tmp_path, capfd):
     """Stopped by Ctrl-C, then killed for good, each in the middle; the same command ends as if nothing had been."""
     shutil.copytree(trained, tmp_path / "whole")
-    options = ["--attack", "autoattack", "--n", 160, "--batch-size", 8, "--iterations", 10, "--queries", 200]
-    path = layout.evaluation_path(trained, "autoattack-iter10-queries200", "test", 160, 16)
+    options = ["--attack", "autoattack", "--n", 240, "--batch-size", 8, "--iterations", 10, "--queries", 200]
+    path = layout.evaluation_path(trained, "autoattack-iter10-queries200", "test", 240, 16)
     partial = path.with_name(f".{path.name}.partial")
     seen = (0, 0)
     for how, status in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
@@ -272,9 +272,13 @@ def test_a_killed_autoattack_goes_on_to_the_same_outcome(trained, tmp_path, capf
     assert not partial.exists()
 
 
+EAGER = "import overfit_lab.evaluation.run as r; r.SAVE_EVERY = 0; from overfit_lab.cli.main import main; main()"
+"""The command line, saving after every batch, so that there is something to stop also on a fast machine."""
+
+
 def start(*arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "overfit_lab.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-c", EAGER, *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
