@@ -279,7 +279,12 @@ EAGER = "import overfit_lab.evaluation.run as r; r.SAVE_EVERY = 0; from overfit_
 def start(*arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", EAGER, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=heed_interrupts)
+
+
+def heed_interrupts():
+    """A process that a shell started in the background ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def progress(partial):
