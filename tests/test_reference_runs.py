@@ -196,3 +196,21 @@ def test_no_reference_run_masks_its_gradients():
     assert [round(100 * own[name]) for name in ("honest", "scaled-logits", "rounded-pixels")] == [67, 92, 92]
     assert found["honest"] == 0
     assert min(found["scaled-logits"], found["rounded-pixels"]) >= 4
+
+
+def test_shares_above_their_limits_are_those_that_the_readme_names():
+    """Four of them, and chance may account for each."""
+    above = {}
+    for name in EVALUATED:
+        run = Run.open(FOLDER / name)
+        for key, (share, low, high, limit, n) in (
+            (key, array)
+            for key, array in run.arrays("masking", run.config.epochs).items()
+            if key.startswith("evidence-")
+        ):
+            if share > limit:
+                above[name, key.removeprefix("evidence-")] = [round(100 * v, 1) for v in (share, low, high, limit)]
+                assert (low < limit, n) == (True, 200)
+    assert above.pop(("cifar10-small-sglr-seed0", "square")) == [2.5, 0.8, 5.7, 2.0]
+    assert list(above.values()) == [[1.5, 0.3, 4.3, 1.0]] * 3
+    assert all(name.startswith("digits-") and check == "more-steps" for name, check in above)
