@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,12 @@ import torch
 from torch import nn
 
 from overfit_lab.attacks.base import Attack
+from overfit_lab.attacks.pgd import PGD
 from overfit_lab.catalog import ATTACKS, DATASETS, LABELS, MODELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
 from overfit_lab.combination import Combination
-from overfit_lab.config import AttackConfig, ComputeConfig, EvaluationConfig, Part, ProbesConfig, RunConfig
+from overfit_lab.compute.compiled import compile_attack, compile_model
+from overfit_lab.compute.work import forward_flops, training_flops
+from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfig, RunConfig
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.loader import EpochLoader
@@ -27,7 +31,11 @@ from overfit_lab.regularizers.base import Regularizer, RegularizerContext
 from overfit_lab.teachers import Teachers
 from overfit_lab.threat import ThreatModel
 from overfit_lab.training.loop import Session
-from overfit_lab.types import Clock, Dataset
+from overfit_lab.types import Clock, Dataset, to_float
+
+logger = logging.getLogger(__name__)
+WORTH_COMPILING = 1e14
+"""Floating-point operations of a run from which on compiling its attack pays on a CPU: about a quarter of an hour."""
 
 
 def complete(config: RunConfig) -> RunConfig:
@@ -160,8 +168,15 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def build_attack(config: AttackConfig, evaluation: EvaluationConfig | None = None) -> Attack | None:
+def build_attack(
+    config: AttackConfig, evaluation: EvaluationConfig | None = None, *, fold: bool = True
+) -> Attack | None:
     """The training attack, or the evaluation's where its settings are given; None where it takes no steps.
+
+    Args:
+        config: the training attack.
+        evaluation: settings that replace it.
+        fold: let it climb on the model's folded network.
 
     In evaluation batch norm is always in eval mode, and eps is that of the end of an eps schedule.
     """
@@ -173,6 +188,7 @@ def build_attack(config: AttackConfig, evaluation: EvaluationConfig | None = Non
         "n_restarts": config.n_restarts,
         "random_start": config.random_start,
         "bn_mode": config.bn_mode,
+        "fold": fold,
     }
     if evaluation is not None:
         if evaluation.n_steps == 0:
@@ -230,16 +246,61 @@ def has_convolutions(model: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
-def resolve_compute(config: ComputeConfig, model: nn.Module, device: torch.device) -> dict[str, Any]:
-    """What ``auto`` stands for on this device: on CUDA bf16 and compilation of convolutional models, on CPU neither."""
-    on_gpu = device.type == "cuda"
+def resolve_compute(config: RunConfig, model: nn.Module, data: Dataset, device: torch.device) -> dict[str, Any]:
+    """What ``auto`` stands for in a run.
+
+    Mixed precision on CUDA alone. Compilation on CUDA for models that convolve, on the CPU for those whose training is
+    so long that the seconds of compiling are made up for.
+    """
+    asked = config.compute
     convolves = has_convolutions(model)
-    precision = config.precision
+    precision = asked.precision
     if precision == "auto":
-        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
-    compiled = on_gpu and convolves if config.compile == "auto" else config.compile
-    channels_last = convolves if config.channels_last == "auto" else config.channels_last
-    return {"precision": precision, "compile": bool(compiled), "channels_last": bool(channels_last)}
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    compiled = asked.compile
+    if compiled == "auto":
+        compiled = convolves and (device.type == "cuda" or run_flops(config, model, data) > WORTH_COMPILING)
+    channels_last = convolves if asked.channels_last == "auto" else asked.channels_last
+    return {
+        "precision": precision,
+        "compile": bool(compiled),
+        "channels_last": bool(channels_last),
+        "fold": asked.fold,
+    }
+
+
+def run_flops(config: RunConfig, model: nn.Module, data: Dataset) -> int:
+    """Floating-point operations that the updates and attacks of the whole run take, without evaluation."""
+    attacked = OBJECTIVES[config.objective.name].needs_attack
+    split = data.splits["train"]
+    return training_flops(
+        forward_flops(model, to_float(split.x[:1])),
+        n_images=config.epochs * len(split),
+        attack_steps=config.attack.n_steps * config.attack.n_restarts if attacked else 0,
+    )
+
+
+def compile_training(session: Session) -> None:
+    """Compile what the run's settings say: the attack, and on CUDA the update too.
+
+    Where that fails training goes on without; a warning and the run's record (``fallback``) say so.
+    """
+    compute = session.compute
+    if not compute["compile"]:
+        return
+    split = session.data.splits["train"]
+    x = to_float(split.x[torch.arange(session.loader.batch_size, device=session.device) % len(split)])
+    attack = session.attack
+    reasons = {}
+    if session.objective.needs_attack and isinstance(attack, PGD) and attack.fold and attack.bn_mode == "eval":
+        reasons["attack"] = compile_attack(session.model, x, session.autocast)
+    if session.device.type == "cuda" or not reasons:
+        reasons["model"] = compile_model(session.model, x, session.autocast)
+    failed = {part: reason for part, reason in reasons.items() if reason is not None}
+    compute["compile"] = len(failed) < len(reasons)
+    if failed:
+        compute["fallback"] = "; ".join(f"{part} not compiled: {reason}" for part, reason in failed.items())
+        logger.warning("overfit-lab: %s; training goes on without", compute["fallback"])
 
 
 def build(config: RunConfig, device: torch.device, *, trust: bool = False) -> Session:
@@ -258,12 +319,10 @@ def build(config: RunConfig, device: torch.device, *, trust: bool = False) -> Se
     data = load_dataset(config.data, config.seed, device)
     _check_classes(config.evaluation, data)
     model = build_model(config.model, data, device, seed=config.seed)
-    compute = resolve_compute(config.compute, model, device)
+    compute = resolve_compute(config, model, data, device)
     if compute["channels_last"]:
         model = model.to(memory_format=torch.channels_last)
     reference = {name: p.detach().clone() for name, p in model.named_parameters()}
-    if compute["compile"]:
-        model.compile()
     teachers = Teachers(config, data, device, trust=trust)
     labels = _build_part(config.labels, LABELS, "labels", _label_context(config, data, teachers))
     eps_schedule = config.attack.eps_schedule
@@ -275,8 +334,8 @@ def build(config: RunConfig, device: torch.device, *, trust: bool = False) -> Se
         reference=reference,
         penultimate=config.model.options.get("penultimate") or getattr(model, "penultimate", None),
         loader=_build_loader(config, data),
-        attack=build_attack(config.attack),
-        evaluation_attack=build_attack(config.attack, config.evaluation),
+        attack=build_attack(config.attack, fold=compute["fold"]),
+        evaluation_attack=build_attack(config.attack, config.evaluation, fold=compute["fold"]),
         objective=_build_part(config.objective, OBJECTIVES, "objective"),
         labels=labels,
         schedule=_build_part(config.schedule, SCHEDULES, "schedule", config.epochs),

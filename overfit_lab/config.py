@@ -251,6 +251,7 @@ class ComputeConfig(Options):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
+    fold: bool = Field(True, description="attacks in eval mode climb on a network whose batch norm is folded")
 
 
 class RunConfig(Options):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from overfit_lab.build import build, complete, make_probe, make_probes, resolve_device
+from overfit_lab.build import build, compile_training, complete, make_probe, make_probes, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_yaml
 from overfit_lab.environment import now
 from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
@@ -90,6 +90,7 @@ def train_run(
         check_probes(session)
         if session.teachers is not None:
             session.teachers.check()
+        compile_training(session)
         with _open_writer(folder, session, resume=resume) as writer:
             if train_teachers(session, folder, teacher_bus) == "interrupted":
                 writer.update_info(status="interrupted", ended=now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -17,7 +18,7 @@ def isolated(model: nn.Module) -> Iterator[None]:
 
     Restored: the mode of every module, every parameter's ``requires_grad`` and ``grad``, every buffer (batch-norm
     statistics among them), and the global random streams of Python, numpy and torch (CPU and the model's device).
-    Compiled modules run eagerly inside, so that forward-mode products and hooks work.
+    Compiled code runs eagerly inside, so that forward-mode products and hooks work.
 
     Cost: a copy of the buffers; no forward pass.
     """
@@ -29,7 +30,7 @@ def isolated(model: nn.Module) -> Iterator[None]:
         for parameter, _, _ in parameters:
             parameter.grad = None
         model.eval()
-        with _eager(model):
+        with _eager():
             yield
     finally:
         for module, mode in modes:
@@ -81,6 +82,6 @@ def unmoved_statistics(model: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def _eager(model: nn.Module) -> AbstractContextManager[object]:
-    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
-    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+def _eager() -> AbstractContextManager[object]:
+    """Nothing is to be done where nobody has loaded the compiler."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from overfit_lab.attacks.base import Loss, Start
 from overfit_lab.attacks.gradient import input_gradient
 from overfit_lab.attacks.losses import LabelLoss
+from overfit_lab.compute.folded import folded
 from overfit_lab.isolation import frozen, mode, unmoved_statistics
 from overfit_lab.threat import ThreatModel
 
@@ -29,6 +30,8 @@ class PGD:
             one of labels, an image that fools the model before one that does not.
         random_start: start from a uniform draw in the ball, else from the clean image.
         bn_mode: mode of the model during the attack.
+        fold: where batch norm is in eval mode, climb on the model's folded network, which has the same logits to
+            rounding (:mod:`overfit_lab.compute.folded`); where a model has none, on itself.
 
     Cost: ``n_restarts * n_steps`` forward passes and as many backward passes to the input; with several restarts one
     more forward pass each. No synchronisation with the device.
@@ -46,6 +49,7 @@ class PGD:
         n_restarts: int = 1,
         random_start: bool = True,
         bn_mode: Literal["eval", "train"] = "eval",
+        fold: bool = True,
     ) -> None:
         self.threat = threat
         self.step_size = step_size
@@ -53,19 +57,21 @@ class PGD:
         self.n_restarts = n_restarts
         self.random_start = random_start
         self.bn_mode = bn_mode
+        self.fold = fold
 
     def __call__(
         self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None
     ) -> Tensor:
         """Adversarial images (B, ...), detached; see :class:`overfit_lab.attacks.base.Attack`."""
         with mode(model, training=self.bn_mode == "train"), unmoved_statistics(model), frozen(model):
-            best = self._climb(model, x, loss, generator, start)
+            ascended = self._ascended(model, x)
+            best = self._climb(ascended, x, loss, generator, start)
             if self.n_restarts == 1:
                 return best
-            best_rank = self._rank(model, best, loss)
+            best_rank = self._rank(ascended, best, loss)
             for _ in range(self.n_restarts - 1):
-                other = self._climb(model, x, loss, generator, start)
-                other_rank = self._rank(model, other, loss)
+                other = self._climb(ascended, x, loss, generator, start)
+                other_rank = self._rank(ascended, other, loss)
                 better = torch.where(other_rank[0] == best_rank[0], other_rank[1] > best_rank[1], other_rank[0])
                 best = torch.where(better.view(-1, *([1] * (x.dim() - 1))), other, best)
                 best_rank = tuple(torch.where(better, o, b) for o, b in zip(other_rank, best_rank, strict=True))
@@ -85,7 +91,14 @@ class PGD:
             n_restarts=self.n_restarts,
             random_start=self.random_start,
             bn_mode=self.bn_mode,
+            fold=self.fold,
         )
+
+    def _ascended(self, model: nn.Module, x: Tensor) -> nn.Module:
+        """The network whose loss is climbed: the model's folded one where that is wanted and exists."""
+        if not self.fold or self.bn_mode == "train" or self.n_steps == 0:
+            return model
+        return folded(model, x) or model
 
     def _climb(
         self, model: nn.Module, x: Tensor, loss: Loss, generator: torch.Generator, start: Start | None

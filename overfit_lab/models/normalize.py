@@ -50,8 +50,11 @@ class InFront:
         normalize: what to apply.
     """
 
+    is_pure = True
+    """It does what its module does and nothing else, so that a rewritten network may have it written in."""
+
     def __init__(self, normalize: Normalize) -> None:
-        self.normalize = normalize
+        self.normalize = self.module = normalize
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The inputs, the first of them normalised."""

@@ -21,6 +21,7 @@ FREE = (
     "checkpoint",
     "compute.compile",
     "compute.channels_last",
+    "compute.fold",
 )
 """Keys in which seeds of one experiment may differ: they change what is recorded and how fast, not what is trained."""
 MOST_SETTINGS = 2

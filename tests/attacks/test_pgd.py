@@ -140,10 +140,12 @@ class HostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("fold", [True, False])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_the_host_reads_nothing_back(norm):
+def test_the_host_reads_nothing_back(norm, fold):
     model, (x, y) = net().eval(), example()
-    attack = PGD(ThreatModel(norm, 0.1), step_size=0.03, n_steps=3, n_restarts=2)
+    attack = PGD(ThreatModel(norm, 0.1), step_size=0.03, n_steps=3, n_restarts=2, fold=fold)
+    attack(model, x, loss_of(y), generator=derive_generator(0, "a"))  # the folded network is compared at its making
     with HostReads() as reads:
         attack(model, x, loss_of(y), generator=derive_generator(0, "a"))
     assert reads.n == 0
@@ -152,8 +154,11 @@ def test_the_host_reads_nothing_back(norm):
     assert reads.n == 1
 
 
-def test_weight_gradients_are_never_computed():
+@pytest.mark.parametrize("fold", [True, False])
+def test_weight_gradients_are_never_computed(fold):
     model, (x, y) = net().eval(), example()
+    attack = PGD(ThreatModel(), step_size=0.01, n_steps=2, fold=fold)
+    attack(model, x, loss_of(y), generator=derive_generator(0, "a"))
     seen = []
 
     class Watch(TorchDispatchMode):
@@ -163,5 +168,5 @@ def test_weight_gradients_are_never_computed():
             return func(*args, **(kwargs or {}))
 
     with Watch():
-        PGD(ThreatModel(), step_size=0.01, n_steps=2)(model, x, loss_of(y), generator=derive_generator(0, "a"))
+        attack(model, x, loss_of(y), generator=derive_generator(0, "a"))
     assert [list(mask) for mask in seen] == [[True, False, False]] * 2

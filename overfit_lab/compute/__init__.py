@@ -1,0 +1,1 @@
+"""How arithmetic is done: fewer operations, compiled code, and how much work there is."""

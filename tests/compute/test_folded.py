@@ -1,0 +1,260 @@
+"""The folded network is the model's eval-mode function, to rounding, or it is not used."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.func import jvp
+from torch.nn import functional
+
+from overfit_lab.attacks.pgd import PGD
+from overfit_lab.catalog import MODELS
+from overfit_lab.compute.folded import FoldedModel, NotFoldable, agree, folded, state_of
+from overfit_lab.models.normalize import Normalize, put_in_front
+from overfit_lab.seeds import derive_generator
+from overfit_lab.threat import ThreatModel
+
+
+def trained_looking(model, seed=0):
+    """The model with batch norm as after training: no statistic is 0 or 1."""
+    stream = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for tensor, low, high in (
+                (module.running_mean, -0.3, 0.3),
+                (module.running_var, 0.5, 2.0),
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.3, 0.3),
+            ):
+                if tensor is not None:
+                    tensor.data.uniform_(low, high, generator=stream)
+    return model.eval()
+
+
+class Strange(nn.Module):
+    """What strangers' networks do: in-place ReLU and addition, groups, a bias before batch norm, a bare parameter,
+    one batch norm called twice, one without affine parameters, one without running statistics, dropout.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1, groups=4, bias=False)
+        self.bn2 = nn.BatchNorm2d(8, affine=False)
+        self.conv3 = nn.Conv2d(8, 8, 1)
+        self.twice = nn.BatchNorm2d(8)
+        self.act = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(0.5)
+        self.gain = nn.Parameter(torch.full((8, 1, 1), 1.3))
+        self.register_buffer("offset", torch.tensor(0.2))
+        self.fc = nn.Linear(8, 6)
+        self.bn4 = nn.BatchNorm1d(6)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        out = self.act(self.bn1(self.conv1(x)))
+        skip = out * self.gain + self.offset
+        out = self.bn2(self.conv2(out))
+        out += skip
+        out = self.twice(self.conv3(self.act(out)))
+        out = self.drop(functional.relu(self.twice(out)))
+        return self.head(functional.relu(self.bn4(self.fc(out.mean((2, 3))))))
+
+
+class ValueDependent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        out = self.bn(self.conv(x))
+        if out.mean() > 0:
+            out = -out
+        return self.head(out.mean((2, 3)))
+
+
+def build(name, **options):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return trained_looking(MODELS[name](5, shape=(3, 16, 16), mean=(0.4,) * 3, std=(0.2,) * 3, **options))
+
+
+IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=["preact", "resnet", "resnet20", "strange"])
+def model(request):
+    if request.param == "strange":
+        torch.manual_seed(0)
+        return trained_looking(Strange())
+    options = {"width": 4} if request.param != "resnet20" else {}
+    return build({"preact": "preact-resnet18", "resnet": "resnet18"}.get(request.param, request.param), **options)
+
+
+def gradient(network, x):
+    x = x.clone().requires_grad_(True)
+    logits = network(x)
+    weights = torch.linspace(-1, 1, logits.numel()).view_as(logits)
+    (found,) = torch.autograd.grad((logits * weights).sum(), x)
+    return logits.detach(), found
+
+
+def test_logits_and_input_gradients_are_those_of_the_model(model):
+    twin = folded(model, IMAGES)
+    assert twin is not None
+    for found, expected in zip(gradient(twin, IMAGES), gradient(model, IMAGES), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_in_double_precision_they_agree_to_twelve_digits(model):
+    model.double()
+    twin = FoldedModel(model)
+    for found, expected in zip(gradient(twin, IMAGES.double()), gradient(model, IMAGES.double()), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_every_norm_after_a_convolution_is_gone():
+    model = build("preact-resnet18", width=4)
+    twin = folded(model, IMAGES)
+    kinds = [type(module).__name__ for module in twin.network.modules()]
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    assert kinds.count("BatchNorm2d") == 0
+    assert kinds.count("Affine") == norms - 8  # the second norm of each of eight blocks is in its first convolution
+
+
+def test_it_follows_the_weights_and_leaves_them_alone(model):
+    twin = folded(model, IMAGES)
+    before = model(IMAGES)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.1)
+    trained_looking(model, seed=5)
+    assert not torch.allclose(model(IMAGES), before, rtol=0.01)
+    again = folded(model, IMAGES)
+    assert again is twin
+    torch.testing.assert_close(again(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
+    assert not any(p.requires_grad for p in again.parameters())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_the_fold_is_differentiable_in_the_weights(model):
+    """A forward-mode product through the folded network equals the one through the model."""
+    model.double()
+    twin = FoldedModel(model)
+    state = state_of(model)
+    names = dict(model.named_parameters())
+    stream = torch.Generator().manual_seed(3)
+    direction = {name: torch.randn(p.shape, generator=stream, dtype=p.dtype) for name, p in names.items()}
+    weights = {name: state[name] for name in names}
+    x = IMAGES.double()
+    expected = jvp(lambda w: torch.func.functional_call(model, w, (x,)), (weights,), (direction,))
+    found = jvp(lambda w: twin.call(twin.fold({**state, **w}), x), (weights,), (direction,))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_what_cannot_be_folded_is_refused_with_a_reason():
+    with pytest.raises(NotFoldable, match="depends on values"):
+        FoldedModel(trained_looking(ValueDependent()))
+    with pytest.raises(NotFoldable, match="no batch norm"):
+        FoldedModel(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 196, 5)).eval())
+    for unused in (ValueDependent(), nn.Sequential(nn.Flatten(), nn.Linear(768, 5))):
+        assert folded(unused.eval(), IMAGES) is None
+
+
+def test_a_model_that_somebody_listens_to_is_asked_itself():
+    model, calls = build("preact-resnet18", width=4), []
+    folded(model, IMAGES)
+    handle = model.conv1.register_forward_hook(lambda *_: calls.append(1))
+    assert folded(model, IMAGES) is None
+    PGD(ThreatModel(eps=0.1), step_size=0.03, n_steps=3)(
+        model, IMAGES, lambda z: z.logsumexp(1), generator=derive_generator(0)
+    )
+    assert len(calls) == 3
+    handle.remove()
+    assert folded(model, IMAGES) is not None
+
+
+def test_normalisation_in_front_is_folded_with_it():
+    torch.manual_seed(0)
+    model = put_in_front(trained_looking(Strange()), Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
+    twin = folded(model, IMAGES)
+    torch.testing.assert_close(twin(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(twin(IMAGES), twin(IMAGES / 2))
+
+
+def test_a_replaced_module_makes_a_new_one():
+    model = build("preact-resnet18", width=4)
+    old = folded(model, IMAGES)
+    model.linear = nn.Linear(32, 7)
+    new = folded(model, IMAGES)
+    assert new is not old
+    assert new(IMAGES).shape == (6, 7)
+
+
+def test_a_network_that_no_longer_agrees_is_not_used_again():
+    model = build("preact-resnet18", width=4)
+    twin = folded(model, IMAGES)
+    model.forward_was, model.__class__ = (
+        None,
+        type("Other", (type(model),), {"forward": lambda self, x: other(self, x)}),
+    )
+
+    def other(self, x):
+        return type(model).__mro__[1].forward(self, x).flip(1)
+
+    assert not agree(model, twin, IMAGES[:2])
+    results = [folded(model, IMAGES) for _ in range(256)]
+    assert results[0] is twin  # not looked at every time
+    assert results[-1] is None
+    assert folded(model, IMAGES) is None
+
+
+def test_nothing_is_kept_of_a_model_that_is_gone():
+    model = build("preact-resnet18", width=4)
+    folded(model, IMAGES)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_copy_has_a_network_of_its_own():
+    model = build("preact-resnet18", width=4)
+    twin = folded(model, IMAGES)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.linear.bias.add_(1)
+    torch.testing.assert_close(folded(other, IMAGES)(IMAGES), folded(model, IMAGES)(IMAGES) + 1, rtol=1e-4, atol=1e-5)
+    assert folded(model, IMAGES) is twin
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_modes_and_statistics_stay_as_they_are(train):
+    model = build("preact-resnet18", width=4).train(train)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded(model, IMAGES)
+    assert all(module.training is train for module in model.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_attacks_on_it_reach_the_loss_of_attacks_on_the_model():
+    """Signs of gradients near 0 may differ, so single pixels may; the loss that is reached may not."""
+    model = build("preact-resnet18", width=8)
+    y = torch.arange(6) % 5
+
+    def loss(z):
+        return functional.cross_entropy(z, y, reduction="none")
+
+    losses, images = {}, {}
+    for fold in (True, False):
+        attack = PGD(ThreatModel(eps=0.05), step_size=0.0125, n_steps=10, fold=fold)
+        images[fold] = attack(model, IMAGES, loss, generator=derive_generator(0, "a"))
+        losses[fold] = loss(model(images[fold])).detach()
+    torch.testing.assert_close(losses[True], losses[False], rtol=1e-3, atol=1e-4)
+    assert (images[True] != images[False]).float().mean() < 0.02
