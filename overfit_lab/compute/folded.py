@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +46,12 @@ class Rule:
 
     Args:
         targets: names in the folded network.
+        sources: the names in the plain one that they depend on.
         compute: the plain network's state to the tensors of these names, differentiable.
     """
 
     targets: tuple[str, ...]
+    sources: tuple[str, ...]
     compute: Callable[[State], tuple[Tensor, ...]]
 
 
@@ -113,15 +115,15 @@ class FoldedModel(nn.Module):
             own[name].copy_(value)
         return self
 
-    def fold(self, state: State) -> dict[str, Tensor]:
+    def fold(self, state: State, moved: Collection[str] | None = None) -> dict[str, Tensor]:
         """The tensors of the folded network as a differentiable function of the model's, by name.
 
         Args:
             state: parameters and buffers of the model by name.
+            moved: only those tensors that depend on these of the model's; None: all.
         """
-        return {
-            name: value for rule in self.rules for name, value in zip(rule.targets, rule.compute(state), strict=True)
-        }
+        rules = [rule for rule in self.rules if moved is None or not set(moved).isdisjoint(rule.sources)]
+        return {name: value for rule in rules for name, value in zip(rule.targets, rule.compute(state), strict=True)}
 
     def call(self, tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Logits (B, K) with other tensors in the place of its own, as :meth:`fold` gives them."""
@@ -320,7 +322,8 @@ def _plain_name(name: str) -> str:
 
 
 def _copy_rule(target: str, source: str) -> Rule:
-    return Rule((target,), lambda state: (state[_plain_name(source)],))
+    plain = _plain_name(source)
+    return Rule((target,), (plain,), lambda state: (state[plain],))
 
 
 def _scale_and_shift(state: State, name: str, eps: float, affine: bool) -> tuple[Tensor, Tensor]:
@@ -334,7 +337,14 @@ def _scale_and_shift(state: State, name: str, eps: float, affine: bool) -> tuple
 
 def _affine_rule(name: str, norm: Norm) -> Rule:
     eps, affine = norm.eps, norm.affine
-    return Rule((f"{name}.scale", f"{name}.shift"), lambda state: _scale_and_shift(state, name, eps, affine))
+    targets = (f"{name}.scale", f"{name}.shift")
+    return Rule(targets, _names_in(norm, name), lambda state: _scale_and_shift(state, name, eps, affine))
+
+
+def _names_in(module: nn.Module, name: str) -> tuple[str, ...]:
+    """The plain names of a module's parameters and buffers."""
+    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    return tuple(f"{_plain_name(name)}.{key}" for key, _ in own)
 
 
 def _folding_rule(conv: str, norm: str, leaves: dict[str, nn.Module]) -> Rule:
@@ -349,7 +359,8 @@ def _folding_rule(conv: str, norm: str, leaves: dict[str, nn.Module]) -> Rule:
         bias = shift + state[f"{source}.bias"] * scale if biased else shift
         return weight * scale.view(-1, *([1] * (weight.dim() - 1))), bias
 
-    return Rule((f"{conv}.weight", f"{conv}.bias"), compute)
+    sources = (*_names_in(leaves[conv], conv), *_names_in(fixed, norm))
+    return Rule((f"{conv}.weight", f"{conv}.bias"), sources, compute)
 
 
 def _attributes(graph: fx.Graph, model: nn.Module) -> dict[str, Tensor]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
+from overfit_lab.compute.folded import FoldedModel, folded, state_of
 from overfit_lab.errors import ProbeError
 
 
@@ -47,18 +49,38 @@ def logit_derivatives(
 
     Cost: arithmetic of about three forward passes.
     """
-    primals = check_direction(model, direction)
-    tangents = {name: direction[name].to(primals[name]) for name in primals}
+    logits, primals, tangents = _linear(model, x, direction)
     for part in x.split(batch_size):
-
-        def logits(weights: dict[str, Tensor], part: Tensor = part) -> Tensor:
-            return functional_call(model, weights, (part,))  # type: ignore[no-any-return]
-
         with torch.no_grad(), warnings.catch_warnings():
             # torch itself uses what it deprecates, on the first forward-mode product of a process.
             warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-            z, moved = jvp(logits, (primals,), (tangents,))  # type: ignore[misc]
+            z, moved = jvp(partial(logits, part), (primals,), (tangents,))  # type: ignore[misc]
         yield z.detach(), moved.detach()
+
+
+Tensors = dict[str, Tensor]
+Logits = Callable[[Tensor, Tensors], Tensor]
+
+
+def _linear(model: nn.Module, x: Tensor, direction: Mapping[str, Tensor]) -> tuple[Logits, Tensors, Tensors]:
+    """Logits as a function of images and tensors, the tensors now, and how they move along the direction.
+
+    The function is the folded network's where the model is in eval mode and has one, else the model's own.
+    """
+    primals = check_direction(model, direction)
+    tangents = {name: direction[name].to(primals[name]) for name in primals}
+    twin = folded(model, x) if not any(module.training for module in model.modules()) else None
+    if twin is None:
+        return lambda part, weights: functional_call(model, weights, (part,)), primals, tangents
+    state = state_of(model)
+    with torch.no_grad():
+        fold = partial(_moved_tensors, twin, state)
+        primals, tangents = jvp(fold, (primals,), (tangents,))  # type: ignore[misc]
+    return lambda part, tensors: twin.call(tensors, part), primals, tangents
+
+
+def _moved_tensors(twin: FoldedModel, state: Tensors, weights: Tensors) -> Tensors:
+    return twin.fold({**state, **weights}, moved=weights)
 
 
 def loss_derivatives(
