@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -60,22 +60,27 @@ class ConvolutionKind(LayerKind):
 
 
 def patches(module: nn.Module, a: Tensor) -> Tensor:
-    """The patch of the input under each output position (B, C_in k, L), in the order of the weight's entries."""
+    """The patch of the input under each output position (B, C_in k, L), in the order of the weight's entries.
+
+    One copy out of a strided view, whose rows are contiguous; several times as fast as torch's ``unfold`` on a CPU.
+    """
     assert isinstance(module, nn.Conv1d | nn.Conv2d)
     kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
-    padding: tuple[int, ...] = (0,) * len(kernel)
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    if any(module._reversed_padding_repeated_twice):
         a = functional.pad(a, module._reversed_padding_repeated_twice, mode=mode)
-    else:
-        padding = module.padding
-    if all(k == 1 for k in kernel) and not any(padding):
-        steps = (slice(None), slice(None), *(slice(None, None, s) for s in stride))
-        return a[steps].flatten(2)
-    if len(kernel) == 1:
-        a, kernel, stride = a.unsqueeze(2), (1, *kernel), (1, *stride)
-        dilation, padding = (1, *dilation), (0, *padding)
-    return torch.nn.functional.unfold(a, kernel, dilation, padding, stride)
+    a = a.contiguous()
+    out = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(a.shape[2:], kernel, stride, dilation, strict=True)]
+    steps = a.stride()[2:]
+    view = a.as_strided(
+        (*a.shape[:2], *kernel, *out),
+        (
+            *a.stride()[:2],
+            *(d * t for d, t in zip(dilation, steps, strict=True)),
+            *(s * t for s, t in zip(stride, steps, strict=True)),
+        ),
+    )
+    return view.reshape(len(a), -1, math.prod(out))
 
 
 REGISTER: dict[type[nn.Module], LayerKind] = {nn.Conv1d: ConvolutionKind(), nn.Conv2d: ConvolutionKind()}

@@ -11,9 +11,7 @@ from torch.func import functional_call, grad, jvp, vmap
 
 from overfit_lab.metrics.layer_kinds.base import Kept, LayerKind
 from overfit_lab.metrics.local import LayerCall
-
-PIECE = 16
-"""Samples whose gradients are held at once."""
+from overfit_lab.metrics.pieces import samples_at_once
 
 
 class GenericKind(LayerKind):
@@ -37,7 +35,7 @@ class GenericKind(LayerKind):
         return (delta * moved).flatten(1).sum(dim=1)
 
     def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
-        """From per-sample gradients."""
+        """From per-sample gradients, a few samples at a time."""
         return squared_norms(call.module, tuple(call.parameters), call.input, delta)
 
 
@@ -71,7 +69,8 @@ def per_sample_gradients(
 
     together = vmap(grad(value), in_dims=(None, 0, 0))
     vectorised = True
-    for part, d in zip(a.split(PIECE), delta.split(PIECE), strict=True):
+    piece = samples_at_once(a.device)
+    for part, d in zip(a.split(piece), delta.split(piece), strict=True):
         if vectorised:
             try:
                 yield together(weights, part, d)

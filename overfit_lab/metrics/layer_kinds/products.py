@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from overfit_lab.metrics.layer_kinds.base import Kept
-
-PIECE = 16
-"""Samples whose gradients are formed at once: enough to keep the processor busy, few enough to stay in its cache."""
+from overfit_lab.metrics.pieces import samples_at_once
 
 
 def outer_squared_norm(a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
@@ -26,12 +24,13 @@ def outer_squared_norm(a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
     size, length, out = a.shape[1], a.shape[2], delta.shape[1]
     if length == 1:
         return delta.square().sum(dim=(1, 2)) * a.square().sum(dim=(1, 2))
+    piece = samples_at_once(a.device)
     if gram_is_cheaper(size, out, length, kept.times):
         if "gram" not in kept.store:
-            kept.store["gram"] = torch.cat([part.transpose(1, 2) @ part for part in a.split(PIECE)])
-        parts = zip(kept.store["gram"].split(PIECE), delta.split(PIECE), strict=True)
+            kept.store["gram"] = torch.cat([part.transpose(1, 2) @ part for part in a.split(piece)])
+        parts = zip(kept.store["gram"].split(piece), delta.split(piece), strict=True)
         return torch.cat([((d.transpose(1, 2) @ d) * gram).sum(dim=(1, 2)) for gram, d in parts])
-    parts = zip(a.split(PIECE), delta.split(PIECE), strict=True)
+    parts = zip(a.split(piece), delta.split(piece), strict=True)
     return torch.cat([(d @ part.transpose(1, 2)).square().sum(dim=(1, 2)) for part, d in parts])
 
 
