@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from overfit_lab.metrics.gradient_norm import gradient_norm
+from overfit_lab.metrics.per_sample_norms import per_sample_norms
 from overfit_lab.probes.base import Field, Probe
 from overfit_lab.snapshot import Snapshot
 from overfit_lab.types import Measurement
@@ -13,7 +14,9 @@ from overfit_lab.types import Measurement
 class GradientNormProbe(Probe):
     """|| grad_theta (1/n) sum_i CE(z(x'_i), t_i) ||_2 with the label mode's targets t_i, whole and by layer.
 
-    Not the norm that an optimiser steps along: weight decay is left out, and images are not augmented.
+    Beside it the samples' own norms || grad_theta CE(z(x'_i), t_i) ||_2: their mean, which is no less than that of the
+    mean gradient, and their quantiles. None is the norm that an optimiser steps along: weight decay is left out, and
+    images are not augmented.
     """
 
     name = "gradient-norm"
@@ -24,10 +27,19 @@ class GradientNormProbe(Probe):
         Field("full", "norm of the mean gradient over the probe set"),
         Field("minibatch", "mean over mini-batches of the norm of the batch gradient"),
         Field("layer", "norm of the mean gradient's part in one layer", per_part=True),
+        Field("per_sample", "mean over samples of the norm of the sample's gradient"),
+        Field("per_sample_quantile", "quantile over samples of the norm of the sample's gradient", per_part=True),
     )
 
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
-        """Norms on each view; see :func:`overfit_lab.metrics.gradient_norm.gradient_norm`."""
+        """Norms on each view.
+
+        See :func:`overfit_lab.metrics.gradient_norm.gradient_norm` and
+        :func:`overfit_lab.metrics.per_sample_norms.per_sample_norms`. The standard error of ``per_sample`` is over
+        samples.
+
+        Cost: two forward and backward passes over the view, and a forward-mode product.
+        """
         values = []
         for view in self.views(snapshot):
             probs = snapshot.targets(view).probs
@@ -36,6 +48,12 @@ class GradientNormProbe(Probe):
             values.append(view.value("full", found.full, labels=labels, stderr=found.full_stderr))
             values.append(view.value("minibatch", found.minibatch, labels=labels, stderr=found.minibatch_stderr))
             values += [view.value(f"layer/{layer}", norm, labels=labels) for layer, norm in found.layers.items()]
+            single = per_sample_norms(snapshot.model, view.x, probs)
+            values.append(view.value("per_sample", single.mean, labels=labels, stderr=single.stderr))
+            values += [
+                view.value(f"per_sample_quantile/{share:g}", norm, labels=labels)
+                for share, norm in single.quantiles().items()
+            ]
         return Measurement(values)
 
 

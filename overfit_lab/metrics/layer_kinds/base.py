@@ -1,0 +1,57 @@
+"""What a kind of layer can say of its per-sample weight gradients."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from overfit_lab.metrics.local import LayerCall
+
+
+@dataclass
+class Kept:
+    """What one call's derivatives have in common, kept between the backward passes of one local pass.
+
+    Args:
+        times: how many derivatives are to come for the call; with more of them it pays to prepare the input.
+        store: what the layer's kind prepared.
+    """
+
+    times: int = 1
+    store: dict[str, Tensor] = field(default_factory=dict)
+
+
+class LayerKind(ABC):
+    """Formulas for modules of one kind, y = f(a; w), at one call.
+
+    Sample i's weight gradient is g_i = (df/dw)^T delta_i. Both readings avoid forming it where they can.
+    """
+
+    def handles(self, call: LayerCall) -> bool:
+        """Whether the formulas hold for this call's module in its present state."""
+        return True
+
+    @abstractmethod
+    def directional(self, call: LayerCall, delta: Tensor, direction: Mapping[str, Tensor]) -> Tensor:
+        """<g_i, d> of each sample (B,).
+
+        Args:
+            call: whose ``input`` is a (B, ...).
+            delta: derivative at the output (B, ...).
+            direction: d, by the parameter's name in the module; parameters not in it count as 0.
+
+        Cost: the arithmetic of one forward pass through the layer.
+        """
+
+    @abstractmethod
+    def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
+        """||g_i||^2 of each sample (B,), by the parameter's name in the module.
+
+        Args:
+            call: whose ``input`` is a (B, ...).
+            delta: derivative at the output (B, ...).
+            kept: shared by the backward passes of one local pass; a new one for each call.
+        """

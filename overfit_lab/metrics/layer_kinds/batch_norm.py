@@ -1,0 +1,60 @@
+"""Batch norm in eval mode, an affine map of each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.metrics.local import LayerCall
+
+
+class BatchNormKind(LayerKind):
+    """y = w (a - mean) / sqrt(var + eps) + b with running statistics."""
+
+    def handles(self, call: LayerCall) -> bool:
+        """Running statistics are used."""
+        return not call.module.training and call.module.running_mean is not None
+
+    def directional(self, call: LayerCall, delta: Tensor, direction: Mapping[str, Tensor]) -> Tensor:
+        """<g_i, d> from the channels' sums."""
+        total = delta.new_zeros(len(delta))
+        if "weight" in direction:
+            total = total + _over_channels(delta * _normalised(call)) @ direction["weight"]
+        if "bias" in direction:
+            total = total + _over_channels(delta) @ direction["bias"]
+        return total
+
+    def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
+        """From the channels' sums."""
+        found = {}
+        if "weight" in call.parameters:
+            a = kept.store.get("normalised")
+            if a is None:
+                a = _normalised(call)
+                if kept.times > 1:
+                    kept.store["normalised"] = a
+            found["weight"] = _over_channels(delta * a).square().sum(dim=1)
+        if "bias" in call.parameters:
+            found["bias"] = _over_channels(delta).square().sum(dim=1)
+        return found
+
+
+def _normalised(call: LayerCall) -> Tensor:
+    module, a = call.module, call.input
+    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    shape = (1, -1, *(1,) * (a.dim() - 2))
+    scale = torch.rsqrt(module.running_var + module.eps)
+    return (a - module.running_mean.view(shape)) * scale.view(shape)
+
+
+def _over_channels(values: Tensor) -> Tensor:
+    """(B, C, ...) to the sum over positions (B, C)."""
+    return values.flatten(2).sum(dim=2) if values.dim() > 2 else values
+
+
+REGISTER: dict[type[nn.Module], LayerKind] = {nn.BatchNorm1d: BatchNormKind(), nn.BatchNorm2d: BatchNormKind()}

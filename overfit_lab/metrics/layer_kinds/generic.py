@@ -1,0 +1,98 @@
+"""Any other module, and any model: per-sample gradients by automatic differentiation, a few samples at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp, vmap
+
+from overfit_lab.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.metrics.local import LayerCall
+from overfit_lab.metrics.pieces import samples_at_once
+
+
+class GenericKind(LayerKind):
+    """Forms each sample's gradient of the module's own parameters; exact and slower than a formula."""
+
+    def directional(self, call: LayerCall, delta: Tensor, direction: Mapping[str, Tensor]) -> Tensor:
+        """By one forward-mode product, or from per-sample gradients where the module has none."""
+        own = {local: _parameter(call.module, local).detach() for local in direction}
+
+        def run(weights: dict[str, Tensor]) -> Tensor:
+            return functional_call(call.module, weights, (call.input,), tie_weights=False)  # type: ignore[no-any-return]
+
+        try:
+            with warnings.catch_warnings():
+                # torch itself uses what it deprecates, on the first forward-mode product of a process.
+                warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
+                _, moved = jvp(run, (own,), ({n: direction[n].to(own[n]) for n in own},))  # type: ignore[misc]
+        except (RuntimeError, NotImplementedError):
+            pieces = per_sample_gradients(call.module, tuple(own), call.input, delta)
+            return torch.cat([sum((g[n] * direction[n]).flatten(1).sum(1) for n in g) for g in pieces])  # type: ignore[misc]
+        return (delta * moved).flatten(1).sum(dim=1)
+
+    def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
+        """From per-sample gradients, a few samples at a time."""
+        return squared_norms(call.module, tuple(call.parameters), call.input, delta)
+
+
+def squared_norms(
+    module: nn.Module, names: Sequence[str], a: Tensor, delta: Tensor, *, tied: bool = False
+) -> dict[str, Tensor]:
+    """||grad_w <delta_i, f(a_i; w)>||^2 of each sample (B,), by name of the parameter."""
+    pieces = list(per_sample_gradients(module, names, a, delta, tied=tied))
+    return {name: torch.cat([g[name].flatten(1).square().sum(dim=1) for g in pieces]) for name in names}
+
+
+def per_sample_gradients(
+    module: nn.Module, names: Sequence[str], a: Tensor, delta: Tensor, *, tied: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """grad_w <delta_i, f(a_i; w)> of up to 16 samples at a time, {name: (b, ...)}.
+
+    Vectorised over the samples where the module allows it, sample by sample elsewhere.
+
+    Args:
+        module: f.
+        names: its parameters w to differentiate with respect to.
+        a: inputs (B, ...).
+        delta: directions in the output (B, ...).
+        tied: whether a parameter that the module holds under several names is differentiated under all of them.
+    """
+    weights = {name: _parameter(module, name).detach() for name in names}
+
+    def value(weights: dict[str, Tensor], a: Tensor, delta: Tensor) -> Tensor:
+        out = functional_call(module, weights, (a.unsqueeze(0),), tie_weights=tied)
+        return (out.squeeze(0) * delta).sum()  # type: ignore[no-any-return]
+
+    together = vmap(grad(value), in_dims=(None, 0, 0))
+    vectorised = True
+    piece = samples_at_once(a.device)
+    for part, d in zip(a.split(piece), delta.split(piece), strict=True):
+        if vectorised:
+            try:
+                yield together(weights, part, d)
+                continue
+            except RuntimeError:
+                vectorised = False
+        rows = [_gradient(module, weights, part[i : i + 1], d[i : i + 1], tied) for i in range(len(part))]
+        yield {name: torch.stack([row[name] for row in rows]) for name in names}
+
+
+def _gradient(
+    module: nn.Module, weights: Mapping[str, Tensor], a: Tensor, delta: Tensor, tied: bool
+) -> dict[str, Tensor]:
+    leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+    with torch.enable_grad():
+        value = (functional_call(module, leaves, (a,), tie_weights=tied) * delta).sum()
+    if not value.requires_grad:
+        return {name: torch.zeros_like(w) for name, w in weights.items()}
+    found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+    return dict(zip(leaves, found, strict=True))
+
+
+def _parameter(module: nn.Module, name: str) -> Tensor:
+    owner, _, local = name.rpartition(".")
+    return module.get_submodule(owner).get_parameter(local)

@@ -1,0 +1,39 @@
+"""Squared norms of sums of outer products, by whichever order of summation is cheaper."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from overfit_lab.metrics.layer_kinds.base import Kept
+from overfit_lab.metrics.pieces import samples_at_once
+
+
+def outer_squared_norm(a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
+    r"""|| sum_l delta_l a_l^T ||_F^2 of each row (N,), exactly.
+
+    Directly, by forming the sum: L O I multiplications a row. Or as sum_{l,m} <a_l, a_m> <delta_l, delta_m>, from two
+    Gram matrices: L^2 I for the first, once for all deltas of a call, and L^2 O for the second ("ghost" norms:
+    Goodfellow 2015, arXiv 1510.01799, for L = 1; Li et al. 2022, arXiv 2110.05679).
+
+    Args:
+        a: inputs (N, I, L).
+        delta: derivatives at the output (N, O, L).
+        kept: of the call; holds the inputs' Gram matrices between deltas.
+    """
+    size, length, out = a.shape[1], a.shape[2], delta.shape[1]
+    if length == 1:
+        return delta.square().sum(dim=(1, 2)) * a.square().sum(dim=(1, 2))
+    piece = samples_at_once(a.device)
+    if gram_is_cheaper(size, out, length, kept.times):
+        if "gram" not in kept.store:
+            kept.store["gram"] = torch.cat([part.transpose(1, 2) @ part for part in a.split(piece)])
+        parts = zip(kept.store["gram"].split(piece), delta.split(piece), strict=True)
+        return torch.cat([((d.transpose(1, 2) @ d) * gram).sum(dim=(1, 2)) for gram, d in parts])
+    parts = zip(a.split(piece), delta.split(piece), strict=True)
+    return torch.cat([(d @ part.transpose(1, 2)).square().sum(dim=(1, 2)) for part, d in parts])
+
+
+def gram_is_cheaper(size: int, out: int, length: int, times: int) -> bool:
+    """Whether Gram matrices take fewer multiplications than the sums themselves, for ``times`` deltas."""
+    return length * (size + times * out) < times * size * out

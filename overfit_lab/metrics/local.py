@@ -1,0 +1,296 @@
+"""Local derivatives: each layer's input, and the derivative of any function of the logits at the layer's output.
+
+Together they give what a weight does to one sample's loss without a gradient of all weights for that sample: a layer
+y = f(a; w) with output derivative delta has the per-sample gradient (df/dw)^T delta, whose norm and whose product with
+a direction have short forms (:mod:`overfit_lab.metrics.layer_kinds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.isolation import frozen
+from overfit_lab.metrics.layers import trainable_by_name
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCall:
+    """One call of a module that owns trainable parameters.
+
+    Args:
+        name: the module's name, "" for the model itself.
+        module: the module.
+        input: its input a (B, ...), without a graph.
+        parameters: its own trainable parameters, name in the module to name in the model; a parameter that several
+            modules share has the first of its names.
+        number: 0 for the module's first call in the pass, then 1, ...
+    """
+
+    name: str
+    module: nn.Module
+    input: Tensor
+    parameters: Mapping[str, str]
+    number: int = 0
+
+
+Visit = Callable[[LayerCall, Tensor], None]
+"""Takes a call and delta, the derivative at its output (B, ...), which it must not change or keep without a copy."""
+
+
+@dataclass
+class LocalPass:
+    """A forward pass whose layers can be visited by any number of backward passes.
+
+    Args:
+        logits: (B, K), without a graph.
+        calls: every call of a module that owns trainable parameters, in order.
+        uncovered: trainable parameters whose gradient the calls do not give, with the reason; see
+            :func:`local_pass`.
+        repeated: trainable parameters in more than one call, so that their gradient is a sum over calls: a norm must
+            be taken after adding, a product with a direction may be added.
+        unused: trainable parameters that the pass did not touch: their gradient is zero.
+    """
+
+    logits: Tensor
+    calls: list[LayerCall] = field(default_factory=list)
+    uncovered: dict[str, str] = field(default_factory=dict)
+    repeated: frozenset[str] = frozenset()
+    unused: frozenset[str] = frozenset()
+    _graph: Tensor | None = None
+    _anchors: list[Tensor] = field(default_factory=list)
+    _visit: Visit | None = None
+
+    def backward(self, direction: Tensor, visit: Visit) -> None:
+        """Visit each call with the derivative of sum_i <direction_i, z_i> at its output, the last layers first.
+
+        Calls that the logits do not depend on are not visited: their delta is zero. May be called several times.
+
+        Args:
+            direction: (B, K).
+            visit: called during the pass, so that no more than the derivatives in flight are held.
+
+        Cost: one backward pass to the layers' outputs; no weight gradient.
+        """
+        if self._graph is None:
+            raise RuntimeError("the local pass is over")
+        if not self._anchors or not self._graph.requires_grad:
+            return
+        self._visit = visit
+        try:
+            direction = direction.to(self._graph)
+            torch.autograd.grad(self._graph, self._anchors, direction, retain_graph=True, allow_unused=True)
+        finally:
+            self._visit = None
+
+
+@contextmanager
+def local_pass(model: nn.Module, x: Tensor) -> Iterator[LocalPass]:
+    """One forward pass that remembers the input of every call of every module with trainable parameters of its own.
+
+    Parameters need no gradient inside, so a backward pass computes derivatives of activations alone, from the first
+    such module's output on. A derivative belongs to the output as the module returned it, whatever is done to it in
+    place afterwards; inputs that are overwritten later are copied.
+
+    Not covered, and named in ``uncovered``: parameters of modules that take other than one tensor or give other than
+    one, or do not keep one row a sample, or run without gradients; parameters used outside their module's forward
+    pass (as in attention's output projection, or a functional use of a tied weight); all parameters of a scripted
+    model.
+
+    Args:
+        model: in eval mode, so that samples do not depend on each other; not changed.
+        x: images (B, C, H, W).
+
+    Raises:
+        ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
+
+    Cost: one forward pass; memory of its activations.
+    """
+    refuse_mixing(model)
+    trainable = trainable_by_name(model)
+    with frozen(model):
+        passed = _record(model, x, trainable, copy=False)
+        if passed is None:
+            passed = _record(model, x, trainable, copy=True)
+        assert passed is not None
+        try:
+            yield passed
+        finally:
+            passed._graph, passed._anchors = None, []
+
+
+def refuse_mixing(model: nn.Module) -> None:
+    """Refuse a model in which a sample's logits depend on the other samples of its batch.
+
+    Raises:
+        ProbeError: batch norm in train mode or without running statistics.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            raise ProbeError(
+                f"batch norm {name!r} uses the batch's own statistics, so that no sample has a gradient of its own; "
+                "it needs eval mode and running statistics"
+            )
+
+
+def _record(model: nn.Module, x: Tensor, trainable: Mapping[str, nn.Parameter], *, copy: bool) -> LocalPass | None:
+    """A recorded pass; None where an input was overwritten after it was seen, and is therefore to be copied."""
+    recorder = _Recorder(model, len(x), trainable, copy)
+    with ExitStack() as hooks, torch.enable_grad():
+        for module in model.modules():
+            if module in recorder.owned:
+                before = module.register_forward_pre_hook(recorder.enter, with_kwargs=True)
+                after = module.register_forward_hook(recorder.leave, with_kwargs=True, prepend=True)
+                hooks.callback(before.remove)
+                hooks.callback(after.remove)
+        hooks.enter_context(_Uses(recorder))
+        logits = model(x.detach().clone())
+    if recorder.overwritten():
+        return None
+    return recorder.finish(logits)
+
+
+@dataclass
+class _Frame:
+    """A module in the middle of its forward pass: its input (as it was, and its version), or why it is no use."""
+
+    module: nn.Module
+    input: Tensor | None
+    version: int
+    reason: str
+
+
+class _Recorder:
+    """What the hooks of one forward pass gather."""
+
+    def __init__(self, model: nn.Module, n_rows: int, trainable: Mapping[str, nn.Parameter], copy: bool) -> None:
+        self.n_rows, self.copy = n_rows, copy
+        self.name_of = {id(p): name for name, p in trainable.items()}
+        self.module_name = {module: name for name, module in model.named_modules()}
+        self.owned: dict[nn.Module, dict[str, str]] = {}
+        self.owners: dict[str, set[nn.Module]] = {name: set() for name in trainable}
+        self.stack: list[_Frame] = []
+        self.seen: set[str] = set()
+        self.uncovered: dict[str, str] = {}
+        self.calls: list[LayerCall] = []
+        self.versions: list[int] = []
+        self.anchors: list[Tensor] = []
+        self.passed = LocalPass(logits=torch.empty(0))
+        for module in model.modules():
+            own = {local: self.name_of[id(p)] for local, p in module._parameters.items() if id(p) in self.name_of}
+            if own:
+                self.owned[module] = own
+                for full in own.values():
+                    self.owners[full].add(module)
+            if isinstance(module, torch.jit.ScriptModule):
+                self.uncovered |= dict.fromkeys(trainable, "the model is scripted")
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before a module's forward pass."""
+        given = args[0] if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) else None
+        reason = ""
+        if given is None:
+            reason = "its module takes other than one tensor"
+        elif given.dim() == 0 or len(given) != self.n_rows:
+            reason = "its module's input has not one row a sample"
+        elif not torch.is_grad_enabled():
+            reason = "its module runs without gradients"
+        kept = None if given is None else given.detach()
+        if kept is not None and self.copy:
+            kept = kept.clone()
+        self.stack.append(_Frame(module, kept, 0 if kept is None else kept._version, reason))
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor | None:
+        """After a module's forward pass; gives an output that derivatives reach in place of one that they do not."""
+        frame = self.stack.pop()
+        reason = frame.reason
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            reason = reason or "its module gives other than one tensor of numbers"
+        elif output.dim() == 0 or len(output) != self.n_rows:
+            reason = reason or "its module's output has not one row a sample"
+        if reason or frame.input is None:
+            self.uncovered |= dict.fromkeys(self.owned[module].values(), reason)
+        replaced = None
+        if torch.is_grad_enabled() and isinstance(output, Tensor) and output.is_floating_point():
+            if not output.requires_grad:
+                anchor = output.detach().requires_grad_()
+                self.anchors.append(anchor)
+                replaced = output = anchor.clone()
+            elif output._is_view() and output is not args[0]:
+                replaced = output = output.clone()
+        if not reason and frame.input is not None:
+            number = sum(call.module is module for call in self.calls)
+            call = LayerCall(self.module_name[module], module, frame.input, self.owned[module], number)
+            self.calls.append(call)
+            self.versions.append(frame.version)
+            output.register_hook(self._visitor(call))
+        return replaced
+
+    def _visitor(self, call: LayerCall) -> Callable[[Tensor], None]:
+        passed = self.passed
+
+        def deliver(delta: Tensor) -> None:
+            if passed._visit is not None:
+                passed._visit(call, delta.detach())
+
+        return deliver
+
+    def overwritten(self) -> bool:
+        """Whether some input is no longer what its module saw."""
+        return any(call.input._version != version for call, version in zip(self.calls, self.versions, strict=True))
+
+    def used(self, parameter: str) -> None:
+        """A function of torch took a parameter."""
+        self.seen.add(parameter)
+        if not any(frame.module in self.owners[parameter] for frame in self.stack):
+            self.uncovered[parameter] = "it is used outside its module's forward pass"
+
+    def finish(self, logits: Tensor) -> LocalPass:
+        """The pass, once the model has run."""
+        if not isinstance(logits, Tensor) or logits.dim() != 2:
+            raise ProbeError("the model gives no logits of shape (batch, classes)")
+        counts: dict[str, int] = {}
+        for call in self.calls:
+            for full in call.parameters.values():
+                counts[full] = counts.get(full, 0) + 1
+        passed = self.passed
+        passed.logits, passed._graph, passed._anchors = logits.detach(), logits, self.anchors
+        passed.calls, passed.uncovered = self.calls, self.uncovered
+        passed.repeated = frozenset(name for name, count in counts.items() if count > 1)
+        passed.unused = frozenset(set(self.owners) - set(counts) - set(self.uncovered) - self.seen)
+        return passed
+
+
+class _Uses(TorchFunctionMode):
+    """Tells the recorder of every parameter that enters a function of torch whose result holds a tensor."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        names = self.recorder.name_of
+        found = [names[id(t)] for t in _tensors((*args, *kwargs.values())) if id(t) in names]
+        if found and any(True for _ in _tensors((result,))):
+            for name in found:
+                self.recorder.used(name)
+        return result
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)

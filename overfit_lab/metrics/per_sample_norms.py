@@ -1,0 +1,147 @@
+"""Norms of each sample's gradient with respect to the weights, without keeping a gradient of any sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.metrics.layer_kinds.base import Kept
+from overfit_lab.metrics.layer_kinds.generic import squared_norms
+from overfit_lab.metrics.layer_kinds.select import kind_of
+from overfit_lab.metrics.layers import group_by_layer, trainable_by_name
+from overfit_lab.metrics.local import LayerCall, LocalPass, local_pass
+from overfit_lab.metrics.pieces import samples_at_once
+
+
+class Directions(Protocol):
+    """Takes logits (b, K) and which samples they are of; gives M directions in the logits for each (M, b, K)."""
+
+    def __call__(self, logits: Tensor, part: slice) -> Tensor: ...
+
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class PerSampleNorms:
+    """Norms of the samples' gradients.
+
+    Args:
+        norms: ||grad_theta l_i|| of each sample (n,) float64, in the order given.
+        layers: layer to the norms of its part (n,); the squares of all layers' add up to those of ``norms``.
+    """
+
+    norms: Tensor
+    layers: dict[str, Tensor]
+
+    @property
+    def mean(self) -> float:
+        """Mean over samples; at least the norm of the mean gradient."""
+        return self.norms.mean().item()
+
+    @property
+    def stderr(self) -> float | None:
+        """Standard error of the mean over samples; None for one sample."""
+        return self.norms.std().item() / math.sqrt(len(self.norms)) if len(self.norms) > 1 else None
+
+    def quantiles(self, shares: Iterable[float] = QUANTILES) -> dict[float, float]:
+        """Share to the norm that this share of the samples does not exceed, interpolated; NaN where any norm is."""
+        points = torch.tensor(list(shares), dtype=self.norms.dtype, device=self.norms.device)
+        if not torch.isfinite(self.norms).all():
+            return dict.fromkeys(points.tolist(), math.nan)
+        return dict(zip(points.tolist(), torch.quantile(self.norms, points).tolist(), strict=True))
+
+
+def per_sample_norms(model: nn.Module, x: Tensor, targets: Tensor, *, layer_depth: int | None = None) -> PerSampleNorms:
+    """||grad_theta CE(z(x_i), t_i)|| of each sample, over all trainable parameters and by layer; exact.
+
+    Source: Goodfellow 2015 (arXiv 1510.01799) for linear layers; each layer by the cheaper of its formulas
+    (:mod:`overfit_lab.metrics.layer_kinds`). The mean of the norms is not the norm of the mean.
+
+    Args:
+        model: in eval mode; its gradients are not touched.
+        x: images (n, C, H, W).
+        targets: distributions (n, K).
+        layer_depth: parts of a module's path that make a layer; None for the whole path.
+
+    Raises:
+        ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
+
+    Cost: one forward and one backward pass to the layers' outputs, and at most the arithmetic of a forward pass for
+    the norms. Parameters that no layer's formula covers take per-sample gradients, 16 samples at a time. Memory of 16
+    samples, and the norms.
+    """
+    squares: list[Tensor] = []
+    layers: dict[str, list[Tensor]] = {}
+
+    def residual(logits: Tensor, part: slice) -> Tensor:
+        return (torch.softmax(logits.double(), dim=1) - targets[part].double()).unsqueeze(0)
+
+    for found in squared_gradients(model, x, residual):
+        squares.append(torch.stack(list(found.values())).sum(dim=0))
+        for layer, names in group_by_layer(found, layer_depth).items():
+            layers.setdefault(layer, []).append(sum_of(found, names))
+    return PerSampleNorms(
+        norms=torch.cat(squares).sqrt(),
+        layers={layer: torch.cat(pieces).sqrt() for layer, pieces in layers.items()},
+    )
+
+
+def sum_of(found: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
+    """Sum of some entries."""
+    return torch.stack([found[name] for name in names]).sum(dim=0)
+
+
+def squared_gradients(model: nn.Module, x: Tensor, directions: Directions) -> Iterator[dict[str, Tensor]]:
+    """sum_m || grad_w <s_im, z_i> ||^2 of each sample, by parameter, {name: (b,) float64}, a few samples at a time.
+
+    Args:
+        model: in eval mode.
+        x: images (n, C, H, W).
+        directions: gives the s_im.
+
+    Cost: one forward pass and M backward passes to the layers' outputs.
+    """
+    order = list(trainable_by_name(model))
+    size = samples_at_once(x.device)
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
+        with torch.no_grad():
+            yield _squares(model, x[part], partial(directions, part=part), order)
+
+
+def _squares(
+    model: nn.Module, x: Tensor, directions: Callable[[Tensor], Tensor], order: list[str]
+) -> dict[str, Tensor]:
+    total = {name: torch.zeros(len(x), dtype=torch.float64, device=x.device) for name in order}
+    with local_pass(model, x) as passed:
+        along = directions(passed.logits).to(passed.logits)
+        apart = (set(passed.uncovered) | passed.repeated) & set(order)
+        if len(apart) < len(order):
+            _by_layers(passed, along, apart, total)
+    names = [name for name in order if name in apart]
+    if names:
+        for direction in along:
+            for name, values in squared_norms(model, names, x, direction, tied=True).items():
+                total[name] += values
+    return total
+
+
+def _by_layers(passed: LocalPass, along: Tensor, apart: set[str], total: dict[str, Tensor]) -> None:
+    kept: dict[LayerCall, Kept] = {call: Kept(times=len(along)) for call in passed.calls}
+
+    def add(call: LayerCall, delta: Tensor) -> None:
+        if apart.issuperset(call.parameters.values()):
+            return
+        for local, values in kind_of(call).squared_norm(call, delta, kept[call]).items():
+            if call.parameters[local] not in apart:
+                total[call.parameters[local]] += values
+
+    for direction in along:
+        passed.backward(direction, add)
