@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch.func import functional_call, jvp
 
 from overfit_lab.compute.folded import FoldedModel, folded, state_of
 from overfit_lab.errors import ProbeError
+
+Tensors = dict[str, Tensor]
+Logits = Callable[[Tensor, Tensors], Tensor]
 
 
 def check_direction(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -51,15 +55,16 @@ def logit_derivatives(
     """
     logits, primals, tangents = _linear(model, x, direction)
     for part in x.split(batch_size):
-        with torch.no_grad(), warnings.catch_warnings():
-            # torch itself uses what it deprecates, on the first forward-mode product of a process.
-            warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-            z, moved = jvp(partial(logits, part), (primals,), (tangents,))  # type: ignore[misc]
+        z, moved = _jvp(partial(logits, part), primals, tangents)
         yield z.detach(), moved.detach()
 
 
-Tensors = dict[str, Tensor]
-Logits = Callable[[Tensor, Tensors], Tensor]
+@torch.no_grad()
+def _jvp(function: Callable[..., Any], primals: Tensors, tangents: Tensors) -> tuple[Any, Any]:
+    with warnings.catch_warnings():
+        # torch itself uses what it deprecates, on the first forward-mode product of a process.
+        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
+        return jvp(function, (primals,), (tangents,))  # type: ignore[return-value]
 
 
 def _linear(model: nn.Module, x: Tensor, direction: Mapping[str, Tensor]) -> tuple[Logits, Tensors, Tensors]:
@@ -73,9 +78,7 @@ def _linear(model: nn.Module, x: Tensor, direction: Mapping[str, Tensor]) -> tup
     if twin is None:
         return lambda part, weights: functional_call(model, weights, (part,)), primals, tangents
     state = state_of(model)
-    with torch.no_grad():
-        fold = partial(_moved_tensors, twin, state)
-        primals, tangents = jvp(fold, (primals,), (tangents,))  # type: ignore[misc]
+    primals, tangents = _jvp(partial(_moved_tensors, twin, state), primals, tangents)
     return lambda part, tensors: twin.call(tensors, part), primals, tangents
 
 

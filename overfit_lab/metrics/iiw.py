@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overfit_lab.metrics.directional import logit_derivatives
+from overfit_lab.metrics.slopes_by_layer import slopes_by_layer
 
 Estimator = Literal["empirical-fisher", "expected-fisher", "pib-reference"]
 
@@ -70,10 +71,56 @@ def iiw(
             continue
         slopes = ((p - functional.one_hot(labels, p.shape[1])) * u).sum(dim=1)
         terms.append(slopes.square() if estimator == "empirical-fisher" else slopes.mean().square().view(1))
-    values = torch.cat(terms)
-    count = len(values)
-    stderr = n_train * values.std().item() / math.sqrt(count) if count > 1 else None
-    return Iiw(value=n_train * values.mean().item(), stderr=stderr, n=count)
+    return _mean_of(torch.cat(terms), n_train)
+
+
+def iiw_by_layer(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    displacement: Mapping[str, Tensor],
+    *,
+    n_train: int,
+    estimator: Literal["empirical-fisher", "pib-reference"] = "empirical-fisher",
+    batch_size: int = 256,
+    depth: int | None = None,
+) -> tuple[Iiw, dict[str, Iiw]]:
+    """:func:`iiw` of the whole network, and of each layer with d restricted to it; layers do not add up to the whole.
+
+    Args:
+        model: at theta, in eval mode; not changed.
+        x: images (m, C, H, W).
+        y: given labels (m,).
+        displacement: d by parameter name.
+        n_train: n, size of the training set.
+        estimator: one that rests on the slopes d^T g_i alone.
+        batch_size: images per pass; also the mini-batch of ``pib-reference``.
+        depth: parts of a module's path that make a layer.
+
+    Cost: arithmetic of about three forward passes over x, however many layers there are; memory flat in m.
+    """
+
+    def score(z: Tensor, where: slice) -> Tensor:
+        p = torch.softmax(z.double(), dim=1)
+        return p - functional.one_hot(y[where], p.shape[1])
+
+    slopes = slopes_by_layer(model, x, score, displacement, depth=depth, batch_size=batch_size)
+    layers = {layer: _from_slopes(values, estimator, n_train, batch_size) for layer, values in slopes.items()}
+    whole = torch.stack(list(slopes.values())).sum(dim=0)
+    return _from_slopes(whole, estimator, n_train, batch_size), layers
+
+
+def _from_slopes(slopes: Tensor, estimator: str, n_train: int, batch_size: int) -> Iiw:
+    """The reading from d^T g_i of each sample (m,)."""
+    if estimator == "empirical-fisher":
+        return _mean_of(slopes.square(), n_train)
+    return _mean_of(torch.stack([batch.mean().square() for batch in slopes.split(batch_size)]), n_train)
+
+
+def _mean_of(terms: Tensor, n_train: int) -> Iiw:
+    count = len(terms)
+    stderr = n_train * terms.std().item() / math.sqrt(count) if count > 1 else None
+    return Iiw(value=n_train * terms.mean().item(), stderr=stderr, n=count)
 
 
 def distance(displacement: Mapping[str, Tensor]) -> float:

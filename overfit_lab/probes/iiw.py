@@ -10,7 +10,7 @@ from torch import Tensor
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.metrics.directional import check_direction
-from overfit_lab.metrics.iiw import Iiw, distance, iiw
+from overfit_lab.metrics.iiw import Iiw, distance, iiw, iiw_by_layer
 from overfit_lab.metrics.layers import group_by_layer
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot, View
@@ -21,7 +21,7 @@ class IiwOptions(ProbeOptions):
     """Options of the iiw probe."""
 
     estimator: Literal["empirical-fisher", "expected-fisher", "pib-reference"] = "empirical-fisher"
-    layers: bool = OptionField(True, description="also the readings of single layers, one product each")
+    layers: bool = OptionField(True, description="also the readings of single layers")
     layer_depth: int = OptionField(2, ge=1, description="parts of a module's path that make a layer")
 
 
@@ -64,23 +64,42 @@ class IiwProbe(Probe):
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """IIW on each view; see :func:`overfit_lab.metrics.iiw.iiw`.
 
-        Cost: one forward-mode product over the view, and one more for each layer.
+        Cost: the arithmetic of about three forward passes over the view, with or without layers; for
+        ``expected-fisher`` as much again for each layer.
         """
         reference = snapshot.reference or {}
         primals = check_direction(snapshot.model, reference)
         displacement = {name: primals[name] - reference[name].to(primals[name]) for name in primals}
         values = []
         for view in self.views(snapshot):
-            whole = self._iiw(snapshot, view, displacement)
+            whole, layers = self._readings(snapshot, view, displacement)
             values.append(view.value(f"iiw{self._suffix}", whole.value, stderr=whole.stderr))
             values.append(view.value("distance", distance(displacement), labels=""))
-            for layer, names in self._layers(displacement).items():
-                part = self._iiw(snapshot, view, {name: displacement[name] for name in names})
+            for layer, part in layers.items():
                 values.append(view.value(f"layer{self._suffix}/{layer}", part.value, stderr=part.stderr))
         return Measurement(values)
 
-    def _layers(self, displacement: dict[str, Tensor]) -> dict[str, list[str]]:
-        return group_by_layer(displacement, self.options.layer_depth) if self.options.layers else {}
+    def _readings(self, snapshot: Snapshot, view: View, displacement: dict[str, Tensor]) -> tuple[Iiw, dict[str, Iiw]]:
+        """The whole network's reading, and those of its layers where they are asked for."""
+        depth = self.options.layer_depth
+        if not self.options.layers:
+            return self._iiw(snapshot, view, displacement), {}
+        if self.options.estimator != "expected-fisher":
+            return iiw_by_layer(
+                snapshot.model,
+                view.x,
+                view.y,
+                displacement,
+                n_train=len(snapshot.data.splits["train"]),
+                estimator=self.options.estimator,
+                batch_size=snapshot.chunk,
+                depth=depth,
+            )
+        layers = {
+            layer: self._iiw(snapshot, view, {name: displacement[name] for name in names})
+            for layer, names in group_by_layer(displacement, depth).items()
+        }
+        return self._iiw(snapshot, view, displacement), layers
 
     def _iiw(self, snapshot: Snapshot, view: View, displacement: dict[str, Tensor]) -> Iiw:
         return iiw(

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.iiw import distance, iiw
+from overfit_lab.metrics.iiw import distance, iiw, iiw_by_layer
 from overfit_lab.metrics.layers import group_by_layer
 
 N, K, N_TRAIN = 40, 3, 500
@@ -95,6 +95,59 @@ def test_layers_use_their_part_of_the_displacement_alone():
         part = {name: displacement[name] for name in names}
         found = iiw(net, x, y, part, n_train=N_TRAIN)
         assert found.value == pytest.approx(N_TRAIN * (d @ fisher @ d).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ["empirical-fisher", "pib-reference"])
+def test_layers_together_are_layers_one_by_one(estimator):
+    net, x, y, displacement = example(torch.float64)
+    displacement["4.bias"].zero_()
+    whole, layers = iiw_by_layer(net, x, y, displacement, n_train=N_TRAIN, estimator=estimator, batch_size=9)
+    expected = iiw(net, x, y, displacement, n_train=N_TRAIN, estimator=estimator, batch_size=9)
+    assert (whole.value, whole.stderr, whole.n) == (
+        pytest.approx(expected.value, rel=1e-10),
+        pytest.approx(expected.stderr, rel=1e-10),
+        expected.n,
+    )
+    assert list(layers) == ["0", "1", "4", "6"]
+    for layer, names in group_by_layer(displacement).items():
+        part = {name: displacement[name] for name in names}
+        one = iiw(net, x, y, part, n_train=N_TRAIN, estimator=estimator, batch_size=9)
+        assert layers[layer].value == pytest.approx(one.value, rel=1e-10)
+        assert layers[layer].stderr == pytest.approx(one.stderr, rel=1e-10)
+
+
+class Awkward(nn.Module):
+    """A parameter outside any layer, one module called twice, a frozen parameter that moved, one never used."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.again = nn.Conv2d(3, 3, 3, padding=1)
+        self.gain = nn.Parameter(torch.tensor([1.2, 0.7, 1.1]))
+        self.head = nn.Linear(3, K)
+        self.unused = nn.Parameter(torch.ones(2))
+        self.head.bias.requires_grad_(False)
+
+    def forward(self, x):
+        out = functional.relu_(self.conv(x))
+        out = self.again(out).tanh()
+        out = out + self.again(out)
+        return self.head(out.mean((2, 3)) * self.gain)
+
+
+def test_what_layers_do_not_give_is_added():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Awkward().double().eval()
+    _, x, y, _ = example(torch.float64)
+    d = {name: torch.linspace(-1, 1, p.numel(), dtype=p.dtype).view_as(p) for name, p in net.named_parameters()}
+    whole, layers = iiw_by_layer(net, x, y, d, n_train=1, batch_size=16)
+    assert whole.value == pytest.approx(iiw(net, x, y, d, n_train=1).value, rel=1e-10)
+    assert set(layers) == {"conv", "again", "head", "model"}
+    for layer, names in group_by_layer(d).items():
+        assert layers[layer].value == pytest.approx(iiw(net, x, y, {n: d[n] for n in names}, n_train=1).value, rel=1e-9)
+    assert net.head.weight.requires_grad
+    assert not net.head.bias.requires_grad
 
 
 def test_softmax_regression_has_a_closed_form():

@@ -1,0 +1,93 @@
+"""How each sample's loss moves as one layer's weights move along a direction, for all layers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.metrics.directional import check_direction, logit_derivatives
+from overfit_lab.metrics.layer_kinds.select import kind_of
+from overfit_lab.metrics.layers import group_by_layer, layer_of
+from overfit_lab.metrics.local import LayerCall, LocalPass, local_pass
+
+Score = Callable[[Tensor, slice], Tensor]
+"""Logits z (B, K) of a batch and its place in the set to dl/dz of each sample (B, K)."""
+
+
+def slopes_by_layer(
+    model: nn.Module,
+    x: Tensor,
+    score: Score,
+    direction: Mapping[str, Tensor],
+    *,
+    depth: int | None = None,
+    batch_size: int = 256,
+) -> dict[str, Tensor]:
+    """d_L^T grad l_i of each sample (n,) float64, d_L being the part of d in layer L; by layer, in the model's order.
+
+    The sum over layers is d^T grad l_i. A layer y = f(a; w) adds <delta_i, (df/dw) d>, with delta_i the derivative of
+    the loss at its output: one forward pass, one backward pass to the outputs, and the layers once more with d in the
+    place of the weights give every layer's part together. What that does not cover (see
+    :func:`overfit_lab.metrics.local.local_pass`) takes a forward-mode product a layer.
+
+    Args:
+        model: in eval mode; not changed.
+        x: images (n, C, H, W).
+        score: the derivative of the loss by the logits.
+        direction: d by parameter name; parameters not in it stay.
+        depth: parts of a module's path that make a layer.
+        batch_size: images per pass; bounds the memory.
+
+    Raises:
+        ProbeError: the direction does not fit the model, or samples depend on each other.
+
+    Cost: arithmetic of about three forward passes over x, however many layers there are.
+    """
+    check_direction(model, direction)
+    layers = group_by_layer(direction, depth)
+    pieces: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    for start in range(0, len(x), batch_size):
+        where = slice(start, start + batch_size)
+        for layer, slopes in _batch(model, x[where], score, where, direction, layers, depth).items():
+            pieces[layer].append(slopes)
+    return {layer: torch.cat(parts) for layer, parts in pieces.items()}
+
+
+def _batch(
+    model: nn.Module,
+    x: Tensor,
+    score: Score,
+    where: slice,
+    direction: Mapping[str, Tensor],
+    layers: Mapping[str, list[str]],
+    depth: int | None,
+) -> dict[str, Tensor]:
+    sums = {layer: torch.zeros(len(x), dtype=torch.float64, device=x.device) for layer in layers}
+    with local_pass(model, x) as passed:
+        delta = score(passed.logits, where)
+        left_over = _left_over(passed, direction)
+
+        def visit(call: LayerCall, delta: Tensor) -> None:
+            names = {local: full for local, full in call.parameters.items() if full in direction}
+            own = {local: direction[full].to(delta) for local, full in names.items() if full not in left_over}
+            if own:
+                layer = layer_of(next(iter(names.values())), depth)
+                sums[layer] += kind_of(call).directional(call, delta, own).double()
+
+        passed.backward(delta, visit)
+    for layer, names in layers.items():
+        rest = {name: direction[name] for name in names if name in left_over}
+        if rest:
+            ((_, moved),) = logit_derivatives(model, x, rest, len(x))
+            sums[layer] += (delta.double() * moved.double()).sum(dim=1)
+    return sums
+
+
+def _left_over(passed: LocalPass, direction: Mapping[str, Tensor]) -> set[str]:
+    """The entries of the direction that the layers' calls do not give, frozen parameters that moved among them."""
+    covered = {full for call in passed.calls for full in call.parameters.values()} - set(passed.uncovered)
+    return {
+        name for name, d in direction.items() if name not in covered and name not in passed.unused and bool(d.any())
+    }
