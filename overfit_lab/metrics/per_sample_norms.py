@@ -22,7 +22,9 @@ from overfit_lab.metrics.pieces import samples_at_once
 class Directions(Protocol):
     """Takes logits (b, K) and which samples they are of; gives M directions in the logits for each (M, b, K)."""
 
-    def __call__(self, logits: Tensor, part: slice) -> Tensor: ...
+    def __call__(self, logits: Tensor, part: slice) -> Tensor:
+        """The directions."""
+        ...
 
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

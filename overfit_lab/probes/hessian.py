@@ -1,83 +1,183 @@
-"""Sharpness: trace and largest eigenvalue of the Hessian."""
+"""Sharpness: trace, largest eigenvalues and spectrum of the Hessian."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
 
+import numpy as np
 import torch
 from pydantic import Field as OptionField
+from pydantic import field_validator
 
+from overfit_lab.errors import ConfigError
 from overfit_lab.metrics.hessian import (
-    Trace,
     hessian_product,
-    hutchinson_trace,
+    piecewise_linear,
     pyhessian_summary,
-    top_eigenvalue,
+    spectral_density,
+    top_eigenvalues,
     trainable,
 )
+from overfit_lab.metrics.hessian.trace import Problem, Trace
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.registry import Registry
 from overfit_lab.snapshot import Snapshot, View
-from overfit_lab.types import Measurement
+from overfit_lab.types import Measurement, Value
+
+ESTIMATORS = Registry("estimator", "overfit_lab.metrics.hessian")
 
 
 class HessianOptions(ProbeOptions):
     """Options of the hessian probe."""
 
     n: int = OptionField(256, ge=1)
-    estimator: Literal["hutchinson", "pyhessian"] = OptionField("hutchinson", description="ours, or PyHessian's")
-    max_probes: int = OptionField(30, ge=2, description="most random vectors for the trace")
+    estimator: str = OptionField("auto", description="auto, exact, sampled, hutchinson, hutch++ or pyhessian")
+    max_probes: int = OptionField(30, ge=2, description="most random vectors (products, for hutch++) for the trace")
     tolerance: float = OptionField(0.05, ge=0, description="relative standard error that ends the trace early")
+    output_vectors: int = OptionField(1, ge=1, description="random vectors a sample, of estimator sampled")
+    layers: bool = OptionField(True, description="also the traces of single layers")
+    layer_depth: int = OptionField(2, ge=1, description="parts of a module's path that make a layer")
+    top_k: int = OptionField(1, ge=0, description="how many of the largest eigenvalues; 0 for none")
+    eigenvalue_tolerance: float = OptionField(1e-2, gt=0, description="their relative accuracy")
+    density: bool = OptionField(False, description="also the density of all eigenvalues, as an array")
+    density_vectors: int = OptionField(3, ge=1, description="random vectors for the density")
+    density_steps: int = OptionField(30, ge=1, description="products for each of them")
+
+    @field_validator("estimator")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        """A registered estimator, or ``package.module:function``."""
+        try:
+            ESTIMATORS[name]
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return ESTIMATORS.canonical(name)
 
 
 class HessianProbe(Probe):
-    """Trace (Hutchinson, with standard error) and top eigenvalue of the Hessian of the mean cross entropy.
+    """Trace and top eigenvalues of the Hessian of the mean cross entropy in the weights.
 
     Adversarial inputs are held fixed while differentiating: this is the curvature in the weights at the attacked
     images, not that of the robust loss with its inner maximum. Cross entropy to the given labels; batch norm in eval
-    mode. The standard error is over random vectors, not over samples. PyHessian's readings are named apart
-    (``trace-pyhessian``), so that both can stand in one run.
+    mode. ``piecewise_linear`` says whether the check of the exact trace's assumption passed; with estimator auto the
+    trace is exact then and its standard error is over samples, as with ``exact`` and ``sampled``; else it is
+    Hutchinson's, and its standard error is over random vectors at the given samples, as with ``hutch++``. All
+    estimate one quantity. PyHessian's readings are named apart (``trace-pyhessian``), so that both can stand in one
+    run.
     """
 
     name = "hessian"
-    source = "Hutchinson 1990; Yao et al. 2020 (PyHessian, arXiv 1912.07145); SGLR, Fig. B.7"
+    source = "Hutchinson 1990; Meyer et al. 2021; Yao et al. 2020 (PyHessian, arXiv 1912.07145); SGLR, Fig. B.7"
     default_splits = ("train",)
     default_inputs = ("adversarial",)
     Options = HessianOptions
     options: HessianOptions
     fields = (
         Field("trace", "trace of the Hessian", better="lower"),
+        Field("piecewise_linear", "1 where the network is piecewise linear in each weight, so that the trace is exact"),
+        Field("layer", "trace of the Hessian's diagonal block of one layer", better="lower", per_part=True),
         Field("top_eigenvalue", "eigenvalue of largest magnitude", better="lower"),
+        Field("eigenvalue", "eigenvalue of the given rank in magnitude, from 2", better="lower", per_part=True),
     )
 
     def __init__(self, options: HessianOptions | None = None) -> None:
         super().__init__(options)
-        self._suffix = "-pyhessian" if self.options.estimator == "pyhessian" else ""
-        if self._suffix:
+        self._theirs = self.options.estimator == "pyhessian"
+        wanted = {"trace"}
+        wanted |= {"top_eigenvalue"} if self.options.top_k or self._theirs else set()
+        if not self._theirs:
+            wanted |= {"piecewise_linear"}
+            wanted |= {"layer"} if self.options.layers else set()
+            wanted |= {"eigenvalue"} if self.options.top_k > 1 else set()
+        self.fields = tuple(field for field in self.fields if field.name in wanted)
+        if self._theirs:
             self.name_apart("pyhessian", "trace", "top_eigenvalue")
 
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
-        """Trace and top eigenvalue on each view.
+        """The readings on each view.
 
-        Cost: up to ``max_probes`` plus about 15 Hessian-vector products, each two forward and backward passes.
+        Cost: the trace exactly takes K forward and backward passes' arithmetic, about twice over; by Hutchinson up to
+        ``max_probes`` Hessian-vector products, each two forward and backward passes. The top eigenvalue takes about 10
+        products, each further one some more; the density ``density_vectors * density_steps``.
         """
-        values = []
+        values: list[Value] = []
+        arrays: dict[str, np.ndarray] = {}
         for view in self.views(snapshot):
-            trace, top = self._summary(snapshot, view, generator)
-            values.append(view.value(f"trace{self._suffix}", trace.value, stderr=trace.stderr))
-            values.append(view.value(f"top_eigenvalue{self._suffix}", top))
-        return Measurement(values)
+            if self._theirs:
+                values += self._pyhessian(snapshot, view, generator)
+                continue
+            values += self._traces(snapshot, view, generator)
+            values += self._eigenvalues(snapshot, view, generator)
+            if self.options.density:
+                arrays |= self._density(snapshot, view, generator)
+        return Measurement(values, arrays)
 
-    def _summary(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> tuple[Trace, float]:
-        vectors, tolerance = self.options.max_probes, self.options.tolerance
-        if self.options.estimator == "pyhessian":
-            seed = generator.initial_seed()
-            return pyhessian_summary(
-                snapshot.model, view.x, view.y, seed=seed, max_vectors=vectors, tolerance=tolerance
-            )
-        product = hessian_product(snapshot.model, view.x, view.y, snapshot.chunk)
-        like = trainable(snapshot.model)
-        trace = hutchinson_trace(product, like, generator=generator, max_vectors=vectors, tolerance=tolerance)
-        return trace, top_eigenvalue(product, like, generator=generator)
+    def _traces(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> list[Value]:
+        options = self.options
+        problem = Problem(
+            model=snapshot.model,
+            x=view.x,
+            y=view.y,
+            chunk=snapshot.chunk,
+            generator=generator,
+            max_vectors=options.max_probes,
+            tolerance=options.tolerance,
+            layer_depth=options.layer_depth,
+            output_vectors=options.output_vectors,
+            linear=piecewise_linear(snapshot.model, view.x),
+        )
+        trace: Trace = ESTIMATORS[options.estimator](problem)
+        holds, _ = problem.linear
+        values = [
+            view.value("trace", trace.value, stderr=trace.stderr),
+            view.value("piecewise_linear", math.nan if holds is None else float(holds), labels=""),
+        ]
+        if options.layers:
+            values += [view.value(f"layer/{name}", p.value, stderr=p.stderr) for name, p in trace.layers.items()]
+        return values
+
+    def _eigenvalues(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> list[Value]:
+        options = self.options
+        if not options.top_k:
+            return []
+        found = top_eigenvalues(
+            hessian_product(snapshot.model, view.x, view.y, snapshot.chunk),
+            trainable(snapshot.model),
+            options.top_k,
+            generator=generator,
+            tolerance=options.eigenvalue_tolerance,
+        )
+        first, *others = found
+        values = [view.value("top_eigenvalue", first)]
+        return values + [view.value(f"eigenvalue/{rank}", value) for rank, value in enumerate(others, start=2)]
+
+    def _density(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> dict[str, np.ndarray]:
+        found = spectral_density(
+            hessian_product(snapshot.model, view.x, view.y, snapshot.chunk),
+            trainable(snapshot.model),
+            generator=generator,
+            n_vectors=self.options.density_vectors,
+            steps=self.options.density_steps,
+        )
+        where = f"{view.split}-{view.inputs}"
+        return {
+            f"density-{where}": np.stack([found.grid, found.density]),
+            f"quadrature-{where}": np.stack([found.nodes, found.weights]),
+        }
+
+    def _pyhessian(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> list[Value]:
+        trace, top = pyhessian_summary(
+            snapshot.model,
+            view.x,
+            view.y,
+            seed=generator.initial_seed(),
+            max_vectors=self.options.max_probes,
+            tolerance=self.options.tolerance,
+        )
+        return [
+            view.value("trace-pyhessian", trace.value, stderr=trace.stderr),
+            view.value("top_eigenvalue-pyhessian", top),
+        ]
 
 
 REGISTER = {"hessian": HessianProbe}

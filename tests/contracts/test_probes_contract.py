@@ -174,6 +174,7 @@ def test_a_diverged_model_gives_numbers_that_are_not_finite(name, layer):
     expected = {
         "memorisation": {"share_untouched", "acc_given", "acc_true"},  # an argmax exists in any case
         "gradient-norm": {"layer"},  # 0 for the parameter that is never used
+        "hessian": {"layer"},  # likewise
         "features": {"silhouette", "knn_acc", "distance_ratio"} if layer == "head" else set(),
     }
     assert finite == expected.get(name, set())

@@ -12,6 +12,8 @@ from overfit_lab.metrics.hessian import hessian_product, hutchinson_trace, pyhes
 
 N, K = 30, 3
 
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own use, in `dense`
+
 
 def example(dtype=torch.float64):
     with torch.random.fork_rng(devices=[]):

@@ -1,0 +1,83 @@
+"""The trace exactly, for a network that is piecewise linear in each single weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.metrics.hessian.trace import Problem, Trace, over_samples
+from overfit_lab.metrics.layers import group_by_layer
+from overfit_lab.metrics.per_sample_norms import Directions, squared_gradients, sum_of
+
+
+def exact_trace(model: nn.Module, x: Tensor, *, layer_depth: int | None = None) -> Trace:
+    r"""Tr G = mean_i sum_c || J_i^T s_ic ||^2, where the s_ic are columns with sum_c s_c s_c^T = diag p - p p^T.
+
+    G is the generalised Gauss-Newton matrix. Where no logit has a second derivative in any single weight (ReLU
+    networks with batch norm in eval mode; :func:`overfit_lab.metrics.hessian.piecewise.piecewise_linear` checks),
+    H and G have the same diagonal, so this is tr H, whatever the labels. It equals mean_i sum_c p_ic
+    || grad log p_ic ||^2, the trace of the expected Fisher information. The matrix has rank K - 1, so K - 1 columns do.
+
+    The standard error is over samples: of the mean over the population that they are from. At the samples the value
+    is exact to rounding.
+
+    Args:
+        model: in eval mode; not changed.
+        x: images (n, C, H, W).
+        layer_depth: parts of a module's path that make a layer; None for the whole path.
+
+    Raises:
+        ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
+
+    Cost: one forward pass and K - 1 backward passes to the layers' outputs, with as many per-sample norms; no
+    second-order graph; memory of 16 samples.
+    """
+
+    def directions(logits: Tensor, part: slice) -> Tensor:
+        return output_columns(torch.softmax(logits.double(), dim=1))
+
+    return trace_along(model, x, directions, layer_depth)
+
+
+def trace_along(
+    model: nn.Module, x: Tensor, directions: Directions, layer_depth: int | None, n_vectors: int = 0
+) -> Trace:
+    """mean_i sum_m || J_i^T s_im ||^2, whole and by layer, with errors over samples."""
+    whole: list[Tensor] = []
+    layers: dict[str, list[Tensor]] = {}
+    for found in squared_gradients(model, x, directions):
+        whole.append(torch.stack(list(found.values())).sum(dim=0))
+        for layer, names in group_by_layer(found, layer_depth).items():
+            layers.setdefault(layer, []).append(sum_of(found, names))
+    parts = {layer: torch.cat(pieces) for layer, pieces in layers.items()}
+    return over_samples(torch.cat(whole), parts, n_vectors)
+
+
+def output_columns(p: Tensor) -> Tensor:
+    """K - 1 columns s_c (K - 1, B, K) with sum_c s_c s_c^T = diag p - p p^T for each row of p (B, K).
+
+    With q = sqrt p, a unit vector, diag p - p p^T = diag(q) (I - q q^T) diag(q), and all columns but the first of the
+    Householder reflection that takes q to -e_1 are a basis of what is orthogonal to q.
+    """
+    q = p.sqrt()
+    mirror = q.clone()
+    mirror[:, 0] += 1
+    eye = torch.eye(p.shape[1], dtype=p.dtype, device=p.device)[1:]
+    basis = eye.unsqueeze(1) - (q[:, 1:] / (1 + q[:, :1])).T.unsqueeze(2) * mirror
+    return basis * q
+
+
+def estimate(problem: Problem) -> Trace:
+    """:func:`exact_trace` of a problem, refused where the check of the identity fails.
+
+    Raises:
+        ProbeError: the network is not piecewise linear in each weight.
+    """
+    holds, reason = problem.linear
+    if holds is False:
+        raise ProbeError(f"hessian: no exact trace: {reason}; use estimator hutchinson, hutch++ or auto")
+    return exact_trace(problem.model, problem.x, layer_depth=problem.layer_depth)
+
+
+REGISTER = {"exact": estimate}

@@ -1,0 +1,81 @@
+"""Whether a network's logits are piecewise linear in each single weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.metrics.layers import trainable_by_name
+from overfit_lab.metrics.local import refuse_mixing
+
+SAMPLES = 4
+
+
+def piecewise_linear(model: nn.Module, x: Tensor, *, n: int = SAMPLES, seed: int = 0) -> tuple[bool | None, str]:
+    """Whether H and the generalised Gauss-Newton matrix have the same diagonal here, by trying.
+
+    H - G = mean_i sum_k (p - t)_ik d^2 z_ik, so the diagonals agree where no logit has a second derivative in any
+    single weight. For each parameter tensor w the product of the second derivative in w alone of a random combination
+    s of the logits with a random vector is taken, reverse mode over reverse mode; it vanishes for certain where the
+    logits are piecewise linear in w, and with probability 0 elsewhere. So this asks for more than the diagonal:
+    linearity in each tensor at once, which a ReLU network has. It fails for smooth activations, layer and group norm,
+    batch norm on the batch's statistics, shared weights, products of activations, weight normalisation.
+
+    It looks at ``n`` samples, spread over x: a smooth part that none of them reaches is not seen.
+
+    Args:
+        model: in eval mode; not changed.
+        x: images (N, C, H, W).
+        n: samples that are looked at.
+        seed: of the combination and the vectors; no other random stream is touched.
+
+    Returns:
+        (True, "") where it holds; (False, reason); (None, reason) where derivatives are not finite.
+
+    Raises:
+        ProbeError: no trainable parameter.
+
+    Cost: one forward and one backward pass over n samples, and for each parameter tensor a backward pass through both.
+    """
+    parameters = trainable_by_name(model)
+    try:
+        refuse_mixing(model)
+    except ProbeError as error:
+        return False, str(error)
+    rows = torch.linspace(0, len(x) - 1, min(n, len(x)), device=x.device).round().long()
+    stream = torch.Generator().manual_seed(seed)
+    with torch.enable_grad():
+        logits = model(x[rows].detach())
+        combination = (logits * torch.randn(logits.shape, generator=stream).to(logits)).sum()
+        if not combination.requires_grad:
+            return True, ""
+        firsts = torch.autograd.grad(combination, list(parameters.values()), create_graph=True, allow_unused=True)
+        for (name, weight), first in zip(parameters.items(), firsts, strict=True):
+            if first is None:
+                continue
+            vector = torch.randn(weight.shape, generator=stream).to(weight)
+            try:
+                second = _second(first, weight, vector)
+            except RuntimeError as error:
+                return False, f"its logits cannot be differentiated twice in {name!r} ({str(error).splitlines()[0]})"
+            if not (torch.isfinite(first).all() and torch.isfinite(second).all()):
+                return None, f"derivatives in {name!r} are not finite"
+            if not _vanishes(first.detach(), second, weight.detach(), vector):
+                return False, f"its logits are not piecewise linear in {name!r}"
+    return True, ""
+
+
+def _second(first: Tensor, weight: Tensor, vector: Tensor) -> Tensor:
+    """The second derivative in one tensor, times a vector."""
+    if not first.requires_grad:
+        return torch.zeros_like(weight)
+    (found,) = torch.autograd.grad(first, weight, vector, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return found.detach()
+
+
+def _vanishes(first: Tensor, second: Tensor, weight: Tensor, vector: Tensor) -> bool:
+    """Whether a change of the tensor by a relative 1 would change the first derivative by rounding alone."""
+    change = second.norm() * weight.norm() / vector.norm()
+    rounding = 100 * torch.finfo(first.dtype).eps
+    return bool(change <= rounding * first.norm())

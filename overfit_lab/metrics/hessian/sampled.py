@@ -1,0 +1,66 @@
+"""The exact estimator's sum over classes, replaced by random vectors in the logits: for many classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.metrics.hessian.exact import trace_along
+from overfit_lab.metrics.hessian.trace import Problem, Trace
+
+
+def sampled_trace(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    generator: torch.Generator,
+    n_vectors: int = 1,
+    layer_depth: int | None = None,
+) -> Trace:
+    r"""Tr G = mean_i E || J_i^T S_i xi ||^2 with S_i S_i^T = diag p_i - p_i p_i^T and random signs xi in R^K; unbiased.
+
+    Equal to tr H where :func:`overfit_lab.metrics.hessian.exact.exact_trace` is. Each sample draws vectors of its own.
+    The standard error is over samples and includes that of the vectors.
+
+    Args:
+        model: in eval mode; not changed.
+        x: images (n, C, H, W).
+        generator: random stream on their device.
+        n_vectors: m, vectors a sample.
+        layer_depth: parts of a module's path that make a layer; None for the whole path.
+
+    Raises:
+        ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
+
+    Cost: one forward pass and m backward passes to the layers' outputs; memory of 16 samples.
+    """
+
+    def directions(logits: Tensor, part: slice) -> Tensor:
+        q = torch.softmax(logits.double(), dim=1).sqrt()
+        bits = torch.randint(2, (n_vectors, *q.shape), generator=generator, device=q.device)
+        xi = (2 * bits - 1).to(q)
+        return q * (xi - (q * xi).sum(dim=2, keepdim=True) * q) / n_vectors**0.5
+
+    return trace_along(model, x, directions, layer_depth, n_vectors)
+
+
+def estimate(problem: Problem) -> Trace:
+    """:func:`sampled_trace` of a problem, refused where the check of the identity fails.
+
+    Raises:
+        ProbeError: the network is not piecewise linear in each weight.
+    """
+    holds, reason = problem.linear
+    if holds is False:
+        raise ProbeError(f"hessian: no trace from sampled outputs: {reason}; use estimator hutchinson, hutch++ or auto")
+    return sampled_trace(
+        problem.model,
+        problem.x,
+        generator=problem.generator,
+        n_vectors=problem.output_vectors,
+        layer_depth=problem.layer_depth,
+    )
+
+
+REGISTER = {"sampled": estimate}

@@ -1,0 +1,91 @@
+"""What an estimator of the trace takes and gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Over = Literal["random vectors", "samples"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The trace of one layer's diagonal block, with its standard error."""
+
+    value: float
+    stderr: float | None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A trace with its standard error.
+
+    Args:
+        value: the trace.
+        stderr: standard error; None where there is one draw.
+        n_vectors: random vectors (of weights or of logits) that entered it; 0 for the exact trace.
+        over: what the error is over: the random vectors at the given samples, or the samples.
+        layers: the trace of each layer's diagonal block.
+    """
+
+    value: float
+    stderr: float | None
+    n_vectors: int
+    over: Over = "random vectors"
+    layers: dict[str, Part] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Whose Hessian, and how much may be spent on it.
+
+    Args:
+        model: in eval mode.
+        x: images (n, C, H, W); constants.
+        y: labels (n,).
+        chunk: images per pass of a product.
+        generator: random stream on the images' device.
+        max_vectors: most random vectors.
+        tolerance: relative standard error that is enough.
+        layer_depth: parts of a module's path that make a layer; None for the whole path.
+        output_vectors: random vectors in the logits, of the sampled estimator.
+        linear: what :func:`overfit_lab.metrics.hessian.piecewise.piecewise_linear` says of the model.
+    """
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    chunk: int
+    generator: torch.Generator
+    max_vectors: int = 30
+    tolerance: float = 0.05
+    layer_depth: int | None = None
+    output_vectors: int = 1
+    linear: tuple[bool | None, str] = (False, "it was not checked whether its logits are piecewise linear")
+
+
+def mean_and_stderr(samples: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error; infinite for one sample."""
+    values = np.asarray(samples)
+    if len(values) < 2:
+        return float(values.mean()), math.inf
+    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def part_of(samples: Sequence[float]) -> Part:
+    """A layer's mean over draws."""
+    mean, stderr = mean_and_stderr(samples)
+    return Part(mean, stderr if len(samples) > 1 else None)
+
+
+def over_samples(per_sample: Tensor, layers: dict[str, Tensor], n_vectors: int) -> Trace:
+    """The mean of the samples' own traces (n,), whose error is over samples."""
+    whole = part_of(per_sample.tolist())
+    parts = {layer: part_of(values.tolist()) for layer, values in layers.items()}
+    return Trace(whole.value, whole.stderr, n_vectors, "samples", parts)
