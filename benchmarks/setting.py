@@ -32,7 +32,7 @@ class Setting:
 
 
 def images(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Made-up 32x32 images of ten classes, each a faint pattern of its own in noise; float (n, 3, 32, 32) and labels."""
+    """Made-up images of ten classes, a faint pattern each in noise: float (n, 3, 32, 32) in [0, 1], and labels."""
     stream = torch.Generator().manual_seed(seed)
     patterns = torch.rand(K, 3, 8, 8, generator=torch.Generator().manual_seed(7))
     patterns = functional.interpolate(patterns, size=32, mode="bilinear")

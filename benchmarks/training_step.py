@@ -94,10 +94,7 @@ def measure(setting: Setting) -> Result:
     bars = [
         Bar("faster than the naive loop, times", times["naive loop (manner of Rice20)"] / best, 2.2),
         Bar("faster than torchattacks and a plain step, times", times["torchattacks PGD + plain step"] / best, 1.3),
-        *(
-            Bar(f"share of {kind}'s matrix rate", work / best / rate, 0.75)
-            for kind, rate in setting.rates.items()
-        ),
+        *(Bar(f"share of {kind}'s matrix rate", work / best / rate, 0.75) for kind, rate in setting.rates.items()),
     ]
     title = f"One PGD-10 training step, PreAct-ResNet-18 width {width}, batch {batch}, 32x32"
     return Result(title, rows, bars)

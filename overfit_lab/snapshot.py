@@ -56,6 +56,35 @@ class View:
         return Value(field, value, self.split, self.inputs, labels, len(self) if n is None else n, stderr)
 
 
+@dataclass
+class _Made:
+    """Images and logits of one split and kind of inputs, with room for more: views are parts of it, not copies.
+
+    Args:
+        x: images (room, C, H, W).
+        logits: (room, K).
+        n: how many there are.
+    """
+
+    x: Tensor
+    logits: Tensor
+    n: int = 0
+
+    @classmethod
+    def with_room(cls, room: int, x: Tensor, logits: Tensor, before: _Made | None) -> _Made:
+        """Room for so many, shaped as those given, holding what ``before`` held."""
+        made = cls(x.new_empty((room, *x.shape[1:])), logits.new_empty((room, *logits.shape[1:])))
+        if before is not None:
+            made.add(before.x[: before.n], before.logits[: before.n])
+        return made
+
+    def add(self, x: Tensor, logits: Tensor) -> None:
+        """Put more after those that are there."""
+        end = self.n + len(x)
+        self.x[self.n : end], self.logits[self.n : end] = x, logits
+        self.n = end
+
+
 class Snapshot:
     """What a probe sees. The same snapshot, live or rebuilt from a checkpoint, gives the same numbers.
 
@@ -114,7 +143,7 @@ class Snapshot:
         self.batch_size = batch_size
         self.weights = weights
         self.drawn_at = drawn_at
-        self._chunks: dict[tuple[str, str, int], tuple[Tensor, Tensor]] = {}
+        self._kept: dict[tuple[str, str], _Made] = {}
 
     @property
     def n_classes(self) -> int:
@@ -169,40 +198,51 @@ class Snapshot:
         self.check_view(split, inputs)
         part = self.data.splits[split]
         n = len(part) if n is None else min(n, len(part))
-        n_chunks = -(-n // self.chunk)
-        pieces = [self._chunk(split, inputs, i) for i in range(n_chunks)]
+        made = self._made(split, inputs, n)
         index = part.order[:n]
         return View(
             split=split,
             inputs=inputs,
-            x=torch.cat([x for x, _ in pieces])[:n],
+            x=made.x[:n],
             y=part.y[index],
             y_true=part.y_true[index],
             corrupted=part.corrupted[index],
             index=index,
-            logits=torch.cat([z for _, z in pieces])[:n],
+            logits=made.logits[:n],
         )
+
+    def _made(self, split: str, inputs: str, n: int) -> _Made:
+        """At least the first n samples of a kind of inputs; those that are there already are not made again."""
+        key, total = (split, inputs), len(self.data.splits[split])
+        made = self._kept.get(key)
+        done = 0 if made is None else made.n
+        for start in range(done, n, self.chunk):
+            x, logits = self._make(split, inputs, start // self.chunk)
+            room = min(-(-n // self.chunk) * self.chunk, total)
+            if made is None or len(made.x) < room:
+                made = _Made.with_room(room, x, logits, made)
+            made.add(x, logits)
+            self._kept[key] = made
+        assert made is not None
+        return made
 
     def _attack(self, inputs: str) -> Attack | None:
         """What makes a kind of inputs of the clean ones; None for those themselves."""
         given = {"adversarial": self.attack, "noisy": self.corruption, "black-box": self.black_box}
         return given.get(inputs)
 
-    def _chunk(self, split: str, inputs: str, i: int) -> tuple[Tensor, Tensor]:
-        key = (split, inputs, i)
-        if key not in self._chunks:
-            part = self.data.splits[split]
-            index = part.order[i * self.chunk : (i + 1) * self.chunk]
-            x, y = to_float(part.x[index]), part.y[index]
-            with isolated(self.model):
-                attack = self._attack(inputs)
-                if attack is not None:
-                    generator = self.generator(STREAMS[inputs], split, i)
-                    x = attack(self.model, x, CrossEntropy(y), generator=generator)
-                with torch.no_grad():
-                    logits = self.model(x).float()
-            self._chunks[key] = (x, logits)
-        return self._chunks[key]
+    def _make(self, split: str, inputs: str, i: int) -> tuple[Tensor, Tensor]:
+        """The images and logits of the i-th chunk of the split's probe order."""
+        part = self.data.splits[split]
+        index = part.order[i * self.chunk : (i + 1) * self.chunk]
+        x, y = to_float(part.x[index]), part.y[index]
+        with isolated(self.model):
+            attack = self._attack(inputs)
+            if attack is not None:
+                generator = self.generator(STREAMS[inputs], split, i)
+                x = attack(self.model, x, CrossEntropy(y), generator=generator)
+            with torch.no_grad():
+                return x, self.model(x).float()
 
     def targets(self, view: View) -> Targets:
         """The label mode's targets on a view; the given labels where there is no mode, and outside of training data."""
