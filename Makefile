@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 
-.PHONY: demo test lint notebooks reference clean
+PEERS := $(VENV)/.peers
+.PHONY: demo test lint bench notebooks reference clean
 
 # Robust overfitting and its cure on the digits: about a minute and a half after installation.
 demo: $(STAMP)
@@ -19,6 +20,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Speed and memory beside other projects, on one thread: under a quarter of an hour. NAMES="iiw memory" for some alone.
+bench: $(STAMP) $(PEERS)
+	$(BIN)/python benchmarks/run.py $(NAMES)
 
 # Execute the notebooks and save their outputs in them.
 notebooks: $(STAMP)
@@ -34,6 +39,10 @@ $(STAMP): pyproject.toml tests/peers.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement tests/peers.txt
+	@touch $@
+
+$(PEERS): $(STAMP) benchmarks/peers.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement benchmarks/peers.txt
 	@touch $@
 
 clean:
