@@ -33,6 +33,7 @@ from overfit_lab.training.events import (
     SecondWeights,
     StepEnded,
 )
+from overfit_lab.training.information import InformationTally
 from overfit_lab.training.tally import Tally
 from overfit_lab.types import Batch, Clock, Dataset, Outputs, Targets, Value
 
@@ -133,7 +134,7 @@ def train_epoch(session: Session, bus: EventBus) -> None:
     """One pass over the training split, then the evaluation where one is due."""
     started = time.perf_counter()
     epoch, step = session.clock.epoch, session.clock.step
-    tally = Tally(session.device)
+    tally, information = Tally(session.device), InformationTally(session.reference)
     n_batches = session.loader.n_batches
     lr = 0.0
     for i, batch in enumerate(session.loader.epoch(epoch)):
@@ -141,6 +142,7 @@ def train_epoch(session: Session, bus: EventBus) -> None:
         lr = set_learning_rate(session)
         loss = train_step(session, batch, bus)
         tally.add(loss, session.model, len(batch.y))
+        information.add(session.model, len(batch.y))
         session.optimizer.step()
         for regularizer in session.regularizers.values():
             regularizer.stepped(session.clock)
@@ -148,7 +150,8 @@ def train_epoch(session: Session, bus: EventBus) -> None:
     session.clock = replace(session.clock, epoch=epoch + 1, step=step + n_batches, progress=float(epoch + 1))
     for regularizer in session.regularizers.values():
         regularizer.epoch_ended(session.clock)
-    values = [*tally.values(), Value("lr", lr), Value("seconds_training", time.perf_counter() - started)]
+    values = [*tally.values(), *information.values(len(session.data.splits["train"])), Value("lr", lr)]
+    values.append(Value("seconds_training", time.perf_counter() - started))
     end_epoch(session, bus, values)
 
 
