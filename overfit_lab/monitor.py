@@ -18,6 +18,7 @@ from overfit_lab.config import EvaluationConfig, Part, ProbesConfig, RunConfig, 
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.environment import hardware, now, versions
 from overfit_lab.errors import ProbeError
+from overfit_lab.priors.base import PriorStore
 from overfit_lab.probes.live import LiveProbes
 from overfit_lab.runs.recorder import EVALUATION_FIELDS, Recorder, to_records
 from overfit_lab.runs.records import Record
@@ -98,6 +99,7 @@ class Monitor:
         live = make_probes(settings)
         self.data = dataset_from_arrays(train, test, val, seed=seed, device=parameter.device)
         self.reference: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self._priors = PriorStore()
         self._started = False
         self._records: list[Record] = []
         self._tally = Tally(parameter.device)
@@ -171,6 +173,7 @@ class Monitor:
             penultimate=self.penultimate,
             chunk=self._config.evaluation.chunk,
             batch_size=self._config.batch_size,
+            priors=self._priors,
         )
 
     def _black_box(self) -> Attack | None:

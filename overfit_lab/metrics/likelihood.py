@@ -1,4 +1,4 @@
-"""What a model's outputs say of a label: the log-likelihood's derivatives by the outputs, which the Fisher is made of."""
+"""What a model's outputs say of a label: derivatives of the log-likelihood, of which the Fisher is made."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Categorical:
     """Labels 0..K-1 with probabilities softmax(z): the cross entropy. M = diag p - p p^T."""
 
     def score(self, z: Tensor, y: Tensor) -> Tensor:
-        """P - e_y; ``y`` (B,) int64."""
+        """The probabilities minus the one-hot label, p - e_y; ``y`` (B,) int64."""
         return torch.softmax(z, dim=1) - functional.one_hot(y, z.shape[1])
 
     def information(self, z: Tensor, u: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Gaussian:
     variance: float = 1.0
 
     def score(self, z: Tensor, y: Tensor) -> Tensor:
-        """(z - y) / s^2; ``y`` (B, K) float."""
+        """The residual over the variance, (z - y) / s^2; ``y`` (B, K) float."""
         return (z - y) / self.variance
 
     def information(self, z: Tensor, u: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from overfit_lab.data.loader import EpochLoader
 from overfit_lab.isolation import mode, unmoved_statistics
 from overfit_lab.labels.base import CleanForward, LabelMode, Refresh
 from overfit_lab.objectives.base import Objective
+from overfit_lab.priors.base import PriorStore
 from overfit_lab.regularizers.base import Regularizer, Step
 from overfit_lab.schedules.base import Schedule
 from overfit_lab.seeds import derive_generator
@@ -64,6 +65,7 @@ class Session:
     corruption: Attack | None = None
     black_box: Attack | None = None
     teachers: Teachers | None = None
+    priors: PriorStore = field(default_factory=PriorStore)
     autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ class Session:
             batch_size=self.config.batch_size,
             weights=weights,
             drawn_at=drawn_at,
+            priors=self.priors,
         )
 
     def second_snapshots(self) -> list[Snapshot]:
