@@ -93,7 +93,8 @@ def train_run(
         session.priors.bus = prior_bus
         if resume:
             session.priors.folder = folder
-            take_initial(session, folder)
+            if layout.checkpoint_path(folder, "last").is_file():  # else it begins anew, with weights drawn now
+                take_initial(session, folder)
         check_probes(session)
         if session.teachers is not None:
             session.teachers.check()

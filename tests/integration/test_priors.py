@@ -18,7 +18,7 @@ from overfit_lab.priors.base import find_prior
 from overfit_lab.priors.held_out import prior_config
 from overfit_lab.runs.reader import Run
 from overfit_lab.subjects import at_checkpoints, open_run
-from overfit_lab.training.checkpoint import load_checkpoint, read_tensors
+from overfit_lab.training.checkpoint import load_checkpoint, read_tensors, write_tensors
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.loop import train_epoch
 from overfit_lab.trust import check_trusted
@@ -198,6 +198,28 @@ def test_a_run_stopped_while_its_prior_trains_or_later_goes_on(finished, tmp_pat
     assert live_numbers(folder) == live_numbers(finished)
 
 
+def test_a_resumed_run_counts_from_the_initial_weights_that_its_folder_keeps(tmp_path):
+    """Another torch may draw other weights from the same seed; what the run began with is in its folder."""
+    folder, bus = tmp_path / "run", EventBus()
+
+    def stop(event):
+        raise KeyboardInterrupt
+
+    bus.on(StepEnded, stop)
+    config = config_of(options={"layers": False})
+    assert train_run(config, folder, device="cpu", bus=bus) == "interrupted"
+    initial = folder / "checkpoints/initial.safetensors"
+    meta, tensors = read_tensors(initial)
+    write_tensors(initial, {name: t + 0.1 if t.is_floating_point() else t for name, t in tensors.items()}, meta)
+    assert train_run(None, folder, device="cpu", resume=True) == "completed"
+    live = {key: value for key, value in live_numbers(folder).items() if key[0] == 4}
+    assert numbers(probe_run(folder, ["iiw"], device="cpu", save=False)) == live
+    short = {name: t[:1] for name, t in tensors.items() if t.ndim}
+    write_tensors(initial, short, meta)
+    with pytest.raises(RunFolderError, match="does not fit the configuration"):
+        probe_run(folder, ["iiw"], device="cpu")
+
+
 @pytest.mark.parametrize(
     ("objective", "labels"), [("trades", "hard"), ("standard", "smooth"), ("mart", "hard"), ("sce", "te")]
 )
@@ -240,8 +262,6 @@ def test_a_kept_prior_that_is_damaged_or_of_another_run_is_refused(copied, tmp_p
 
 def test_an_earlier_prior_file_may_have_been_made_by_another_version(copied):
     """The hash of the configuration is a note; keys that come later must not make a kept prior useless."""
-    from overfit_lab.training.checkpoint import write_tensors
-
     meta, tensors = read_tensors(copied / KEPT)
     write_tensors(copied / KEPT, tensors, {"prior": {**meta["prior"], "config": "0" * 12, "torch": "2.6"}})
     assert probe_run(copied, ["iiw"], device="cpu", save=False)
@@ -296,9 +316,7 @@ def test_a_prior_that_cannot_be_had_is_refused_before_anything_is_made(finished,
     torch.save({"layers.0.weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
     other = tmp_path / "other"
     shutil.copytree(finished, other, ignore=shutil.ignore_patterns(".lock"))
-    state, meta = read_tensors(other / "checkpoints/best.safetensors")[::-1]
-    from overfit_lab.training.checkpoint import write_tensors
-
+    meta, state = read_tensors(other / "checkpoints/best.safetensors")
     write_tensors(other / "checkpoints/best.safetensors", {k: v[:1] if v.ndim else v for k, v in state.items()}, meta)
     name = prior.replace("{run}", str(finished)).replace("{other}", str(other))
     with pytest.raises(OverfitLabError, match=message) as caught:
