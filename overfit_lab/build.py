@@ -25,6 +25,7 @@ from overfit_lab.labels.base import LabelContext
 from overfit_lab.models.constants import check_normalize
 from overfit_lab.models.factory import EVERY_MODEL, MODEL_CONTEXT, build_model, find_model
 from overfit_lab.options import accepted, dump_options, parse_options
+from overfit_lab.priors.base import PriorStore
 from overfit_lab.probes.base import Probe
 from overfit_lab.registry import Registry
 from overfit_lab.regularizers.base import Regularizer, RegularizerContext
@@ -303,20 +304,21 @@ def compile_training(session: Session) -> None:
         logger.warning("overfit-lab: %s; training goes on without", compute["fallback"])
 
 
-def build(config: RunConfig, device: torch.device, *, trust: bool = False) -> Session:
+def build(config: RunConfig, device: torch.device, *, trust: bool = False, data: Dataset | None = None) -> Session:
     """Everything that a run needs, at its beginning.
 
     Args:
         config: the configuration.
         device: where the run is.
         trust: import the code that the configuration of a teacher's run names.
+        data: in the place of the data that the configuration names.
 
     Raises:
         ConfigError: the configuration asks for what does not exist or does not fit together.
         DataUnavailableError: the data set is not on this machine.
     """
     config = complete(config)
-    data = load_dataset(config.data, config.seed, device)
+    data = load_dataset(config.data, config.seed, device) if data is None else data
     _check_classes(config.evaluation, data)
     model = build_model(config.model, data, device, seed=config.seed)
     compute = resolve_compute(config, model, data, device)
@@ -350,6 +352,7 @@ def build(config: RunConfig, device: torch.device, *, trust: bool = False) -> Se
         corruption=build_corruption(config.attack, config.evaluation),
         black_box=build_black_box(config.attack, config.evaluation),
         teachers=teachers,
+        priors=PriorStore(config),
         autocast_dtype=torch.bfloat16 if compute["precision"] == "bf16" else None,
         compute=compute,
     )

@@ -33,6 +33,7 @@ from overfit_lab.subjects import (
     foreign_snapshot,
     open_run,
     open_weights,
+    take_initial,
 )
 from overfit_lab.training.checkpoint import load_checkpoint, restore
 from overfit_lab.training.events import EpochEnded, EventBus
@@ -52,6 +53,7 @@ def train_run(
     bus: EventBus | None = None,
     trust: bool = False,
     teacher_bus: Callable[[str], EventBus] | None = None,
+    prior_bus: Callable[[str], EventBus] | None = None,
 ) -> str:
     """Train into a run folder.
 
@@ -66,6 +68,7 @@ def train_run(
         bus: events go here; subscribe before.
         trust: import the code that a teacher's configuration names, and with ``config=None`` that of the folder's own.
         teacher_bus: gives the bus for the events of a teacher that is trained first, by its name.
+        prior_bus: the same for a prior that is trained first.
 
     Returns:
         ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
@@ -87,15 +90,42 @@ def train_run(
     seed = derive_seed(config.seed, "global")
     with private_streams(seed):
         session = build(config, where, trust=trust)
+        session.priors.bus = prior_bus
+        if resume:
+            session.priors.folder = folder
+            if layout.checkpoint_path(folder, "last").is_file():  # else it begins anew, with weights drawn now
+                take_initial(session, folder)
         check_probes(session)
         if session.teachers is not None:
             session.teachers.check()
         compile_training(session)
         with _open_writer(folder, session, resume=resume) as writer:
-            if train_teachers(session, folder, teacher_bus) == "interrupted":
+            if train_first(session, folder, teacher_bus) == "interrupted":
                 writer.update_info(status="interrupted", ended=now())
                 return "interrupted"
             return _train_with_records(session, writer, bus, resume=resume)
+
+
+def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
+    """Train what has to be there before the first step: teachers, and what probes need, such as a held-out prior.
+
+    Args:
+        session: the run.
+        folder: its folder.
+        teacher_bus: see :func:`train_run`.
+
+    Returns:
+        ``"completed"`` or ``"interrupted"``.
+    """
+    session.priors.folder = folder
+    if train_teachers(session, folder, teacher_bus) == "interrupted":
+        return "interrupted"
+    try:
+        for probe in make_probes(session.config.probes):
+            probe.prepare(session.snapshot())
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "completed"
 
 
 def train_teachers(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
@@ -225,6 +255,8 @@ def probe_run(
     save: bool = True,
     on_record: OnRecord | None = None,
     trust: bool = False,
+    on_note: OnNote | None = None,
+    prior_bus: Callable[[str], EventBus] | None = None,
 ) -> list[Record]:
     """Measure checkpoints of a run with the same numbers as a live probe of the same settings would give.
 
@@ -243,6 +275,8 @@ def probe_run(
         save: also write the records and arrays to the run folder.
         on_record: called with each record as it is measured.
         trust: import the code that the folder's configuration names.
+        on_note: told in a line how a prior's weights file was read where that is not plain.
+        prior_bus: gives the bus for the events of a prior that has to be trained, by its name.
 
     Raises:
         RunFolderError: no run, or no such checkpoint.
@@ -255,6 +289,7 @@ def probe_run(
     probes = [make_probe(name, settings) for name in metrics]
     checkpoint_files(folder, checkpoint)
     session = open_run(folder, device=device, trust=trust, probes=settings)
+    session.priors.save, session.priors.bus, session.priors.on_note = save, prior_bus, on_note
     records = []
     for snapshot in at_checkpoints(session, folder, checkpoint, weights):
         records += _measure(probes, snapshot, folder if save else None, on_record)
@@ -343,6 +378,7 @@ def probe_weights(
     session = open_weights(path, config.model_copy(update={"probes": settings}), device=device, on_note=on_note)
     snapshot = foreign_snapshot(session)
     snapshot.reference = _reference_of(session, reference) if reference is not None else None
+    snapshot.priors.on_note = on_note
     return _measure(_able(probes, snapshot, on_note), snapshot, None, on_record)
 
 

@@ -18,6 +18,7 @@ from overfit_lab.config import EvaluationConfig, Part, ProbesConfig, RunConfig, 
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.environment import hardware, now, versions
 from overfit_lab.errors import ProbeError
+from overfit_lab.priors.base import PriorStore
 from overfit_lab.probes.live import LiveProbes
 from overfit_lab.runs.recorder import EVALUATION_FIELDS, Recorder, to_records
 from overfit_lab.runs.records import Record
@@ -25,6 +26,7 @@ from overfit_lab.runs.writer import RunWriter
 from overfit_lab.snapshot import Snapshot
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
+from overfit_lab.training.information import InformationTally
 from overfit_lab.training.tally import Tally
 from overfit_lab.types import Clock, Measurement, Value
 
@@ -97,9 +99,11 @@ class Monitor:
         live = make_probes(settings)
         self.data = dataset_from_arrays(train, test, val, seed=seed, device=parameter.device)
         self.reference: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self._priors = PriorStore()
         self._started = False
         self._records: list[Record] = []
         self._tally = Tally(parameter.device)
+        self._information = InformationTally(self.reference)
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
         for probe in live:
             probe.check(self.snapshot())
@@ -113,7 +117,7 @@ class Monitor:
         self._bus.on(event_type, handler)
 
     def gradients_ready(self, loss: Tensor | None = None, n: int | None = None) -> None:
-        """Call after ``loss.backward()``: the free reading of the mini-batch gradient norm.
+        """Call after ``loss.backward()``: the free readings of the gradient norm and of IIW.
 
         Args:
             loss: the mini-batch loss, recorded too where given.
@@ -124,6 +128,7 @@ class Monitor:
             self._bus.emit(RunStarted(self.snapshot()))
         value = loss.detach() if loss is not None else next(self.model.parameters()).new_tensor(float("nan"))
         self._tally.add(value, self.model, n or self._config.batch_size)
+        self._information.add(self.model, n or self._config.batch_size)
         self._bus.emit(GradientsReady(self.model, self._clock))
         self._clock = replace(self._clock, step=self._clock.step + 1)
 
@@ -140,10 +145,11 @@ class Monitor:
         self._clock = replace(self._clock, epoch=epoch, n_epochs=n_epochs, progress=float(epoch))
         snapshot = self.snapshot()
         measured = [value for value in self._tally.values() if value.value == value.value]
+        measured += self._information.values(len(self.data.splits["train"]))
         measured += [Value(name, float(value)) for name, value in values.items()]
         if is_last or epoch % self._config.evaluation.every == 0:
             measured += evaluate(snapshot, self._config.evaluation)
-        self._tally = Tally(snapshot.device)
+        self._tally, self._information = Tally(snapshot.device), InformationTally(self.reference)
         self._bus.emit(EpochEnded(snapshot, measured, is_last))
 
     def close(self) -> None:
@@ -167,6 +173,7 @@ class Monitor:
             penultimate=self.penultimate,
             chunk=self._config.evaluation.chunk,
             batch_size=self._config.batch_size,
+            priors=self._priors,
         )
 
     def _black_box(self) -> Attack | None:

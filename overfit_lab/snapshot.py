@@ -13,6 +13,7 @@ from overfit_lab.errors import ProbeError
 from overfit_lab.isolation import isolated
 from overfit_lab.labels.base import LabelMode, one_hot
 from overfit_lab.objectives.base import Objective
+from overfit_lab.priors.base import PriorStore
 from overfit_lab.seeds import derive_generator
 from overfit_lab.types import Batch, Clock, Dataset, Targets, Value, to_float
 
@@ -107,6 +108,7 @@ class Snapshot:
         batch_size: the training batch size, for readings that are per mini-batch.
         weights: which weights the model has: ``"raw"``, or the name of the regularizer that keeps them.
         drawn_at: the epoch whose random draws attacks and probes take; None: that of the clock.
+        priors: what priors other than the reference are made from; None: from weights files alone.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Snapshot:
         batch_size: int = 128,
         weights: str = RAW,
         drawn_at: int | None = None,
+        priors: PriorStore | None = None,
     ) -> None:
         self.model = model
         self.data = data
@@ -143,6 +146,7 @@ class Snapshot:
         self.batch_size = batch_size
         self.weights = weights
         self.drawn_at = drawn_at
+        self.priors = priors if priors is not None else PriorStore()
         self._kept: dict[tuple[str, str], _Made] = {}
 
     @property

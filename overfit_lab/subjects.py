@@ -13,8 +13,9 @@ from torch import nn
 from overfit_lab.build import build, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config
 from overfit_lab.environment import command, git_revision, hardware, now, versions
-from overfit_lab.errors import ConfigError
+from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.models.weights import load_into, load_weights
+from overfit_lab.priors.base import PriorStore
 from overfit_lab.runs import layout
 from overfit_lab.seeds import private_streams
 from overfit_lab.snapshot import RAW, Snapshot
@@ -73,12 +74,25 @@ def open_run(folder: Path, *, device: str = "auto", trust: bool = False, probes:
     if probes is not None:
         config = config.model_copy(update={"probes": probes})
     session = build(config, resolve_device(device))
-    initial = layout.checkpoint_path(folder, "initial")
-    if initial.is_file():
-        names = dict(session.model.named_parameters())
-        stored = load_checkpoint(initial).model
-        session.reference = {name: stored[name].to(session.device) for name in names}
+    session.priors.folder = folder
+    take_initial(session, folder)
     return session
+
+
+def take_initial(session: Session, folder: Path) -> None:
+    """Make the initial weights that a run folder keeps the session's reference, where there are any.
+
+    Raises:
+        RunFolderError: they are damaged or do not fit the model.
+    """
+    initial = layout.checkpoint_path(folder, "initial")
+    if not initial.is_file():
+        return
+    stored = load_checkpoint(initial).model
+    for name, tensor in session.reference.items():
+        if name not in stored or stored[name].shape != tensor.shape:
+            raise RunFolderError(f"{initial}: does not fit the configuration, {name!r} is absent or of another shape")
+        tensor.copy_(stored[name])
 
 
 def at_checkpoints(session: Session, folder: Path, which: str, weights: str = RAW) -> Iterator[Snapshot]:
@@ -158,6 +172,7 @@ def foreign_snapshot(session: Session) -> Snapshot:
     snapshot = session.snapshot()
     snapshot.labels = None
     snapshot.reference = None
+    snapshot.priors = PriorStore()
     return snapshot
 
 

@@ -22,6 +22,11 @@ def named_code(config: RunConfig) -> list[str]:
         **{f"regularizers.{i}": part.name for i, part in enumerate(config.regularizers)},
         **{f"probes.metrics.{i}": name for i, name in enumerate(config.probes.metrics)},
         **{f"probes.options.{name}": name for name in config.probes.options},
+        **{
+            f"probes.options.{name}.prior": str(options["prior"])
+            for name, options in config.probes.options.items()
+            if "prior" in options
+        },
     }
     harmless = {"data.name": DATASETS, "model.name": MODELS}
     found = []

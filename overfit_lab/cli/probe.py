@@ -13,6 +13,7 @@ from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.runs.records import Record
+    from overfit_lab.training.events import EventBus
 
 
 def probe(
@@ -40,6 +41,10 @@ def probe(
     reference: Annotated[
         Path | None, typer.Option("--reference", help="Weights to compare with (theta_0), for iiw on a weights file.")
     ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option("--prior", help="theta_0 of iiw: initial, held-out, RUN, RUN@CHECKPOINT or a weights file."),
+    ] = None,
     assignments: SetOption = None,
     device: DeviceOption = "auto",
     trust: TrustOption = False,
@@ -47,8 +52,10 @@ def probe(
 ) -> None:
     """Measure checkpoints of a run, or a weights file."""
     metrics = _check(metric, split, inputs, n)
+    _check_prior(prior, reference, metrics)
     splits, kinds = split_names(split or ""), split_names(inputs or "")
     from overfit_lab import experiment
+    from overfit_lab.cli.progress import TrainingProgress
 
     if target.is_file():
         if weights != "raw":
@@ -63,27 +70,58 @@ def probe(
             n=n,
             device=device,
             reference=reference,
-            on_note=lambda note: typer.echo(f"overfit-lab: {note}", err=True),
+            options=_of_prior(prior),
+            on_note=_note,
         )
     else:
         options = _run_options(target, model, data, reference, assignments)
-        records = experiment.probe_run(
-            target,
-            metrics,
-            checkpoint=checkpoint,
-            splits=splits,
-            inputs=kinds,
-            n=n,
-            options=options,
-            weights=weights,
-            device=device,
-            save=save,
-            trust=trust,
-        )
+        if prior is not None:
+            options["iiw"] = {**options.get("iiw", {}), **_of_prior(prior)["iiw"]}
+        with TrainingProgress(target.name) as progress:
+
+            def trained(name: str) -> EventBus:
+                _note(f"prior {name} is trained first" + (f", and kept in {target / 'priors'}" if save else ""))
+                return progress.follow_prior(name)
+
+            records = experiment.probe_run(
+                target,
+                metrics,
+                checkpoint=checkpoint,
+                splits=splits,
+                inputs=kinds,
+                n=n,
+                options=options,
+                weights=weights,
+                device=device,
+                save=save,
+                trust=trust,
+                on_note=_note,
+                prior_bus=trained,
+            )
     if as_json:
         typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
     else:
         _print_table(records)
+
+
+def _note(text: str) -> None:
+    """Something that the user should know, on stderr."""
+    typer.echo(f"overfit-lab: {text}", err=True)
+
+
+def _of_prior(prior: str | None) -> dict[str, dict[str, object]]:
+    """The options that ``--prior`` stands for."""
+    return {"iiw": {"prior": prior}} if prior is not None else {}
+
+
+def _check_prior(prior: str | None, reference: Path | None, metrics: list[str]) -> None:
+    """Refuse a prior that nothing would take."""
+    if prior is None:
+        return
+    if "iiw" not in metrics:
+        raise ConfigError(f"--prior {prior}: goes with --metric iiw")
+    if reference is not None and prior != "initial":
+        raise ConfigError(f"--prior {prior}: takes the place of --reference; give one of them")
 
 
 def _check(metric: str, split: str | None, inputs: str | None, n: int | None) -> list[str]:

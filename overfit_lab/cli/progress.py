@@ -41,11 +41,15 @@ class TrainingProgress(Bars):
                 console=self.console,
             )
 
-    def follow(self, name: str) -> EventBus:
-        """A bus of another run, such as a teacher's that is trained first; shown under its own name."""
+    def follow(self, name: str, kind: str = "teacher") -> EventBus:
+        """A bus of another training, such as a teacher's that is trained first; shown under its own name."""
         bus = EventBus()
-        self.subscribe(bus, f"{self.run}, teacher {name}")
+        self.subscribe(bus, f"{self.run}, {kind} {name}")
         return bus
+
+    def follow_prior(self, name: str) -> EventBus:
+        """The same of a prior's training, see :meth:`follow`."""
+        return self.follow(name, "prior")
 
     def subscribe(self, bus: EventBus, name: str | None = None) -> None:
         """Listen to a run, shown under the name given here or at first."""
@@ -55,7 +59,7 @@ class TrainingProgress(Bars):
 
     def _run_started(self, event: RunStarted, name: str) -> None:
         clock = event.snapshot.clock
-        self.name = name
+        self.name, self._status = name, ""
         self._first, self._started = clock.epoch, time.monotonic()
         if self._bar is not None:
             self._task = self._bar.add_task(self.name, total=clock.n_epochs, completed=clock.epoch, status="")
@@ -72,8 +76,8 @@ class TrainingProgress(Bars):
         elif clock.epoch % max(1, clock.n_epochs // LINES) == 0 or event.is_last:
             done = clock.epoch - self._first
             left = (time.monotonic() - self._started) / done * (clock.n_epochs - clock.epoch)
-            text = f"{self.name}: epoch {clock.epoch}/{clock.n_epochs}, {self._status}, {left:.0f} s left"
-            print(text, file=sys.stderr, flush=True)
+            parts = [f"{self.name}: epoch {clock.epoch}/{clock.n_epochs}", self._status, f"{left:.0f} s left"]
+            print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
 
 def describe(event: EpochEnded) -> str:

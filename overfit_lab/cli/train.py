@@ -61,7 +61,14 @@ def train(
     with TrainingProgress(folder.name) as progress:
         progress.subscribe(bus)
         status = train_run(
-            config, folder, resume=resume, device=device, bus=bus, trust=trust, teacher_bus=progress.follow
+            config,
+            folder,
+            resume=resume,
+            device=device,
+            bus=bus,
+            trust=trust,
+            teacher_bus=progress.follow,
+            prior_bus=progress.follow_prior,
         )
     if status == "interrupted":
         raise Interrupted(f"the same command with --resume goes on in {folder}")

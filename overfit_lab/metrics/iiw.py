@@ -9,9 +9,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from overfit_lab.metrics.directional import logit_derivatives
+from overfit_lab.metrics.likelihood import Categorical, Likelihood
 from overfit_lab.metrics.slopes_by_layer import slopes_by_layer
 
 Estimator = Literal["empirical-fisher", "expected-fisher", "pib-reference"]
@@ -35,6 +35,7 @@ def iiw(
     n_train: int,
     estimator: Estimator = "empirical-fisher",
     batch_size: int = 256,
+    likelihood: Likelihood | None = None,
 ) -> Iiw:
     r"""N d^T F d, with d = theta - theta_0 and F the Fisher information of one sample at theta.
 
@@ -42,7 +43,7 @@ def iiw(
     constant; as in PIB (Wang et al. 2022) the factor 1/2 is left out. Never compare readings of different estimators:
 
     - ``empirical-fisher``: F = mean_i g_i g_i^T, so d^T F d = mean_i (d^T g_i)^2, g_i the gradient of the cross
-      entropy to the given label;
+      entropy to the given label (of -log p(y | z) under another likelihood);
     - ``expected-fisher``: F = mean_i J_i^T (diag p_i - p_i p_i^T) J_i, labels drawn from the model;
     - ``pib-reference``: the square of d^T times a mini-batch's mean gradient, averaged over mini-batches, which is
       what PIB's public code computes; it shrinks with the batch size and is not an estimate of d^T F d.
@@ -55,21 +56,23 @@ def iiw(
         n_train: n, size of the training set, the prefactor.
         estimator: see above.
         batch_size: images per forward-mode product; also the mini-batch of ``pib-reference``.
+        likelihood: what the outputs stand for; None: probabilities of classes, see
+            :mod:`overfit_lab.metrics.likelihood`.
 
     Returns:
         IIW in nats (divide by ln 2 for bits), at least 0; lower means less information in the weights.
 
     Cost: one forward-mode product over x, the arithmetic of about three forward passes; memory flat in m.
     """
+    likelihood = likelihood if likelihood is not None else Categorical()
     terms = []
     batches = y.split(batch_size)
     for (z, moved), labels in zip(logit_derivatives(model, x, displacement, batch_size), batches, strict=True):
-        p, u = torch.softmax(z.double(), dim=1), moved.double()
+        z, u = z.double(), moved.double()
         if estimator == "expected-fisher":
-            mean = (p * u).sum(dim=1, keepdim=True)
-            terms.append((p * (u - mean).square()).sum(dim=1))
+            terms.append(likelihood.information(z, u))
             continue
-        slopes = ((p - functional.one_hot(labels, p.shape[1])) * u).sum(dim=1)
+        slopes = (likelihood.score(z, labels) * u).sum(dim=1)
         terms.append(slopes.square() if estimator == "empirical-fisher" else slopes.mean().square().view(1))
     return _mean_of(torch.cat(terms), n_train)
 
@@ -84,6 +87,7 @@ def iiw_by_layer(
     estimator: Literal["empirical-fisher", "pib-reference"] = "empirical-fisher",
     batch_size: int = 256,
     depth: int | None = None,
+    likelihood: Likelihood | None = None,
 ) -> tuple[Iiw, dict[str, Iiw]]:
     """:func:`iiw` of the whole network, and of each layer with d restricted to it; layers do not add up to the whole.
 
@@ -96,13 +100,14 @@ def iiw_by_layer(
         estimator: one that rests on the slopes d^T g_i alone.
         batch_size: images per pass; also the mini-batch of ``pib-reference``.
         depth: parts of a module's path that make a layer.
+        likelihood: what the outputs stand for; None: probabilities of classes.
 
     Cost: arithmetic of about three forward passes over x, however many layers there are; memory flat in m.
     """
+    of_outputs = likelihood if likelihood is not None else Categorical()
 
     def score(z: Tensor, where: slice) -> Tensor:
-        p = torch.softmax(z.double(), dim=1)
-        return p - functional.one_hot(y[where], p.shape[1])
+        return of_outputs.score(z.double(), y[where])
 
     slopes = slopes_by_layer(model, x, score, displacement, depth=depth, batch_size=batch_size)
     layers = {layer: _from_slopes(values, estimator, n_train, batch_size) for layer, values in slopes.items()}

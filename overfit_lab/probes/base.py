@@ -98,6 +98,12 @@ class Probe(ABC):
         for split, inputs in self._wanted(snapshot):
             snapshot.check_view(split, inputs)
 
+    def prepare(self, snapshot: Snapshot) -> None:  # noqa: B027 (most probes need nothing)
+        """Make what the probe needs beside the snapshot and keeps between measurements, such as a trained prior.
+
+        A run calls it before its first step; otherwise it is called before each measurement. The snapshot was checked.
+        """
+
     def views(self, snapshot: Snapshot) -> Iterator[View]:
         """The views to measure: every asked-for (or default) split with every asked-for (or default) kind of input.
 
@@ -118,14 +124,15 @@ class Probe(ABC):
 
 
 def run_probe(probe: Probe, snapshot: Snapshot) -> tuple[Measurement, float]:
-    """Measure in isolation; the measurement and the seconds that it took.
+    """Measure in isolation; the measurement and the seconds that it took, without what was prepared for it.
 
     Raises:
         ProbeError: the snapshot lacks what the probe needs.
         ValueError: the probe emitted a field that it does not declare.
     """
-    start = time.perf_counter()
     probe.check(snapshot)
+    probe.prepare(snapshot)
+    start = time.perf_counter()
     with isolated(snapshot.model):
         measurement = probe.measure(snapshot, generator=snapshot.generator("probe", probe.name))
     declared = {field.name for field in probe.fields}

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field as OptionField
 from torch import Tensor
 
-from overfit_lab.errors import ProbeError
 from overfit_lab.metrics.directional import check_direction
 from overfit_lab.metrics.iiw import Iiw, distance, iiw, iiw_by_layer
 from overfit_lab.metrics.layers import group_by_layer
+from overfit_lab.priors.base import find_prior
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot, View
 from overfit_lab.types import Measurement
@@ -21,6 +21,10 @@ class IiwOptions(ProbeOptions):
     """Options of the iiw probe."""
 
     estimator: Literal["empirical-fisher", "expected-fisher", "pib-reference"] = "empirical-fisher"
+    prior: str = OptionField(
+        "initial", min_length=1, description="theta_0: initial, held-out, RUN, RUN@CHECKPOINT or a weights file"
+    )
+    prior_epochs: int = OptionField(10, ge=1, description="epochs that a held-out prior is trained")
     layers: bool = OptionField(True, description="also the readings of single layers")
     layer_depth: int = OptionField(2, ge=1, description="parts of a module's path that make a layer")
 
@@ -28,9 +32,10 @@ class IiwOptions(ProbeOptions):
 class IiwProbe(Probe):
     """IIW = n d^T F d in nats, d = theta - theta_0, F the Fisher at theta, n the size of the training split.
 
-    The prior's mean theta_0 is the snapshot's reference: the run's initial weights unless another was given. Readings
-    of layers use the layer's part of d alone; they do not add up to the whole, which has cross terms. Estimators are
-    different quantities: those but the default append their name to the fields (``iiw-expected-fisher``).
+    The prior's mean theta_0 is by default the snapshot's reference: the run's initial weights unless another was
+    given. Other priors (:mod:`overfit_lab.priors`) make other quantities, as do other estimators; both append their
+    name to the fields (``iiw-expected-fisher``, ``iiw-prior-held-out``). Readings of layers use the layer's part of d
+    alone; they do not add up to the whole, which has cross terms.
     """
 
     name = "iiw"
@@ -46,20 +51,23 @@ class IiwProbe(Probe):
 
     def __init__(self, options: IiwOptions | None = None) -> None:
         super().__init__(options)
+        self._prior = find_prior(self.options.prior, self.options.prior_epochs)
         self._suffix = "" if self.options.estimator == "empirical-fisher" else f"-{self.options.estimator}"
         if self._suffix:
             self.name_apart(self.options.estimator, "iiw", "layer")
+        self._of_prior = f"-{self._prior.suffix}" if self._prior.suffix else ""
+        if self._of_prior:
+            self.name_apart(self._prior.suffix, *(field.name for field in self.fields))
+        self._suffix += self._of_prior
 
     def check(self, snapshot: Snapshot) -> None:
-        """Also: theta_0 is known and fits the model."""
+        """Also: theta_0 can be had and fits the model."""
         super().check(snapshot)
-        if not snapshot.reference:
-            raise ProbeError("iiw: needs the weights it starts from (theta_0); give a run folder, or --reference FILE")
-        check_direction(snapshot.model, snapshot.reference)
-        lacking = [n for n, p in snapshot.model.named_parameters() if p.requires_grad and n not in snapshot.reference]
-        if lacking:
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            raise ProbeError(f"iiw: the reference lacks {lacking[0]!r}{more}; it needs every trainable parameter")
+        self._prior.check(snapshot)
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Make theta_0. Cost: nothing, but for a held-out prior its training, once a run."""
+        self._prior.weights(snapshot)
 
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """IIW on each view; see :func:`overfit_lab.metrics.iiw.iiw`.
@@ -67,14 +75,14 @@ class IiwProbe(Probe):
         Cost: the arithmetic of about three forward passes over the view, with or without layers; for
         ``expected-fisher`` as much again for each layer.
         """
-        reference = snapshot.reference or {}
+        reference = self._prior.weights(snapshot)
         primals = check_direction(snapshot.model, reference)
         displacement = {name: primals[name] - reference[name].to(primals[name]) for name in primals}
         values = []
         for view in self.views(snapshot):
             whole, layers = self._readings(snapshot, view, displacement)
             values.append(view.value(f"iiw{self._suffix}", whole.value, stderr=whole.stderr))
-            values.append(view.value("distance", distance(displacement), labels=""))
+            values.append(view.value(f"distance{self._of_prior}", distance(displacement), labels=""))
             for layer, part in layers.items():
                 values.append(view.value(f"layer{self._suffix}/{layer}", part.value, stderr=part.stderr))
         return Measurement(values)

@@ -50,6 +50,17 @@ def arrays_path(folder: Path, probe: str, epoch: int) -> Path:
     return folder / "arrays" / f"{plain}-{epoch:04d}.npz"
 
 
+def prior_path(folder: Path, name: str) -> Path:
+    """The weights of a prior that was trained for the run.
+
+    Raises:
+        RunFolderError: the prior's name is no plain file name.
+    """
+    if not PLAIN_NAME.fullmatch(name):
+        raise RunFolderError(f"prior {name!r}: expected letters, digits, '-', '_', '.' and '@' only")
+    return folder / "priors" / f"{name}.safetensors"
+
+
 def evaluations(folder: Path) -> Path:
     """The folder of outcomes of attacks, sample by sample."""
     return folder / "evaluations"

@@ -72,10 +72,11 @@ def save_checkpoint(path: Path, session: Session, *, resumable: bool, notes: dic
                     plain.setdefault(str(i), {})[name] = value
         meta["optimizer"] = plain
         meta["streams"] = _pack_streams(get_streams(), tensors)
-    _write(path, tensors, meta)
+    write_tensors(path, tensors, meta)
 
 
-def _write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write tensors and JSON values to a safetensors file, atomically; its folder is made where it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     detached = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     temporary = path.with_name(f".{path.name}.partial")
@@ -102,6 +103,20 @@ def _unpack_streams(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Streams
     return Streams((version, tuple(words), gauss), (kind, keys, *rest), tensors["streams/cpu"], cuda or None)
 
 
+def read_tensors(path: Path, kind: str = "checkpoint") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The JSON values and the tensors, on the CPU, of a file that :func:`write_tensors` wrote.
+
+    Raises:
+        RunFolderError: the file is damaged, or none of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {})["overfit-lab"])
+            return meta, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path}: damaged, or not a {kind} of overfit-lab ({error})") from error
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file.
 
@@ -110,10 +125,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise RunFolderError(f"{path}: no such checkpoint")
+    meta, tensors = read_tensors(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {})["overfit-lab"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Checkpoint(
             clock=Clock(**meta["clock"]),
             model=_group(tensors, "model/"),
@@ -123,7 +136,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             streams=_unpack_streams(meta["streams"], tensors) if "streams" in meta else None,
             notes=meta["notes"],
         )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path}: damaged, or not a checkpoint of overfit-lab ({error})") from error
 
 

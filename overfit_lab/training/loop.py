@@ -18,6 +18,7 @@ from overfit_lab.data.loader import EpochLoader
 from overfit_lab.isolation import mode, unmoved_statistics
 from overfit_lab.labels.base import CleanForward, LabelMode, Refresh
 from overfit_lab.objectives.base import Objective
+from overfit_lab.priors.base import PriorStore
 from overfit_lab.regularizers.base import Regularizer, Step
 from overfit_lab.schedules.base import Schedule
 from overfit_lab.seeds import derive_generator
@@ -33,6 +34,7 @@ from overfit_lab.training.events import (
     SecondWeights,
     StepEnded,
 )
+from overfit_lab.training.information import InformationTally
 from overfit_lab.training.tally import Tally
 from overfit_lab.types import Batch, Clock, Dataset, Outputs, Targets, Value
 
@@ -63,6 +65,7 @@ class Session:
     corruption: Attack | None = None
     black_box: Attack | None = None
     teachers: Teachers | None = None
+    priors: PriorStore = field(default_factory=PriorStore)
     autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
 
@@ -94,6 +97,7 @@ class Session:
             batch_size=self.config.batch_size,
             weights=weights,
             drawn_at=drawn_at,
+            priors=self.priors,
         )
 
     def second_snapshots(self) -> list[Snapshot]:
@@ -133,7 +137,7 @@ def train_epoch(session: Session, bus: EventBus) -> None:
     """One pass over the training split, then the evaluation where one is due."""
     started = time.perf_counter()
     epoch, step = session.clock.epoch, session.clock.step
-    tally = Tally(session.device)
+    tally, information = Tally(session.device), InformationTally(session.reference)
     n_batches = session.loader.n_batches
     lr = 0.0
     for i, batch in enumerate(session.loader.epoch(epoch)):
@@ -141,6 +145,7 @@ def train_epoch(session: Session, bus: EventBus) -> None:
         lr = set_learning_rate(session)
         loss = train_step(session, batch, bus)
         tally.add(loss, session.model, len(batch.y))
+        information.add(session.model, len(batch.y))
         session.optimizer.step()
         for regularizer in session.regularizers.values():
             regularizer.stepped(session.clock)
@@ -148,7 +153,8 @@ def train_epoch(session: Session, bus: EventBus) -> None:
     session.clock = replace(session.clock, epoch=epoch + 1, step=step + n_batches, progress=float(epoch + 1))
     for regularizer in session.regularizers.values():
         regularizer.epoch_ended(session.clock)
-    values = [*tally.values(), Value("lr", lr), Value("seconds_training", time.perf_counter() - started)]
+    values = [*tally.values(), *information.values(len(session.data.splits["train"])), Value("lr", lr)]
+    values.append(Value("seconds_training", time.perf_counter() - started))
     end_epoch(session, bus, values)
 
 

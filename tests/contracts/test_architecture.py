@@ -13,6 +13,7 @@ FORBIDDEN = [
     ("figures", ("training", "probes", "metrics", "tables", "build", "experiment", "cli")),
     ("training", ("probes", "runs", "figures", "cli", "build", "experiment", "monitor")),
     ("probes", ("runs", "figures", "cli", "build", "experiment")),
+    ("priors", ("probes", "figures", "tables", "evaluation", "checks", "cli", "experiment")),
     ("runs", ("training", "probes", "metrics", "figures", "tables", "cli", "build", "experiment")),
     ("data", ("training", "probes", "runs", "models", "cli", "build", "experiment")),
     ("models", ("training", "probes", "runs", "data", "cli", "build", "experiment")),

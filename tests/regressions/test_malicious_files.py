@@ -115,6 +115,12 @@ def probe(place, target, *more):
     return ["probe", target, "--metric", "calibration", *options, *more]
 
 
+def iiw(place, target, *more):
+    command = probe(place, target, *more)
+    command[command.index("calibration")] = "iiw"
+    return command
+
+
 def attack(place, command, target, *more):
     options = ["--model", "mlp", "--data", "digits", *sets("model.hidden=16", *place.data)]
     return [command, target, *options, "--out", "out", *more]
@@ -128,6 +134,11 @@ def train(place, *assignments):
 WEIGHTS = {
     "probe WEIGHTS": lambda place: probe(place, place.bomb()),
     "probe --reference": lambda place: probe(place, place.good(), "--reference", place.bomb()),
+    "probe WEIGHTS --prior": lambda place: iiw(place, place.good(), "--prior", place.bomb()),
+    "probe RUN --prior": lambda place: ["probe", str(place.run), "--metric", "iiw", "--prior", place.bomb()],
+    "prior of a run": lambda place: train(
+        place, "probes.metrics=iiw", "probes.options={iiw: {prior: " + place.bomb() + "}}"
+    ),
     "evaluate WEIGHTS": lambda place: attack(place, "evaluate", place.bomb()),
     "check WEIGHTS": lambda place: attack(place, "check", place.bomb()),
     "evaluate RUN --source": lambda place: [
@@ -156,6 +167,18 @@ RUN_FILES = {
         *("--checkpoint", "best"),
     ],
     "probe RUN, initial": lambda place: ["probe", place.replace("checkpoints/initial.safetensors"), "--metric", "iiw"],
+    "a run as prior": lambda place: train(
+        place,
+        "probes.metrics=iiw",
+        "probes.options={iiw: {prior: " + place.replace("checkpoints/best.safetensors") + "}}",
+    ),
+    "a prior that a run keeps": lambda place: [
+        *("probe", place.replace("priors/held-out.safetensors"), "--metric", "iiw", "--prior", "held-out")
+    ],
+    "train --resume, initial": lambda place: [
+        *("train", str(place.run / "config.yaml"), "--resume"),
+        *("--out", place.replace("checkpoints/initial.safetensors")),
+    ],
     "train --resume": lambda place: [
         *("train", str(place.run / "config.yaml"), "--out", place.replace("checkpoints/last.safetensors"), "--resume")
     ],

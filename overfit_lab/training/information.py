@@ -1,0 +1,76 @@
+"""The information in the weights as the training steps' own gradients show it, free of any further pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from overfit_lab.types import Value
+
+
+class InformationTally:
+    """Collects d^T g of each step, d = theta - theta_0 and g the mini-batch gradient that the step has anyway.
+
+    n times the mean of (d^T g)^2 over an epoch's batches is what the public code of PIB (Wang et al. 2022) computes,
+    with two differences: g is the gradient of the training loss (on augmented, attacked images, to the label mode's
+    targets, with regularizers), and the weights move from batch to batch. Never compare it with the readings of the
+    probe ``iiw``, whose ``pib-reference`` is of the given labels at the epoch's last weights in eval mode. As that one
+    it shrinks with the batch size, and is no estimate of d^T F d.
+
+    Args:
+        reference: theta_0, by parameter name; parameters that it lacks are passed over.
+
+    Cost: two passes over the parameters and a copy of them a step; one synchronisation with the device an epoch.
+    """
+
+    def __init__(self, reference: Mapping[str, Tensor]) -> None:
+        self._reference = reference
+        self._slopes: list[Tensor] = []
+        self._n = 0
+
+    @torch.no_grad()
+    def add(self, model: nn.Module, n: int) -> None:
+        """Take in one step, after its backward pass and before the optimiser's step.
+
+        Args:
+            model: its parameters hold the mini-batch gradient.
+            n: samples in the batch.
+        """
+        trained = [
+            (p.detach(), self._reference[name], p.grad)
+            for name, p in model.named_parameters()
+            if p.grad is not None and name in self._reference
+        ]
+        if not trained:
+            return
+        weights, initial, gradients = (list(part) for part in zip(*trained, strict=True))
+        products = torch._foreach_sub(weights, initial)
+        torch._foreach_mul_(products, gradients)
+        self._slopes.append(torch.stack([product.sum(dtype=torch.float32) for product in products]).sum())
+        self._n += n
+
+    def values(self, n_train: int) -> list[Value]:
+        """``iiw_pib_minibatch`` and ``slope_minibatch``, means over batches with standard errors; the tally stays.
+
+        The slope is the mean of d^T g itself: positive where a step downhill leads back towards theta_0.
+
+        Args:
+            n_train: n, size of the training split, the prefactor of the first.
+
+        Returns:
+            Two values, in nats and in nats a sample; none where no step was taken in.
+        """
+        if not self._slopes:
+            return []
+        slopes = torch.stack(self._slopes).double().cpu()
+        return [
+            self._value("iiw_pib_minibatch", n_train * slopes.square()),
+            self._value("slope_minibatch", slopes),
+        ]
+
+    def _value(self, field: str, terms: Tensor) -> Value:
+        stderr = terms.std().item() / math.sqrt(len(terms)) if len(terms) > 1 else None
+        return Value(field, terms.mean().item(), "train", n=self._n, labels="targets", stderr=stderr)
