@@ -73,7 +73,10 @@ def per_sample_gradients(
     for part, d in zip(a.split(piece), delta.split(piece), strict=True):
         if vectorised:
             try:
-                yield together(weights, part, d)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message="There is a performance drop")
+                    found = together(weights, part, d)
+                yield found
                 continue
             except RuntimeError:
                 vectorised = False
