@@ -86,7 +86,7 @@ class Own(nn.Module):
     class Scale(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b = nn.Parameter(torch.rand(6) + 0.5), nn.Parameter(torch.rand(1))
+            self.a, self.b = nn.Parameter(torch.rand(6) + 0.5), nn.Parameter(torch.rand(()))
 
         def forward(self, h):
             return h * self.a + self.b

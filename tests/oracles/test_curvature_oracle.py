@@ -101,7 +101,7 @@ def test_products_with_many_vectors_equal_the_dense_matrices(name):
         torch.testing.assert_close(one, flat(v)[2] @ matrix, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["mlp", "own", "in-place", "leaky"])
+@pytest.mark.parametrize("name", ["mlp", "own", "in-place"])
 def test_the_exact_trace_is_that_of_the_dense_hessian_by_layer_and_whatever_the_labels(name):
     net, (x, y) = (small()[0], small()[1:]) if name == "mlp" else (net_of(name), images(3))
     h = dense(net, x, y)
@@ -332,11 +332,12 @@ def test_vectors_together_share_the_forward_pass():
 
 
 def test_memory_of_the_trace_does_not_grow_with_the_samples():
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
-    peaks = [
-        peak_bytes(lambda n=n: exact_trace(net, torch.empty(n, 1, 8, 8).fill_(0.5)) and None) for n in (1000, 10_000)
-    ]
-    assert peaks[1] - peaks[0] <= 9000 * 64 * 4 * 1.02  # the images themselves
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
+    peaks = []
+    for n in (1000, 10_000):
+        x = torch.rand(n, 1, 5, 5)
+        peaks.append(peak_bytes(lambda x=x: exact_trace(net, x)))
+    assert 0 < peaks[1] <= 1.01 * peaks[0]
 
 
 def test_exactly_is_refused_where_it_does_not_hold():
@@ -353,7 +354,7 @@ def test_exactly_is_refused_where_it_does_not_hold():
     smooth = awkward_model()
     smooth.act = nn.GELU()
     for estimator in ("exact", "sampled"):
-        with pytest.raises(ProbeError, match="not piecewise linear in 'conv.weight'; use estimator hutchinson"):
+        with pytest.raises(ProbeError, match=r"not piecewise linear in 'conv\.weight'; use estimator hutchinson"):
             measured(smooth, estimator=estimator)
     auto, _ = measured(smooth, max_probes=4, top_k=0)
     assert auto["piecewise_linear"].value == 0

@@ -31,7 +31,7 @@ class GenericKind(LayerKind):
                 _, moved = jvp(run, (own,), ({n: direction[n].to(own[n]) for n in own},))  # type: ignore[misc]
         except (RuntimeError, NotImplementedError):
             pieces = per_sample_gradients(call.module, tuple(own), call.input, delta)
-            return torch.cat([sum((g[n] * direction[n]).flatten(1).sum(1) for n in g) for g in pieces])  # type: ignore[misc]
+            return torch.cat([sum(_rows(g[n] * direction[n]).sum(1) for n in g) for g in pieces])  # type: ignore[misc]
         return (delta * moved).flatten(1).sum(dim=1)
 
     def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
@@ -44,7 +44,7 @@ def squared_norms(
 ) -> dict[str, Tensor]:
     """||grad_w <delta_i, f(a_i; w)>||^2 of each sample (B,), by name of the parameter."""
     pieces = list(per_sample_gradients(module, names, a, delta, tied=tied))
-    return {name: torch.cat([g[name].flatten(1).square().sum(dim=1) for g in pieces]) for name in names}
+    return {name: torch.cat([_rows(g[name]).square().sum(dim=1) for g in pieces]) for name in names}
 
 
 def per_sample_gradients(
@@ -94,6 +94,11 @@ def _gradient(
         return {name: torch.zeros_like(w) for name, w in weights.items()}
     found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
     return dict(zip(leaves, found, strict=True))
+
+
+def _rows(values: Tensor) -> Tensor:
+    """(B, ...) as a matrix, also where a sample has one number."""
+    return values.reshape(len(values), -1)
 
 
 def _parameter(module: nn.Module, name: str) -> Tensor:
