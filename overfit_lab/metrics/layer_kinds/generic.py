@@ -93,7 +93,7 @@ def _gradient(
     if not value.requires_grad:
         return {name: torch.zeros_like(w) for name, w in weights.items()}
     found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-    return dict(zip(leaves, found, strict=True))
+    return {name: value.detach() for name, value in zip(leaves, found, strict=True)}
 
 
 def _rows(values: Tensor) -> Tensor:
