@@ -36,7 +36,8 @@ class PerSampleNorms:
 
     Args:
         norms: ||grad_theta l_i|| of each sample (n,) float64, in the order given.
-        layers: layer to the norms of its part (n,); the squares of all layers' add up to those of ``norms``.
+        layers: layer to the norms of its part (n,), where they were asked for; their squares add up to
+            those of ``norms``.
     """
 
     norms: Tensor
@@ -60,7 +61,9 @@ class PerSampleNorms:
         return dict(zip(points.tolist(), torch.quantile(self.norms, points).tolist(), strict=True))
 
 
-def per_sample_norms(model: nn.Module, x: Tensor, targets: Tensor, *, layer_depth: int | None = None) -> PerSampleNorms:
+def per_sample_norms(
+    model: nn.Module, x: Tensor, targets: Tensor, *, layers: bool = False, layer_depth: int | None = None
+) -> PerSampleNorms:
     """||grad_theta CE(z(x_i), t_i)|| of each sample, over all trainable parameters and by layer; exact.
 
     Source: Goodfellow 2015 (arXiv 1510.01799) for linear layers; each layer by the cheaper of its formulas
@@ -70,6 +73,7 @@ def per_sample_norms(model: nn.Module, x: Tensor, targets: Tensor, *, layer_dept
         model: in eval mode; its gradients are not touched.
         x: images (n, C, H, W).
         targets: distributions (n, K).
+        layers: whether the norms of layers are wanted too.
         layer_depth: parts of a module's path that make a layer; None for the whole path.
 
     Raises:
@@ -80,18 +84,18 @@ def per_sample_norms(model: nn.Module, x: Tensor, targets: Tensor, *, layer_dept
     samples, and the norms.
     """
     squares: list[Tensor] = []
-    layers: dict[str, list[Tensor]] = {}
+    apart: dict[str, list[Tensor]] = {}
 
     def residual(logits: Tensor, part: slice) -> Tensor:
         return (torch.softmax(logits.double(), dim=1) - targets[part].double()).unsqueeze(0)
 
     for found in squared_gradients(model, x, residual):
-        squares.append(torch.stack(list(found.values())).sum(dim=0))
-        for layer, names in group_by_layer(found, layer_depth).items():
-            layers.setdefault(layer, []).append(sum_of(found, names))
+        squares.append(sum_of(found, found))
+        for layer, names in group_by_layer(found, layer_depth).items() if layers else ():
+            apart.setdefault(layer, []).append(sum_of(found, names))
     return PerSampleNorms(
         norms=torch.cat(squares).sqrt(),
-        layers={layer: torch.cat(pieces).sqrt() for layer, pieces in layers.items()},
+        layers={layer: torch.cat(pieces).sqrt() for layer, pieces in apart.items()},
     )
 
 

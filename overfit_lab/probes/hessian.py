@@ -72,7 +72,7 @@ class HessianProbe(Probe):
     default_inputs = ("adversarial",)
     Options = HessianOptions
     options: HessianOptions
-    fields = (
+    fields: tuple[Field, ...] = (
         Field("trace", "trace of the Hessian", better="lower"),
         Field("piecewise_linear", "1 where the network is piecewise linear in each weight, so that the trace is exact"),
         Field("layer", "trace of the Hessian's diagonal block of one layer", better="lower", per_part=True),

@@ -227,7 +227,7 @@ def test_a_view_is_the_first_samples_of_the_probe_order():
     [
         ("iiw", {"estimator": "expected-fisher"}, {"iiw-expected-fisher", "distance", "layer-expected-fisher"}),
         ("iiw", {"estimator": "pib-reference", "layers": False}, {"iiw-pib-reference", "distance"}),
-        ("hessian", {"estimator": "pyhessian"}, {"trace-pyhessian", "top_eigenvalue-pyhessian"}),
+        ("hessian", {"estimator": "pyhessian", "top_k": 3}, {"trace-pyhessian", "top_eigenvalue-pyhessian"}),
     ],
 )
 def test_other_estimators_are_named_apart(name, options, fields):

@@ -8,7 +8,14 @@ from torch.func import functional_call, hessian
 from torch.nn import functional
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.hessian import hessian_product, hutchinson_trace, pyhessian_summary, top_eigenvalue, trainable
+from overfit_lab.metrics.hessian import (
+    exact_trace,
+    hessian_product,
+    hutchinson_trace,
+    pyhessian_summary,
+    top_eigenvalue,
+    trainable,
+)
 
 N, K = 30, 3
 
@@ -126,6 +133,7 @@ def test_pyhessian_agrees_within_the_standard_errors():
     state = torch.get_rng_state()
     theirs, top = pyhessian_summary(net, x, y, seed=1, max_vectors=200, tolerance=0)
     assert theirs.n_vectors == 200
+    assert abs(exact_trace(net, x).value - theirs.value) < 3 * theirs.stderr
     assert abs(ours.value - theirs.value) < 3 * (ours.stderr**2 + theirs.stderr**2) ** 0.5
     truth = np.linalg.eigvalsh(dense(net.double(), x.double(), y).numpy())
     assert top == pytest.approx(truth[np.abs(truth).argmax()], rel=1e-2)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.hessian.trace import Problem, Trace, over_samples
+from overfit_lab.metrics.hessian.trace import Moments, Problem, Trace
 from overfit_lab.metrics.layers import group_by_layer
 from overfit_lab.metrics.per_sample_norms import Directions, squared_gradients, sum_of
 
@@ -44,14 +44,14 @@ def trace_along(
     model: nn.Module, x: Tensor, directions: Directions, layer_depth: int | None, n_vectors: int = 0
 ) -> Trace:
     """mean_i sum_m || J_i^T s_im ||^2, whole and by layer, with errors over samples."""
-    whole: list[Tensor] = []
-    layers: dict[str, list[Tensor]] = {}
+    whole = Moments()
+    layers: dict[str, Moments] = {}
     for found in squared_gradients(model, x, directions):
-        whole.append(torch.stack(list(found.values())).sum(dim=0))
+        whole.add(sum_of(found, found))
         for layer, names in group_by_layer(found, layer_depth).items():
-            layers.setdefault(layer, []).append(sum_of(found, names))
-    parts = {layer: torch.cat(pieces) for layer, pieces in layers.items()}
-    return over_samples(torch.cat(whole), parts, n_vectors)
+            layers.setdefault(layer, Moments()).add(sum_of(found, names))
+    parts = {layer: moments.part for layer, moments in layers.items()}
+    return Trace(whole.part.value, whole.part.stderr, n_vectors, "samples", parts)
 
 
 def output_columns(p: Tensor) -> Tensor:

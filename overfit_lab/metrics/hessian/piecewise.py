@@ -47,6 +47,8 @@ def piecewise_linear(model: nn.Module, x: Tensor, *, n: int = SAMPLES, seed: int
     stream = torch.Generator().manual_seed(seed)
     with torch.enable_grad():
         logits = model(x[rows].detach())
+        if not torch.isfinite(logits).all():
+            return None, "its logits are not finite"
         combination = (logits * torch.randn(logits.shape, generator=stream).to(logits)).sum()
         if not combination.requires_grad:
             return True, ""

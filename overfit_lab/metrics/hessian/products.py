@@ -75,7 +75,7 @@ class _Hessian(_ByChunks):
                 materialize_grads=True,
             )
             for entry, value in zip(total, second, strict=True):
-                entry[j] += value
+                entry[j] += value.detach()  # zeros for an unused weight require gradients in older torch
 
 
 class _Ggn(_ByChunks):
@@ -101,7 +101,7 @@ class _Ggn(_ByChunks):
                 logits, self.parameters, pulled, retain_graph=j + 1 < len(vectors[0]), materialize_grads=True
             )
             for entry, value in zip(total, second, strict=True):
-                entry[j] += value
+                entry[j] += value.detach()  # zeros for an unused weight require gradients in older torch
 
 
 def hessian_product(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Product:

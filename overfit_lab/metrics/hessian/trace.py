@@ -84,8 +84,23 @@ def part_of(samples: Sequence[float]) -> Part:
     return Part(mean, stderr if len(samples) > 1 else None)
 
 
-def over_samples(per_sample: Tensor, layers: dict[str, Tensor], n_vectors: int) -> Trace:
-    """The mean of the samples' own traces (n,), whose error is over samples."""
-    whole = part_of(per_sample.tolist())
-    parts = {layer: part_of(values.tolist()) for layer, values in layers.items()}
-    return Trace(whole.value, whole.stderr, n_vectors, "samples", parts)
+class Moments:
+    """Mean and spread of numbers that come in pieces, none of which is kept (Chan et al. 1983)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, 0.0, 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Take in a piece (b,)."""
+        count, mean = len(values), values.mean().item()
+        gap, total = mean - self.mean, self.count + count
+        self.squares += (values - mean).square().sum().item() + gap**2 * self.count * count / total
+        self.mean += gap * count / total
+        self.count = total
+
+    @property
+    def part(self) -> Part:
+        """The mean, with its standard error over the numbers."""
+        if self.count < 2:
+            return Part(self.mean, None)
+        return Part(self.mean, math.sqrt(self.squares / (self.count - 1) / self.count))

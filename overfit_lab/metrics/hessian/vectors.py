@@ -22,12 +22,12 @@ def sign_vectors(like: Sequence[Tensor], count: int, generator: torch.Generator)
 
 def inner(u: Sequence[Tensor], v: Sequence[Tensor]) -> Tensor:
     """<u_j, v_j> of each tensor apart (count, tensors) float64, for stacked vectors."""
-    return torch.stack([(a.double() * b.double()).flatten(1).sum(1) for a, b in zip(u, v, strict=True)], dim=1)
+    return torch.stack([(a.double() * b.double()).reshape(len(a), -1).sum(1) for a, b in zip(u, v, strict=True)], dim=1)
 
 
 def flatten(vectors: Sequence[Tensor]) -> Tensor:
     """Stacked vectors as a matrix (count, size)."""
-    return torch.cat([t.flatten(1) for t in vectors], dim=1)
+    return torch.cat([t.reshape(len(t), -1) for t in vectors], dim=1)
 
 
 def unflatten(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

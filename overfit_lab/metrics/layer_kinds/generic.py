@@ -31,7 +31,7 @@ class GenericKind(LayerKind):
                 _, moved = jvp(run, (own,), ({n: direction[n].to(own[n]) for n in own},))  # type: ignore[misc]
         except (RuntimeError, NotImplementedError):
             pieces = per_sample_gradients(call.module, tuple(own), call.input, delta)
-            return torch.cat([sum((g[n] * direction[n]).flatten(1).sum(1) for n in g) for g in pieces])  # type: ignore[misc]
+            return torch.cat([sum(_rows(g[n] * direction[n]).sum(1) for n in g) for g in pieces])  # type: ignore[misc]
         return (delta * moved).flatten(1).sum(dim=1)
 
     def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
@@ -44,7 +44,7 @@ def squared_norms(
 ) -> dict[str, Tensor]:
     """||grad_w <delta_i, f(a_i; w)>||^2 of each sample (B,), by name of the parameter."""
     pieces = list(per_sample_gradients(module, names, a, delta, tied=tied))
-    return {name: torch.cat([g[name].flatten(1).square().sum(dim=1) for g in pieces]) for name in names}
+    return {name: torch.cat([_rows(g[name]).square().sum(dim=1) for g in pieces]) for name in names}
 
 
 def per_sample_gradients(
@@ -73,7 +73,10 @@ def per_sample_gradients(
     for part, d in zip(a.split(piece), delta.split(piece), strict=True):
         if vectorised:
             try:
-                yield together(weights, part, d)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message="There is a performance drop")
+                    found = together(weights, part, d)
+                yield found
                 continue
             except RuntimeError:
                 vectorised = False
@@ -90,7 +93,12 @@ def _gradient(
     if not value.requires_grad:
         return {name: torch.zeros_like(w) for name, w in weights.items()}
     found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-    return dict(zip(leaves, found, strict=True))
+    return {name: value.detach() for name, value in zip(leaves, found, strict=True)}
+
+
+def _rows(values: Tensor) -> Tensor:
+    """(B, ...) as a matrix, also where a sample has one number."""
+    return values.reshape(len(values), -1)
 
 
 def _parameter(module: nn.Module, name: str) -> Tensor:
