@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from overfit_lab.metrics.hessian.products import Product, many
-from overfit_lab.metrics.hessian.vectors import flatten, sign_vectors, unflatten
+from overfit_lab.metrics.hessian.lanczos import lanczos
+from overfit_lab.metrics.hessian.products import Product
+from overfit_lab.metrics.hessian.vectors import sign_vectors
 
 
 @dataclass(frozen=True)
@@ -68,37 +70,21 @@ def spectral_density(
     Cost: ``n_vectors * steps`` products; memory of as many vectors.
     """
     size = sum(t.numel() for t in like)
-    diagonal, off = _lanczos(product, like, sign_vectors(like, n_vectors, generator), min(steps, size))
+    diagonal, off = _tridiagonal(product, like, sign_vectors(like, n_vectors, generator), min(steps, size))
     pairs = [_quadrature(a, b) for a, b in zip(diagonal, off, strict=True)]
     nodes, weights = np.stack([n for n, _ in pairs]), np.stack([w for _, w in pairs])
     grid, density = _smooth(nodes, weights, points, width)
     return Density(nodes, weights, grid, density, size)
 
 
-def _lanczos(
+def _tridiagonal(
     product: Product, like: Sequence[Tensor], start: list[Tensor], steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Diagonals (m, steps) and off-diagonals (m, steps - 1) of the tridiagonal matrices, all vectors together."""
-    v = flatten(start).double()
-    v /= v.norm(dim=1, keepdim=True)
-    basis = [v]
-    diagonal, off = [], []
-    for step in range(steps):
-        w = flatten(many(product, unflatten(v, like))).double()
-        diagonal.append((w * v).sum(1))
-        scale = w.norm(dim=1, keepdim=True)
-        for _ in range(2):
-            done = torch.stack(basis, dim=1)
-            w = w - torch.einsum("mk,mks->ms", torch.einsum("ms,mks->mk", w, done), done)
-        length = w.norm(dim=1, keepdim=True)
-        ended = length <= 1e-6 * scale.clamp_min(1e-300)
-        length = torch.where(ended, 0.0, length)
-        if step + 1 < steps:
-            off.append(length[:, 0])
-            v = torch.where(ended, 0.0, w / torch.where(ended, 1.0, length))
-            basis.append(v)
-    stacked = torch.stack(diagonal, dim=1).cpu().numpy()
-    return stacked, torch.stack(off, dim=1).cpu().numpy() if off else np.zeros((len(stacked), 0))
+    entries = list(itertools.islice(lanczos(product, like, start), steps))
+    diagonal = torch.stack([a for a, _ in entries], dim=1).cpu().numpy()
+    off = torch.stack([b for _, b in entries], dim=1).cpu().numpy()
+    return diagonal, off[:, :-1]
 
 
 def _quadrature(diagonal: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
