@@ -172,7 +172,7 @@ def test_a_diverged_model_gives_numbers_that_are_not_finite(name, layer):
     measurement, _ = run_probe(probe, make_snapshot(model, attack=False))
     finite = {value.field.split("/")[0] for value in measurement.values if np.isfinite(value.value)}
     expected = {
-        "memorisation": {"share_untouched", "acc_given", "acc_true"},  # an argmax exists in any case
+        "memorisation": {"share_untouched", "acc_given", "acc_true", "fitted"},  # an argmax exists in any case
         "gradient-norm": {"layer"},  # 0 for the parameter that is never used
         "features": {"silhouette", "knn_acc", "distance_ratio"} if layer == "head" else set(),
     }
@@ -242,7 +242,10 @@ def test_a_probe_that_emits_a_stray_field_is_caught():
     class Stray(PROBES["calibration"]):
         fields = PROBES["calibration"].fields[:1]
 
-    with pytest.raises(ValueError, match="undeclared fields: brier, ece_scaled, mce, nll, nll_scaled, temperature"):
+    with pytest.raises(
+        ValueError,
+        match="undeclared fields: brier, ece_adaptive, ece_classwise, ece_scaled, mce, nll, nll_scaled, temperature",
+    ):
         run_probe(Stray(), make_snapshot())
 
 
