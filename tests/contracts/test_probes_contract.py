@@ -80,7 +80,7 @@ def test_leaves_no_trace_when_the_model_fails(name):
     with contextlib.suppress(RuntimeError):
         run_probe(make(name), snapshot)
     handle.remove()
-    needs_passes = name in ("gradient-norm", "iiw", "hessian", "features")
+    needs_passes = name in ("gradient-norm", "iiw", "hessian", "features", "logit-geometry")
     assert (calls["n"] > 0) == needs_passes
     assert same(before, trace_of(model))
 
