@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.environment import hardware, now, versions
 from overfit_lab.errors import ProbeError
 from overfit_lab.probes.live import LiveProbes
+from overfit_lab.runs.history import MemoryHistory
 from overfit_lab.runs.recorder import EVALUATION_FIELDS, Recorder, to_records
 from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
@@ -99,6 +101,7 @@ class Monitor:
         self.reference: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
         self._started = False
         self._records: list[Record] = []
+        self._arrays: dict[str, tuple[int, dict[str, np.ndarray]]] = {}
         self._tally = Tally(parameter.device)
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
         for probe in live:
@@ -167,6 +170,7 @@ class Monitor:
             penultimate=self.penultimate,
             chunk=self._config.evaluation.chunk,
             batch_size=self._config.batch_size,
+            history=MemoryHistory(self._clock.epoch, self._records, self._arrays),
         )
 
     def _black_box(self) -> Attack | None:
@@ -192,6 +196,8 @@ class Monitor:
 
     def _keep_measurement(self, probe: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
         self._records += to_records(probe, measurement.values, clock, seconds)
+        if measurement.arrays:
+            self._arrays[probe] = (clock.epoch, measurement.arrays)
         if self._recorder is not None:
             self._recorder.measurement(probe, measurement, clock, seconds)
 

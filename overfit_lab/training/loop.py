@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +22,7 @@ from overfit_lab.objectives.base import Objective
 from overfit_lab.regularizers.base import Regularizer, Step
 from overfit_lab.schedules.base import Schedule
 from overfit_lab.seeds import derive_generator
-from overfit_lab.snapshot import RAW, Snapshot
+from overfit_lab.snapshot import RAW, History, Snapshot
 from overfit_lab.teachers import Teachers
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import (
@@ -63,6 +64,7 @@ class Session:
     corruption: Attack | None = None
     black_box: Attack | None = None
     teachers: Teachers | None = None
+    history: Callable[[Clock], History] | None = None
     autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
 
@@ -94,6 +96,7 @@ class Session:
             batch_size=self.config.batch_size,
             weights=weights,
             drawn_at=drawn_at,
+            history=self.history(self.clock) if self.history is not None else None,
         )
 
     def second_snapshots(self) -> list[Snapshot]:

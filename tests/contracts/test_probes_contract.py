@@ -125,6 +125,10 @@ def test_does_not_depend_on_what_was_measured_before(name):
 @pytest.mark.parametrize("inputs", ["clean", "adversarial"])
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_measures_what_is_asked_for(name, split, inputs):
+    if name == "phases" and split == "train":
+        with pytest.raises(ProbeError, match="against that on train; ask for split test or val"):
+            run_probe(make(name, splits=[split], inputs=[inputs]), make_snapshot())
+        return
     measurement, _ = run_probe(make(name, splits=[split], inputs=[inputs]), make_snapshot())
     assert {(value.split, value.inputs) for value in measurement.values} == {(split, inputs)}
 
@@ -160,6 +164,10 @@ def test_what_a_probe_needs_it_says():
         run_probe(make("iiw"), make_snapshot(reference=False))
     with pytest.raises(ProbeError, match=r"model\.penultimate"):
         run_probe(make("features"), make_snapshot(penultimate=None))
+    weights_alone = make_snapshot()
+    weights_alone.history = None
+    with pytest.raises(ProbeError, match="phases: needs the records of a run"):
+        run_probe(make("phases"), weights_alone)
 
 
 @pytest.mark.parametrize("layer", ["conv", "head"])
@@ -175,6 +183,7 @@ def test_a_diverged_model_gives_numbers_that_are_not_finite(name, layer):
         "memorisation": {"share_untouched", "acc_given", "acc_true", "fitted"},  # an argmax exists in any case
         "gradient-norm": {"layer"},  # 0 for the parameter that is never used
         "features": {"silhouette", "knn_acc", "distance_ratio"} if layer == "head" else set(),
+        "phases": {field.name for field in PROBES["phases"].fields},  # it reads records, and looks at no model
     }
     assert finite == expected.get(name, set())
     assert all(np.isfinite(array).all() for key, array in measurement.arrays.items() if key.startswith("tsne"))
