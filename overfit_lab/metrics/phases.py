@@ -135,35 +135,38 @@ def phases(
 
 
 def onset_of(epochs: np.ndarray, gap: np.ndarray, stream: np.random.Generator, begin: float = -np.inf) -> Onset:
-    """The knot of the continuous curve a + c max(0, e - knot), c > 0, that fits a gap best by least squares.
+    """The knot of the curve a + b [e > first decay] + c max(0, e - knot), c > 0, that fits a gap best by least squares.
 
-    The gap is level in the stationary stage and grows in a line in the growth stage. A slow growth before the onset,
-    or a jump at a decay, pulls the knot to earlier epochs; a first piece with a slope would find no change in a gap
-    that grows steadily from the first decay on. The test against a level gap takes the largest F statistic over all
-    knots (Andrews 1993; Hansen 1996); its distribution is that of simulated level gaps with the run's noise (its size
-    at each evaluation, and autoregressive of order 1). The interval holds the middle ``LEVEL`` of knots refitted to
-    simulated curves (parametric bootstrap).
+    The gap is level in the stationary stage, but for a step at the first decay where that is known, and grows in a line
+    in the growth stage. A slow growth before the onset pulls the knot to earlier epochs, a growth that speeds up to
+    later ones; a first piece with a slope would find no change in a gap that grows steadily from the first decay on. The
+    test against a level gap takes the largest F statistic over all knots (Andrews 1993; Hansen 1996); its distribution
+    is that of simulated level gaps with the run's noise (its size at each evaluation, and autoregressive of order 1).
+    The interval holds the middle ``LEVEL`` of knots refitted to simulated curves (parametric bootstrap).
 
     Args:
         epochs: of the evaluations (n,), increasing, n at least ``LEAST``.
         gap: train minus test accuracy (n,).
         stream: for the simulated curves.
-        begin: earliest knot to consider.
+        begin: epoch of the first decay: of the step, and of the earliest knot to consider.
     """
     knots = epochs[MARGIN:-MARGIN]
     knots = knots[knots >= begin]
+    level = _level(epochs, begin)
     hinges = np.maximum(epochs - knots[:, None], 0)
-    centred = hinges - hinges.mean(axis=1, keepdims=True)
+    centred = hinges - hinges @ level @ level.T
     sizes = np.linalg.norm(centred, axis=1)
     units = centred / sizes[:, None]
-    statistic, which, along = _best_knot(gap[None], units)
+    rest = gap - gap @ level @ level.T
+    statistic, which, along = _best_knot(rest[None], units)
     k, slope = which[0], along[0] / sizes[which[0]]
-    curve = gap.mean() + slope * centred[k]
+    curve = slope * centred[k]
     noise, correlation = noise_of(gap)
-    residuals = (gap - curve) / noise
+    residuals = (rest - curve) / noise
     correlation = min(max(correlation, _lag_one(residuals)), MOST_CORRELATION)
     scale = max(1.0, float(np.sqrt(np.square(residuals).mean())))
     draws = scale * noise * _autoregressive(stream, len(gap), correlation)
+    draws -= draws @ level @ level.T
     null = _best_knot(draws, units)[0]
     again = knots[_best_knot(curve + draws, units)[1]]
     low, high = np.quantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -296,13 +299,20 @@ def _never_falling(series: np.ndarray) -> np.ndarray:
     return curve
 
 
+def _level(epochs: np.ndarray, step: float) -> np.ndarray:
+    """Orthonormal basis (n, 1 or 2) of curves that are level, but for a step after an epoch."""
+    after = (epochs > step).astype(float)
+    columns = [np.ones(len(epochs)), after] if 0 < after.sum() < len(epochs) else [np.ones(len(epochs))]
+    basis: np.ndarray = np.linalg.qr(np.stack(columns, axis=1))[0]
+    return basis
+
+
 def _best_knot(curves: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Largest F statistic of each curve (m, n), the number of its knot, and the curve's share along that hinge."""
-    centred = curves - curves.mean(axis=1, keepdims=True)
-    along = centred @ units.T
+    """Largest F statistic of each curve (m, n), its knot's number, and its part along that unit hinge; all centred."""
+    along = curves @ units.T
     which = along.argmax(axis=1)
     best = np.maximum(along[np.arange(len(curves)), which], 0)
-    rest = np.maximum(np.square(centred).sum(axis=1) - np.square(best), 1e-300)
+    rest = np.maximum(np.square(curves).sum(axis=1) - np.square(best), 1e-300)
     return np.square(best) / (rest / (curves.shape[1] - 3)), which, best
 
 
