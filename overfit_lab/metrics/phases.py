@@ -139,10 +139,10 @@ def onset_of(epochs: np.ndarray, gap: np.ndarray, stream: np.random.Generator, b
 
     The gap is level in the stationary stage, but for a step at the first decay where that is known, and grows in a line
     in the growth stage. A slow growth before the onset pulls the knot to earlier epochs, a growth that speeds up to
-    later ones; a first piece with a slope would find no change in a gap that grows steadily from the first decay on. The
-    test against a level gap takes the largest F statistic over all knots (Andrews 1993; Hansen 1996); its distribution
-    is that of simulated level gaps with the run's noise (its size at each evaluation, and autoregressive of order 1).
-    The interval holds the middle ``LEVEL`` of knots refitted to simulated curves (parametric bootstrap).
+    later ones; a first piece with a slope would find no change in a gap that grows steadily from the first decay on.
+    The test against a level gap takes the largest F statistic over all knots (Andrews 1993; Hansen 1996); its
+    distribution is that of simulated level gaps with the run's noise (its size at each evaluation, and autoregressive
+    of order 1). The interval holds the middle ``LEVEL`` of knots refitted to simulated curves (parametric bootstrap).
 
     Args:
         epochs: of the evaluations (n,), increasing, n at least ``LEAST``.

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from pydantic import Field as OptionField
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.metrics.phases import Phases, decays_of, growth_ratio, phases
-from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.probes.base import Field, Probe
 from overfit_lab.snapshot import RAW, History, Snapshot
 from overfit_lab.types import Measurement, Value
 
 ACCURACIES = {"adversarial": "acc_adv", "clean": "acc_clean", "noisy": "acc_noisy"}
 
 
-class PhasesOptions(ProbeOptions):
-    """Options of the phases probe."""
-
-    n: int = OptionField(1000, ge=1, description="most evaluations to look at, the latest")
-
-
 class PhasesProbe(Probe):
     """Onset of robust overfitting, how far robust test accuracy fell, and growth of the gradient norm; with a verdict.
 
     It reads the records of the run up to the snapshot and looks at no sample: ``split`` is where the accuracy is held
-    against that on train, ``inputs`` says which accuracy (clean ones give overfitting of clean accuracy), and ``n``
-    counts evaluations. Numbers that cannot be told are left out: an onset that is not significant, a growth ratio
+    against that on train, ``inputs`` says which accuracy (clean ones give overfitting of clean accuracy), and the ``n``
+    of a number counts evaluations; the option ``n`` plays no part. Numbers that cannot be told are left out: an onset that is not significant, a growth ratio
     without readings of the gradient norm. ``overfits`` is not a number while there are too few evaluations. Meaning and
     limits of the tests: :mod:`overfit_lab.metrics.phases`.
     """
@@ -34,8 +27,6 @@ class PhasesProbe(Probe):
     name = "phases"
     source = "Rice et al. 2020 (arXiv 2002.11569); SGLR (Yu et al. 2024), Fig. 1; Hansen 1996 (tests for a change)"
     default_inputs = ("adversarial",)
-    Options = PhasesOptions
-    options: PhasesOptions
     fields = (
         Field("overfits", "1 where the gap begins to grow and test accuracy falls, both beyond noise; else 0"),
         Field("onset_epoch", "epoch at which the generalisation gap begins to grow", unit="epochs"),
@@ -77,14 +68,13 @@ class PhasesProbe(Probe):
         train_epochs, train, _ = history.series(evaluation, field, "train", inputs)
         epochs, test, stderr = history.series(evaluation, field, split, inputs)
         common, mine, theirs = np.intersect1d(epochs, train_epochs, return_indices=True)
-        latest = slice(max(0, len(common) - self.options.n), None)
         lr_epochs, lr, _ = history.series("training", "lr")
         decays = decays_of(lr_epochs, lr)
         found = phases(
-            common[latest],
-            train[theirs][latest],
-            test[mine][latest],
-            stderr=stderr[mine][latest],
+            common,
+            train[theirs],
+            test[mine],
+            stderr=stderr[mine],
             decays=decays,
             seed=seed,
         )
@@ -92,7 +82,7 @@ class PhasesProbe(Probe):
         ratio = _growth(snapshot, history, found, decays)
         if ratio is not None:
             numbers["growth_ratio"] = ratio
-        n = len(common[latest])
+        n = len(common)
         return [Value(name, value, split, inputs, "given", n, error) for name, (value, error) in numbers.items()]
 
 

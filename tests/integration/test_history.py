@@ -29,8 +29,8 @@ def config():
     probes = {
         "every": 2,
         "metrics": ["phases", "gradient-norm", "features"],
-        "n": 40,
-        "options": {"features": {"tsne": "always", "perplexity": 8}},
+        "n": 12,
+        "options": {"features": {"tsne": "always", "perplexity": 3}},
     }
     schedule = {"name": "piecewise", "milestones": [5, 10]}
     return tiny_config("hard", epochs=EPOCHS, probes=probes, schedule=schedule)
@@ -89,9 +89,9 @@ def test_maps_drawn_later_go_on_from_one_another_as_live_ones(finished, tmp_path
 def test_maps_of_other_samples_are_not_gone_on_from(finished, tmp_path):
     folder = tmp_path / "other"
     shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(".lock"))
-    probe_run(folder, ["features"], checkpoint="14", n=30, device="cpu")
+    probe_run(folder, ["features"], checkpoint="14", n=10, device="cpu")
     fewer = Run.open(folder).arrays("features", 14)["tsne-test-clean"]
-    assert len(fewer) == 30
+    assert len(fewer) == 10
 
 
 def test_a_resumed_run_sees_its_past(finished, tmp_path):
@@ -195,7 +195,7 @@ def own_loop(folder):
         attack=PGD(ThreatModel(eps=0.1), step_size=0.05, n_steps=1),
         penultimate="3",
         folder=folder,
-        options={"features": {"tsne": "always", "perplexity": 8}},
+        options={"features": {"tsne": "always", "perplexity": 3}},
     )
     stream = torch.Generator().manual_seed(0)
     for _ in range(11):
