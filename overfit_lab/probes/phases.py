@@ -19,9 +19,9 @@ class PhasesProbe(Probe):
 
     It reads the records of the run up to the snapshot and looks at no sample: ``split`` is where the accuracy is held
     against that on train, ``inputs`` says which accuracy (clean ones give overfitting of clean accuracy), and the ``n``
-    of a number counts evaluations; the option ``n`` plays no part. Numbers that cannot be told are left out: an onset that is not significant, a growth ratio
-    without readings of the gradient norm. ``overfits`` is not a number while there are too few evaluations. Meaning and
-    limits of the tests: :mod:`overfit_lab.metrics.phases`.
+    of a number counts evaluations; the option ``n`` plays no part. Numbers that cannot be told are left out: an onset
+    that is not significant, a growth ratio without readings of the gradient norm. ``overfits`` is not a number while
+    there are too few evaluations. Meaning and limits of the tests: :mod:`overfit_lab.metrics.phases`.
     """
 
     name = "phases"
