@@ -20,6 +20,7 @@ from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.probes.live import LiveProbes
 from overfit_lab.runs import layout
+from overfit_lab.runs.history import FolderHistory, no_history
 from overfit_lab.runs.recorder import Recorder, to_records
 from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
@@ -161,6 +162,7 @@ def check_probes(session: Session) -> None:
         ProbeError: the run lacks a split, an attack or a layer that a probe needs.
     """
     snapshot = session.snapshot()
+    snapshot.history = no_history()
     for probe in make_probes(session.config.probes):
         probe.check(snapshot)
 
@@ -182,6 +184,7 @@ def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
 
 def _train_with_records(session: Session, writer: RunWriter, bus: EventBus, *, resume: bool) -> str:
     best, before = _restore_last(session, writer) if resume else (None, 0.0)
+    session.history = lambda clock: FolderHistory(writer.folder, clock.epoch)
     recorder = Recorder(writer)
     started = time.perf_counter()
 

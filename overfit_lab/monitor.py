@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from overfit_lab.environment import hardware, now, versions
 from overfit_lab.errors import ProbeError
 from overfit_lab.priors.base import PriorStore
 from overfit_lab.probes.live import LiveProbes
+from overfit_lab.runs.history import MemoryHistory
 from overfit_lab.runs.recorder import EVALUATION_FIELDS, Recorder, to_records
 from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
@@ -102,6 +104,7 @@ class Monitor:
         self._priors = PriorStore()
         self._started = False
         self._records: list[Record] = []
+        self._arrays: dict[str, tuple[int, dict[str, np.ndarray]]] = {}
         self._tally = Tally(parameter.device)
         self._information = InformationTally(self.reference)
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
@@ -174,6 +177,7 @@ class Monitor:
             chunk=self._config.evaluation.chunk,
             batch_size=self._config.batch_size,
             priors=self._priors,
+            history=MemoryHistory(self._clock.epoch, self._records, self._arrays),
         )
 
     def _black_box(self) -> Attack | None:
@@ -199,6 +203,8 @@ class Monitor:
 
     def _keep_measurement(self, probe: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
         self._records += to_records(probe, measurement.values, clock, seconds)
+        if measurement.arrays:
+            self._arrays[probe] = (clock.epoch, measurement.arrays)
         if self._recorder is not None:
             self._recorder.measurement(probe, measurement, clock, seconds)
 

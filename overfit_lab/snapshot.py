@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -86,6 +88,30 @@ class _Made:
         self.n = end
 
 
+class History(Protocol):
+    """What was measured of a run up to a snapshot; later measurements are not in it."""
+
+    def series(
+        self, probe: str, field: str, split: str = "", inputs: str = ""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One number over epochs: epochs, values, standard errors (NaN where unknown), each (m,); m may be 0.
+
+        The snapshot's own epoch is in it for ``training`` and ``evaluation``, which come before all probes; a probe's
+        numbers are those of earlier epochs.
+
+        Args:
+            probe: name of the probe, or ``training`` or ``evaluation``.
+            field: what the number is.
+            split: the split; "" where the number is of none.
+            inputs: the kind of inputs; "" where the number is of none.
+        """
+        ...
+
+    def arrays(self, probe: str, name: str) -> tuple[int, np.ndarray] | None:
+        """The latest array of that name from an earlier epoch, with its epoch; None where there is none."""
+        ...
+
+
 class Snapshot:
     """What a probe sees. The same snapshot, live or rebuilt from a checkpoint, gives the same numbers.
 
@@ -109,6 +135,7 @@ class Snapshot:
         weights: which weights the model has: ``"raw"``, or the name of the regularizer that keeps them.
         drawn_at: the epoch whose random draws attacks and probes take; None: that of the clock.
         priors: what priors other than the reference are made from; None: from weights files alone.
+        history: what was measured of the run so far; None where there is no run.
     """
 
     def __init__(
@@ -130,6 +157,7 @@ class Snapshot:
         weights: str = RAW,
         drawn_at: int | None = None,
         priors: PriorStore | None = None,
+        history: History | None = None,
     ) -> None:
         self.model = model
         self.data = data
@@ -148,6 +176,7 @@ class Snapshot:
         self.drawn_at = drawn_at
         self.priors = priors if priors is not None else PriorStore()
         self._kept: dict[tuple[str, str], _Made] = {}
+        self.history = history
 
     @property
     def n_classes(self) -> int:

@@ -17,6 +17,7 @@ from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.priors.base import PriorStore
 from overfit_lab.runs import layout
+from overfit_lab.runs.history import FolderHistory
 from overfit_lab.seeds import private_streams
 from overfit_lab.snapshot import RAW, Snapshot
 from overfit_lab.training.checkpoint import load_checkpoint, restore
@@ -110,6 +111,7 @@ def at_checkpoints(session: Session, folder: Path, which: str, weights: str = RA
         ConfigError: no such weights, or none were kept yet at any of the checkpoints.
     """
     paths = checkpoint_files(folder, which)
+    session.history = lambda clock: FolderHistory(folder, clock.epoch)
     found = 0
     for path in paths:
         loaded = load_checkpoint(path)

@@ -6,9 +6,11 @@ from torch.nn import functional
 
 from overfit_lab.attacks.pgd import PGD
 from overfit_lab.data.dataset import dataset_from_arrays
+from overfit_lab.runs.history import MemoryHistory
+from overfit_lab.runs.recorder import to_records
 from overfit_lab.snapshot import Snapshot
 from overfit_lab.threat import ThreatModel
-from overfit_lab.types import Clock
+from overfit_lab.types import Clock, Value
 
 K = 4
 
@@ -43,6 +45,27 @@ def arrays(n, seed):
     return x.to(torch.uint8), y
 
 
+def overfitted(n=25):
+    """The records of a run whose learning rate drops after half of its epochs and which overfits from then on."""
+    stream = torch.Generator().manual_seed(0)
+    records = []
+    for epoch in range(1, n + 1):
+        late = max(0, epoch - n // 2) / n
+        noise = 0.01 * torch.randn(6, generator=stream)
+        values = [Value("lr", 0.1 if epoch <= n // 2 else 0.01)]
+        for field, inputs, shift in (("acc_adv", "adversarial", 0), ("acc_clean", "clean", 3)):
+            level = 0.4 + 0.1 * shift
+            values.append(Value(field, level + 0.6 * late + noise[shift].item(), "train", inputs, "given", 60, 0.05))
+            for i, split in enumerate(("val", "test")):
+                value = level - 0.4 * late + noise[shift + 1 + i].item()
+                values.append(Value(field, value, split, inputs, "given", 40, 0.05))
+        clock = Clock(epoch, 10 * epoch, n)
+        records += to_records("training", values[:1], clock, None) + to_records("evaluation", values[1:], clock, None)
+        norm = Value("full", 1 + 3 * late + noise[0].item(), "train", "adversarial", "targets", 60)
+        records += to_records("gradient-norm", [norm], clock, 0.1)
+    return records
+
+
 def make_snapshot(model=None, *, splits=("train", "val", "test"), attack=True, reference=True, penultimate="head"):
     """Random images, a fifth of whose training labels are wrong."""
     model = model if model is not None else awkward_model()
@@ -61,6 +84,7 @@ def make_snapshot(model=None, *, splits=("train", "val", "test"), attack=True, r
         penultimate=penultimate,
         chunk=16,
         batch_size=20,
+        history=MemoryHistory(25, overfitted(), {}),
     )
 
 

@@ -2,7 +2,17 @@
 
 from overfit_lab.config import RunConfig, parse_config
 
-METRICS = ["gradient-norm", "iiw", "calibration", "confidence", "hessian", "features", "memorisation"]
+METRICS = [
+    "phases",
+    "gradient-norm",
+    "iiw",
+    "calibration",
+    "confidence",
+    "hessian",
+    "features",
+    "memorisation",
+    "logit-geometry",
+]
 
 
 def tiny_config(labels="sglr", **changes) -> RunConfig:

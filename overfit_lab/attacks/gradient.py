@@ -6,18 +6,19 @@ import torch
 from torch import Tensor, nn
 
 
-def input_gradient(total: Tensor, x: Tensor) -> Tensor:
+def input_gradient(total: Tensor, x: Tensor, *, retain_graph: bool = False) -> Tensor:
     """D total / d x, shaped as ``x``; zero where the model cut the way back to the image.
 
     Args:
         total: a sum of losses, a scalar.
         x: images (B, ...) that it was computed from and that require a gradient.
+        retain_graph: keep the graph for a further pass.
 
     Cost: one backward pass to the input.
     """
     if not total.requires_grad:
         return torch.zeros_like(x)
-    (gradient,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True)
+    (gradient,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True, retain_graph=retain_graph)
     return gradient
 
 

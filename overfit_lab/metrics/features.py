@@ -59,28 +59,42 @@ def distance_ratio(features: np.ndarray, y: np.ndarray) -> float | None:
     return float(within / between) if between > points.shape[1] * rounding**2 else None
 
 
+N_CONTINUED = 100
+"""Steps that an earlier map is moved on by: enough to settle after a small change, too few for the map to drift."""
+
+
 def tsne(features: np.ndarray, *, seed: int, initial: np.ndarray | None = None, perplexity: float = 30) -> np.ndarray:
     """A t-SNE map (n, 2) float32 by openTSNE (van der Maaten and Hinton 2008; Policar et al. 2019).
 
-    Distances between far groups and sizes of groups in the map carry no meaning.
+    Distances between far groups and sizes of groups in the map carry no meaning. From an earlier map of the same
+    samples it goes on for ``N_CONTINUED`` steps without the early exaggeration, which would tear it apart: nothing
+    turns, mirrors or moves the map as a whole, so that points can be followed over epochs. After a large change of the
+    features it may lag behind a map of its own.
 
     Args:
         features: (n, D), n at least 5.
         seed: of the principal components' solver.
-        initial: map to start from (n, 2); default the first two principal components.
+        initial: earlier map to go on from (n, 2); default the first two principal components.
         perplexity: effective number of neighbours, at most (n - 1) / 3 is taken.
     """
     from openTSNE import TSNE
 
     perplexity = min(perplexity, (len(features) - 1) / 3)
-    model = TSNE(
-        perplexity=perplexity,
-        initialization="pca" if initial is None else initial,
-        neighbors="exact",
-        random_state=seed % 2**31,
-        n_jobs=1,
-    )
+    points = np.ascontiguousarray(features, dtype=np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        embedding = model.fit(np.ascontiguousarray(features, dtype=np.float64))
-    return np.asarray(embedding, dtype=np.float32)
+        if initial is not None:
+            return _continued(points, initial, perplexity, seed)
+        model = TSNE(
+            perplexity=perplexity, initialization="pca", neighbors="exact", random_state=seed % 2**31, n_jobs=1
+        )
+        return np.asarray(model.fit(points), dtype=np.float32)
+
+
+def _continued(points: np.ndarray, initial: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+    from openTSNE import TSNEEmbedding
+    from openTSNE.affinity import PerplexityBasedNN
+
+    affinities = PerplexityBasedNN(points, perplexity=perplexity, method="exact", random_state=seed % 2**31, n_jobs=1)
+    embedding = TSNEEmbedding(np.array(initial, dtype=np.float64), affinities, random_state=seed % 2**31, n_jobs=1)
+    return np.asarray(embedding.optimize(n_iter=N_CONTINUED, momentum=0.8), dtype=np.float32)

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field as OptionField
 from torch import Tensor
 
-from overfit_lab.metrics.calibration import brier, ece, mce, nll, reliability
+from overfit_lab.metrics.calibration import adaptive_ece, brier, classwise_ece, ece, mce, nll, reliability
 from overfit_lab.metrics.temperature import fit_temperature, scale_crosswise
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot, View
@@ -17,11 +17,11 @@ class CalibrationOptions(ProbeOptions):
     """Options of the calibration probe."""
 
     n: int = OptionField(1000, ge=1)
-    n_bins: int = OptionField(15, ge=1, description="equal-width bins of confidence")
+    n_bins: int = OptionField(15, ge=1, description="bins: of equal width, of equal mass for the adaptive error")
 
 
 class CalibrationProbe(Probe):
-    """Expected and maximum calibration error, Brier score, negative log-likelihood, and the reliability bins.
+    """Expected (also adaptive and classwise) and maximum calibration error, Brier score, NLL, reliability bins.
 
     As measured, and after temperature scaling. T is fitted on the validation split, on the same kind of inputs; where
     there is none, crosswise between the halves of the samples that are measured. The calibration errors are sample
@@ -29,11 +29,13 @@ class CalibrationProbe(Probe):
     """
 
     name = "calibration"
-    source = "Naeini et al. 2015; Guo et al. 2017 (arXiv 1706.04599)"
+    source = "Naeini et al. 2015; Guo et al. 2017 (arXiv 1706.04599); Nixon et al. 2019; Kull et al. 2019"
     Options = CalibrationOptions
     options: CalibrationOptions
     fields = (
         Field("ece", "expected calibration error", better="lower"),
+        Field("ece_adaptive", "expected calibration error over bins of equal mass", better="lower"),
+        Field("ece_classwise", "mean over classes of the calibration error of the class's probability", better="lower"),
         Field("mce", "maximum calibration error", better="lower"),
         Field("brier", "Brier score, summed over classes", better="lower"),
         Field("nll", "negative log-likelihood", unit="nats", better="lower"),
@@ -51,6 +53,8 @@ class CalibrationProbe(Probe):
             likelihood, likelihood_error = nll(view.logits, view.y)
             values += [
                 view.value("ece", ece(bins)),
+                view.value("ece_adaptive", adaptive_ece(view.logits, view.y, self.options.n_bins)),
+                view.value("ece_classwise", classwise_ece(view.logits, view.y, self.options.n_bins)),
                 view.value("mce", mce(bins)),
                 view.value("brier", score, stderr=score_error),
                 view.value("nll", likelihood, stderr=likelihood_error),

@@ -31,8 +31,10 @@ class FeaturesProbe(Probe):
     """Silhouette, leave-one-out k-NN accuracy and within/between distance ratio of the penultimate features.
 
     The features are the input of the layer that the model declares as ``penultimate``. Labels are the true ones. The
-    t-SNE map is drawn at the last epoch, or as asked for. Features that are not finite, as those of a diverged model,
-    have NaN for numbers and no map; nor is there a map of features that all coincide.
+    t-SNE map is drawn at the last epoch, or as asked for; with ``tsne: always`` each map goes on from the latest
+    earlier one of the run, where that is of the same samples, so that a trajectory is continuous. Features that are not
+    finite, as those of a diverged model, have NaN for numbers and no map; nor is there a map of features that all
+    coincide.
     """
 
     name = "features"
@@ -72,8 +74,9 @@ class FeaturesProbe(Probe):
             values += [view.value(field, v, labels="true") for field, v in found.items() if v is not None]
             if self._map_due(snapshot) and _can_be_mapped(points):
                 key = f"{view.split}-{view.inputs}"
+                initial = self._earlier_map(snapshot, key, y)
                 seed = generator.initial_seed()
-                arrays[f"tsne-{key}"] = tsne(points, seed=seed, perplexity=self.options.perplexity)
+                arrays[f"tsne-{key}"] = tsne(points, seed=seed, initial=initial, perplexity=self.options.perplexity)
                 arrays[f"label-{key}"] = y
                 arrays[f"pred-{key}"] = view.logits.argmax(1).cpu().numpy()
         return Measurement(values, arrays)
@@ -86,6 +89,17 @@ class FeaturesProbe(Probe):
             "knn_acc": knn_accuracy(points, y, self.options.neighbours),
             "distance_ratio": distance_ratio(points, y),
         }
+
+    def _earlier_map(self, snapshot: Snapshot, key: str, y: np.ndarray) -> np.ndarray | None:
+        """The latest earlier map of the same samples, where maps are drawn at every epoch; else None."""
+        history = snapshot.history
+        if history is None or self.options.tsne != "always":
+            return None
+        name = snapshot.name_of(self.name)
+        drawn, labels = history.arrays(name, f"tsne-{key}"), history.arrays(name, f"label-{key}")
+        if drawn is None or labels is None or not np.array_equal(labels[1], y):
+            return None
+        return drawn[1] if drawn[1].shape == (len(y), 2) and np.isfinite(drawn[1]).all() else None
 
     def _map_due(self, snapshot: Snapshot) -> bool:
         if self.options.tsne == "last":

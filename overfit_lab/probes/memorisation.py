@@ -21,8 +21,9 @@ class MemorisationOptions(ProbeOptions):
 class MemorisationProbe(Probe):
     """Accuracy and loss on the untouched and the corrupted portion of the training labels.
 
-    ``acc_given/corrupted`` is the fraction of corrupted samples that are fitted. ``detection_auc`` is the AUC of the
-    loss against the given label as a detector of corrupted ones. Parts without samples are left out.
+    ``acc_given/corrupted`` is taken over all labels that noise drew, also where it drew the true class again;
+    ``fitted`` over those alone that it changed: the share of wrong labels that the model gives back. ``detection_auc``
+    is the AUC of the loss against the given label as a detector of corrupted ones. Parts without samples are left out.
     """
 
     name = "memorisation"
@@ -35,6 +36,8 @@ class MemorisationProbe(Probe):
         Field("acc_given", "accuracy against the given labels", per_part=True),
         Field("acc_true", "accuracy against the true labels", better="higher", per_part=True),
         Field("loss_given", "mean cross entropy to the given labels", unit="nats", per_part=True),
+        Field("loss_true", "mean cross entropy to the true labels", unit="nats", better="lower", per_part=True),
+        Field("fitted", "share of the changed labels that the model predicts", better="lower"),
         Field("detection_auc", "AUC of the loss as detector of corrupted labels", better="higher"),
     )
 
@@ -52,6 +55,7 @@ class MemorisationProbe(Probe):
             ("acc_given", "given"): hits(view.logits, view.y),
             ("acc_true", "true"): hits(view.logits, view.y_true),
             ("loss_given", "given"): losses(view.logits, view.y),
+            ("loss_true", "true"): losses(view.logits, view.y_true),
         }
         share = (~view.corrupted).double().mean().item()
         values = [view.value("share_untouched", share)]
@@ -61,6 +65,10 @@ class MemorisationProbe(Probe):
             for (field, labels), column in columns.items():
                 mean, stderr = mean_and_stderr(column[mask])
                 values.append(view.value(f"{field}/{part}", mean, labels=labels, stderr=stderr, n=int(mask.sum())))
+        changed = view.y != view.y_true
+        if changed.any():
+            mean, stderr = mean_and_stderr(columns["acc_given", "given"][changed])
+            values.append(view.value("fitted", mean, stderr=stderr, n=int(changed.sum())))
         auc = detection_auc(columns["loss_given", "given"], view.corrupted)
         if auc is not None:
             values.append(view.value("detection_auc", auc))

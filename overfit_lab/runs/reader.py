@@ -116,16 +116,20 @@ class Run:
         return sorted(int(epoch) for epoch in epochs if epoch.isdecimal())
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path, *, containing: str = "") -> list[Record]:
     """The records of a file. A last line that was cut off by a kill is passed over.
+
+    Args:
+        path: the file.
+        containing: lines without this text are passed over unread.
 
     Raises:
         RunFolderError: another line is no record; the message names it.
     """
     lines = path.read_bytes().split(b"\n")
-    records = []
+    records, needle = [], containing.encode()
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if not line.strip() or needle not in line:
             continue
         try:
             records.append(Record.from_json(line.decode("utf-8")))

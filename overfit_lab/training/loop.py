@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +23,7 @@ from overfit_lab.priors.base import PriorStore
 from overfit_lab.regularizers.base import Regularizer, Step
 from overfit_lab.schedules.base import Schedule
 from overfit_lab.seeds import derive_generator
-from overfit_lab.snapshot import RAW, Snapshot
+from overfit_lab.snapshot import RAW, History, Snapshot
 from overfit_lab.teachers import Teachers
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import (
@@ -66,6 +67,7 @@ class Session:
     black_box: Attack | None = None
     teachers: Teachers | None = None
     priors: PriorStore = field(default_factory=PriorStore)
+    history: Callable[[Clock], History] | None = None
     autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
 
@@ -98,6 +100,7 @@ class Session:
             weights=weights,
             drawn_at=drawn_at,
             priors=self.priors,
+            history=self.history(self.clock) if self.history is not None else None,
         )
 
     def second_snapshots(self) -> list[Snapshot]:

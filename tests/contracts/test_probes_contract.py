@@ -80,7 +80,7 @@ def test_leaves_no_trace_when_the_model_fails(name):
     with contextlib.suppress(RuntimeError):
         run_probe(make(name), snapshot)
     handle.remove()
-    needs_passes = name in ("gradient-norm", "iiw", "hessian", "features")
+    needs_passes = name in ("gradient-norm", "iiw", "hessian", "features", "logit-geometry")
     assert (calls["n"] > 0) == needs_passes
     assert same(before, trace_of(model))
 
@@ -125,6 +125,10 @@ def test_does_not_depend_on_what_was_measured_before(name):
 @pytest.mark.parametrize("inputs", ["clean", "adversarial"])
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_measures_what_is_asked_for(name, split, inputs):
+    if name == "phases" and split == "train":
+        with pytest.raises(ProbeError, match="against that on train; ask for split test or val"):
+            run_probe(make(name, splits=[split], inputs=[inputs]), make_snapshot())
+        return
     measurement, _ = run_probe(make(name, splits=[split], inputs=[inputs]), make_snapshot())
     assert {(value.split, value.inputs) for value in measurement.values} == {(split, inputs)}
 
@@ -160,6 +164,10 @@ def test_what_a_probe_needs_it_says():
         run_probe(make("iiw"), make_snapshot(reference=False))
     with pytest.raises(ProbeError, match=r"model\.penultimate"):
         run_probe(make("features"), make_snapshot(penultimate=None))
+    weights_alone = make_snapshot()
+    weights_alone.history = None
+    with pytest.raises(ProbeError, match="phases: needs the records of a run"):
+        run_probe(make("phases"), weights_alone)
 
 
 @pytest.mark.parametrize("layer", ["conv", "head"])
@@ -172,10 +180,11 @@ def test_a_diverged_model_gives_numbers_that_are_not_finite(name, layer):
     measurement, _ = run_probe(probe, make_snapshot(model, attack=False))
     finite = {value.field.split("/")[0] for value in measurement.values if np.isfinite(value.value)}
     expected = {
-        "memorisation": {"share_untouched", "acc_given", "acc_true"},  # an argmax exists in any case
+        "memorisation": {"share_untouched", "acc_given", "acc_true", "fitted"},  # an argmax exists in any case
         "gradient-norm": {"layer"},  # 0 for the parameter that is never used
         "hessian": {"layer"},  # likewise
         "features": {"silhouette", "knn_acc", "distance_ratio"} if layer == "head" else set(),
+        "phases": {field.name for field in PROBES["phases"].fields},  # it reads records, and looks at no model
     }
     assert finite == expected.get(name, set())
     assert all(np.isfinite(array).all() for key, array in measurement.arrays.items() if key.startswith("tsne"))
@@ -243,7 +252,10 @@ def test_a_probe_that_emits_a_stray_field_is_caught():
     class Stray(PROBES["calibration"]):
         fields = PROBES["calibration"].fields[:1]
 
-    with pytest.raises(ValueError, match="undeclared fields: brier, ece_scaled, mce, nll, nll_scaled, temperature"):
+    with pytest.raises(
+        ValueError,
+        match="undeclared fields: brier, ece_adaptive, ece_classwise, ece_scaled, mce, nll, nll_scaled, temperature",
+    ):
         run_probe(Stray(), make_snapshot())
 
 

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as drawn
 
 from cases import EIGHTHS, labelled, renamed, shuffled, steady
-from overfit_lab.metrics.calibration import brier, ece, mce, mean_and_stderr, nll, reliability
+from overfit_lab.metrics.calibration import (
+    adaptive_ece,
+    brier,
+    classwise_ece,
+    ece,
+    mce,
+    mean_and_stderr,
+    nll,
+    reliability,
+)
 from overfit_lab.metrics.confidence import confidences, label_probability
 from overfit_lab.metrics.memorisation import detection_auc, hits, losses
 
@@ -17,7 +26,14 @@ bin_counts = st.integers(1, 20)
 
 def errors(z, y, n_bins):
     bins = reliability(z, y, n_bins)
-    return {"ece": ece(bins), "mce": mce(bins), "brier": brier(z, y)[0], "nll": nll(z, y)[0]}
+    return {
+        "ece": ece(bins),
+        "ece_adaptive": adaptive_ece(z, y, n_bins),
+        "ece_classwise": classwise_ece(z, y, n_bins),
+        "mce": mce(bins),
+        "brier": brier(z, y)[0],
+        "nll": nll(z, y)[0],
+    }
 
 
 @steady
@@ -27,6 +43,8 @@ def test_calibration_errors_are_in_their_ranges(case, n_bins):
     found = errors(z, y, n_bins)
     assert 0 <= found["ece"] <= found["mce"] + 1e-12
     assert found["mce"] <= 1
+    assert 0 <= found["ece_adaptive"] <= 1
+    assert 0 <= found["ece_classwise"] <= 1
     assert 0 <= found["brier"] <= 2
     assert 0 <= found["nll"] <= 2e4 + np.log(7)
     for stderr in (brier(z, y)[1], nll(z, y)[1]):
@@ -48,6 +66,16 @@ def test_bins_hold_every_sample_once_where_its_confidence_lies(case, n_bins):
     confidence, right = confidences(z, y)
     assert (bins.count * bins.accuracy).sum() == pytest.approx(int(right.sum()))
     assert (bins.count * bins.confidence).sum() == pytest.approx(confidence.sum().item())
+
+
+@steady
+@given(labelled())
+def test_with_one_bin_the_adaptive_error_is_that_of_the_means(case):
+    z, y = case
+    confidence, right = confidences(z, y)
+    expected = abs(right.double().mean() - confidence.mean()).item()
+    assert adaptive_ece(z, y, 1) == pytest.approx(expected, abs=1e-12)
+    assert adaptive_ece(z, y, 7) >= expected - 1e-12
 
 
 @steady

@@ -103,6 +103,34 @@ def test_memorisation_counts_both_portions():
     assert found["acc_true/untouched"].value == pytest.approx((predicted == view.y_true)[~bad].double().mean().item())
     assert found["loss_given/all"].value == pytest.approx(losses(view.logits, view.y).mean().item())
     assert found["acc_true/all"].labels == "true"
+    truth = torch.nn.functional.cross_entropy(view.logits.double(), view.y_true, reduction="none")
+    for part, mask in (("all", bad | True), ("untouched", ~bad), ("corrupted", bad)):
+        value = found[f"loss_true/{part}"]
+        assert value.value == pytest.approx(truth[mask].mean().item())
+        assert value.stderr == pytest.approx(truth[mask].std().item() / mask.sum().item() ** 0.5)
+        assert (value.labels, value.n) == ("true", int(mask.sum()))
+
+
+def test_a_label_that_noise_drew_again_is_corrupted_but_not_wrong_so_fitting_it_is_no_memorisation():
+    snapshot = make_snapshot()
+    train = snapshot.data.splits["train"]
+    train.corrupted.fill_(True)
+    probe = PROBES["memorisation"](PROBES["memorisation"].Options(n=60, inputs=("clean",)))
+    found = {value.field: value for value in run_probe(probe, snapshot)[0].values}
+    view = snapshot.view("train", "clean")
+    wrong = view.y != view.y_true
+    assert found["acc_given/corrupted"].n == 60
+    assert found["fitted"].n == 12 == int(wrong.sum())
+    assert found["fitted"].value == pytest.approx((view.logits.argmax(1) == view.y)[wrong].double().mean().item())
+    train.y.copy_(train.y_true)
+    assert "fitted" not in {value.field for value in run_probe(probe, make_snapshot_of(train, snapshot))[0].values}
+
+
+def make_snapshot_of(train, other):
+    """A fresh snapshot of the same model, whose views are not yet drawn."""
+    fresh = make_snapshot(other.model)
+    fresh.data.splits["train"] = train
+    return fresh
 
 
 def test_layers_are_grouped_in_order():

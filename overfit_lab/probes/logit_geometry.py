@@ -1,0 +1,126 @@
+"""Gaps of logits, gaps of their gradients, and the perturbations that they predict and that an attack finds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field as OptionField
+from scipy.stats import rankdata
+from torch import Tensor
+
+from overfit_lab.metrics.calibration import mean_and_stderr
+from overfit_lab.metrics.logit_geometry import LogitGeometry, logit_geometry
+from overfit_lab.metrics.minimal_perturbation import minimal_perturbation
+from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.threat import Norm, ThreatModel
+from overfit_lab.types import Measurement, Value
+
+LEAST = 3
+"""Samples that a rank correlation needs."""
+
+
+class LogitGeometryOptions(ProbeOptions):
+    """Options of the logit-geometry probe."""
+
+    n: int = OptionField(128, ge=1)
+    norm: Literal["threat", "linf", "l2"] = OptionField("threat", description="of perturbations; threat: the attack's")
+    measured: bool = OptionField(True, description="also search for the smallest perturbation")
+    n_steps: int = OptionField(10, ge=1, description="steps of each of the two climbs at a radius")
+    n_bisections: int = OptionField(10, ge=1, description="radii that the search tries")
+
+
+class LogitGeometryProbe(Probe):
+    """Whether a model is robust by large gaps of logits, by small gradients, or only seems to be.
+
+    Perturbations are in [0, 1] pixels, in the norm of the snapshot's attack (l_inf where there is none), and
+    ``gradient_gap`` is in the dual norm. Means are over all samples, wrong ones with perturbation 0; ``ratio`` and
+    ``rank_correlation`` are over the right ones alone, and left out where there are too few. ``predicted`` is that of
+    the linearised model and ignores the pixel bounds; ``measured`` is an upper bound on the true one, equal to it for
+    an affine model. Where no error is predicted or found at any radius, the mean is not finite; the median may be.
+    """
+
+    name = "logit-geometry"
+    source = "LSLS (Shafahi et al. 2019, arXiv 1910.11585); DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599)"
+    default_inputs = ("clean",)
+    Options = LogitGeometryOptions
+    options: LogitGeometryOptions
+    fields = (
+        Field("logit_gap", "mean of z_y - max_j z_j", better="higher"),
+        Field("gradient_gap", "mean dual norm of grad_x (z_y - z_j), j the runner-up"),
+        Field("gradient_cosine", "mean cosine between grad_x z_y and grad_x z_j, j the runner-up"),
+        Field("predicted", "mean minimal perturbation of the linearised model", unit="pixels", better="higher"),
+        Field("predicted_median", "median of the same", unit="pixels", better="higher"),
+        Field("measured", "mean smallest perturbation found", unit="pixels", better="higher"),
+        Field("measured_median", "median of the same", unit="pixels", better="higher"),
+        Field("ratio", "median of measured over predicted"),
+        Field("rank_correlation", "Spearman correlation of predicted and measured"),
+    )
+
+    def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
+        """The geometry on each view.
+
+        Cost: a forward and K backward passes to the image a sample; for the search some 2 ``n_bisections`` times
+        ``n_steps`` forward and as many backward passes.
+        """
+        values: list[Value] = []
+        arrays: dict[str, np.ndarray] = {}
+        threat = self._threat(snapshot)
+        for view in self.views(snapshot):
+            found = logit_geometry(snapshot.model, view.x, view.y, norm=threat.norm, batch_size=snapshot.chunk)
+            values += _means(view, found)
+            columns = [found.logit_gap, found.gradient_gap, found.cosine, found.predicted]
+            if self.options.measured:
+                measured = self._measured(snapshot, view, threat, found)
+                values += [*_mean_and_median(view, "measured", measured), *_compared(view, found.predicted, measured)]
+                columns.append(measured)
+            arrays[f"geometry-{view.split}-{view.inputs}"] = torch.stack(columns, dim=1).cpu().numpy()
+        return Measurement(values, arrays)
+
+    def _threat(self, snapshot: Snapshot) -> ThreatModel:
+        threat = snapshot.attack.threat if snapshot.attack is not None else ThreatModel()
+        norm: Norm = threat.norm if self.options.norm == "threat" else self.options.norm
+        return ThreatModel(norm, threat.eps, threat.low, threat.high)
+
+    def _measured(self, snapshot: Snapshot, view: View, threat: ThreatModel, found: LogitGeometry) -> Tensor:
+        return minimal_perturbation(
+            snapshot.model,
+            view.x,
+            view.y,
+            threat,
+            first=found.predicted,
+            direction=found.direction,
+            n_steps=self.options.n_steps,
+            n_bisections=self.options.n_bisections,
+            batch_size=snapshot.chunk,
+        ).radius
+
+
+def _means(view: View, found: LogitGeometry) -> list[Value]:
+    plain = {"logit_gap": found.logit_gap, "gradient_gap": found.gradient_gap, "gradient_cosine": found.cosine}
+    means = {name: mean_and_stderr(column) for name, column in plain.items()}
+    values = [view.value(name, mean, stderr=stderr) for name, (mean, stderr) in means.items()]
+    return [*values, *_mean_and_median(view, "predicted", found.predicted)]
+
+
+def _mean_and_median(view: View, name: str, column: Tensor) -> list[Value]:
+    mean, stderr = mean_and_stderr(column)
+    return [view.value(name, mean, stderr=stderr), view.value(f"{name}_median", float(np.median(column.cpu().numpy())))]
+
+
+def _compared(view: View, predicted: Tensor, measured: Tensor) -> list[Value]:
+    """Measured against predicted, over the samples that are right and for which both are known."""
+    a, b = predicted.cpu().numpy(), measured.cpu().numpy()
+    known = (a > 0) & (b > 0) & np.isfinite(a) & np.isfinite(b)
+    a, b, n = a[known], b[known], int(known.sum())
+    values = []
+    if n:
+        values.append(view.value("ratio", float(np.median(b / a)), n=n))
+    if n >= LEAST and np.ptp(a) and np.ptp(b):
+        values.append(view.value("rank_correlation", float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]), n=n))
+    return values
+
+
+REGISTER = {"logit-geometry": LogitGeometryProbe}

@@ -1,0 +1,116 @@
+"""From when on a run overfits robustly, and whether it does: tests on what was recorded so far."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.metrics.phases import Phases, decays_of, growth_ratio, phases
+from overfit_lab.probes.base import Field, Probe
+from overfit_lab.snapshot import RAW, History, Snapshot
+from overfit_lab.types import Measurement, Value
+
+ACCURACIES = {"adversarial": "acc_adv", "clean": "acc_clean", "noisy": "acc_noisy"}
+
+
+class PhasesProbe(Probe):
+    """Onset of robust overfitting, how far robust test accuracy fell, and growth of the gradient norm; with a verdict.
+
+    It reads the records of the run up to the snapshot and looks at no sample: ``split`` is where the accuracy is held
+    against that on train, ``inputs`` says which accuracy (clean ones give overfitting of clean accuracy), and the ``n``
+    of a number counts evaluations; the option ``n`` plays no part. Numbers that cannot be told are left out: an onset
+    that is not significant, a growth ratio without readings of the gradient norm. ``overfits`` is not a number while
+    there are too few evaluations. Meaning and limits of the tests: :mod:`overfit_lab.metrics.phases`.
+    """
+
+    name = "phases"
+    source = "Rice et al. 2020 (arXiv 2002.11569); SGLR (Yu et al. 2024), Fig. 1; Hansen 1996 (tests for a change)"
+    default_inputs = ("adversarial",)
+    fields = (
+        Field("overfits", "1 where the gap begins to grow and test accuracy falls, both beyond noise; else 0"),
+        Field("onset_epoch", "epoch at which the generalisation gap begins to grow", unit="epochs"),
+        Field("onset_low", "lower end of its 95% interval", unit="epochs"),
+        Field("onset_high", "upper end of its 95% interval", unit="epochs"),
+        Field("onset_p", "p-value of the test against a level gap"),
+        Field("decay_epoch", "last decay of the learning rate before the onset", unit="epochs"),
+        Field("peak_epoch", "epoch at which test accuracy is best", unit="epochs"),
+        Field(
+            "loss_since_peak", "test accuracy at its best minus final, corrected for a maximum's luck", better="lower"
+        ),
+        Field("fall_p", "p-value of the test against an accuracy that never falls"),
+        Field("growth_ratio", "gradient norm late in the growth stage over that of the stationary stage"),
+    )
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Also: there are records of a run, and the split is not train."""
+        super().check(snapshot)
+        for split, inputs in self._wanted(snapshot):
+            if split == "train":
+                raise ProbeError("phases: holds a split's accuracy against that on train; ask for split test or val")
+            if inputs not in ACCURACIES:
+                raise ProbeError(f"phases: no accuracy on {inputs} inputs is recorded; ask for adversarial or clean")
+        if snapshot.history is None:
+            raise ProbeError("phases: needs the records of a run; give a run folder, not a weights file")
+
+    def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
+        """The phases on each split and kind of inputs. Cost: no pass of the model; below 0.5 s for 200 epochs."""
+        history = snapshot.history
+        if history is None:
+            raise ProbeError("phases: needs the records of a run; give a run folder, not a weights file")
+        values = []
+        for split, inputs in self._wanted(snapshot):
+            values += self._measure(snapshot, history, split, inputs, generator.initial_seed())
+        return Measurement(values)
+
+    def _measure(self, snapshot: Snapshot, history: History, split: str, inputs: str, seed: int) -> list[Value]:
+        evaluation, field = snapshot.name_of("evaluation"), ACCURACIES[inputs]
+        train_epochs, train, _ = history.series(evaluation, field, "train", inputs)
+        epochs, test, stderr = history.series(evaluation, field, split, inputs)
+        common, mine, theirs = np.intersect1d(epochs, train_epochs, return_indices=True)
+        lr_epochs, lr, _ = history.series("training", "lr")
+        decays = decays_of(lr_epochs, lr)
+        found = phases(
+            common,
+            train[theirs],
+            test[mine],
+            stderr=stderr[mine],
+            decays=decays,
+            seed=seed,
+        )
+        numbers = _numbers(found)
+        ratio = _growth(snapshot, history, found, decays)
+        if ratio is not None:
+            numbers["growth_ratio"] = ratio
+        n = len(common)
+        return [Value(name, value, split, inputs, "given", n, error) for name, (value, error) in numbers.items()]
+
+
+def _numbers(found: Phases) -> dict[str, tuple[float, float | None]]:
+    """Field to value and standard error, those that exist."""
+    numbers: dict[str, tuple[float, float | None]] = {"overfits": (found.overfits, None)}
+    if found.onset is not None:
+        onset = found.onset
+        numbers |= {"onset_epoch": (onset.epoch, None), "onset_low": (onset.low, None)}
+        numbers |= {"onset_high": (onset.high, None), "onset_p": (onset.p, None)}
+    if found.decay_epoch is not None:
+        numbers["decay_epoch"] = (found.decay_epoch, None)
+    if found.fall is not None:
+        fall = found.fall
+        numbers |= {"peak_epoch": (fall.peak_epoch, None), "loss_since_peak": (fall.loss, fall.stderr)}
+        numbers["fall_p"] = (fall.p, None)
+    return numbers
+
+
+def _growth(
+    snapshot: Snapshot, history: History, found: Phases, decays: list[float]
+) -> tuple[float, float | None] | None:
+    """The growth ratio of the full gradient norm on adversarial training images, else of the mini-batches' norm."""
+    epochs, norms, _ = history.series(snapshot.name_of("gradient-norm"), "full", "train", "adversarial")
+    if not len(epochs) and snapshot.weights == RAW:
+        epochs, norms, _ = history.series("training", "grad_norm_minibatch", "train")
+    onset = None if found.onset is None else found.onset.epoch
+    return growth_ratio(epochs, norms, onset=onset, first_decay=min(decays, default=None))
+
+
+REGISTER = {"phases": PhasesProbe}

@@ -1,0 +1,119 @@
+"""What was measured of a run up to an epoch, as probes see it."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from overfit_lab.runs import layout
+from overfit_lab.runs.reader import Run, read_records
+from overfit_lab.runs.records import Record
+
+BEFORE_PROBES = ("training", "evaluation")
+"""What is recorded before any probe looks; of these the present epoch's numbers are there, live as well as later."""
+
+
+class RunHistory(ABC):
+    """Records and arrays of a run as they stood when an epoch ended.
+
+    Args:
+        epoch: completed epochs; what was measured later is not shown.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def series(
+        self, probe: str, field: str, split: str = "", inputs: str = ""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Epochs, values and standard errors, each (m,); see :class:`overfit_lab.snapshot.History`.
+
+        Where an epoch has the number at several sample sizes, the largest stands, and of equal ones the last.
+        """
+        until = self.epoch if probe.partition("@")[0] in BEFORE_PROBES else self.epoch - 1
+        wanted = (probe, field, split, inputs)
+        found: dict[int, Record] = {}
+        for record in self._records(probe, field):
+            if (record.probe, record.field, record.split, record.inputs) != wanted or record.epoch > until:
+                continue
+            if record.value is not None and (record.epoch not in found or record.n >= found[record.epoch].n):
+                found[record.epoch] = record
+        rows = [found[epoch] for epoch in sorted(found)]
+        values = np.array([row.value for row in rows], dtype=np.float64)
+        errors = np.array([np.nan if row.stderr is None else row.stderr for row in rows], dtype=np.float64)
+        return np.array([row.epoch for row in rows], dtype=np.int64), values, errors
+
+    @abstractmethod
+    def arrays(self, probe: str, name: str) -> tuple[int, np.ndarray] | None:
+        """The latest array of that name from an earlier epoch, with its epoch; None where there is none."""
+
+    @abstractmethod
+    def _records(self, probe: str, field: str) -> Iterable[Record]:
+        """The records of one number at least; others may be among them."""
+
+
+class FolderHistory(RunHistory):
+    """The history in a run folder: what training recorded, without what was measured later from checkpoints.
+
+    So a probe sees the same from a checkpoint as it saw live. Arrays that were measured from checkpoints count, since
+    they lie in the same files. Files are read when asked for, and only the lines that matter are parsed.
+
+    Args:
+        folder: the run folder.
+        epoch: completed epochs.
+    """
+
+    def __init__(self, folder: Path, epoch: int) -> None:
+        super().__init__(epoch)
+        self.folder = folder
+
+    def arrays(self, probe: str, name: str) -> tuple[int, np.ndarray] | None:
+        """See :class:`overfit_lab.snapshot.History`.
+
+        Raises:
+            RunFolderError: a file of arrays is damaged.
+        """
+        run = Run.open(self.folder)
+        for epoch in reversed(run.epochs_with_arrays(probe)):
+            found = run.arrays(probe, epoch) if epoch < self.epoch else {}
+            if name in found:
+                return epoch, found[name]
+        return None
+
+    def _records(self, probe: str, field: str) -> Iterable[Record]:
+        path = layout.records_path(self.folder)
+        return read_records(path, containing=json.dumps(field, ensure_ascii=False)) if path.is_file() else []
+
+
+class MemoryHistory(RunHistory):
+    """The history of a run that is in memory.
+
+    Args:
+        epoch: completed epochs.
+        records: everything recorded so far.
+        latest: of each probe the epoch and the arrays that it measured last.
+    """
+
+    def __init__(
+        self, epoch: int, records: Sequence[Record], latest: Mapping[str, tuple[int, Mapping[str, np.ndarray]]]
+    ) -> None:
+        super().__init__(epoch)
+        self.records = records
+        self.latest = latest
+
+    def arrays(self, probe: str, name: str) -> tuple[int, np.ndarray] | None:
+        """See :class:`overfit_lab.snapshot.History`; an array that a probe did not measure the last time is gone."""
+        epoch, arrays = self.latest.get(probe, (self.epoch, {}))
+        return (epoch, arrays[name]) if name in arrays and epoch < self.epoch else None
+
+    def _records(self, probe: str, field: str) -> Iterable[Record]:
+        return self.records
+
+
+def no_history() -> MemoryHistory:
+    """That of a run which has not begun."""
+    return MemoryHistory(0, [], {})
