@@ -88,7 +88,7 @@ class IiwProbe(Probe):
             view.x,
             view.y,
             displacement,
-            n_train=len(snapshot.data.splits["train"]),
+            n_train=snapshot.data.splits["train"].size,
             estimator=self.options.estimator,
             batch_size=snapshot.chunk,
         )
