@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,7 @@ class Adapter:
     Args:
         normalize: applied to the images first; None where the network or nothing does it.
         keyword: name of the argument that takes the images; None for the first.
-        output: attribute of what the network returns that holds the logits; None where it returns them.
+        output: attribute or key of what the network returns that holds the logits; None where it returns them.
     """
 
     normalize: Normalize | None = None
@@ -61,6 +61,8 @@ class Adapter:
         return args[1:], {**kwargs, str(self.keyword): args[0]}
 
     def _logits(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, Mapping):
+            return output.get(self.output, output)
         return getattr(output, str(self.output), output)
 
 
