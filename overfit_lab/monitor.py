@@ -37,6 +37,8 @@ from overfit_lab.types import Clock, Dataset, Measurement, Value, to_float
 E_ = TypeVar("E_")
 KEPT = 1000
 """Samples of a data set's split that are kept where ``n`` does not say."""
+ON_TRAIN, ON_TEST = ("gradient-norm", "iiw"), ("calibration", "confidence")
+"""Probes by default, by the split that they look at."""
 CLIPPED = "grad_norm_minibatch-clipped"
 
 
@@ -55,7 +57,8 @@ class Monitor:
         test: the test split.
         val: the validation split.
         train: the training split, where ``data`` is not given.
-        probes: names of metrics; ``overfit-lab list metrics`` shows them.
+        probes: names of metrics; ``overfit-lab list metrics`` shows them. Default: gradient-norm and iiw, and with a
+            test split calibration and confidence.
         attack: attack for adversarial inputs; None measures clean inputs alone.
         every: epochs between measurements.
         n: samples of each split that are looked at; None is each probe's own choice, and 1000 of a data set.
@@ -84,7 +87,7 @@ class Monitor:
         val: Any = None,
         *,
         train: Any = None,
-        probes: Sequence[str] = ("gradient-norm", "iiw", "calibration", "confidence"),
+        probes: Sequence[str] | None = None,
         attack: Attack | None = None,
         every: int = 1,
         n: int | None = None,
@@ -106,6 +109,9 @@ class Monitor:
         self.model = model = unwrapped(model)
         self.attack = attack
         self.penultimate = penultimate if penultimate is not None else getattr(model, "penultimate", None)
+        parts = by_split(data if data is not None else train, test, val)
+        if probes is None:
+            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()))
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
         name = f"{type(model).__module__}:{type(model).__qualname__}"
         evaluation = EvaluationConfig(every=every, n_train=n or 1000, n_test=n, n_val=n)
@@ -119,7 +125,6 @@ class Monitor:
             evaluation=evaluation,
         )
         live = make_probes(settings)
-        parts = by_split(data if data is not None else train, test, val)
         keep = max([n or KEPT, *(probe.options.n for probe in live)])
         self.adapter = adapter if adapter is not None else Adapter()
         self.data = self._read(parts, keep, normalize, parameter.device)
