@@ -39,6 +39,7 @@ def test_plain_and_resumed(names):
     exec(block("resume=True"), names)
     assert names["monitor"] is not before
     assert len(names["monitor"].records) == len(state["records"])
+    names["monitor"].close()
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
