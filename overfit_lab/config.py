@@ -91,6 +91,21 @@ def resolve_moment(moment: int | str, n_epochs: int) -> int:
     return moment
 
 
+def parse_share(value: Any) -> float:
+    """A share of something in (0, 1], from text such as ``"5%"``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        share = float(value[:-1]) / 100 if isinstance(value, str) and value.strip().endswith("%") else math.nan
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(f"{value!r}: expected a share above 0% and up to 100%, such as '5%'")
+    return share
+
+
 class Options(BaseModel):
     """Base of every group of options: frozen, unknown keys refused, text numbers of the right kind accepted."""
 
@@ -228,6 +243,16 @@ class ProbesConfig(Options):
         (), description="empty: each probe's own choice"
     )
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a probe's own options, by its name")
+    budget: str | None = Field(
+        None, description="most time for probing as a share of that of training, such as 5%; sizes are chosen to fit"
+    )
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_share(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_share(value)
+        return value
 
     @field_validator("metrics", "splits", "inputs", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from overfit_lab.budget import LiveBudget, OnBudget, Spending, chosen_before, parse_budget, training_seconds
 from overfit_lab.build import build, compile_training, complete, make_probe, make_probes, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_yaml
 from overfit_lab.environment import now
@@ -19,8 +20,10 @@ from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.probes.live import LiveProbes
+from overfit_lab.regularizers.base import Regularizer
 from overfit_lab.runs import layout
 from overfit_lab.runs.history import FolderHistory, no_history
+from overfit_lab.runs.reader import Run
 from overfit_lab.runs.recorder import Recorder, to_records
 from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
@@ -218,9 +221,20 @@ def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: Chec
     probes = make_probes(session.config.probes)
     bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
     bus.on(EpochEnded, lambda event: record_second_weights(event, recorder))
-    LiveProbes(probes, session.config.probes.every, recorder.measurement).subscribe(bus)
+    LiveProbes(probes, session.config.probes.every, recorder.measurement, _live_budget(session, recorder)).subscribe(
+        bus
+    )
     bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
     bus.on(EpochEnded, keeper.on_epoch)
+
+
+def _live_budget(session: Session, recorder: Recorder) -> LiveBudget | None:
+    """What chooses the probes' sizes, where the run has a budget."""
+    settings = session.config.probes
+    if settings.budget is None:
+        return None
+    keepers = [r for r in session.regularizers.values() if type(r).second_weights is not Regularizer.second_weights]
+    return LiveBudget(settings, recorder, n_epochs=session.config.epochs, n_weights=1 + len(keepers))
 
 
 def record_second_weights(event: EpochEnded, recorder: Recorder) -> None:
@@ -260,6 +274,8 @@ def probe_run(
     trust: bool = False,
     on_note: OnNote | None = None,
     prior_bus: Callable[[str], EventBus] | None = None,
+    budget: str | None = None,
+    on_budget: OnBudget | None = None,
 ) -> list[Record]:
     """Measure checkpoints of a run with the same numbers as a live probe of the same settings would give.
 
@@ -280,22 +296,31 @@ def probe_run(
         trust: import the code that the folder's configuration names.
         on_note: told in a line how a prior's weights file was read where that is not plain.
         prior_bus: gives the bus for the events of a prior that has to be trained, by its name.
+        budget: most time for all checkpoints together, a share of the run's training (``5%``) or a time (``30s``);
+            the probes get as many samples as fit, and no more than ``n`` where it is given.
+        on_budget: called with what was chosen and what it took.
 
     Raises:
         RunFolderError: no run, or no such checkpoint.
-        ConfigError: an unknown metric, option or set of weights.
+        ConfigError: an unknown metric, option or set of weights, or a budget that the fewest samples do not fit in.
         ProbeError: the run lacks what a probe needs.
     """
+    allowed = parse_budget(budget) if budget is not None else None
     own = load_config(layout.config_path(layout.check_run(folder)))
     check_trusted(own, str(folder), trust=trust)
-    settings = _merge(own.probes, metrics, splits, inputs, n, options)
+    before = own.probes if allowed is not None or n is not None else chosen_before(own.probes, Run.open(folder).info)
+    settings = _merge(before, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
-    checkpoint_files(folder, checkpoint)
+    n_measurements = len(checkpoint_files(folder, checkpoint))
+    training = training_seconds(folder) if allowed is not None else None
     session = open_run(folder, device=device, trust=trust, probes=settings)
     session.priors.save, session.priors.bus, session.priors.on_note = save, prior_bus, on_note
+    spending = Spending(allowed, training, settings, probes, n_measurements, on_budget)
     records = []
     for snapshot in at_checkpoints(session, folder, checkpoint, weights):
-        records += _measure(probes, snapshot, folder if save else None, on_record)
+        with spending.measuring(snapshot) as chosen:
+            records += _measure(chosen, snapshot, folder if save else None, on_record)
+    spending.tell(folder if save else None)
     return records
 
 
@@ -353,6 +378,8 @@ def probe_weights(
     reference: Path | None = None,
     on_record: OnRecord | None = None,
     on_note: OnNote | None = None,
+    budget: str | None = None,
+    on_budget: OnBudget | None = None,
 ) -> list[Record]:
     """Measure a weights file that no run of ours wrote.
 
@@ -370,19 +397,27 @@ def probe_weights(
         reference: weights file of theta_0, for probes that compare with it.
         on_record: called with each record as it is measured.
         on_note: called with one line on how the file was read, and one for each metric that is passed over.
+        budget: most time, such as ``30s``; see :func:`probe_run`.
+        on_budget: called with what was chosen and what it took.
 
     Raises:
         WeightsError: the file is unsafe, unreadable or does not fit the model.
         ConfigError: an unknown name or option.
         ProbeError: the one probe, or each of them, needs what is not there.
     """
+    allowed = parse_budget(budget) if budget is not None else None
     settings = _merge(config.probes, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
+    spending = Spending(allowed, None, settings, probes, 1, on_budget)
     session = open_weights(path, config.model_copy(update={"probes": settings}), device=device, on_note=on_note)
     snapshot = foreign_snapshot(session)
     snapshot.reference = _reference_of(session, reference) if reference is not None else None
     snapshot.priors.on_note = on_note
-    return _measure(_able(probes, snapshot, on_note), snapshot, None, on_record)
+    spending.probes = _able(probes, snapshot, on_note)
+    with spending.measuring(snapshot) as chosen:
+        records = _measure(chosen, snapshot, None, on_record)
+    spending.tell(None)
+    return records
 
 
 def _able(probes: Sequence[Probe], snapshot: Snapshot, on_note: OnNote | None) -> list[Probe]:

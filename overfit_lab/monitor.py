@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from overfit_lab.attacks.base import Attack
 from overfit_lab.build import make_probes
 from overfit_lab.catalog import ATTACKS
-from overfit_lab.config import EvaluationConfig, Part, ProbesConfig, RunConfig, to_yaml
-from overfit_lab.data.dataset import dataset_from_arrays
+from overfit_lab.config import EvaluationConfig, Part, ProbesConfig, RunConfig, load_config, to_yaml
+from overfit_lab.data.arrays import channel_statistics
+from overfit_lab.data.given import by_split, dataset_from_given, describe_kept, with_classes
 from overfit_lab.environment import hardware, now, versions
-from overfit_lab.errors import ProbeError
+from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
+from overfit_lab.models.adapt import Adapter, count_logits, unwrapped
+from overfit_lab.models.normalize import Normalize
 from overfit_lab.priors.base import PriorStore
 from overfit_lab.probes.live import LiveProbes
+from overfit_lab.runs import layout
 from overfit_lab.runs.history import MemoryHistory
 from overfit_lab.runs.recorder import EVALUATION_FIELDS, Recorder, to_records
 from overfit_lab.runs.records import Record
@@ -30,46 +36,62 @@ from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.information import InformationTally
 from overfit_lab.training.tally import Tally
-from overfit_lab.types import Clock, Measurement, Value
+from overfit_lab.types import Clock, Dataset, Measurement, Value, to_float
 
 E_ = TypeVar("E_")
-Arrays = tuple[Any, Any]
+KEPT = 1000
+"""Samples of a data set's split that are kept where ``n`` does not say."""
+ON_TRAIN, ON_TEST = ("gradient-norm", "iiw"), ("calibration", "confidence")
+"""Probes by default, by the split that they look at."""
+CLIPPED = "grad_norm_minibatch-clipped"
 
 
 class Monitor:
     """Evaluates and probes a model while somebody else trains it.
 
-    Nothing of the model changes: modes, gradients, buffers and random streams are as before after every call.
+    Nothing of the model changes: modes, gradients, buffers, hooks and random streams are as before after every call.
+    A model that is compiled or wrapped for several devices is looked at unwrapped.
 
     Args:
         model: maps images in [0, 1] to logits. Its parameters now are theta_0, the reference of ``iiw``.
-        train: images and labels, uint8 (N, C, H, W) and integers (N,), as numpy arrays or tensors.
-        test: the same for the test split.
-        val: the same for a validation split.
-        probes: names of metrics; ``overfit-lab list metrics`` shows them.
+        data: the training split, or a mapping with ``train`` and, where there are, ``test`` and ``val``. A split is a
+            pair of arrays, images (N, C, H, W) in uint8 or floats in [0, 1] and integer labels (N,), which is copied;
+            or a torch data set, or a data loader for its data set, of which a fixed, seeded part is read and kept, see
+            :attr:`kept`. Transforms are applied once, on reading; give data without augmentation.
+        test: the test split.
+        val: the validation split.
+        train: the training split, where ``data`` is not given.
+        probes: names of metrics; ``overfit-lab list metrics`` shows them. Default: gradient-norm and iiw, and with a
+            test split calibration and confidence.
         attack: attack for adversarial inputs; None measures clean inputs alone.
         every: epochs between measurements.
-        n: samples of each split that are looked at; None is each probe's own choice.
+        n: samples of each split that are looked at; None is each probe's own choice, and 1000 of a data set.
         n_epochs: length of the run, where known; the features probe draws its t-SNE map at the last epoch.
         penultimate: name of the last linear layer, for the features probe.
         batch_size: the loop's batch size, for per-mini-batch readings.
         seed: seed of the probe subset and of every random draw here.
         folder: a run folder to write to, readable by the figures; None keeps the records in memory alone.
         options: a probe's own options by its name.
+        normalize: mean and standard deviation of each channel, where the loop normalises images before they reach the
+            model; probes then do as well.
+        adapter: how to call a model that does not map images to logits itself.
+        resume: go on with the run folder where there is one; call :meth:`load_state_dict` next.
 
     Raises:
-        ConfigError: an unknown metric, or arrays that do not fit together.
-        RunFolderError: the folder is occupied.
+        ConfigError: an unknown metric, or data that do not fit together or are normalised.
+        ProbeError: the model does not give logits for the images, or lacks what a probe needs.
+        RunFolderError: the folder is occupied, or with ``resume`` of another configuration.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        train: Arrays,
-        test: Arrays | None = None,
-        val: Arrays | None = None,
+        data: Any = None,
+        test: Any = None,
+        val: Any = None,
         *,
-        probes: Sequence[str] = ("gradient-norm", "iiw", "calibration", "confidence"),
+        train: Any = None,
+        probes: Sequence[str] | None = None,
         attack: Attack | None = None,
         every: int = 1,
         n: int | None = None,
@@ -79,13 +101,21 @@ class Monitor:
         seed: int = 0,
         folder: str | Path | None = None,
         options: dict[str, dict[str, Any]] | None = None,
+        normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+        adapter: Adapter | None = None,
+        resume: bool = False,
     ) -> None:
         parameter = next(model.parameters(), None)
         if parameter is None:
             raise ProbeError("the model has no parameters, so there is nothing to monitor")
-        self.model = model
+        if data is not None and train is not None:
+            raise ConfigError("data: the training split is given twice, as data and as train")
+        self.model = model = unwrapped(model)
         self.attack = attack
         self.penultimate = penultimate if penultimate is not None else getattr(model, "penultimate", None)
+        parts = by_split(data if data is not None else train, test, val)
+        if probes is None:
+            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()))
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
         name = f"{type(model).__module__}:{type(model).__qualname__}"
         evaluation = EvaluationConfig(every=every, n_train=n or 1000, n_test=n, n_val=n)
@@ -99,7 +129,9 @@ class Monitor:
             evaluation=evaluation,
         )
         live = make_probes(settings)
-        self.data = dataset_from_arrays(train, test, val, seed=seed, device=parameter.device)
+        keep = max([n or KEPT, *(probe.options.n for probe in live)])
+        self.adapter = adapter if adapter is not None else Adapter()
+        self.data = self._read(parts, keep, normalize, parameter.device)
         self.reference: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
         self._priors = PriorStore()
         self._started = False
@@ -107,33 +139,77 @@ class Monitor:
         self._arrays: dict[str, tuple[int, dict[str, np.ndarray]]] = {}
         self._tally = Tally(parameter.device)
         self._information = InformationTally(self.reference)
+        self._norm_field = ""
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
-        for probe in live:
-            probe.check(self.snapshot())
-        self._recorder = self._open(folder, model) if folder is not None else None
+        with self.adapted():
+            for probe in live:
+                probe.check(self.snapshot())
+        self._recorder = self._open(Path(folder), model, resume) if folder is not None else None
         self._bus = EventBus()
         self._bus.on(EpochEnded, self._keep)
         LiveProbes(live, every, self._keep_measurement).subscribe(self._bus)
+
+    def _read(
+        self,
+        parts: Mapping[str, Any],
+        keep: int,
+        normalize: tuple[Sequence[float], Sequence[float]] | None,
+        device: torch.device,
+    ) -> Dataset:
+        """The data, with as many classes as the model gives logits."""
+        data = dataset_from_given(parts, keep=keep, seed=self._config.seed, device=device)
+        image = data.splits["train"].x[:1]
+        if normalize is not None:
+            constants = channel_statistics(*normalize, image.shape[1])
+            self.adapter = replace(self.adapter, normalize=Normalize(*constants).to(device))
+        with self.adapted():
+            n_classes = count_logits(self.model, to_float(image))
+        return with_classes(data, n_classes)
+
+    def adapted(self) -> AbstractContextManager[None]:
+        """Inside, the model maps images in [0, 1] to logits; for a probe of your own on :meth:`snapshot`."""
+        return self.adapter.applied(self.model)
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """What is kept of each split and what that takes, such as ``1000 of 50000 samples, 3.1 MB``."""
+        return describe_kept(self.data)
 
     def on(self, event_type: type[E_], handler: Callable[[E_], None]) -> None:
         """Subscribe to an event: :class:`GradientsReady`, :class:`EpochEnded`, :class:`RunEnded`."""
         self._bus.on(event_type, handler)
 
-    def gradients_ready(self, loss: Tensor | None = None, n: int | None = None) -> None:
+    def gradients_ready(self, loss: Tensor | None = None, n: int | None = None, *, clipped: bool = False) -> None:
         """Call after ``loss.backward()``: the free readings of the gradient norm and of IIW.
+
+        Once a step, before the optimiser's, when gradients of all accumulated batches are in and a gradient scaler's
+        factor is out (``scaler.unscale_``).
 
         Args:
             loss: the mini-batch loss, recorded too where given.
             n: samples in the batch; default the batch size.
+            clipped: the gradients are clipped already; the reading is called ``grad_norm_minibatch-clipped`` then.
         """
         if not self._started:
             self._started = True
             self._bus.emit(RunStarted(self.snapshot()))
-        value = loss.detach() if loss is not None else next(self.model.parameters()).new_tensor(float("nan"))
-        self._tally.add(value, self.model, n or self._config.batch_size)
-        self._information.add(self.model, n or self._config.batch_size)
+        if loss is not None:
+            self.loss_known(loss, n)
+        self._tally.add_norm(self.model, n or self._config.batch_size)
+        if not clipped:
+            self._information.add(self.model, n or self._config.batch_size)
+        self._norm_field = CLIPPED if clipped else ""
         self._bus.emit(GradientsReady(self.model, self._clock))
         self._clock = replace(self._clock, step=self._clock.step + 1)
+
+    def loss_known(self, loss: Tensor, n: int | None = None) -> None:
+        """The mini-batch loss, where it is known at another moment than the gradients.
+
+        Args:
+            loss: mean over the batch, a scalar.
+            n: samples in the batch; default the batch size.
+        """
+        self._tally.add_loss(loss.detach(), n or self._config.batch_size)
 
     def epoch_ended(self, epoch: int | None = None, *, is_last: bool = False, **values: float) -> None:
         """Call at the end of an epoch: evaluates, probes and records.
@@ -147,24 +223,72 @@ class Monitor:
         n_epochs = epoch if is_last else self._clock.n_epochs
         self._clock = replace(self._clock, epoch=epoch, n_epochs=n_epochs, progress=float(epoch))
         snapshot = self.snapshot()
-        measured = [value for value in self._tally.values() if value.value == value.value]
-        measured += self._information.values(len(self.data.splits["train"]))
+        measured = [self._named(value) for value in self._tally.values() if value.value == value.value]
+        measured += self._information.values(self.data.splits["train"].size)
         measured += [Value(name, float(value)) for name, value in values.items()]
-        if is_last or epoch % self._config.evaluation.every == 0:
-            measured += evaluate(snapshot, self._config.evaluation)
-        self._tally, self._information = Tally(snapshot.device), InformationTally(self.reference)
-        self._bus.emit(EpochEnded(snapshot, measured, is_last))
+        with self.adapted():
+            if is_last or epoch % self._config.evaluation.every == 0:
+                measured += evaluate(snapshot, self._config.evaluation)
+            self._tally, self._information = Tally(snapshot.device), InformationTally(self.reference)
+            self._bus.emit(EpochEnded(snapshot, measured, is_last))
 
-    def close(self) -> None:
-        """Training is over: the run folder, where there is one, says so."""
-        self._bus.emit(RunEnded("completed", self._clock))
+    def _named(self, value: Value) -> Value:
+        norm = value.field == "grad_norm_minibatch" and self._norm_field
+        return replace(value, field=self._norm_field) if norm else value
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed loop needs, of tensors and plain values, for its own checkpoint: theta_0 above all."""
+        return {
+            "reference": dict(self.reference),
+            "epoch": self._clock.epoch,
+            "step": self._clock.step,
+            "records": [record.to_json() for record in self._records],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, epoch: int | None = None) -> None:
+        """Go on from a checkpoint: theta_0, the clock, and the records up to then.
+
+        With a run folder that was opened by ``resume``, its records up to the epoch stay and later ones go.
+
+        Args:
+            state: what :meth:`state_dict` gave.
+            epoch: completed epochs at the checkpoint, where it was written before the last of them was measured.
+
+        Raises:
+            ProbeError: theta_0 is that of another model.
+        """
+        shapes = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
+        found = {name: tuple(tensor.shape) for name, tensor in state["reference"].items()}
+        if found != shapes:
+            name = next(name for name in [*shapes, *found] if shapes.get(name) != found.get(name))
+            raise ProbeError(f"the state's theta_0 is of another model: {name!r} differs")
+        parameters = dict(self.model.named_parameters())
+        self.reference = {name: tensor.to(parameters[name].device) for name, tensor in state["reference"].items()}
+        self._information = InformationTally(self.reference)
+        epoch = int(state["epoch"]) if epoch is None else epoch
+        self._clock = replace(self._clock, epoch=epoch, step=int(state["step"]), progress=float(epoch))
+        records = [Record.from_json(line) for line in state["records"]]
+        self._records = [record for record in records if record.epoch <= epoch]
         if self._recorder is not None:
-            self._recorder.writer.update_info(status="completed", ended=now(), epoch=self._clock.epoch)
+            there = self._recorder.writer.keep_until(epoch)
+            if not there:
+                self._recorder.writer.append(self._records)
+            self._records = there or self._records
+
+    def close(self, status: str = "completed") -> None:
+        """Training is over: the run folder, where there is one, says so.
+
+        Args:
+            status: ``completed``, ``interrupted`` or ``failed``.
+        """
+        self._bus.emit(RunEnded(status, self._clock))
+        if self._recorder is not None:
+            self._recorder.writer.update_info(status=status, ended=now(), epoch=self._clock.epoch)
             self._recorder.writer.close()
             self._recorder = None
 
     def snapshot(self) -> Snapshot:
-        """The model as it stands, for a probe of your own."""
+        """The model as it stands, for a probe of your own, inside of :meth:`adapted`."""
         return Snapshot(
             self.model,
             self.data,
@@ -208,7 +332,14 @@ class Monitor:
         if self._recorder is not None:
             self._recorder.measurement(probe, measurement, clock, seconds)
 
-    def _open(self, folder: str | Path, model: nn.Module) -> Recorder:
+    def _open(self, folder: Path, model: nn.Module, resume: bool) -> Recorder:
+        if resume and layout.is_run(folder):
+            own = load_config(layout.config_path(folder))
+            if own.model_copy(update={"epochs": self._config.epochs}) != self._config:
+                raise RunFolderError(f"{folder}: holds a run of another configuration; give another folder")
+            writer = RunWriter.reopen(folder)
+            writer.update_info(status="running")
+            return Recorder(writer)
         device = next(model.parameters()).device
         info = {
             "name": "monitor",
@@ -219,6 +350,10 @@ class Monitor:
             "device": device.type,
             "hardware": hardware(device),
             "n_parameters": sum(p.numel() for p in model.parameters()),
-            "data": {"name": "arrays", "sizes": {name: len(part) for name, part in self.data.splits.items()}},
+            "data": {
+                "name": "arrays",
+                "sizes": {name: part.size for name, part in self.data.splits.items()},
+                "kept": {name: len(part) for name, part in self.data.splits.items()},
+            },
         }
-        return Recorder(RunWriter.create(Path(folder), to_yaml(self._config), info))
+        return Recorder(RunWriter.create(folder, to_yaml(self._config), info))

@@ -60,7 +60,7 @@ class View:
 
 
 @dataclass
-class _Made:
+class Made:
     """Images and logits of one split and kind of inputs, with room for more: views are parts of it, not copies.
 
     Args:
@@ -74,7 +74,7 @@ class _Made:
     n: int = 0
 
     @classmethod
-    def with_room(cls, room: int, x: Tensor, logits: Tensor, before: _Made | None) -> _Made:
+    def with_room(cls, room: int, x: Tensor, logits: Tensor, before: Made | None) -> Made:
         """Room for so many, shaped as those given, holding what ``before`` held."""
         made = cls(x.new_empty((room, *x.shape[1:])), logits.new_empty((room, *logits.shape[1:])))
         if before is not None:
@@ -175,7 +175,7 @@ class Snapshot:
         self.weights = weights
         self.drawn_at = drawn_at
         self.priors = priors if priors is not None else PriorStore()
-        self._kept: dict[tuple[str, str], _Made] = {}
+        self._kept: dict[tuple[str, str], Made] = {}
         self.history = history
 
     @property
@@ -244,7 +244,7 @@ class Snapshot:
             logits=made.logits[:n],
         )
 
-    def _made(self, split: str, inputs: str, n: int) -> _Made:
+    def _made(self, split: str, inputs: str, n: int) -> Made:
         """At least the first n samples of a kind of inputs; those that are there already are not made again."""
         key, total = (split, inputs), len(self.data.splits[split])
         made = self._kept.get(key)
@@ -253,7 +253,7 @@ class Snapshot:
             x, logits = self._make(split, inputs, start // self.chunk)
             room = min(-(-n // self.chunk) * self.chunk, total)
             if made is None or len(made.x) < room:
-                made = _Made.with_room(room, x, logits, made)
+                made = Made.with_room(room, x, logits, made)
             made.add(x, logits)
             self._kept[key] = made
         assert made is not None

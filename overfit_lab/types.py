@@ -97,11 +97,12 @@ class Split:
 
     Args:
         name: ``"train"``, ``"val"`` or ``"test"``.
-        x: images (N, C, H, W) uint8 in 0..255.
+        x: images (N, C, H, W) uint8 in 0..255; a monitor keeps float32 in [0, 1] where bytes would lose something.
         y: given labels (N,) int64.
         y_true: labels before any noise (N,) int64.
         corrupted: True where label noise resampled the label (N,) bool, also where it drew the same class again.
         order: a fixed seeded permutation (N,) int64; the first n of it are the split's probe subset of size n.
+        n_total: samples of the split where only some of them are kept here; None: all are.
     """
 
     name: str
@@ -110,9 +111,15 @@ class Split:
     y_true: Tensor
     corrupted: Tensor
     order: Tensor
+    n_total: int | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
+
+    @property
+    def size(self) -> int:
+        """Samples of the split, also of those that are not kept here."""
+        return len(self) if self.n_total is None else self.n_total
 
 
 @dataclass(frozen=True)
@@ -177,5 +184,7 @@ class Measurement:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 images in 0..255 as float32 in [0, 1]."""
+    """uint8 images in 0..255 as float32 in [0, 1]; a copy of floats that are in [0, 1] already."""
+    if images.is_floating_point():
+        return images.to(torch.float32, copy=True)
     return images.to(torch.float32).div_(255.0)

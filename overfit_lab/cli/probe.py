@@ -36,6 +36,10 @@ def probe(
     ] = "raw",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of records and nothing else.")] = False,
     n: Annotated[int | None, typer.Option("--n", help="Samples to look at.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Most time: a share of the run's training (5%), or 30s, 2m. Chooses --n."),
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", help="The architecture of a weights file.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="The data set to measure a weights file on.")] = None,
     reference: Annotated[
@@ -72,6 +76,8 @@ def probe(
             reference=reference,
             options=_of_prior(prior),
             on_note=_note,
+            budget=budget,
+            on_budget=_print_budget,
         )
     else:
         options = _run_options(target, model, data, reference, assignments)
@@ -97,6 +103,8 @@ def probe(
                 trust=trust,
                 on_note=_note,
                 prior_bus=trained,
+                budget=budget,
+                on_budget=_print_budget,
             )
     if as_json:
         typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
@@ -178,6 +186,13 @@ def _run_options(
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from error
     return options
+
+
+def _print_budget(content: dict[str, object]) -> None:
+    """On stderr, so that what is printed is the records alone."""
+    from overfit_lab.budget import in_words
+
+    typer.echo(f"overfit-lab: {in_words(content)}", err=True)
 
 
 def _print_table(records: list[Record]) -> None:

@@ -12,14 +12,19 @@ from torch import Tensor
 from overfit_lab.errors import ConfigError
 
 MAX_CHANNELS = 4
+HOW_TO_NORMALISE = (
+    "give them as they are before normalisation, which goes inside the model: "
+    "put_in_front(model, Normalize(mean, std)) of overfit_lab.models.normalize, or a Monitor's normalize=(mean, std)"
+)
 
 
-def images_and_labels(split: str, pair: Any) -> tuple[Tensor, Tensor]:
+def images_and_labels(split: str, pair: Any, *, keep_floats: bool = False) -> tuple[Tensor, Tensor]:
     """Images (N, C, H, W) uint8 and labels (N,) int64 on the CPU, copied.
 
     Args:
         split: name of the split, for messages.
         pair: images, uint8 or floats k/255 in [0, 1], and integer labels; numpy, torch or lists.
+        keep_floats: floats in [0, 1] that are not k/255 stay, as float32, and are not refused.
 
     Raises:
         ConfigError: shapes, kinds or values that do not fit; one line.
@@ -36,7 +41,7 @@ def images_and_labels(split: str, pair: Any) -> tuple[Tensor, Tensor]:
         raise ConfigError(f"{split} images: there are none")
     if labels.shape != images.shape[:1]:
         raise ConfigError(f"{split} labels have shape {tuple(labels.shape)}; expected ({len(images)},)")
-    return _to_bytes(split, images), class_labels(f"{split} labels", labels)
+    return _to_bytes(split, images, keep_floats), class_labels(f"{split} labels", labels)
 
 
 def class_labels(what: str, labels: Tensor) -> Tensor:
@@ -83,7 +88,7 @@ def channel_statistics(
     return means, stds
 
 
-def _to_bytes(split: str, images: Tensor) -> Tensor:
+def _to_bytes(split: str, images: Tensor, keep_floats: bool) -> Tensor:
     """Images as uint8; floats must be k/255 to their precision, which has to tell k from k + 1 (bfloat16 does not)."""
     if images.dtype == torch.uint8:
         return images
@@ -91,10 +96,12 @@ def _to_bytes(split: str, images: Tensor) -> Tensor:
         raise ConfigError(f"{split} images are {images.dtype}; expected uint8 in 0..255 or floats in [0, 1]")
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):
-        raise ConfigError(f"{split} images go from {low:g} to {high:g}; expected [0, 1] (normalise inside the model)")
+        raise ConfigError(f"{split} images go from {low:g} to {high:g}; expected [0, 1]; {HOW_TO_NORMALISE}")
     scaled = images.to(torch.float64) * 255
     whole = scaled.round()
     tolerance = max(1e-3, 255 * torch.finfo(images.dtype).eps / 2)
     if tolerance > 0.25 or (whole - scaled).abs().max() > tolerance:
+        if keep_floats:
+            return images.to(torch.float32)
         raise ConfigError(f"{split} images are {images.dtype} and not k/255; round them: (x * 255).round().to(uint8)")
     return whole.to(torch.uint8)

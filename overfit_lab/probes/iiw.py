@@ -98,7 +98,7 @@ class IiwProbe(Probe):
                 view.x,
                 view.y,
                 displacement,
-                n_train=len(snapshot.data.splits["train"]),
+                n_train=snapshot.data.splits["train"].size,
                 estimator=self.options.estimator,
                 batch_size=snapshot.chunk,
                 depth=depth,
@@ -115,7 +115,7 @@ class IiwProbe(Probe):
             view.x,
             view.y,
             displacement,
-            n_train=len(snapshot.data.splits["train"]),
+            n_train=snapshot.data.splits["train"].size,
             estimator=self.options.estimator,
             batch_size=snapshot.chunk,
         )

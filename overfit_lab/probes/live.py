@@ -10,6 +10,7 @@ from overfit_lab.types import Clock, Measurement
 
 Sink = Callable[[str, Measurement, Clock, float], None]
 """Takes a probe's name, what it measured, the moment, and the seconds that it took."""
+Prepare = Callable[[EpochEnded], Sequence[Probe]]
 
 
 class LiveProbes:
@@ -21,12 +22,14 @@ class LiveProbes:
         probes: what to run, in this order.
         every: epochs between measurements.
         sink: where measurements go.
+        prepare: gives the probes in place of the first ones, with other sizes, when they are due for the first time.
     """
 
-    def __init__(self, probes: Sequence[Probe], every: int, sink: Sink) -> None:
+    def __init__(self, probes: Sequence[Probe], every: int, sink: Sink, prepare: Prepare | None = None) -> None:
         self.probes = list(probes)
         self.every = every
         self.sink = sink
+        self.prepare = prepare
 
     def subscribe(self, bus: EventBus) -> None:
         """Listen to the ends of epochs."""
@@ -38,6 +41,8 @@ class LiveProbes:
         clock = event.snapshot.clock
         if not event.is_last and clock.epoch % self.every:
             return
+        if self.prepare is not None:
+            self.probes, self.prepare = list(self.prepare(event)), None
         for snapshot in (event.snapshot, *(second.snapshot for second in event.seconds)):
             for probe in self.probes:
                 measurement, seconds = run_probe(probe, snapshot)

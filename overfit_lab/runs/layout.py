@@ -33,6 +33,11 @@ def posthoc_path(folder: Path) -> Path:
     return folder / "records-posthoc.jsonl"
 
 
+def budgets_path(folder: Path) -> Path:
+    """What was chosen for budgets of later probing, one entry a command."""
+    return folder / "budget.json"
+
+
 def checkpoints(folder: Path) -> Path:
     """The folder of checkpoints."""
     return folder / "checkpoints"

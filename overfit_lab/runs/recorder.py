@@ -70,6 +70,10 @@ class Recorder:
         self.writer.append(to_records(probe, measurement.values, clock, seconds))
         self._probing += seconds + time.perf_counter() - started
 
+    def pilot(self, seconds: float) -> None:
+        """A pilot of the probes took so long; it is part of probing."""
+        self._probing += seconds
+
     def probing_ended(self, clock: Clock) -> None:
         """The seconds that probes and their records took since the last call, where any ran."""
         if self._probing:

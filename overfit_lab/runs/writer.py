@@ -86,6 +86,22 @@ class RunWriter:
         self._records.truncate(position)
         self._records.seek(0, os.SEEK_END)
 
+    def keep_until(self, epoch: int) -> list[Record]:
+        """Drop records and arrays of later epochs, and a line that a kill cut off; the records that stay."""
+        kept, position = [], 0
+        for line in layout.records_path(self.folder).read_bytes().splitlines(keepends=True):
+            try:
+                record = Record.from_json(line.decode())
+            except ValueError:
+                break
+            if record.epoch > epoch or not line.endswith(b"\n"):
+                break
+            kept.append(record)
+            position += len(line)
+        self.truncate(position)
+        self.drop_arrays_after(epoch)
+        return kept
+
     def save_arrays(
         self, probe: str, epoch: int, arrays: Mapping[str, np.ndarray], *, keep_others: bool = False
     ) -> None:

@@ -18,8 +18,9 @@ class Tally:
 
     def __init__(self, device: torch.device) -> None:
         self._losses: list[Tensor] = []
-        self._norms: list[Tensor] = []
         self._sizes: list[int] = []
+        self._norms: list[Tensor] = []
+        self._norm_sizes: list[int] = []
         self._device = device
 
     def add(self, loss: Tensor, model: nn.Module, n: int) -> None:
@@ -30,21 +31,36 @@ class Tally:
             model: its parameters hold the mini-batch gradient.
             n: samples in the batch.
         """
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        self.add_loss(loss, n)
+        self.add_norm(model, n)
+
+    def add_loss(self, loss: Tensor, n: int) -> None:
+        """Take in a mean loss over n samples, a scalar on the device."""
         self._losses.append(loss)
-        self._norms.append(torch.nn.utils.get_total_norm(gradients))
         self._sizes.append(n)
+
+    def add_norm(self, model: nn.Module, n: int) -> None:
+        """Take in the norm of the gradient over n samples that the model's parameters hold."""
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        self._norms.append(torch.nn.utils.get_total_norm(gradients))
+        self._norm_sizes.append(n)
 
     def values(self) -> list[Value]:
         """``loss`` (mean over samples) and ``grad_norm_minibatch`` (mean over batches), with standard errors."""
+        return [*self._loss(), *self._norm()]
+
+    def _loss(self) -> list[Value]:
         if not self._losses:
             return []
         sizes = torch.tensor(self._sizes, dtype=torch.float64)
         losses = torch.stack(self._losses).double().cpu()
+        mean = ((losses * sizes).sum() / sizes.sum()).item()
+        return [Value("loss", mean, "train", n=int(sizes.sum()), labels="targets")]
+
+    def _norm(self) -> list[Value]:
+        if not self._norms:
+            return []
         norms = torch.stack(self._norms).double().cpu()
-        n, steps = int(sizes.sum()), len(norms)
+        n, steps = sum(self._norm_sizes), len(norms)
         stderr = norms.std().item() / math.sqrt(steps) if steps > 1 else None
-        return [
-            Value("loss", ((losses * sizes).sum() / sizes.sum()).item(), "train", n=n, labels="targets"),
-            Value("grad_norm_minibatch", norms.mean().item(), "train", n=n, labels="targets", stderr=stderr),
-        ]
+        return [Value("grad_norm_minibatch", norms.mean().item(), "train", n=n, labels="targets", stderr=stderr)]

@@ -32,6 +32,7 @@ FORBIDDEN = [
     ),
     ("evaluation", ("probes", "figures", "cli", "checks", "experiment")),
     ("checks", ("probes", "runs", "figures", "cli", "training", "experiment")),
+    ("integrations", ("training", "probes", "figures", "tables", "cli", "build", "experiment")),
     ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]
 

@@ -1,5 +1,7 @@
 """A stranger's plain PyTorch loop with our probes, and proof that they do not disturb it."""
 
+import copy
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -7,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from overfit_lab.attacks.pgd import PGD
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
+from overfit_lab.models.normalize import Normalize, put_in_front
 from overfit_lab.monitor import Monitor
 from overfit_lab.runs.reader import Run
 from overfit_lab.threat import ThreatModel
@@ -124,3 +127,101 @@ def test_bad_input_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(RunFolderError):
         Monitor(stranger(), train, test, folder=tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["theirs.txt"]
+
+
+def rows(monitor):
+    return monitor.records.drop(columns="seconds").astype(str).values.tolist()
+
+
+def test_a_data_set_gives_the_records_of_its_arrays():
+    train, test = arrays()
+    attack = PGD(ThreatModel(eps=0.1), step_size=0.05, n_steps=2)
+    sets = {name: torch.utils.data.TensorDataset(x / 255, y) for name, (x, y) in (("train", train), ("test", test))}
+    monitors = []
+    for data in ({"train": train, "test": test}, sets):
+        monitor = Monitor(stranger(), data, attack=attack, n=60, probes=["iiw", "calibration", "gradient-norm"])
+        plain_loop(monitor.model, train, monitor)
+        monitors.append(monitor)
+    assert rows(monitors[0]) == rows(monitors[1])
+    assert monitors[1].kept["train"].startswith("60 of 200 samples")
+    small = Monitor(stranger(), sets, n=1, probes=[])
+    assert small.kept["train"].startswith("1 of 200 samples")
+
+
+def test_a_loop_that_normalises_is_measured_as_with_normalisation_in_the_model():
+    train, test = arrays()
+    mean, std = (0.3,), (0.25,)
+    inside, outside = stranger(), stranger()
+    put_in_front(inside, Normalize(mean, std))
+    given = {"probes": ["iiw", "confidence"], "n": 40}
+    a = Monitor(inside, train, test, **given)
+    b = Monitor(outside, train, test, normalize=(mean, std), **given)
+    for monitor in (a, b):
+        with torch.no_grad():
+            for parameter in monitor.model.parameters():
+                parameter.mul_(1.1)
+        monitor.epoch_ended()
+    assert rows(a) == rows(b)
+    assert not outside._forward_pre_hooks
+    with pytest.raises(ConfigError, match="mean: 3 values, expected 1"):
+        Monitor(stranger(), train, normalize=((0.5,) * 3, (0.5,) * 3))
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_resumed_loop_measures_from_the_same_theta_0(tmp_path, folder):
+    train, test = arrays()
+    given = {"probes": ["iiw", "calibration"], "n": 40, "batch_size": 50}
+    whole = Monitor(stranger(), train, test, **given)
+    plain_loop(whole.model, train, whole)
+    first = Monitor(stranger(), train, test, folder=tmp_path / "run" if folder else None, **given)
+    states = []
+    first.on(EpochEnded, lambda _: states.append((copy.deepcopy(first.model.state_dict()), first.state_dict())))
+    plain_loop(first.model, train, first)
+    first.close("interrupted")
+    weights, state = states[1]
+    torch.save(state, tmp_path / "state.pt")
+    model = stranger()
+    model.load_state_dict(weights)
+    second = Monitor(model, train, test, folder=tmp_path / "run" if folder else None, resume=True, **given)
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    model.load_state_dict(whole.model.state_dict())
+    second.epoch_ended(3)
+    iiw = [m.records[(m.records["probe"] == "iiw") & (m.records["epoch"] == 3)]["value"] for m in (whole, second)]
+    assert iiw[0].tolist() == iiw[1].tolist()
+    with pytest.raises(ProbeError, match="theta_0 is of another model"):
+        Monitor(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), train).load_state_dict(state)
+    if folder:
+        second.close()
+        with pytest.raises(RunFolderError, match="another configuration"):
+            Monitor(stranger(), train, test, folder=tmp_path / "run", resume=True, seed=5, **given)
+
+
+class Compiled(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self._orig_mod = model
+
+
+def test_wrapped_models_and_models_without_logits():
+    train, _ = arrays()
+    model = stranger()
+    assert Monitor(Compiled(nn.DataParallel(model)), train).model is model
+    with pytest.raises(ProbeError, match=r"Conv2d: gives a tensor of shape \(1, 4, 6, 6\)"):
+        Monitor(nn.Conv2d(1, 4, 3), train)
+    with pytest.raises(ProbeError, match="cannot be called with images of shape"):
+        Monitor(nn.Linear(3, 10), train)
+    with pytest.raises(ConfigError, match="label 9: the model gives 5 logits"):
+        Monitor(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), train)
+    with pytest.raises(ConfigError, match="no training split"):
+        Monitor(stranger())
+    with pytest.raises(ConfigError, match="given twice"):
+        Monitor(stranger(), train, train=train)
+
+
+def test_every_record_of_a_probe_says_its_seconds():
+    train, test = arrays()
+    monitor = Monitor(stranger(), train=train, test=test, n=20)
+    monitor.epoch_ended()
+    probes = monitor.records[~monitor.records["probe"].isin(["training", "evaluation"])]
+    assert len(probes)
+    assert (probes["seconds"] > 0).all()

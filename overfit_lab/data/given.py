@@ -1,0 +1,184 @@
+"""Splits from whatever a user has: arrays, torch data sets, data loaders, or a mapping of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overfit_lab.data.arrays import images_and_labels
+from overfit_lab.data.split import probe_order
+from overfit_lab.errors import ConfigError
+from overfit_lab.seeds import derive_seed, private_streams
+from overfit_lab.types import Dataset, Split
+
+KINDS = "a pair of images and labels, a torch data set or data loader"
+OTHER_NAMES = {"validation": "val", "valid": "val"}
+IMAGE_KEYS = ("pixel_values", "image", "img", "images")
+LABEL_KEYS = ("labels", "label", "y")
+
+
+def by_split(data: Any, test: Any = None, val: Any = None) -> dict[str, Any]:
+    """What was given for each split, in the order train, val, test.
+
+    Args:
+        data: the training split, or a mapping of ``train``, ``val`` (also ``validation``) and ``test``.
+        test: the test split.
+        val: the validation split.
+
+    Raises:
+        ConfigError: no training split, an unknown name of a split, or a split that is given twice.
+    """
+    given = {"test": test, "val": val}
+    if isinstance(data, Mapping):
+        for key, part in data.items():
+            name = OTHER_NAMES.get(key, key)
+            if name not in ("train", "val", "test"):
+                raise ConfigError(f"data: unknown split {key!r}; expected train, val or test")
+            if given.get(name) is not None:
+                raise ConfigError(f"data: split {name!r} is given twice")
+            given[name] = part
+    else:
+        given["train"] = data
+    if given.get("train") is None:
+        raise ConfigError(f"data: there is no training split; expected {KINDS}, or a mapping with the key 'train'")
+    return {name: given[name] for name in ("train", "val", "test") if given[name] is not None}
+
+
+def dataset_from_given(parts: Mapping[str, Any], *, keep: int, seed: int = 0, device: torch.device | str) -> Dataset:
+    """The splits of a run that is not ours.
+
+    Arrays are kept whole. Of a data set or of a data loader's data set the first ``keep`` samples of the split's probe
+    order are read and kept, in that order: the very samples that would be looked at were the whole split there.
+    Images are kept as bytes; floats in [0, 1] that are no multiples of 1/255 as float32, to lose nothing.
+
+    Args:
+        parts: what there is for each split, see :func:`by_split`.
+        keep: samples of a data set to keep.
+        seed: of the probe order, and of the random transforms of a data set while it is read.
+        device: where the tensors go.
+
+    Raises:
+        ConfigError: shapes, kinds or values that do not fit; one line.
+
+    Cost: one reading of ``keep`` samples a split; memory is C*H*W bytes a sample, four times that for float32.
+    """
+    splits = {name: _split(name, part, keep, seed, device) for name, part in parts.items()}
+    shapes = {tuple(split.x.shape[1:]) for split in splits.values()}
+    if len(shapes) > 1:
+        raise ConfigError(f"images of the splits differ in shape: {' and '.join(map(str, sorted(shapes)))}")
+    names = tuple(str(k) for k in range(_top(splits) + 1))
+    channels = splits["train"].x.shape[1]
+    return Dataset("arrays", splits, names, (0.0,) * channels, (1.0,) * channels)
+
+
+def with_classes(data: Dataset, n_classes: int) -> Dataset:
+    """The same data with as many classes as a model gives logits; of a part of the data some may have no sample.
+
+    Raises:
+        ConfigError: a label for which there is no logit.
+    """
+    top = _top(data.splits)
+    if top >= n_classes:
+        raise ConfigError(f"label {top}: the model gives {n_classes} logits, so labels go from 0 to {n_classes - 1}")
+    return replace(data, class_names=tuple(str(k) for k in range(n_classes)))
+
+
+def describe_kept(data: Dataset) -> dict[str, str]:
+    """One line a split on what is kept and what that takes, such as ``1000 of 50000 samples, 3.1 MB``."""
+    return {
+        name: f"{len(split)} of {split.size} samples, {split.x.numel() * split.x.element_size() / 1e6:.1f} MB"
+        for name, split in data.splits.items()
+    }
+
+
+def _top(splits: Mapping[str, Split]) -> int:
+    return max(int(split.y.max()) for split in splits.values())
+
+
+def _split(name: str, source: Any, keep: int, seed: int, device: torch.device | str) -> Split:
+    source = _unwrapped(name, source)
+    if isinstance(source, (tuple, list)) and len(source) == 2 and not _is_item(source[0]):
+        x, y = images_and_labels(name, source, keep_floats=True)
+        size = len(y)
+        order = probe_order(size, seed=seed, split=name)
+    else:
+        size = _length(name, source)
+        chosen = probe_order(size, seed=seed, split=name)[:keep].tolist()
+        with private_streams(derive_seed(seed, "given", name)):
+            items = [_item(name, source[i]) for i in chosen]
+        x, y = images_and_labels(name, _stacked(name, items), keep_floats=True)
+        order = torch.arange(len(y))
+    clean = torch.zeros(len(y), dtype=torch.bool)
+    tensors = (tensor.to(device) for tensor in (x.contiguous(), y, y, clean, order))
+    return Split(name, *tensors, n_total=size)
+
+
+def _unwrapped(name: str, source: Any) -> Any:
+    """A data loader's data set; anything else as it is."""
+    if isinstance(source, torch.utils.data.DataLoader):
+        source = source.dataset
+    if isinstance(source, torch.utils.data.IterableDataset):
+        raise ConfigError(f"{name}: an iterable data set has no samples by number; give one with len and indices")
+    return source
+
+
+def _length(name: str, source: Any) -> int:
+    if isinstance(source, (np.ndarray, Tensor, str, bytes)) or not hasattr(source, "__getitem__"):
+        raise ConfigError(f"{name}: expected {KINDS}, got {type(source).__name__}")
+    try:
+        size = len(source)
+    except (TypeError, NotImplementedError) as error:
+        raise ConfigError(f"{name}: {type(source).__name__} has no length; expected {KINDS}") from error
+    if size == 0:
+        raise ConfigError(f"{name}: the data set is empty")
+    return size
+
+
+def _is_item(value: Any) -> bool:
+    """Whether this is a sample of its own, so that a list of two of them is no pair of arrays."""
+    return isinstance(value, (tuple, dict))
+
+
+def _item(name: str, item: Any) -> tuple[Tensor, int]:
+    """Image (C, H, W) and label of a sample: a pair, or a mapping with the usual keys."""
+    if isinstance(item, Mapping):
+        image = next((item[key] for key in IMAGE_KEYS if key in item), None)
+        label = next((item[key] for key in LABEL_KEYS if key in item), None)
+    elif isinstance(item, (tuple, list)) and len(item) >= 2:
+        image, label = item[0], item[1]
+    else:
+        image, label = None, None
+    if image is None or label is None:
+        what = f"keys {', '.join(map(str, item))}" if isinstance(item, Mapping) else type(item).__name__
+        raise ConfigError(
+            f"{name}: a sample is {what}; expected an image and a label, or keys such as pixel_values and labels"
+        )
+    try:
+        return _image(image), int(label)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: a sample is no image and whole number ({str(error).splitlines()[0]})") from error
+
+
+def _image(image: Any) -> Tensor:
+    """Channels first; of a PIL image the bytes as they are."""
+    if isinstance(image, Tensor):
+        tensor = image.detach().cpu()
+    elif hasattr(image, "getbands"):
+        values = torch.from_numpy(np.array(image))
+        tensor = values.permute(2, 0, 1) if values.dim() == 3 else values
+    else:
+        tensor = torch.from_numpy(np.array(image))
+    return tensor.unsqueeze(0) if tensor.dim() == 2 else tensor
+
+
+def _stacked(name: str, items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    shapes = {tuple(image.shape) for image, _ in items}
+    if len(shapes) > 1:
+        some = " and ".join(map(str, sorted(shapes)[:2]))
+        raise ConfigError(f"{name}: images differ in shape, such as {some}; resize them in the data set's transform")
+    return torch.stack([image for image, _ in items]), torch.tensor([label for _, label in items])

@@ -1,0 +1,153 @@
+"""The monitor as a callback of the Trainer of Hugging Face's transformers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.integrations.absent import missing
+from overfit_lab.models.adapt import Adapter
+from overfit_lab.monitor import Monitor
+from overfit_lab.runs.records import FIELDS
+
+if TYPE_CHECKING:
+    TrainerCallback: type = object
+else:
+    if importlib.util.find_spec("transformers") is None:
+        raise missing("transformers", "transformers")
+    from transformers import TrainerCallback
+
+STATE_FILE = "overfit-lab.safetensors"
+"""Beside a checkpoint's weights: theta_0, clock and records."""
+
+
+class OverfitCallback(TrainerCallback):  # type: ignore[misc]
+    """Watches the training of an image classifier: three lines, and nothing of the model or of training changes.
+
+    The model is called as ``model(pixel_values=images).logits`` on images in [0, 1]; where an image processor
+    normalises them before they reach the model, give ``normalize=(processor.image_mean, processor.image_std)`` and data
+    that are not normalised.
+
+    Measured is at the end of each epoch, on the first process. The gradient norm is read before each
+    optimiser step, of all accumulated batches together. The Trainer clips gradients before that, to 1 by default
+    (``max_grad_norm``): the reading is then called ``grad_norm_minibatch-clipped``. With fp16 and without clipping
+    gradients still hold the scaler's factor, so nothing is read. The loss is the Trainer's own to log.
+
+    theta_0 is what the weights are when training starts. Each checkpoint folder gets ``overfit-lab.safetensors`` with
+    it, and a resumed training takes it from there.
+
+    Args:
+        data: as for :class:`overfit_lab.monitor.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
+        model: picks the network out of the Trainer's model; None: the model itself.
+        adapter: how the network is called, where it is not as above.
+        folder: a run folder to write to, readable by the figures.
+        **options: every other argument of the monitor.
+
+    Raises:
+        MissingPackageError: on import, where transformers is not installed.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        model: Callable[[Any], nn.Module] | None = None,
+        adapter: Adapter | None = None,
+        folder: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        self.monitor: Monitor | None = None
+        self._data = data
+        self._model = model
+        self._adapter = adapter if adapter is not None else Adapter(keyword="pixel_values", output="logits")
+        self._folder = folder
+        self._options = options
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """What was measured so far; empty before training and on processes other than the first."""
+        return self.monitor.records if self.monitor is not None else pd.DataFrame(columns=list(FIELDS))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The weights now are theta_0, unless training is resumed from a checkpoint."""
+        if not state.is_world_process_zero:
+            return
+        saved = self._saved(args, state) if state.global_step > 0 else None
+        model = kwargs["model"]
+        batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        defaults = {"n_epochs": math.ceil(args.num_train_epochs) if args.max_steps <= 0 else None}
+        self.monitor = Monitor(
+            self._model(model) if self._model is not None else model,
+            self._data,
+            adapter=self._adapter,
+            folder=self._folder,
+            resume=saved is not None,
+            **{**defaults, "batch_size": batch_size, **self._options},
+        )
+        if saved is not None:
+            self.monitor.load_state_dict(saved, epoch=math.floor(state.epoch + 1e-6))
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Gradients of all accumulated batches, clipped where the Trainer clips."""
+        clipped = bool(args.max_grad_norm and args.max_grad_norm > 0)
+        if self.monitor is not None and (clipped or not args.fp16):
+            self.monitor.gradients_ready(clipped=clipped)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Evaluate, probe and record."""
+        if self.monitor is not None:
+            is_last = bool(state.global_step >= state.max_steps or control.should_training_stop)
+            self.monitor.epoch_ended(math.ceil(state.epoch - 1e-6), is_last=is_last)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The state goes into the checkpoint that was just written."""
+        folder = _checkpoint(args, state)
+        if self.monitor is not None and folder.is_dir():
+            _write(folder / STATE_FILE, self.monitor.state_dict())
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The run folder, where there is one, is complete."""
+        if self.monitor is not None:
+            self.monitor.close()
+
+    def _saved(self, args: Any, state: Any) -> dict[str, Any]:
+        path = _checkpoint(args, state) / STATE_FILE
+        if not path.is_file():
+            raise ProbeError(
+                f"training resumes at step {state.global_step}, and theta_0 is not there ({path}); "
+                "it is written beside checkpoints of trainings with this callback"
+            )
+        return _read(path)
+
+
+def _checkpoint(args: Any, state: Any) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def _write(path: Path, state: Mapping[str, Any]) -> None:
+    """A monitor's state as tensors and JSON, without a pickle."""
+    tensors: dict[str, Tensor] = {name: tensor.contiguous() for name, tensor in state["reference"].items()}
+    rest = {key: value for key, value in state.items() if key != "reference"}
+    save_file(tensors, path, metadata={"overfit-lab": json.dumps(rest)})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            rest = json.loads((file.metadata() or {})["overfit-lab"])
+            return {**rest, "reference": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ProbeError(f"{path}: damaged, or not a monitor's state ({error})") from error
+
+
+__all__ = ["OverfitCallback", "TrainerCallback"]

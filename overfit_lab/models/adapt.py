@@ -1,0 +1,99 @@
+"""A stranger's network as what probes need, images in [0, 1] to logits, while they look and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.isolation import isolated
+from overfit_lab.models.normalize import InFront, Normalize
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself of one that is compiled, or wrapped for several devices; the parameters are the same."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """How a network is called for its logits.
+
+    Hooks rather than a wrapper, so that names of parameters and layers stay the user's own; they are there inside
+    of :meth:`applied` alone.
+
+    Args:
+        normalize: applied to the images first; None where the network or nothing does it.
+        keyword: name of the argument that takes the images; None for the first.
+        output: attribute or key of what the network returns that holds the logits; None where it returns them.
+    """
+
+    normalize: Normalize | None = None
+    keyword: str | None = None
+    output: str | None = None
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """The network maps images in [0, 1] to logits inside; attention takes a form that forward mode can pass."""
+        with ExitStack() as hooks:
+            if self.normalize is not None:
+                hooks.enter_context(_handle(model.register_forward_pre_hook(InFront(self.normalize))))
+            if self.keyword is not None:
+                hooks.enter_context(_handle(model.register_forward_pre_hook(self._by_keyword, with_kwargs=True)))
+            if self.output is not None:
+                hooks.enter_context(_handle(model.register_forward_hook(self._logits)))
+            hooks.enter_context(sdpa_kernel(SDPBackend.MATH))
+            yield
+
+    def _by_keyword(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return args[1:], {**kwargs, str(self.keyword): args[0]}
+
+    def _logits(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, Mapping):
+            return output.get(self.output, output)
+        return getattr(output, str(self.output), output)
+
+
+@contextmanager
+def _handle(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def count_logits(model: nn.Module, image: Tensor) -> int:
+    """Number of logits K that a network gives for images, one of which is tried. Cost: one forward pass.
+
+    Args:
+        model: the network; nothing of it changes.
+        image: float in [0, 1] (1, C, H, W) on the network's device.
+
+    Raises:
+        ProbeError: it cannot be called with images alone, or gives something else than logits (1, K).
+    """
+    name = type(model).__name__
+    try:
+        with isolated(model):
+            logits = model(image)
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        shape = tuple(image.shape)
+        raise ProbeError(f"{name}: cannot be called with images of shape {shape} for logits ({reason})") from error
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
+        what = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise ProbeError(f"{name}: gives {what} for one image; expected logits of shape (1, number of classes)")
+    return int(logits.shape[1])

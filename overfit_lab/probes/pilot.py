@@ -1,0 +1,167 @@
+"""What probes cost on a snapshot, from two small measurements that leave no trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overfit_lab.errors import ProbeError
+from overfit_lab.probes.base import Probe, run_probe
+from overfit_lab.probes.plan import FLOOR, Cost, Demand, Inputs, plan_sizes, seconds_at
+from overfit_lab.snapshot import Made, Snapshot
+
+Timer = Callable[[], float]
+FEW, MORE = 16, FLOOR
+"""Samples of the two pilot measurements."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Sizes that keep probing within a budget, and what they were chosen from.
+
+    Args:
+        sizes: samples of each probe.
+        seconds: what one measurement may take, after the pilot is paid.
+        expected: what the model says it takes.
+        pilot_seconds: what the pilot took.
+    """
+
+    sizes: dict[str, int]
+    seconds: float
+    expected: float
+    pilot_seconds: float
+
+
+class BudgetTooSmallError(ProbeError):
+    """Not even the fewest meaningful samples fit; ``least`` are the seconds in all that would do."""
+
+    def __init__(self, message: str, least: float) -> None:
+        super().__init__(message)
+        self.least = least
+
+
+class WatchedSnapshot(Snapshot):
+    """A snapshot whose own chunk is small and that takes the time of making inputs, apart from that of probes."""
+
+    making: dict[tuple[str, str], float]
+    seen: dict[str, None]
+    timer: Timer
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, chunk: int, timer: Timer) -> WatchedSnapshot:
+        """A copy of a snapshot with no inputs made yet; the model is shared and stays as it is."""
+        watched = cls.__new__(cls)
+        watched.__dict__.update(snapshot.__dict__)
+        watched.chunk = chunk
+        watched._kept = {}
+        watched.making, watched.seen = {}, {}
+        watched.timer = timer
+        return watched
+
+    def _made(self, split: str, inputs: str, n: int) -> Made:
+        self.seen[f"{split}/{inputs}"] = None
+        return super()._made(split, inputs, n)
+
+    def _make(self, split: str, inputs: str, i: int) -> tuple[Tensor, Tensor]:
+        start = _now(self)
+        made = super()._make(split, inputs, i)
+        self.making[split, inputs] = self.making.get((split, inputs), 0.0) + _now(self) - start
+        return made
+
+
+def choose_sizes(
+    probes: Sequence[Probe],
+    snapshot: Snapshot,
+    seconds: float,
+    *,
+    n_measurements: int,
+    caps: dict[str, int] | None = None,
+    timer: Timer | None = None,
+) -> Choice:
+    """Measure a pilot and choose how many samples each probe gets, the pilot paid from the same seconds.
+
+    Args:
+        probes: as they would run; their ``n`` does not matter.
+        snapshot: what the pilot looks at; nothing of it changes.
+        seconds: for the pilot and all measurements together.
+        n_measurements: how many times the probes will run.
+        caps: most samples of a probe, by its name; default the largest of the splits that it looks at.
+        timer: seconds, a clock that only goes forward.
+
+    Raises:
+        BudgetTooSmallError: the floor does not fit.
+        ProbeError: the snapshot lacks what a probe needs.
+
+    Cost: each probe at 16 samples twice, the first time to warm up, and at 64 once, with the inputs of those samples.
+    """
+    timer = timer if timer is not None else time.perf_counter
+    began = timer()
+    demands, inputs = measure_costs(probes, snapshot, caps or {}, timer)
+    pilot = timer() - began
+    each = (seconds - pilot) / n_measurements
+    sizes = plan_sizes(demands, inputs, each)
+    if sizes is None:
+        floor = seconds_at(demands, inputs, FLOOR)
+        least = pilot + floor * n_measurements
+        raise BudgetTooSmallError(
+            f"{FLOOR} samples need {least:.3g} s (pilot {pilot:.3g} s, {n_measurements} x {floor:.3g} s), "
+            f"the budget is {seconds:.3g} s",
+            least,
+        )
+    top = max(sizes.values(), default=0)
+    return Choice(sizes, each, seconds_at(demands, inputs, top), pilot)
+
+
+def measure_costs(
+    probes: Sequence[Probe], snapshot: Snapshot, caps: dict[str, int], timer: Timer
+) -> tuple[list[Demand], dict[str, Inputs]]:
+    """The cost of each probe and of each kind of inputs, as lines in the number of samples."""
+    _readings(probes, snapshot, FEW, timer)
+    few, few_made = _readings(probes, snapshot, FEW, timer)
+    more, more_made = _readings(probes, snapshot, MORE, timer)
+    inputs: dict[str, Inputs] = {}
+    demands = []
+    for split, kind in more_made:
+        size = len(snapshot.data.splits[split])
+        line = Cost.through(
+            (min(FEW, size), few_made.get((split, kind), 0.0)), (min(MORE, size), more_made[split, kind])
+        )
+        inputs[f"{split}/{kind}"] = Inputs(line, snapshot.chunk, size)
+    for probe in probes:
+        (t, _), (u, seen) = few[probe.name], more[probe.name]
+        largest = max((inputs[name].size for name in seen), default=MORE)
+        cap = min(caps.get(probe.name, largest), largest)
+        line = Cost.through((min(FEW, largest), t), (min(MORE, largest), u))
+        demands.append(Demand(probe.name, line, cap, seen))
+    return demands, inputs
+
+
+Reading = tuple[float, tuple[str, ...]]
+"""A probe's own seconds, and the inputs that it looked at."""
+
+
+def _readings(
+    probes: Sequence[Probe], snapshot: Snapshot, n: int, timer: Timer
+) -> tuple[dict[str, Reading], dict[tuple[str, str], float]]:
+    """The reading of each probe at n samples, and the seconds of making each kind of inputs."""
+    watched = WatchedSnapshot.of(snapshot, n, timer)
+    found: dict[str, Reading] = {}
+    for probe in probes:
+        small = type(probe)(probe.options.model_copy(update={"n": n}))
+        watched.seen = {}
+        before, start = sum(watched.making.values()), _now(watched)
+        run_probe(small, watched)
+        own = _now(watched) - start - (sum(watched.making.values()) - before)
+        found[probe.name] = (max(0.0, own), tuple(watched.seen))
+    return found, watched.making
+
+
+def _now(snapshot: WatchedSnapshot) -> float:
+    """The time when everything that the device was given is done."""
+    if snapshot.device.type == "cuda":
+        torch.cuda.synchronize(snapshot.device)
+    return snapshot.timer()
