@@ -112,6 +112,7 @@ def fit(
     n_measurements: int,
     key: str,
     probes: Sequence[Probe] | None = None,
+    fewest: int | None = None,
 ) -> tuple[ProbesConfig, Choice]:
     """The settings with sizes that keep within the budget, and how they were chosen.
 
@@ -123,6 +124,7 @@ def fit(
         n_measurements: how many times the probes will run.
         key: where the budget was given, for the message.
         probes: those that are to be measured, where not all.
+        fewest: to how few times that may be cut.
 
     Raises:
         ConfigError: the fewest meaningful samples do not fit; the line says what would.
@@ -130,7 +132,9 @@ def fit(
     seconds = budget.seconds(training)
     probes = list(probes) if probes is not None else make_probes(settings)
     try:
-        choice = choose_sizes(probes, snapshot, seconds, n_measurements=n_measurements, caps=caps_of(settings))
+        choice = choose_sizes(
+            probes, snapshot, seconds, n_measurements=n_measurements, fewest=fewest, caps=caps_of(settings)
+        )
     except BudgetTooSmallError as error:
         least = f"{math.ceil(1.1 * error.least)}s"
         if budget.absolute is None and training:
@@ -268,32 +272,35 @@ class LiveBudget:
         self.n_epochs = n_epochs
         self.n_weights = n_weights
 
-    def __call__(self, event: EpochEnded) -> list[Probe]:
-        """The probes with their sizes.
+    def __call__(self, event: EpochEnded) -> tuple[list[Probe], int]:
+        """The probes with their sizes, and the epochs between measurements.
+
+        Where the fewest meaningful samples do not fit as often as asked for, the probes run more rarely.
 
         Raises:
-            ConfigError: the fewest meaningful samples do not fit.
+            ConfigError: they do not even fit at the first and the last time.
         """
         writer = self.recorder.writer
         info = json.loads(layout.info_path(writer.folder).read_text(encoding="utf-8"))
         if "probe_sizes" in info:
-            return make_probes(with_sizes(self.settings, info["probe_sizes"]))
+            return make_probes(with_sizes(self.settings, info["probe_sizes"])), info["probe_budget"]["every"]
         budget = parse_budget(str(self.settings.budget))
         pace = next(value.value for value in event.values if value.field == "seconds_training")
-        every, n = self.settings.every, self.n_epochs
-        due = n // every + (n % every > 0)
         settings, choice = fit(
             self.settings,
             event.snapshot,
             budget,
-            pace * n,
-            n_measurements=due * self.n_weights,
+            pace * self.n_epochs,
+            n_measurements=len(self._due(self.settings.every)) * self.n_weights,
             key="probes.budget",
+            fewest=min(2, len(self._due(self.settings.every))) * self.n_weights,
         )
+        every = self._thinned(choice.n_measurements // self.n_weights)
         self.recorder.pilot(choice.pilot_seconds)
         notes = {
             "budget": budget.text,
             "epoch": event.snapshot.clock.epoch,
+            "every": every,
             "training_seconds_per_epoch": pace,
             "pilot_seconds": choice.pilot_seconds,
             "seconds_per_measurement": choice.seconds,
@@ -301,4 +308,15 @@ class LiveBudget:
         }
         sizes = {name: settings.options[PROBES.canonical(name)]["n"] for name in settings.metrics}
         writer.update_info(probe_sizes=sizes, probe_budget=notes)
-        return make_probes(settings)
+        return make_probes(settings), every
+
+    def _due(self, every: int) -> set[int]:
+        """The epochs at which probes run: the first time that was asked for, every so many, and the last one."""
+        return {min(self.settings.every, self.n_epochs), *range(every, self.n_epochs + 1, every), self.n_epochs}
+
+    def _thinned(self, most: int) -> int:
+        """The epochs between measurements for which there are no more than that many; a multiple of what was asked."""
+        every = self.settings.every
+        while len(self._due(every)) > most:
+            every += self.settings.every
+        return every

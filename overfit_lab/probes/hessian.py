@@ -12,7 +12,7 @@ from pydantic import field_validator
 from overfit_lab.errors import ConfigError
 from overfit_lab.metrics.hessian import (
     hessian_product,
-    piecewise_linear,
+    known_piecewise_linear,
     pyhessian_summary,
     spectral_density,
     top_eigenvalues,
@@ -124,7 +124,7 @@ class HessianProbe(Probe):
             tolerance=options.tolerance,
             layer_depth=options.layer_depth,
             output_vectors=options.output_vectors,
-            linear=piecewise_linear(snapshot.model, view.x),
+            linear=known_piecewise_linear(snapshot.model, view.x),
         )
         trace: Trace = ESTIMATORS[options.estimator](problem)
         holds, _ = problem.linear

@@ -10,7 +10,7 @@ from overfit_lab.types import Clock, Measurement
 
 Sink = Callable[[str, Measurement, Clock, float], None]
 """Takes a probe's name, what it measured, the moment, and the seconds that it took."""
-Prepare = Callable[[EpochEnded], Sequence[Probe]]
+Prepare = Callable[[EpochEnded], tuple[Sequence[Probe], int]]
 
 
 class LiveProbes:
@@ -22,7 +22,8 @@ class LiveProbes:
         probes: what to run, in this order.
         every: epochs between measurements.
         sink: where measurements go.
-        prepare: gives the probes in place of the first ones, with other sizes, when they are due for the first time.
+        prepare: gives the probes in place of the first ones, with other sizes, and the epochs between measurements,
+            when they are due for the first time.
     """
 
     def __init__(self, probes: Sequence[Probe], every: int, sink: Sink, prepare: Prepare | None = None) -> None:
@@ -42,7 +43,8 @@ class LiveProbes:
         if not event.is_last and clock.epoch % self.every:
             return
         if self.prepare is not None:
-            self.probes, self.prepare = list(self.prepare(event)), None
+            probes, self.every = self.prepare(event)
+            self.probes, self.prepare = list(probes), None
         for snapshot in (event.snapshot, *(second.snapshot for second in event.seconds)):
             for probe in self.probes:
                 measurement, seconds = run_probe(probe, snapshot)

@@ -28,12 +28,14 @@ class Choice:
         seconds: what one measurement may take, after the pilot is paid.
         expected: what the model says it takes.
         pilot_seconds: what the pilot took.
+        n_measurements: how many times the probes can run so.
     """
 
     sizes: dict[str, int]
     seconds: float
     expected: float
     pilot_seconds: float
+    n_measurements: int
 
 
 class BudgetTooSmallError(ProbeError):
@@ -79,6 +81,7 @@ def choose_sizes(
     seconds: float,
     *,
     n_measurements: int,
+    fewest: int | None = None,
     caps: dict[str, int] | None = None,
     timer: Timer | None = None,
 ) -> Choice:
@@ -89,6 +92,7 @@ def choose_sizes(
         snapshot: what the pilot looks at; nothing of it changes.
         seconds: for the pilot and all measurements together.
         n_measurements: how many times the probes will run.
+        fewest: to how few times that may be cut where the floor does not fit otherwise; None: it may not.
         caps: most samples of a probe, by its name; default the largest of the splits that it looks at.
         timer: seconds, a clock that only goes forward.
 
@@ -104,8 +108,13 @@ def choose_sizes(
     pilot = timer() - began
     each = (seconds - pilot) / n_measurements
     sizes = plan_sizes(demands, inputs, each)
+    floor = seconds_at(demands, inputs, FLOOR)
+    if sizes is None and fewest is not None and each > 0 and (seconds - pilot) // floor >= fewest:
+        n_measurements = int((seconds - pilot) // floor)
+        each = (seconds - pilot) / n_measurements
+        sizes = plan_sizes(demands, inputs, each)
     if sizes is None:
-        floor = seconds_at(demands, inputs, FLOOR)
+        n_measurements = n_measurements if fewest is None else fewest
         least = pilot + floor * n_measurements
         raise BudgetTooSmallError(
             f"{FLOOR} samples need {least:.3g} s (pilot {pilot:.3g} s, {n_measurements} x {floor:.3g} s), "
@@ -113,7 +122,7 @@ def choose_sizes(
             least,
         )
     top = max(sizes.values(), default=0)
-    return Choice(sizes, each, seconds_at(demands, inputs, top), pilot)
+    return Choice(sizes, each, seconds_at(demands, inputs, top), pilot, n_measurements)
 
 
 def measure_costs(

@@ -54,7 +54,7 @@ def test_the_pilot_finds_the_costs_and_leaves_no_trace(clock):
     streams = torch.get_rng_state()
     demands, inputs = measure_costs([Cheap(), Dear()], snapshot, {"dear": 50}, clocked.read)
     assert torch.equal(torch.get_rng_state(), streams)
-    assert not snapshot._chunks
+    assert not snapshot._kept
     assert snapshot.chunk == 16
     assert all(torch.equal(before[name], value) for name, value in snapshot.model.state_dict().items())
     found = {demand.name: demand for demand in demands}
@@ -179,6 +179,24 @@ def test_a_resumed_run_takes_the_sizes_that_were_written(clock, tmp_path):
 def test_a_live_budget_that_does_not_fit_ends_the_run_in_one_line(clock, tmp_path):
     with pytest.raises(ConfigError, match=r"probes.budget 1%: 64 samples need .* would do"):
         trained(tmp_path / "run", probes={"budget": "1%"})
+
+
+def test_a_live_budget_that_does_not_fit_as_often_as_asked_thins_the_probes_out(clock, tmp_path):
+    """Twelve epochs of ten seconds; 64 samples take 1.3 seconds. 6% (7.2 s) pay the pilot and four of twelve times."""
+    folder = tmp_path / "run"
+    settings = {"budget": "6%", "every": 1, "splits": ["train"], "inputs": ["clean"]}
+    assert trained(folder, epochs=12, probes=settings) == "completed"
+    run = Run.open(folder)
+    rows = run.records[run.records["probe"] == "dear"]
+    floor, pilot = 0.6 + 64 * 0.011, 2 * (0.6 + 16 * 0.011) + 0.6 + 64 * 0.011
+    most = int((7.2 - pilot) // floor)
+    assert 2 <= most < 12
+    every = run.info["probe_budget"]["every"]
+    assert rows["epoch"].tolist() == sorted({1, *range(every, 13, every), 12})
+    assert len(rows) <= most
+    assert len({1, *range(every - 1, 13, every - 1), 12}) > most
+    assert (rows["n"] >= 64).all()
+    assert run.series("training", "seconds_probing")["value"].sum() <= 7.2
 
 
 def test_every_record_of_a_probe_says_its_seconds(tmp_path):

@@ -243,6 +243,29 @@ def test_modes_and_statistics_stay_as_they_are(train):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("piece", [1, 4, 5, None])
+def test_in_pieces_it_gives_the_same(model, piece):
+    twin = folded(model, IMAGES)
+    expected = gradient(model, IMAGES)
+    sizes = []
+    inner = twin.network.forward
+    twin.network.forward = lambda x: sizes.append(len(x)) or inner(x)
+    twin.piece = piece
+    for found, right in zip(gradient(twin, IMAGES), expected, strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-5)
+    assert sizes == {1: [1] * 6, 4: [4, 2], 5: [5, 1], None: [6]}[piece]
+
+
+def test_pieces_fit_the_largest_output_into_the_cache():
+    """At width 16 the largest output of an operation is 16 channels of 32x32, 64 KiB an image."""
+    images = torch.rand(2, 3, 32, 32)
+    model = MODELS["preact-resnet18"](5, shape=(3, 32, 32), mean=(0.4,) * 3, std=(0.2,) * 3, width=16).eval()
+    assert folded(model, images).piece == 32
+    tiny = MODELS["preact-resnet18"](5, shape=(3, 32, 32), mean=(0.4,) * 3, std=(0.2,) * 3, width=4).eval()
+    assert folded(tiny, images).piece == 128
+    assert folded(tiny, torch.rand(2, 3, 256, 256)).piece == 8
+
+
 def test_attacks_on_it_reach_the_loss_of_attacks_on_the_model():
     """Signs of gradients near 0 may differ, so single pixels may; the loss that is reached may not."""
     model = build("preact-resnet18", width=8)

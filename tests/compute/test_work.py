@@ -3,9 +3,8 @@
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
+from flops import Flops
 from overfit_lab.attacks.pgd import PGD
 from overfit_lab.compute.work import forward_flops, training_flops
 from overfit_lab.models.preact_resnet import preact_resnet18
@@ -13,18 +12,6 @@ from overfit_lab.seeds import derive_generator
 from overfit_lab.threat import ThreatModel
 
 IMAGES = torch.rand(4, 3, 16, 16)
-
-
-class Flops(TorchDispatchMode):
-    """Adds up the arithmetic of every operation that torch knows a formula for."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
-            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 def test_forward_of_a_known_network():

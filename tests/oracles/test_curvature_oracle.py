@@ -380,3 +380,21 @@ def test_an_estimator_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(ConfigError, match="hutchinson") as caught:
         parse_options(HessianProbe, {"estimator": "hutchinsen"}, prefix="hessian")
     assert "\n" not in str(caught.value)
+
+
+def test_the_check_is_made_once_for_a_model_and_again_when_it_changes(monkeypatch):
+    from overfit_lab.metrics.hessian import known_piecewise_linear, piecewise
+
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
+    x, made = torch.rand(6, 1, 2, 2), []
+    real = piecewise.piecewise_linear
+    monkeypatch.setattr(piecewise, "piecewise_linear", lambda *a: made.append(1) or real(*a))
+    assert [known_piecewise_linear(net, x) for _ in range(3)] == [(True, "")] * 3
+    assert len(made) == 1
+    net[2] = nn.Tanh()
+    assert known_piecewise_linear(net, x)[0] is False
+    assert len(made) == 2
+    net[1].weight.data.fill_(float("nan"))
+    net[2] = nn.ReLU()
+    assert [known_piecewise_linear(net, x)[0] for _ in range(2)] == [None, None]
+    assert len(made) == 4

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from memory_iiw import PeakBytes
+from memory import PeakBytes
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.metrics.iiw import iiw
 from overfit_lab.metrics.layers import group_by_layer
@@ -282,12 +282,12 @@ def test_memory_is_that_of_one_batch_however_many_samples(estimator):
     peaks = []
     for n in (1_000, 10_000):
         x, y = torch.rand(n, 1, 6, 6), torch.zeros(n, dtype=torch.int64)
-        with PeakBytes(x, y) as memory:
+        with PeakBytes() as memory:
             iiw(net, x, y, d, n_train=1, estimator=estimator, batch_size=250)
         peaks.append(memory.peak)
     activations = 250 * 4 * 36 * 4
     assert peaks[0] > 2 * activations  # the first layer's output and its tangent: something was measured
     assert peaks[1] - peaks[0] <= 9_000 * 8 * 4
-    with PeakBytes(x, y) as memory:
+    with PeakBytes() as memory:
         iiw(net, x, y, d, n_train=1, estimator=estimator, batch_size=2_500)
     assert memory.peak > 8 * peaks[0]  # it is the batch that it grows with

@@ -7,9 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from flops import Flops
+from memory import peak_bytes
 from overfit_lab.errors import ProbeError
 from overfit_lab.metrics.iiw import distance, iiw, iiw_by_layer
 from overfit_lab.metrics.layers import group_by_layer
+from overfit_lab.models.preact_resnet import preact_resnet18
 
 N, K, N_TRAIN = 40, 3, 500
 
@@ -114,6 +117,33 @@ def test_layers_together_are_layers_one_by_one(estimator):
         one = iiw(net, x, y, part, n_train=N_TRAIN, estimator=estimator, batch_size=9)
         assert layers[layer].value == pytest.approx(one.value, rel=1e-10)
         assert layers[layer].stderr == pytest.approx(one.stderr, rel=1e-10)
+
+
+@pytest.mark.parametrize("n", [12, 48])
+def test_all_layers_together_take_three_forward_passes(n):
+    net = preact_resnet18(K, shape=(1, 8, 8), width=8).eval()
+    x, y = torch.rand(n, 1, 8, 8), torch.zeros(n, dtype=torch.int64)
+    d = {name: torch.full_like(p, 0.01) for name, p in net.named_parameters()}
+    with Flops() as forward, torch.no_grad():
+        net(x)
+    with Flops() as own:
+        _, layers = iiw_by_layer(net, x, y, d, n_train=1, batch_size=12)
+    assert len(layers) > 30
+    assert own.total <= 3.01 * forward.total
+    with Flops() as coarse:
+        iiw_by_layer(net, x, y, d, n_train=1, batch_size=12, depth=1)
+    assert coarse.total == own.total
+
+
+def test_memory_of_all_layers_is_that_of_one_batch():
+    net, _, _, displacement = example(torch.float32)
+    peaks = []
+    for n in (1_000, 10_000):
+        x, y = torch.rand(n, 1, 4, 4), torch.zeros(n, dtype=torch.int64)
+        peaks.append(peak_bytes(lambda x=x, y=y: iiw_by_layer(net, x, y, displacement, n_train=1, batch_size=200)))
+    n_layers = 4
+    assert peaks[1] - peaks[0] <= 9_000 * 8 * 3 * n_layers  # slopes, float64, and their stacks; an image has 64 bytes
+    assert peaks[0] > 200 * 3 * 4 * 4
 
 
 class Awkward(nn.Module):

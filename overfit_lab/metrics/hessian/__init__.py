@@ -11,7 +11,7 @@ from overfit_lab.metrics.hessian.eigenvalues import top_eigenvalue, top_eigenval
 from overfit_lab.metrics.hessian.exact import exact_trace
 from overfit_lab.metrics.hessian.hutchinson import hutchinson_trace
 from overfit_lab.metrics.hessian.hutchpp import hutchpp_trace
-from overfit_lab.metrics.hessian.piecewise import piecewise_linear
+from overfit_lab.metrics.hessian.piecewise import known_piecewise_linear, piecewise_linear
 from overfit_lab.metrics.hessian.products import ggn_product, hessian_product, trainable
 from overfit_lab.metrics.hessian.sampled import sampled_trace
 from overfit_lab.metrics.hessian.vectors import random_signs
@@ -22,6 +22,7 @@ __all__ = [
     "hessian_product",
     "hutchinson_trace",
     "hutchpp_trace",
+    "known_piecewise_linear",
     "piecewise_linear",
     "pyhessian_summary",
     "random_signs",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,26 @@ from overfit_lab.metrics.layers import trainable_by_name
 from overfit_lab.metrics.local import refuse_mixing
 
 SAMPLES = 4
+
+
+_known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], tuple[bool | None, str]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
+    """:func:`piecewise_linear`, tried once for a model as long as its modules stay the same ones, in the same modes.
+
+    It is a property of the network's form, so training does not change it; an answer that it has none (None) is not
+    kept.
+    """
+    form = tuple((id(module), module.training) for module in model.modules())
+    known = _known.get(model)
+    if known is None or known[0] != form:
+        known = (form, piecewise_linear(model, x))
+        if known[1][0] is not None:
+            _known[model] = known
+    return known[1]
 
 
 def piecewise_linear(model: nn.Module, x: Tensor, *, n: int = SAMPLES, seed: int = 0) -> tuple[bool | None, str]:
