@@ -19,9 +19,9 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 CHECKED_EVERY = 256
-CACHE_BYTES = 2 * 2**20
-"""Bytes of a layer's output that are worked on together on a CPU. Chosen by measurement; 1 and 4 MiB are as good."""
-LEAST_PIECE = 8
+CACHE_BYTES = 4 * 2**20
+LEAST_PIECE = 32
+"""Bytes of a layer's output that are worked on together on a CPU, and the fewest images; both chosen by measurement."""
 TOLERANCE = 1e-3
 """Largest difference of logits and of input gradients from the plain network, relative to the largest of them."""
 

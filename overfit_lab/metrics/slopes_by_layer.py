@@ -11,6 +11,7 @@ from overfit_lab.metrics.directional import check_direction, logit_derivatives
 from overfit_lab.metrics.layer_kinds.select import kind_of
 from overfit_lab.metrics.layers import group_by_layer, layer_of
 from overfit_lab.metrics.local import LayerCall, LocalPass, local_pass
+from overfit_lab.metrics.pieces import images_per_pass
 
 Score = Callable[[Tensor, slice], Tensor]
 """Logits z (B, K) of a batch and its place in the set to dl/dz of each sample (B, K)."""
@@ -38,7 +39,7 @@ def slopes_by_layer(
         score: the derivative of the loss by the logits.
         direction: d by parameter name; parameters not in it stay.
         depth: parts of a module's path that make a layer.
-        batch_size: images per pass; bounds the memory.
+        batch_size: most images per pass; bounds the memory.
 
     Raises:
         ProbeError: the direction does not fit the model, or samples depend on each other.
@@ -48,8 +49,9 @@ def slopes_by_layer(
     check_direction(model, direction)
     layers = group_by_layer(direction, depth)
     pieces: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-    for start in range(0, len(x), batch_size):
-        where = slice(start, start + batch_size)
+    at_once = images_per_pass(x.device, batch_size)
+    for start in range(0, len(x), at_once):
+        where = slice(start, start + at_once)
         for layer, slopes in _batch(model, x[where], score, where, direction, layers, depth).items():
             pieces[layer].append(slopes)
     return {layer: torch.cat(parts) for layer, parts in pieces.items()}

@@ -122,8 +122,9 @@ def test_clipped_gradients_are_named_so_and_accumulated_ones_read_whole(tmp_path
         watch = callback(pair, test, probes=[])
         train(vit(), pair, tmp_path, [watch], epochs=1, max_grad_norm=clip, gradient_accumulation_steps=4)
         records = watch.records
-        rows = records[records["probe"] == "training"]
+        rows = records[(records["probe"] == "training") & records["field"].str.startswith("grad_norm")]
         assert len(rows) == 1
+        assert ("iiw_pib_minibatch" in set(records["field"])) is (clip == 0.0)
         assert rows["n"].item() == len(pair[1])
         readings[rows["field"].item()] = rows["value"].item()
     assert readings[CLIPPED] == pytest.approx(0.05, rel=1e-3)

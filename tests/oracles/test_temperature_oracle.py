@@ -180,5 +180,5 @@ def test_the_probe_fits_crosswise_where_no_other_samples_are_held_out(splits, sp
 
 def test_a_single_sample_has_no_temperature():
     found, arrays = measured(make_snapshot(), n=1, splits=("test",), inputs=("clean",))
-    assert {field for field, _, _ in found} == {"ece", "mce", "brier", "nll"}
+    assert {field for field, _, _ in found} == {"ece", "ece_adaptive", "ece_classwise", "mce", "brier", "nll"}
     assert list(arrays) == ["reliability-test-clean"]
