@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
+from overfit_lab.compute.duals import dual_logits
 from overfit_lab.compute.folded import FoldedModel, folded, state_of
 from overfit_lab.errors import ProbeError
 
 Tensors = dict[str, Tensor]
-Logits = Callable[[Tensor, Tensors], Tensor]
 
 
 def check_direction(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -53,33 +53,34 @@ def logit_derivatives(
 
     Cost: arithmetic of about three forward passes.
     """
-    logits, primals, tangents = _linear(model, x, direction)
+    primals = check_direction(model, direction)
+    tangents = {name: direction[name].to(primals[name]) for name in primals}
+    twin = folded(model, x) if not any(module.training for module in model.modules()) else None
+    if twin is not None:
+        _, moves = _jvp(partial(_moved_tensors, twin, state_of(model)), primals, tangents)
+        moves = {name: _channels_last(move) for name, move in moves.items()}
     for part in x.split(batch_size):
-        z, moved = _jvp(partial(logits, part), primals, tangents)
-        yield z.detach(), moved.detach()
+        if twin is not None:
+            yield dual_logits(twin, moves, part)
+        else:
+            z, moved = _jvp(partial(_own_logits, model, part), primals, tangents)
+            yield z.detach(), moved.detach()
 
 
 @torch.no_grad()
-def _jvp(function: Callable[..., Any], primals: Tensors, tangents: Tensors) -> tuple[Any, Any]:
+def _jvp(function: Callable[[Tensors], Any], primals: Tensors, tangents: Tensors) -> tuple[Any, Any]:
     with warnings.catch_warnings():
         # torch itself uses what it deprecates, on the first forward-mode product of a process.
         warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
         return jvp(function, (primals,), (tangents,))  # type: ignore[return-value]
 
 
-def _linear(model: nn.Module, x: Tensor, direction: Mapping[str, Tensor]) -> tuple[Logits, Tensors, Tensors]:
-    """Logits as a function of images and tensors, the tensors now, and how they move along the direction.
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
-    The function is the folded network's where the model is in eval mode and has one, else the model's own.
-    """
-    primals = check_direction(model, direction)
-    tangents = {name: direction[name].to(primals[name]) for name in primals}
-    twin = folded(model, x) if not any(module.training for module in model.modules()) else None
-    if twin is None:
-        return lambda part, weights: functional_call(model, weights, (part,)), primals, tangents
-    state = state_of(model)
-    primals, tangents = _jvp(partial(_moved_tensors, twin, state), primals, tangents)
-    return lambda part, tensors: twin.call(tensors, part), primals, tangents
+
+def _own_logits(model: nn.Module, x: Tensor, weights: Tensors) -> Tensor:
+    return functional_call(model, weights, (x,))  # type: ignore[no-any-return]
 
 
 def _moved_tensors(twin: FoldedModel, state: Tensors, weights: Tensors) -> Tensors:

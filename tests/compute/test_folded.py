@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from overfit_lab.attacks.pgd import PGD
 from overfit_lab.catalog import MODELS
+from overfit_lab.compute.duals import dual_logits
 from overfit_lab.compute.folded import FoldedModel, NotFoldable, agree, folded, state_of
 from overfit_lab.models.normalize import Normalize, put_in_front
 from overfit_lab.seeds import derive_generator
@@ -154,8 +155,39 @@ def test_the_fold_is_differentiable_in_the_weights(model):
     x = IMAGES.double()
     expected = jvp(lambda w: torch.func.functional_call(model, w, (x,)), (weights,), (direction,))
     found = jvp(lambda w: twin.call(twin.fold({**state, **w}), x), (weights,), (direction,))
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+    _, moves = jvp(lambda w: twin.fold({**state, **w}, moved=w), (weights,), (direction,))
+    for piece in (None, 4):
+        twin.piece = piece
+        for pair in (found, dual_logits(twin, moves, x)):
+            for a, b in zip(pair, expected, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_each_single_parameter_has_the_derivative_of_the_model(model):
+    """Directions in one tensor alone, so that every rule meets inputs with a tangent and without."""
+    model.double()
+    twin, state, x = FoldedModel(model), state_of(model), IMAGES.double()
+    for name, parameter in model.named_parameters():
+        weights = {name: state[name]}
+        direction = {name: torch.linspace(-1, 1, parameter.numel(), dtype=x.dtype).view_as(parameter)}
+        expected = jvp(lambda w: torch.func.functional_call(model, w, (x,)), (weights,), (direction,))
+        _, moves = jvp(lambda w: twin.fold({**state, **w}, moved=w), (weights,), (direction,))
+        for a, b in zip(dual_logits(twin, moves, x), expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
+
+
+def test_duals_leave_the_network_as_it_is(model):
+    twin, state = folded(model, IMAGES), state_of(model)
+    before = {name: value.clone() for name, value in twin.network.state_dict().items()}
+    moves = {name: value.clone() for name, value in twin.fold(state).items() if value.is_floating_point()}
+    kept = {name: value.clone() for name, value in moves.items()}
+    images = IMAGES.clone()
+    first, second = dual_logits(twin, moves, images), dual_logits(twin, moves, images)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(images, IMAGES)
+    assert all(torch.equal(before[name], value) for name, value in twin.network.state_dict().items())
+    assert all(torch.equal(kept[name], value) for name, value in moves.items())
 
 
 def test_what_cannot_be_folded_is_refused_with_a_reason():
@@ -241,6 +273,41 @@ def test_modes_and_statistics_stay_as_they_are(train):
     folded(model, IMAGES)
     assert all(module.training is train for module in model.modules())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+class Bent(nn.Module):
+    """The model with its logits moved, or with its gradient turned at the same logits."""
+
+    def __init__(self, model, shift=0.0, turn=1.0):
+        super().__init__()
+        self.model, self.shift, self.turn = model, shift, turn
+
+    def forward(self, x):
+        straight = self.model(x)
+        bent = self.model(x.flip(3))
+        return straight * (1 + self.shift) + (self.turn - 1) * (bent - bent.detach())
+
+
+def test_agreement_is_about_logits_and_gradients(model):
+    """A ReLU's kink within rounding may turn a gradient a little; another function or another gradient is seen."""
+    assert agree(model, folded(model, IMAGES), IMAGES)
+    assert not agree(model, Bent(model, shift=0.01), IMAGES)
+    assert not agree(model, Bent(model, turn=2.0), IMAGES)
+    assert not agree(model, lambda x: model(x).detach() + 0 * x.sum(), IMAGES)
+    assert not agree(model, lambda x: model(x).detach(), IMAGES)
+    assert agree(lambda x: model(x).detach(), lambda x: model(x).detach(), IMAGES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert agree(model, folded(model, IMAGES), IMAGES)
+        assert not agree(model, Bent(model, shift=0.2), IMAGES)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kinks_do_not_rule_a_network_out(seed):
+    """Of wide networks on many images some input of some ReLU is always within rounding of 0."""
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    torch.manual_seed(seed)
+    wide = trained_looking(MODELS["preact-resnet18"](5, shape=(3, 16, 16), mean=(0.4,) * 3, std=(0.2,) * 3, width=16))
+    assert agree(wide, folded(wide, images), images)
 
 
 @pytest.mark.parametrize("piece", [1, 4, 5, None])
