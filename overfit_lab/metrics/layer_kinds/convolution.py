@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,15 +41,19 @@ class ConvolutionKind(LayerKind):
             d = flat.reshape(rows * groups, -1, flat.shape[2])
             size = module.weight[0].numel()
             by_gram = gram_is_cheaper(size, d.shape[1], d.shape[2], kept.times)
+            if not by_gram and can_shift(module):
+                found["weight"] = by_shifts(module, call.input, delta, kept)
+                return found | self._of_bias(call, flat)
             if by_gram and "gram" in kept.store:
                 u = d.new_empty(1).expand(len(d), size, d.shape[2])  # its Gram matrix is at hand
             else:
                 u = self._patches(call, kept, keep=kept.times > 1 and not by_gram)
                 u = u.reshape(rows * groups, -1, u.shape[2])
             found["weight"] = outer_squared_norm(u, d, kept).view(rows, groups).sum(dim=1)
-        if "bias" in call.parameters:
-            found["bias"] = flat.sum(dim=2).square().sum(dim=1)
-        return found
+        return found | self._of_bias(call, flat)
+
+    def _of_bias(self, call: LayerCall, flat: Tensor) -> dict[str, Tensor]:
+        return {"bias": flat.sum(dim=2).square().sum(dim=1)} if "bias" in call.parameters else {}
 
     def _patches(self, call: LayerCall, kept: Kept, *, keep: bool) -> Tensor:
         if "patches" in kept.store:
@@ -59,6 +64,55 @@ class ConvolutionKind(LayerKind):
         return u
 
 
+def can_shift(module: nn.Module) -> bool:
+    """Whether :func:`by_shifts` holds for a convolution."""
+    return isinstance(module, nn.Conv2d) and module.stride == (1, 1) and module.groups == 1
+
+
+def by_shifts(module: nn.Module, a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
+    """The squared norm of each sample's weight gradient (B,) without a copy of the patches, for stride 1.
+
+    Under a kernel's entry (y, x) lies the padded input, moved by y rows and x columns. With the padded width for both,
+    and zeros in delta where the output has no column, the move is an offset in memory: the entry's gradient is one
+    matrix product of contiguous pieces.
+
+    Args:
+        module: the convolution.
+        a: its input (B, I, H, W).
+        delta: derivative at its output (B, O, H', W').
+        kept: of the call; holds the padded input between deltas.
+    """
+    assert isinstance(module, nn.Conv2d)
+    height = delta.shape[2]
+    width = delta.shape[3] + module.dilation[1] * (module.kernel_size[1] - 1)
+    rows = height * width
+    offsets = [
+        y * module.dilation[0] * width + x * module.dilation[1]
+        for y in range(module.kernel_size[0])
+        for x in range(module.kernel_size[1])
+    ]
+    if "flat" not in kept.store:
+        kept.store["flat"] = _in_rows(_padded(module, a), rows + offsets[-1])
+    flat = kept.store["flat"]
+    wide = functional.pad(delta.permute(0, 2, 3, 1), (0, 0, 0, width - delta.shape[3]))
+    left = wide.reshape(len(a), rows, -1).transpose(1, 2)
+    return torch.stack([(left @ flat[:, o : o + rows]).square().sum(dim=(1, 2)) for o in offsets]).sum(dim=0)
+
+
+def _in_rows(image: Tensor, least: int) -> Tensor:
+    """Pixels one after the other with their channels (B, rows, C), zeros after them up to so many rows."""
+    pixels = image.permute(0, 2, 3, 1).reshape(len(image), -1, image.shape[1])
+    return functional.pad(pixels, (0, 0, 0, max(0, least - pixels.shape[1])))
+
+
+def _padded(module: nn.Module, a: Tensor) -> Tensor:
+    assert isinstance(module, nn.Conv1d | nn.Conv2d)
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    if any(module._reversed_padding_repeated_twice):
+        return functional.pad(a, module._reversed_padding_repeated_twice, mode=mode)
+    return a
+
+
 def patches(module: nn.Module, a: Tensor) -> Tensor:
     """The patch of the input under each output position (B, C_in k, L), in the order of the weight's entries.
 
@@ -66,10 +120,7 @@ def patches(module: nn.Module, a: Tensor) -> Tensor:
     """
     assert isinstance(module, nn.Conv1d | nn.Conv2d)
     kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    if any(module._reversed_padding_repeated_twice):
-        a = functional.pad(a, module._reversed_padding_repeated_twice, mode=mode)
-    a = a.contiguous()
+    a = _padded(module, a).contiguous()
     out = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(a.shape[2:], kernel, stride, dilation, strict=True)]
     steps = a.stride()[2:]
     view = a.as_strided(
