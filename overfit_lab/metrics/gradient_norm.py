@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.metrics.directional import loss_derivatives
 from overfit_lab.metrics.layers import group_by_layer, trainable_by_name
+from overfit_lab.metrics.per_sample_norms import PerSampleNorms, per_sample_norms
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,15 @@ class GradientNorm:
             the noise of a batch adds to the norm.
         minibatch_stderr: standard error over batches; None for a single batch.
         layers: norm of the part of the full gradient in each layer.
+        samples: norms of each sample's gradient.
     """
 
     full: float
     full_stderr: float | None
     minibatch: float
     minibatch_stderr: float | None
-    layers: dict[str, float] = field(default_factory=dict)
+    layers: dict[str, float]
+    samples: PerSampleNorms
 
 
 def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int) -> GradientNorm:
@@ -46,9 +48,10 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
         batch_size: images per mini-batch; where it does not divide n, the smaller last one counts as much as the rest.
 
     Raises:
-        ProbeError: the model has no trainable parameter.
+        ProbeError: the model has no trainable parameter, or batch norm that uses the batch's own statistics.
 
-    Cost: n forward and backward passes, and a forward-mode product for the standard error.
+    Cost: a forward and a backward pass over x, and :func:`overfit_lab.metrics.per_sample_norms.per_sample_norms`, which
+    gives the standard error too.
     """
     names, parameters = zip(*trainable_by_name(model).items(), strict=True)
     sums = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
@@ -66,24 +69,18 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
     mean = {name: total / len(x) for name, total in zip(names, sums, strict=True)}
     full = _norm(mean, names)
     batches = torch.stack(norms)
+    unit = {name: (g / full).float() for name, g in mean.items()} if full != 0 and len(x) > 1 else None
+    samples = per_sample_norms(model, x, targets, along=unit)
+    slopes = samples.slopes
     return GradientNorm(
         full=full,
-        full_stderr=_stderr_along(model, x, targets, mean, full, batch_size),
+        full_stderr=slopes.std().item() / math.sqrt(len(x)) if slopes is not None else None,
         minibatch=batches.mean().item(),
         minibatch_stderr=batches.std().item() / math.sqrt(len(batches)) if len(batches) > 1 else None,
         layers={layer: _norm(mean, members) for layer, members in group_by_layer(names).items()},
+        samples=samples,
     )
 
 
 def _norm(gradient: dict[str, Tensor], names: tuple[str, ...] | list[str]) -> float:
     return math.sqrt(sum(gradient[name].square().sum().item() for name in names))
-
-
-def _stderr_along(
-    model: nn.Module, x: Tensor, targets: Tensor, mean: dict[str, Tensor], norm: float, batch_size: int
-) -> float | None:
-    if norm == 0 or len(x) < 2:
-        return None
-    unit = {name: (g / norm).float() for name, g in mean.items()}
-    slopes = loss_derivatives(model, x, targets, unit, batch_size)
-    return slopes.std().item() / math.sqrt(len(x))

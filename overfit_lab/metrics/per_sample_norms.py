@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from overfit_lab.metrics.directional import logit_derivatives
 from overfit_lab.metrics.layer_kinds.base import Kept
 from overfit_lab.metrics.layer_kinds.generic import squared_norms
 from overfit_lab.metrics.layer_kinds.select import kind_of
@@ -38,10 +39,12 @@ class PerSampleNorms:
         norms: ||grad_theta l_i|| of each sample (n,) float64, in the order given.
         layers: layer to the norms of its part (n,), where they were asked for; their squares add up to
             those of ``norms``.
+        slopes: <grad_theta l_i, d> of each sample (n,) float64 along the direction that was given, if any.
     """
 
     norms: Tensor
     layers: dict[str, Tensor]
+    slopes: Tensor | None = None
 
     @property
     def mean(self) -> float:
@@ -62,7 +65,13 @@ class PerSampleNorms:
 
 
 def per_sample_norms(
-    model: nn.Module, x: Tensor, targets: Tensor, *, layers: bool = False, layer_depth: int | None = None
+    model: nn.Module,
+    x: Tensor,
+    targets: Tensor,
+    *,
+    layers: bool = False,
+    layer_depth: int | None = None,
+    along: Mapping[str, Tensor] | None = None,
 ) -> PerSampleNorms:
     """||grad_theta CE(z(x_i), t_i)|| of each sample, over all trainable parameters and by layer; exact.
 
@@ -75,13 +84,14 @@ def per_sample_norms(
         targets: distributions (n, K).
         layers: whether the norms of layers are wanted too.
         layer_depth: parts of a module's path that make a layer; None for the whole path.
+        along: a direction d in the trainable parameters, by name; gives ``slopes``.
 
     Raises:
         ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
 
-    Cost: one forward and one backward pass to the layers' outputs, and at most the arithmetic of a forward pass for
-    the norms. Parameters that no layer's formula covers take per-sample gradients, 16 samples at a time. Memory of 16
-    samples, and the norms.
+    Cost: one forward and one backward pass to the layers' outputs, at most the arithmetic of a forward pass for
+    the norms, and of another one for slopes. Parameters that no layer's formula covers take per-sample gradients, 16
+    samples at a time. Memory of 16 samples, and the norms.
     """
     squares: list[Tensor] = []
     apart: dict[str, list[Tensor]] = {}
@@ -89,13 +99,15 @@ def per_sample_norms(
     def residual(logits: Tensor, part: slice) -> Tensor:
         return (torch.softmax(logits.double(), dim=1) - targets[part].double()).unsqueeze(0)
 
-    for found in squared_gradients(model, x, residual):
+    slopes: list[Tensor] = []
+    for found in squared_gradients(model, x, residual, along, slopes):
         squares.append(sum_of(found, found))
         for layer, names in group_by_layer(found, layer_depth).items() if layers else ():
             apart.setdefault(layer, []).append(sum_of(found, names))
     return PerSampleNorms(
         norms=torch.cat(squares).sqrt(),
         layers={layer: torch.cat(pieces).sqrt() for layer, pieces in apart.items()},
+        slopes=torch.cat(slopes) if slopes else None,
     )
 
 
@@ -104,13 +116,21 @@ def sum_of(found: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
     return torch.stack([found[name] for name in names]).sum(dim=0)
 
 
-def squared_gradients(model: nn.Module, x: Tensor, directions: Directions) -> Iterator[dict[str, Tensor]]:
+def squared_gradients(
+    model: nn.Module,
+    x: Tensor,
+    directions: Directions,
+    along: Mapping[str, Tensor] | None = None,
+    slopes: list[Tensor] | None = None,
+) -> Iterator[dict[str, Tensor]]:
     """sum_m || grad_w <s_im, z_i> ||^2 of each sample, by parameter, {name: (b,) float64}, a few samples at a time.
 
     Args:
         model: in eval mode.
         x: images (n, C, H, W).
         directions: gives the s_im.
+        along: a direction d in the parameters, by name.
+        slopes: takes sum_m <grad_w <s_im, z_i>, d> of the same samples, (b,) float64, where there is a direction.
 
     Cost: one forward pass and M backward passes to the layers' outputs.
     """
@@ -119,35 +139,56 @@ def squared_gradients(model: nn.Module, x: Tensor, directions: Directions) -> It
     for start in range(0, len(x), size):
         part = slice(start, start + size)
         with torch.no_grad():
-            yield _squares(model, x[part], partial(directions, part=part), order)
+            squares, moved = _squares(model, x[part], partial(directions, part=part), order, along or {})
+            if slopes is not None and along is not None:
+                slopes.append(moved)
+            yield squares
 
 
 def _squares(
-    model: nn.Module, x: Tensor, directions: Callable[[Tensor], Tensor], order: list[str]
-) -> dict[str, Tensor]:
+    model: nn.Module,
+    x: Tensor,
+    directions: Callable[[Tensor], Tensor],
+    order: list[str],
+    along: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], Tensor]:
     total = {name: torch.zeros(len(x), dtype=torch.float64, device=x.device) for name in order}
     with local_pass(model, x) as passed:
-        along = directions(passed.logits).to(passed.logits)
+        given = directions(passed.logits).to(passed.logits)
         apart = (set(passed.uncovered) | passed.repeated) & set(order)
+        moved = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         if len(apart) < len(order):
-            _by_layers(passed, along, apart, total)
+            _by_layers(passed, given, apart, total, along, moved)
     names = [name for name in order if name in apart]
+    if names and along:
+        ((_, change),) = logit_derivatives(model, x, {name: along[name] for name in names}, len(x))
+        moved += (given.sum(dim=0).double() * change.double()).sum(dim=1)
     if names:
-        for direction in along:
+        for direction in given:
             for name, values in squared_norms(model, names, x, direction, tied=True).items():
                 total[name] += values
-    return total
+    return total, moved
 
 
-def _by_layers(passed: LocalPass, along: Tensor, apart: set[str], total: dict[str, Tensor]) -> None:
-    kept: dict[LayerCall, Kept] = {call: Kept(times=len(along)) for call in passed.calls}
+def _by_layers(
+    passed: LocalPass,
+    directions: Tensor,
+    apart: set[str],
+    total: dict[str, Tensor],
+    along: Mapping[str, Tensor],
+    moved: Tensor,
+) -> None:
+    kept: dict[LayerCall, Kept] = {call: Kept(times=len(directions)) for call in passed.calls}
 
     def add(call: LayerCall, delta: Tensor) -> None:
         if apart.issuperset(call.parameters.values()):
             return
+        own = {local: full for local, full in call.parameters.items() if full in along and full not in apart}
+        if own:
+            moved.add_(kind_of(call).directional(call, delta, {k: along[full].to(delta) for k, full in own.items()}))
         for local, values in kind_of(call).squared_norm(call, delta, kept[call]).items():
             if call.parameters[local] not in apart:
                 total[call.parameters[local]] += values
 
-    for direction in along:
+    for direction in directions:
         passed.backward(direction, add)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from overfit_lab.metrics.gradient_norm import gradient_norm
-from overfit_lab.metrics.per_sample_norms import per_sample_norms
 from overfit_lab.probes.base import Field, Probe
 from overfit_lab.snapshot import Snapshot
 from overfit_lab.types import Measurement
@@ -34,11 +33,10 @@ class GradientNormProbe(Probe):
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """Norms on each view.
 
-        See :func:`overfit_lab.metrics.gradient_norm.gradient_norm` and
-        :func:`overfit_lab.metrics.per_sample_norms.per_sample_norms`. The standard error of ``per_sample`` is over
-        samples.
+        See :func:`overfit_lab.metrics.gradient_norm.gradient_norm`. Standard errors are over samples, that of
+        ``minibatch`` over batches.
 
-        Cost: two forward and backward passes over the view, and a forward-mode product.
+        Cost: two forward and backward passes over the view, and the arithmetic of two more forward passes.
         """
         values = []
         for view in self.views(snapshot):
@@ -48,11 +46,10 @@ class GradientNormProbe(Probe):
             values.append(view.value("full", found.full, labels=labels, stderr=found.full_stderr))
             values.append(view.value("minibatch", found.minibatch, labels=labels, stderr=found.minibatch_stderr))
             values += [view.value(f"layer/{layer}", norm, labels=labels) for layer, norm in found.layers.items()]
-            single = per_sample_norms(snapshot.model, view.x, probs)
-            values.append(view.value("per_sample", single.mean, labels=labels, stderr=single.stderr))
+            values.append(view.value("per_sample", found.samples.mean, labels=labels, stderr=found.samples.stderr))
             values += [
                 view.value(f"per_sample_quantile/{share:g}", norm, labels=labels)
-                for share, norm in single.quantiles().items()
+                for share, norm in found.samples.quantiles().items()
             ]
         return Measurement(values)
 

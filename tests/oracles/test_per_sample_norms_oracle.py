@@ -55,6 +55,18 @@ def test_norms_equal_a_loop_over_samples(name):
 
 
 @nets
+def test_slopes_along_a_direction_equal_the_loop(name):
+    net, (x, _), targets = net_of(name), images(N), targets_of(N)
+    gradients = loop(net, x, targets)
+    stream = torch.Generator().manual_seed(4)
+    d = {key: torch.randn(g.shape[1:], generator=stream, dtype=torch.float64) for key, g in gradients.items()}
+    expected = sum((g * d[key]).reshape(N, -1).sum(1) for key, g in gradients.items())
+    found = per_sample_norms(net, x, targets, along=d)
+    torch.testing.assert_close(found.slopes, expected, rtol=1e-9, atol=1e-11)
+    assert per_sample_norms(net, x, targets).slopes is None
+
+
+@nets
 @pytest.mark.parametrize("times", [1, 50])
 def test_products_and_squares_of_each_call_equal_the_loop(name, times):
     """A sum over calls is the product; where there is one call, its square is the parameter's."""

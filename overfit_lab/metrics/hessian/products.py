@@ -11,6 +11,7 @@ from torch.func import functional_call, jvp
 from torch.nn import functional
 
 from overfit_lab.metrics.layers import trainable_by_name
+from overfit_lab.metrics.pieces import images_per_pass
 
 Product = Callable[[Sequence[Tensor]], list[Tensor]]
 """v to H v, as lists of tensors with the shapes of the weights. May have ``many``, for stacked vectors."""
@@ -38,7 +39,7 @@ class _ByChunks:
     """A product that is a mean over samples, chunk by chunk."""
 
     def __init__(self, model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> None:
-        self.model, self.x, self.y, self.batch_size = model, x, y, batch_size
+        self.model, self.x, self.y, self.batch_size = model, x, y, images_per_pass(x.device, batch_size)
         self.names = list(trainable_by_name(model))
         self.parameters = trainable(model)
 
