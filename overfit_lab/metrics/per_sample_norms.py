@@ -11,9 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.metrics.directional import logit_derivatives
 from overfit_lab.metrics.layer_kinds.base import Kept
-from overfit_lab.metrics.layer_kinds.generic import squared_norms
+from overfit_lab.metrics.layer_kinds.generic import per_sample_gradients
 from overfit_lab.metrics.layer_kinds.select import kind_of
 from overfit_lab.metrics.layers import group_by_layer, trainable_by_name
 from overfit_lab.metrics.local import LayerCall, LocalPass, local_pass
@@ -91,7 +90,7 @@ def per_sample_norms(
 
     Cost: one forward and one backward pass to the layers' outputs, at most the arithmetic of a forward pass for
     the norms, and of another one for slopes. Parameters that no layer's formula covers take per-sample gradients, 16
-    samples at a time. Memory of 16 samples, and the norms.
+    samples at a time. Memory of a few samples, and the norms.
     """
     squares: list[Tensor] = []
     apart: dict[str, list[Tensor]] = {}
@@ -160,14 +159,30 @@ def _squares(
         if len(apart) < len(order):
             _by_layers(passed, given, apart, total, along, moved)
     names = [name for name in order if name in apart]
-    if names and along:
-        ((_, change),) = logit_derivatives(model, x, {name: along[name] for name in names}, len(x))
-        moved += (given.sum(dim=0).double() * change.double()).sum(dim=1)
-    if names:
-        for direction in given:
-            for name, values in squared_norms(model, names, x, direction, tied=True).items():
-                total[name] += values
+    for direction in given if names else ():
+        _one_by_one(model, names, x, direction, total, along, moved)
     return total, moved
+
+
+def _one_by_one(
+    model: nn.Module,
+    names: list[str],
+    x: Tensor,
+    direction: Tensor,
+    total: dict[str, Tensor],
+    along: Mapping[str, Tensor],
+    moved: Tensor,
+) -> None:
+    """Norms and slopes of the parameters that the layers' formulas do not cover, from their gradients."""
+    start = 0
+    for gradients in per_sample_gradients(model, names, x, direction, tied=True):
+        end = start
+        for name, values in gradients.items():
+            rows, end = values.reshape(len(values), -1), start + len(values)
+            total[name][start:end] += rows.square().sum(dim=1)
+            if name in along:
+                moved[start:end] += rows @ along[name].flatten().to(rows)
+        start = end
 
 
 def _by_layers(

@@ -17,7 +17,7 @@ from overfit_lab.metrics.local import local_pass
 from overfit_lab.metrics.per_sample_norms import per_sample_norms
 from overfit_lab.models.small_cnn import small_cnn
 
-N = 19  # more than are worked on at once
+N = 35  # more than are worked on at once
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 nets = pytest.mark.parametrize("name", list(NETS))
 

@@ -31,7 +31,7 @@ def exact_trace(model: nn.Module, x: Tensor, *, layer_depth: int | None = None) 
         ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
 
     Cost: one forward pass and K - 1 backward passes to the layers' outputs, with as many per-sample norms; no
-    second-order graph; memory of 16 samples.
+    second-order graph; memory of a few samples.
     """
 
     def directions(logits: Tensor, part: slice) -> Tensor:

@@ -33,7 +33,7 @@ def sampled_trace(
     Raises:
         ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
 
-    Cost: one forward pass and m backward passes to the layers' outputs; memory of 16 samples.
+    Cost: one forward pass and m backward passes to the layers' outputs; memory of a few samples.
     """
 
     def directions(logits: Tensor, part: slice) -> Tensor:

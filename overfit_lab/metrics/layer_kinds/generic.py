@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, jvp, vmap
 
 from overfit_lab.metrics.layer_kinds.base import Kept, LayerKind
 from overfit_lab.metrics.local import LayerCall
-from overfit_lab.metrics.pieces import samples_at_once
+from overfit_lab.metrics.pieces import gradients_at_once
 
 
 class GenericKind(LayerKind):
@@ -69,7 +69,7 @@ def per_sample_gradients(
 
     together = vmap(grad(value), in_dims=(None, 0, 0))
     vectorised = True
-    piece = samples_at_once(a.device)
+    piece = gradients_at_once(a.device)
     for part, d in zip(a.split(piece), delta.split(piece), strict=True):
         if vectorised:
             try:

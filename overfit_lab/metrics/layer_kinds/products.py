@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from overfit_lab.metrics.layer_kinds.base import Kept
-from overfit_lab.metrics.pieces import samples_at_once
+from overfit_lab.metrics.pieces import gradients_at_once
 
 
 def outer_squared_norm(a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
@@ -24,7 +24,7 @@ def outer_squared_norm(a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
     size, length, out = a.shape[1], a.shape[2], delta.shape[1]
     if length == 1:
         return delta.square().sum(dim=(1, 2)) * a.square().sum(dim=(1, 2))
-    piece = samples_at_once(a.device)
+    piece = gradients_at_once(a.device)
     if gram_is_cheaper(size, out, length, kept.times):
         if "gram" not in kept.store:
             kept.store["gram"] = torch.cat([part.transpose(1, 2) @ part for part in a.split(piece)])
