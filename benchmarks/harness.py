@@ -113,26 +113,6 @@ def matrix_rates(size: int = 1024) -> dict[str, float]:
     return {name: 2 * size**3 / seconds / 1e9 for name, seconds in times.items()}
 
 
-class PeakMemory:
-    """The most bytes of tensors that were alive at once inside, beyond those alive before; CPU tensors."""
-
-    def __enter__(self) -> PeakMemory:
-        self._profile = torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
-        )
-        self._profile.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._profile.__exit__(*error)
-        alive = peak = 0
-        events = [e for e in self._profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-        for event in sorted(events, key=lambda e: e.start_ns()):
-            alive += event.nbytes()
-            peak = max(peak, alive)
-        self.megabytes = peak / 2**20
-
-
 def save(results: Mapping[str, Result], rates: Mapping[str, float], path: Path) -> None:
     """Results as JSON, with hardware, versions, revision and date."""
     content = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 
 import torch
-from harness import Bar, PeakMemory, Result, Row
+from harness import Bar, Result, Row
 from setting import K, Setting, images
 
 from overfit_lab.catalog import PROBES
+from overfit_lab.compute.memory import PeakBytes
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.models.preact_resnet import preact_resnet18
 from overfit_lab.options import parse_options
@@ -18,14 +19,14 @@ from overfit_lab.types import Clock
 
 WITHOUT_SAMPLES = ("phases",)
 """Probes that look at records alone."""
-OPTIONS = {"hessian": {"top_k": 0}, "logit-geometry": {"n_steps": 2, "n_bisections": 2}}
+OPTIONS = {"hessian": {"top_k": 0, "layers": False}, "logit-geometry": {"n_steps": 1, "n_bisections": 1}}
 """Fewer repetitions of the same passes: they change the time, not the peak."""
 
 
 def snapshot_of(n: int) -> Snapshot:
     """A small network and n images of 32x32, one quarter of them relabelled."""
     torch.manual_seed(0)
-    model = preact_resnet18(K, width=8, blocks=(1, 1), stem_stride=2).eval()
+    model = preact_resnet18(K, width=4, blocks=(1, 1), stem_stride=2).eval()
     x, y = images(n)
     given = torch.where(torch.arange(n) % 4 == 0, (y + 1) % K, y)
     pixels = (255 * x).to(torch.uint8)
@@ -39,6 +40,7 @@ def measure(setting: Setting) -> Result:
     """Megabytes of tensors that a probe holds at once, images and logits of its samples excluded."""
     warnings.filterwarnings("ignore")
     sizes = setting.size(1000, 50), setting.size(10000, 500)
+    snapshots = {n: snapshot_of(n) for n in sizes}
     rows = []
     for name in PROBES:
         if name in WITHOUT_SAMPLES:
@@ -50,11 +52,11 @@ def measure(setting: Setting) -> Result:
         peaks = []
         run_probe(probe, snapshot_of(64))
         for n in sizes:
-            snapshot = snapshot_of(n)
+            snapshot = snapshots[n]
             snapshot.view(split, "clean")
-            with PeakMemory() as memory:
+            with PeakBytes() as memory:
                 run_probe(probe, snapshot)
-            peaks.append(memory.megabytes)
+            peaks.append(memory.peak / 2**20)
         figures = {f"MB at n = {n:,}": peak for n, peak in zip(sizes, peaks, strict=True)}
         rows.append(
             Row(name, figures | {"bytes a further sample": (peaks[1] - peaks[0]) * 2**20 / (sizes[1] - sizes[0])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from overfit_lab.metrics.calibration import mean_and_stderr
-from overfit_lab.metrics.logit_geometry import LogitGeometry, logit_geometry
+from overfit_lab.metrics.logit_geometry import logit_geometry
 from overfit_lab.metrics.minimal_perturbation import minimal_perturbation
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.snapshot import Snapshot, View
@@ -69,14 +70,13 @@ class LogitGeometryProbe(Probe):
         arrays: dict[str, np.ndarray] = {}
         threat = self._threat(snapshot)
         for view in self.views(snapshot):
-            found = logit_geometry(snapshot.model, view.x, view.y, norm=threat.norm, batch_size=snapshot.chunk)
-            values += _means(view, found)
-            columns = [found.logit_gap, found.gradient_gap, found.cosine, found.predicted]
+            parts = [self._columns(snapshot, x, y, threat) for x, y in _batches(view, snapshot.chunk)]
+            columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            values += _means(view, columns)
             if self.options.measured:
-                measured = self._measured(snapshot, view, threat, found)
-                values += [*_mean_and_median(view, "measured", measured), *_compared(view, found.predicted, measured)]
-                columns.append(measured)
-            arrays[f"geometry-{view.split}-{view.inputs}"] = torch.stack(columns, dim=1).cpu().numpy()
+                values += _mean_and_median(view, "measured", columns["measured"])
+                values += _compared(view, columns["predicted"], columns["measured"])
+            arrays[f"geometry-{view.split}-{view.inputs}"] = torch.stack(list(columns.values()), dim=1).cpu().numpy()
         return Measurement(values, arrays)
 
     def _threat(self, snapshot: Snapshot) -> ThreatModel:
@@ -84,25 +84,39 @@ class LogitGeometryProbe(Probe):
         norm: Norm = threat.norm if self.options.norm == "threat" else self.options.norm
         return ThreatModel(norm, threat.eps, threat.low, threat.high)
 
-    def _measured(self, snapshot: Snapshot, view: View, threat: ThreatModel, found: LogitGeometry) -> Tensor:
-        return minimal_perturbation(
-            snapshot.model,
-            view.x,
-            view.y,
-            threat,
-            first=found.predicted,
-            direction=found.direction,
-            n_steps=self.options.n_steps,
-            n_bisections=self.options.n_bisections,
-            batch_size=snapshot.chunk,
-        ).radius
+    def _columns(self, snapshot: Snapshot, x: Tensor, y: Tensor, threat: ThreatModel) -> dict[str, Tensor]:
+        """One number a sample of a batch (b,), by name; directions and perturbed images are not kept."""
+        found = logit_geometry(snapshot.model, x, y, norm=threat.norm)
+        columns = {
+            "logit_gap": found.logit_gap,
+            "gradient_gap": found.gradient_gap,
+            "gradient_cosine": found.cosine,
+            "predicted": found.predicted,
+        }
+        if self.options.measured:
+            columns["measured"] = minimal_perturbation(
+                snapshot.model,
+                x,
+                y,
+                threat,
+                first=found.predicted,
+                direction=found.direction,
+                n_steps=self.options.n_steps,
+                n_bisections=self.options.n_bisections,
+            ).radius
+        return columns
 
 
-def _means(view: View, found: LogitGeometry) -> list[Value]:
-    plain = {"logit_gap": found.logit_gap, "gradient_gap": found.gradient_gap, "gradient_cosine": found.cosine}
-    means = {name: mean_and_stderr(column) for name, column in plain.items()}
-    values = [view.value(name, mean, stderr=stderr) for name, (mean, stderr) in means.items()]
-    return [*values, *_mean_and_median(view, "predicted", found.predicted)]
+def _batches(view: View, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(view.x.split(size), view.y.split(size), strict=True)
+
+
+def _means(view: View, columns: dict[str, Tensor]) -> list[Value]:
+    values = []
+    for name in ("logit_gap", "gradient_gap", "gradient_cosine"):
+        mean, stderr = mean_and_stderr(columns[name])
+        values.append(view.value(name, mean, stderr=stderr))
+    return [*values, *_mean_and_median(view, "predicted", columns["predicted"])]
 
 
 def _mean_and_median(view: View, name: str, column: Tensor) -> list[Value]:
