@@ -1,6 +1,8 @@
 """The pages' worked examples run as they stand on the page."""
 
 import importlib
+import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -155,3 +157,19 @@ def test_the_readme_names_every_metric_and_every_recipe_exists():
         assert f"`{name}`" in text
     for name in re.findall(r"`((?:digits|cifar10-small|paper-cifar10)-[a-z]+)`", text):
         assert name in RECIPES
+
+
+def test_the_page_on_performance_shows_the_saved_run():
+    """Its tables are written from the committed figures, and are those."""
+    spec = importlib.util.spec_from_file_location("page", ROOT / "benchmarks" / "page.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    text, content = page.PAGE.read_text(), json.loads(page.REFERENCE.read_text())
+    assert page.page(text, content) == text
+    assert {"date", "revision", "hardware", "versions", "matrix_gflops"} <= content.keys()
+    bars = [bar for result in content["benchmarks"].values() for bar in result["bars"]]
+    assert len(bars) > 15
+    for bar in bars:
+        assert bar["met"] == (
+            bar["reached"] >= bar["asked"] if bar["more_is_better"] else bar["reached"] <= bar["asked"]
+        )
