@@ -304,7 +304,8 @@ def _trace(model: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:
     if any(_listeners(module) for module in model.modules()):
         raise NotFoldable("somebody listens to its modules")
     root = _Root(model)
-    compiled = [(module, module._compiled_call_impl) for module in model.modules()]
+    calls = [(module, getattr(module, "_compiled_call_impl", None)) for module in model.modules()]
+    compiled = [(module, call) for module, call in calls if call is not None]
     try:
         for module, _ in compiled:
             module._compiled_call_impl = None

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import warnings
 import weakref
 
 import pytest
@@ -197,6 +198,21 @@ def test_what_cannot_be_folded_is_refused_with_a_reason():
         FoldedModel(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 196, 5)).eval())
     for unused in (ValueDependent(), nn.Sequential(nn.Flatten(), nn.Linear(768, 5))):
         assert folded(unused.eval(), IMAGES) is None
+
+
+def test_a_compiled_or_scripted_model_is_asked_itself_or_folded():
+    """A model compiled in place is folded as it would be without; one in a wrapper of the compiler is not traced."""
+    model = build("preact-resnet18", width=4)
+    model.compile(backend="eager")
+    calls = model._compiled_call_impl
+    assert folded(model, IMAGES) is not None
+    assert model._compiled_call_impl is calls
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.trace(build("preact-resnet18", width=4), IMAGES)
+    assert folded(scripted, IMAGES) is None
+    assert scripted(IMAGES).shape == (6, 5)
+    torch.compiler.reset()
 
 
 def test_a_model_that_somebody_listens_to_is_asked_itself():
