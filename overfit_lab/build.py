@@ -282,7 +282,7 @@ def run_flops(config: RunConfig, model: nn.Module, data: Dataset) -> int:
 
 
 def compile_training(session: Session) -> None:
-    """Compile what the run's settings say: the attack, and on CUDA the update too.
+    """Compile what the run's settings say: the attack, and on CUDA, or where no folded network is attacked, the model.
 
     Where that fails training goes on without; a warning and the run's record (``fallback``) say so.
     """
@@ -293,7 +293,11 @@ def compile_training(session: Session) -> None:
     x = to_float(split.x[torch.arange(session.loader.batch_size, device=session.device) % len(split)])
     attack = session.attack
     reasons = {}
-    if session.objective.needs_attack and isinstance(attack, PGD) and attack.fold and attack.bn_mode == "eval":
+    if (
+        session.objective.needs_attack
+        and isinstance(attack, PGD)
+        and attack.ascended(session.model, x) is not session.model
+    ):
         reasons["attack"] = compile_attack(session.model, x, session.autocast)
     if session.device.type == "cuda" or not reasons:
         reasons["model"] = compile_model(session.model, x, session.autocast)

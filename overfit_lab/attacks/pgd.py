@@ -64,7 +64,7 @@ class PGD:
     ) -> Tensor:
         """Adversarial images (B, ...), detached; see :class:`overfit_lab.attacks.base.Attack`."""
         with mode(model, training=self.bn_mode == "train"), unmoved_statistics(model), frozen(model):
-            ascended = self._ascended(model, x)
+            ascended = self.ascended(model, x)
             best = self._climb(ascended, x, loss, generator, start)
             if self.n_restarts == 1:
                 return best
@@ -94,8 +94,13 @@ class PGD:
             fold=self.fold,
         )
 
-    def _ascended(self, model: nn.Module, x: Tensor) -> nn.Module:
-        """The network whose loss is climbed: the model's folded one where that is wanted and exists."""
+    def ascended(self, model: nn.Module, x: Tensor) -> nn.Module:
+        """The network whose loss is climbed: the model's folded one where that is wanted and exists.
+
+        Args:
+            model: the one that is attacked.
+            x: images (B, C, H, W) such as will be attacked.
+        """
         if not self.fold or self.bn_mode == "train" or self.n_steps == 0:
             return model
         return folded(model, x) or model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,51 +61,35 @@ def probe(
     from overfit_lab import experiment
     from overfit_lab.cli.progress import TrainingProgress
 
+    shared: dict[str, Any] = {
+        "splits": splits,
+        "inputs": kinds,
+        "n": n,
+        "device": device,
+        "on_note": _note,
+        "budget": budget,
+        "on_budget": _print_budget,
+    }
     if target.is_file():
         if weights != "raw":
             raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
         config = _weights_config(target, model, data, assignments)
+        options = _of_prior(prior)
         records = experiment.probe_weights(
-            target,
-            metrics,
-            config=config,
-            splits=splits,
-            inputs=kinds,
-            n=n,
-            device=device,
-            reference=reference,
-            options=_of_prior(prior),
-            on_note=_note,
-            budget=budget,
-            on_budget=_print_budget,
+            target, metrics, config=config, reference=reference, options=options, **shared
         )
     else:
         options = _run_options(target, model, data, reference, assignments)
         if prior is not None:
             options["iiw"] = {**options.get("iiw", {}), **_of_prior(prior)["iiw"]}
+        shared |= {"checkpoint": checkpoint, "weights": weights, "save": save, "trust": trust, "options": options}
         with TrainingProgress(target.name) as progress:
 
             def trained(name: str) -> EventBus:
                 _note(f"prior {name} is trained first" + (f", and kept in {target / 'priors'}" if save else ""))
                 return progress.follow_prior(name)
 
-            records = experiment.probe_run(
-                target,
-                metrics,
-                checkpoint=checkpoint,
-                splits=splits,
-                inputs=kinds,
-                n=n,
-                options=options,
-                weights=weights,
-                device=device,
-                save=save,
-                trust=trust,
-                on_note=_note,
-                prior_bus=trained,
-                budget=budget,
-                on_budget=_print_budget,
-            )
+            records = experiment.probe_run(target, metrics, prior_bus=trained, **shared)
     if as_json:
         typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
     else:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from overfit_lab.isolation import isolated
@@ -20,6 +19,8 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 CHECKED_EVERY = 256
+MOST_MADE = 16
+PLAIN = (bool, int, float, str)
 CACHE_BYTES = 4 * 2**20
 LEAST_PIECE = 32
 """Bytes of a layer's output that are worked on together on a CPU, and the fewest images; both chosen by measurement."""
@@ -140,19 +141,14 @@ class FoldedModel(nn.Module):
         rules = [rule for rule in self.rules if moved is None or not set(moved).isdisjoint(rule.sources)]
         return {name: value for rule in rules for name, value in zip(rule.targets, rule.compute(state), strict=True)}
 
-    def call(self, tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Logits (B, K) with other tensors in the place of its own, as :meth:`fold` gives them."""
-        given = dict(tensors)
-        return self._in_pieces(lambda part: functional_call(self.network, given, (part,)), x)
-
     def fit_cache(self, x: Tensor) -> None:
-        """On a CPU, take so many images at a time that a layer's output stays in its cache; samples do not depend on
-        each other here, so this changes nothing but rounding.
+        """On a CPU, take so many images at a time that a layer's output stays in its cache, which changes nothing but
+        rounding; not where a sample's logits depend on the others of its batch, which is tried.
 
         Args:
             x: images (B, C, H, W) such as will be asked about.
         """
-        if x.device.type == "cpu":
+        if x.device.type == "cpu" and _is_samplewise(self.network, x[:1]):
             self.piece = max(LEAST_PIECE, CACHE_BYTES // (4 * _largest_output(self.network, x[:1])))
 
 
@@ -175,10 +171,11 @@ def _in_hooks(model: nn.Module) -> list[nn.Module]:
 
 @dataclass
 class _Entry:
-    """What is kept for a model: the form that it had, its folded network, and how often that was asked for."""
+    """What is kept for a model: the form that it had, its folded network, how often that was made and asked for."""
 
     form: tuple[object, ...]
     twin: FoldedModel | None
+    n_made: int
     n_calls: int = 0
 
 
@@ -188,9 +185,10 @@ _kept: weakref.WeakKeyDictionary[nn.Module, _Entry] = weakref.WeakKeyDictionary(
 def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
     """The folded network of a model with its present weights, or None where there is none that agrees with it.
 
-    It is made at the first call and kept as long as the model lives and its modules stay the same ones. Making it
-    includes a comparison with the plain network, of logits and input gradients on two images, and so does every
-    256th call after it; a network that does not agree is not used again.
+    It is made at the first call and kept as long as the model lives and its modules, their hooks and their switches
+    (attributes that are plain numbers, truth values or text) stay the same; of one that changes again and again there
+    is none. Making it includes a comparison with the plain network, of logits and input gradients on two images, and
+    so does every 256th call after it; a network that does not agree is not used again.
 
     Args:
         model: any module from images to logits; looked at in eval mode, left as it was.
@@ -198,13 +196,11 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
 
     Cost: a pass over the parameters; the first time also a trace of the model and the comparison.
     """
-    build = tuple(
-        (id(module), len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()
-    )
-    form = (build, x.shape[1:], x.dtype, x.device)
+    form = (_form_of(model), x.shape[1:], x.dtype, x.device)
     entry = _kept.get(model)
     if entry is None or entry.form != form:
-        entry = _Entry(form, _make(model, x))
+        n_made = 0 if entry is None else entry.n_made
+        entry = _Entry(form, _make(model, x) if n_made < MOST_MADE else None, n_made + 1)
         _kept[model] = entry
     if entry.twin is None:
         return None
@@ -215,6 +211,18 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
     return entry.twin
 
 
+def _form_of(model: nn.Module) -> tuple[object, ...]:
+    """What a trace of the model depends on besides tensors: which modules, hooks and switches there are."""
+    return tuple(
+        (id(module), tuple(map(id, _hooks(module))), tuple(sorted(_switches(module)))) for module in model.modules()
+    )
+
+
+def _switches(module: nn.Module) -> list[tuple[str, str]]:
+    own = vars(module).items()
+    return [(name, repr(value)) for name, value in own if type(value) in PLAIN and name != "training"]
+
+
 def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:
     with isolated(model):
         try:
@@ -223,6 +231,14 @@ def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:
             return None
         twin.fit_cache(x)
         return twin
+
+
+@torch.no_grad()
+def _is_samplewise(network: nn.Module, x: Tensor) -> bool:
+    """Whether two different images have the logits together that they have apart."""
+    pair = torch.cat([x, 1 - x])
+    apart, together = torch.cat([network(image) for image in pair.split(1)]), network(pair)
+    return bool((apart - together).abs().max() <= LOGITS_WITHIN * apart.abs().max().clamp_min(1e-6))
 
 
 class _Sizes(fx.Interpreter):
@@ -357,10 +373,14 @@ def _is_plain_norm(norm: nn.Module) -> bool:
     return type(norm) in NORMS and norm.running_mean is not None
 
 
+def _hooks(module: nn.Module) -> list[object]:
+    tables = (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks)
+    return [hook for table in tables for hook in table.values()]
+
+
 def _listeners(module: nn.Module) -> list[object]:
     """A module's hooks, which would no longer be called, but for pure ones."""
-    tables = (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks)
-    return [hook for table in tables for hook in table.values() if not getattr(hook, "is_pure", False)]
+    return [hook for hook in _hooks(module) if not getattr(hook, "is_pure", False)]
 
 
 def _takes_in(node: fx.Node, leaves: dict[str, nn.Module], calls: list[str]) -> bool:

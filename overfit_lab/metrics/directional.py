@@ -1,4 +1,4 @@
-"""Directional derivatives of the logits and of the loss with respect to the weights, for every sample at once."""
+"""Directional derivatives of the logits with respect to the weights, for every sample at once."""
 
 from __future__ import annotations
 
@@ -85,25 +85,3 @@ def _own_logits(model: nn.Module, x: Tensor, weights: Tensors) -> Tensor:
 
 def _moved_tensors(twin: FoldedModel, state: Tensors, weights: Tensors) -> Tensors:
     return twin.fold({**state, **weights}, moved=weights)
-
-
-def loss_derivatives(
-    model: nn.Module, x: Tensor, targets: Tensor, direction: Mapping[str, Tensor], batch_size: int
-) -> Tensor:
-    """d^T grad l_i of each sample (n,) float64, l_i being the cross entropy to ``targets``: (p_i - t_i) . J_i d.
-
-    Args:
-        model: not changed.
-        x: images (n, C, H, W).
-        targets: distributions (n, K), one-hot for hard labels.
-        direction: d by parameter name.
-        batch_size: images per pass.
-
-    Cost: arithmetic of about three forward passes over x.
-    """
-    pieces = []
-    parts = targets.split(batch_size)
-    for (z, moved), t in zip(logit_derivatives(model, x, direction, batch_size), parts, strict=True):
-        residual = torch.softmax(z.double(), dim=1) - t.double()
-        pieces.append((residual * moved.double()).sum(dim=1))
-    return torch.cat(pieces)

@@ -93,16 +93,10 @@ class IiwProbe(Probe):
         if not self.options.layers:
             return self._iiw(snapshot, view, displacement), {}
         if self.options.estimator != "expected-fisher":
-            return iiw_by_layer(
-                snapshot.model,
-                view.x,
-                view.y,
-                displacement,
-                n_train=snapshot.data.splits["train"].size,
-                estimator=self.options.estimator,
-                batch_size=snapshot.chunk,
-                depth=depth,
-            )
+            n_train, size = snapshot.data.splits["train"].size, snapshot.chunk
+            given = (snapshot.model, view.x, view.y, displacement)
+            estimator = self.options.estimator
+            return iiw_by_layer(*given, n_train=n_train, estimator=estimator, batch_size=size, depth=depth)
         layers = {
             layer: self._iiw(snapshot, view, {name: displacement[name] for name in names})
             for layer, names in group_by_layer(displacement, depth).items()

@@ -124,6 +124,21 @@ def test_a_run_falls_back_and_says_so(tmp_path, monkeypatch, caplog):
     assert curves[0] == curves[1]
 
 
+@pytest.mark.parametrize(
+    ("model", "attack", "expected"),
+    [(SMALL, {}, ["attack"]), (SMALL, {"bn_mode": "train"}, ["model"]), ({"name": "mlp"}, {}, ["model"])],
+)
+def test_where_no_folded_network_is_attacked_the_model_is_compiled(model, attack, expected, monkeypatch):
+    done = []
+    monkeypatch.setattr(building, "compile_attack", lambda *_: done.append("attack"))
+    monkeypatch.setattr(building, "compile_model", lambda *_: done.append("model"))
+    steps = {"n_steps": 2, "eps": 0.1, "step_size": 0.05, **attack}
+    session = building.build(tiny_config(model=model, attack=steps, compute={"compile": True}), torch.device("cpu"))
+    building.compile_training(session)
+    assert done == expected
+    assert session.compute["compile"] is True
+
+
 @pytest.mark.parametrize(("asked", "epochs", "expected"), [("auto", 4, False), (False, 10**9, False), (True, 4, True)])
 def test_small_runs_do_not_pay_for_compilation(asked, epochs, expected):
     config = tiny_config(model=SMALL, epochs=epochs, schedule={"name": "constant"}, compute={"compile": asked})

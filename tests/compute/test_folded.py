@@ -155,7 +155,11 @@ def test_the_fold_is_differentiable_in_the_weights(model):
     weights = {name: state[name] for name in names}
     x = IMAGES.double()
     expected = jvp(lambda w: torch.func.functional_call(model, w, (x,)), (weights,), (direction,))
-    found = jvp(lambda w: twin.call(twin.fold({**state, **w}), x), (weights,), (direction,))
+
+    def through(w):
+        return torch.func.functional_call(twin.network, twin.fold({**state, **w}), (x,))
+
+    found = jvp(through, (weights,), (direction,))
     _, moves = jvp(lambda w: twin.fold({**state, **w}, moved=w), (weights,), (direction,))
     for piece in (None, 4):
         twin.piece = piece
@@ -243,6 +247,79 @@ def test_a_replaced_module_makes_a_new_one():
     new = folded(model, IMAGES)
     assert new is not old
     assert new(IMAGES).shape == (6, 7)
+
+
+class Switched(nn.Module):
+    """A network with a switch of its own, and one that counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 5)
+        self.doubled, self.n_calls, self.counts = False, 0, False
+
+    def forward(self, x):
+        if self.counts:
+            self.n_calls += 1
+        out = self.head(self.bn(self.conv(x)).mean((2, 3)))
+        return 2 * out if self.doubled else out
+
+
+def test_a_switch_is_heeded_at_once():
+    torch.manual_seed(0)
+    model = trained_looking(Switched())
+    before = folded(model, IMAGES)(IMAGES)
+    model.doubled = True
+    torch.testing.assert_close(folded(model, IMAGES)(IMAGES), 2 * before)
+    stream = build("preact-resnet18", width=4)
+    plain = folded(stream, IMAGES)(IMAGES)
+    stream.normalize.set(torch.zeros(3), torch.ones(3))
+    torch.testing.assert_close(folded(stream, IMAGES)(IMAGES), stream(IMAGES), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(plain, stream(IMAGES), rtol=1e-2)
+
+
+def test_of_a_network_that_changes_all_the_time_there_is_none():
+    torch.manual_seed(0)
+    model = trained_looking(Switched())
+    model.counts = True
+    found = []
+    for _ in range(40):
+        found.append(folded(model, IMAGES) is not None)
+        model.n_calls += 1
+    assert found[0]
+    assert not any(found[20:])
+
+
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_a_listener_of_any_kind_is_heard_also_when_it_comes_later(kind):
+    model = build("preact-resnet18", width=4)
+    assert folded(model, IMAGES) is not None
+    register = getattr(model.linear, f"register_{kind}_hook")
+    handle = register(lambda *_: None)
+    assert folded(model, IMAGES) is None
+    handle.remove()
+    assert folded(model, IMAGES) is not None
+
+
+class Batchwise(nn.Module):
+    """One batch norm of running statistics, and one of the batch's own also in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.mixing, self.head = nn.BatchNorm2d(4, track_running_stats=False), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(functional.relu(self.mixing(self.bn(self.conv(x)))).mean((2, 3)))
+
+
+def test_samples_that_depend_on_each_other_are_not_taken_apart():
+    torch.manual_seed(0)
+    model = trained_looking(Batchwise())
+    images = torch.rand(300, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    twin = folded(model, images)
+    assert twin.piece is None
+    torch.testing.assert_close(twin(images), model(images), rtol=1e-4, atol=1e-5)
+    assert folded(build("preact-resnet18", width=4), images).piece is not None
 
 
 def test_a_network_that_no_longer_agrees_is_not_used_again():

@@ -68,15 +68,24 @@ def output_columns(p: Tensor) -> Tensor:
     return basis * q
 
 
+def refuse_curved(problem: Problem, what: str) -> None:
+    """Refuse a network of which the check has found that tr H is not tr G.
+
+    Raises:
+        ProbeError: with what cannot be had, why, and what to use.
+    """
+    holds, reason = problem.linear
+    if holds is False:
+        raise ProbeError(f"hessian: {what}: {reason}; use estimator hutchinson, hutch++ or auto")
+
+
 def estimate(problem: Problem) -> Trace:
     """:func:`exact_trace` of a problem, refused where the check of the identity fails.
 
     Raises:
         ProbeError: the network is not piecewise linear in each weight.
     """
-    holds, reason = problem.linear
-    if holds is False:
-        raise ProbeError(f"hessian: no exact trace: {reason}; use estimator hutchinson, hutch++ or auto")
+    refuse_curved(problem, "no exact trace")
     return exact_trace(problem.model, problem.x, layer_depth=problem.layer_depth)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -35,7 +36,7 @@ def many(product: Product, vectors: Sequence[Tensor]) -> list[Tensor]:
     return [torch.stack(pieces) for pieces in zip(*images, strict=True)]
 
 
-class _ByChunks:
+class _ByChunks(ABC):
     """A product that is a mean over samples, chunk by chunk."""
 
     def __init__(self, model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> None:
@@ -54,9 +55,9 @@ class _ByChunks:
             self.add(part, labels, vectors, total)
         return [entry / len(self.x) for entry in total]
 
+    @abstractmethod
     def add(self, x: Tensor, y: Tensor, vectors: Sequence[Tensor], total: list[Tensor]) -> None:
         """Add a chunk's sum of products to ``total``."""
-        raise NotImplementedError
 
 
 class _Hessian(_ByChunks):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.hessian.exact import trace_along
+from overfit_lab.metrics.hessian.exact import refuse_curved, trace_along
 from overfit_lab.metrics.hessian.trace import Problem, Trace
 
 
@@ -51,9 +50,7 @@ def estimate(problem: Problem) -> Trace:
     Raises:
         ProbeError: the network is not piecewise linear in each weight.
     """
-    holds, reason = problem.linear
-    if holds is False:
-        raise ProbeError(f"hessian: no trace from sampled outputs: {reason}; use estimator hutchinson, hutch++ or auto")
+    refuse_curved(problem, "no trace from sampled outputs")
     return sampled_trace(
         problem.model,
         problem.x,
