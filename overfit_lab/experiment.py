@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,23 @@ def train_run(
         if session.teachers is not None:
             session.teachers.check()
         compile_training(session)
-        with _open_writer(folder, session, resume=resume) as writer:
-            if train_first(session, folder, teacher_bus) == "interrupted":
-                writer.update_info(status="interrupted", ended=now())
-                return "interrupted"
-            return _train_with_records(session, writer, bus, resume=resume)
+        with _open_writer(folder, session, resume=resume) as writer, _end_noted(writer):
+            if train_first(session, folder, teacher_bus) == "completed":
+                return _train_with_records(session, writer, bus, resume=resume)
+            writer.update_info(status="interrupted", ended=now())
+    return "interrupted"
+
+
+@contextmanager
+def _end_noted(writer: RunWriter) -> Iterator[None]:
+    """Whatever ends a run that is being prepared, run.json says so; an interruption goes no further."""
+    try:
+        yield
+    except BaseException as error:
+        is_interrupted = isinstance(error, KeyboardInterrupt)
+        writer.update_info(status="interrupted" if is_interrupted else "failed", ended=now())
+        if not is_interrupted:
+            raise
 
 
 def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:

@@ -127,9 +127,14 @@ def run_grid(
         waiting = [cell for cell in cells if not _is_completed(cell, folder / cell.name)]
         with watch(len(cells), len(cells) - len(waiting)) as watcher:
             work = [Job(cell.name, _train_cell, (cell.config, folder / cell.name, device)) for cell in waiting]
-            failures = run_jobs(work, watcher, n_processes=jobs, n_threads=1 if jobs > 1 else None)
+            try:
+                failures = run_jobs(work, watcher, n_processes=jobs, n_threads=1 if jobs > 1 else None)
+            except KeyboardInterrupt:
+                for cell in waiting:
+                    _mark_ended(folder / cell.name, "interrupted")
+                raise
         for name in failures:
-            _mark_failed(folder / name)
+            _mark_ended(folder / name, "failed")
     return GridResult(folder, cells, failures)
 
 
@@ -242,11 +247,11 @@ def _status(folder: Path) -> Any:
     return Run(folder).info.get("status")
 
 
-def _mark_failed(folder: Path) -> None:
-    """Correct run.json where a killed process could not."""
+def _mark_ended(folder: Path, status: str) -> None:
+    """Correct run.json where a process that was killed could not."""
     if layout.is_run(folder) and _status(folder) == "running":
         with suppress(RunFolderError), RunWriter.reopen(folder) as writer:
-            writer.update_info(status="failed")
+            writer.update_info(status=status)
 
 
 def _train_cell(report: Report, config: RunConfig, folder: Path, device: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 CHECKED_EVERY = 256
-MOST_MADE = 16
+MOST_MADE, MOST_FORMS = 16, 4
 PLAIN = (bool, int, float, str)
 CACHE_BYTES = 4 * 2**20
 LEAST_PIECE = 32
@@ -171,15 +171,21 @@ def _in_hooks(model: nn.Module) -> list[nn.Module]:
 
 @dataclass
 class _Entry:
-    """What is kept for a model: the form that it had, its folded network, how often that was made and asked for."""
+    """The folded network of one form of a model, None where there is none, and how often it was asked for."""
 
-    form: tuple[object, ...]
     twin: FoldedModel | None
-    n_made: int
     n_calls: int = 0
 
 
-_kept: weakref.WeakKeyDictionary[nn.Module, _Entry] = weakref.WeakKeyDictionary()
+@dataclass
+class _Kept:
+    """The latest forms of a model with what was made of them, and how often something was made."""
+
+    entries: dict[tuple[object, ...], _Entry] = field(default_factory=dict)
+    n_made: int = 0
+
+
+_kept: weakref.WeakKeyDictionary[nn.Module, _Kept] = weakref.WeakKeyDictionary()
 
 
 def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
@@ -197,11 +203,13 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
     Cost: a pass over the parameters; the first time also a trace of the model and the comparison.
     """
     form = (_form_of(model), x.shape[1:], x.dtype, x.device)
-    entry = _kept.get(model)
-    if entry is None or entry.form != form:
-        n_made = 0 if entry is None else entry.n_made
-        entry = _Entry(form, _make(model, x) if n_made < MOST_MADE else None, n_made + 1)
-        _kept[model] = entry
+    kept = _kept.setdefault(model, _Kept())
+    if form not in kept.entries:
+        kept.entries[form] = _Entry(_make(model, x) if kept.n_made < MOST_MADE else None)
+        kept.n_made += 1
+        while len(kept.entries) > MOST_FORMS:
+            del kept.entries[next(iter(kept.entries))]
+    entry = kept.entries[form]
     if entry.twin is None:
         return None
     twin = entry.twin.refresh(model)
@@ -211,11 +219,20 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
     return entry.twin
 
 
+def build_of(model: nn.Module) -> tuple[object, ...]:
+    """Which modules a model has, and how their switches stand: numbers, truth values and text among attributes."""
+    return tuple((id(module), tuple(sorted(_switches(module)))) for module in model.modules())
+
+
 def _form_of(model: nn.Module) -> tuple[object, ...]:
-    """What a trace of the model depends on besides tensors: which modules, hooks and switches there are."""
-    return tuple(
-        (id(module), tuple(map(id, _hooks(module))), tuple(sorted(_switches(module)))) for module in model.modules()
-    )
+    """What a trace of the model depends on besides tensors."""
+    hooks = tuple(tuple(map(_identity, _hooks(module))) for module in model.modules())
+    return build_of(model), hooks
+
+
+def _identity(hook: Any) -> int:
+    """The hook itself, or the module of a pure one, which may come and go in hooks that are made anew."""
+    return id(hook.module) if getattr(hook, "is_pure", False) else id(hook)
 
 
 def _switches(module: nn.Module) -> list[tuple[str, str]]:

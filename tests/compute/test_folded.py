@@ -15,7 +15,7 @@ from overfit_lab.attacks.pgd import PGD
 from overfit_lab.catalog import MODELS
 from overfit_lab.compute.duals import dual_logits
 from overfit_lab.compute.folded import FoldedModel, NotFoldable, agree, folded, state_of
-from overfit_lab.models.normalize import Normalize, put_in_front
+from overfit_lab.models.normalize import InFront, Normalize, put_in_front
 from overfit_lab.seeds import derive_generator
 from overfit_lab.threat import ThreatModel
 
@@ -247,6 +247,22 @@ def test_a_replaced_module_makes_a_new_one():
     new = folded(model, IMAGES)
     assert new is not old
     assert new(IMAGES).shape == (6, 7)
+
+
+def test_normalisation_that_comes_and_goes_is_folded_once():
+    """As a monitor has it: the hook is there while it looks, and a new one the next time."""
+    torch.manual_seed(0)
+    model, normalize = trained_looking(Strange()), Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    bare = folded(model, IMAGES)
+    twins = []
+    for _ in range(40):
+        handle = model.register_forward_pre_hook(InFront(normalize))
+        twins.append(folded(model, IMAGES))
+        torch.testing.assert_close(twins[-1](IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
+        handle.remove()
+        assert folded(model, IMAGES) is bare
+    assert twins[0] is not None
+    assert all(twin is twins[0] for twin in twins)
 
 
 class Switched(nn.Module):

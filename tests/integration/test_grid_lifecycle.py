@@ -202,3 +202,20 @@ def test_from_python(tmp_path):
     assert [Run.open(folder).config.seed for folder in result.completed] == [4, 5]
     train_run(apply_overrides(config, ["seed=5"]), tmp_path / "plain", device="cpu")
     assert len(rows(result.completed[1])) == len(rows(tmp_path / "plain"))
+
+
+def test_stopped_while_a_cell_has_no_time_to_say_so(tmp_path, monkeypatch):
+    """As where a worker does not end by itself and is killed: run.json still does not say that it is running."""
+    config = small_config(epochs=2, probes={"metrics": []})
+
+    def begin_and_stop(jobs, *_, **__):
+        train_run(config, tmp_path / "grid" / jobs[0].name, device="cpu")
+        path = tmp_path / "grid" / jobs[0].name / "run.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "status": "running"}))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("overfit_lab.grid.run_jobs", begin_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(config, {}, [0, 1], tmp_path / "grid", jobs=1, device="cpu")
+    (run,) = find_runs([tmp_path / "grid"])
+    assert run.info["status"] == "interrupted"

@@ -137,6 +137,24 @@ def test_an_interrupt_leaves_a_run_that_goes_on_exactly(finished, tmp_path):
     same_checkpoint(finished / "checkpoints/last.safetensors", folder / "checkpoints/last.safetensors")
 
 
+def test_whatever_ends_a_run_before_its_first_step_is_said_and_it_resumes(finished, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    ways_to_end = [OSError("disk full"), KeyboardInterrupt()]
+
+    def fail(*_):
+        raise ways_to_end.pop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("overfit_lab.training.keeper.CheckpointKeeper.save_initial", fail)
+        assert train_run(tiny_config(), folder, device="cpu") == "interrupted"
+        assert Run.open(folder).info["status"] == "interrupted"
+        with pytest.raises(OSError, match="disk full"):
+            train_run(None, folder, resume=True, device="cpu")
+        assert Run.open(folder).info["status"] == "failed"
+    assert train_run(None, folder, resume=True, device="cpu") == "completed"
+    assert rows(folder) == rows(finished)
+
+
 def test_a_run_that_was_killed_can_be_probed_at_all_its_checkpoints(finished, tmp_path):
     """run.json of a killed run says nothing of its last epoch; the checkpoint does."""
     folder = tmp_path / "killed"

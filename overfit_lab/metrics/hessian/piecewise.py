@@ -7,6 +7,7 @@ import weakref
 import torch
 from torch import Tensor, nn
 
+from overfit_lab.compute.folded import build_of
 from overfit_lab.errors import ProbeError
 from overfit_lab.metrics.layers import trainable_by_name
 from overfit_lab.metrics.local import refuse_mixing
@@ -20,12 +21,12 @@ _known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], tuple[boo
 
 
 def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
-    """:func:`piecewise_linear`, tried once for a model as long as its modules stay the same ones, in the same modes.
+    """:func:`piecewise_linear`, tried once for a model as long as its modules, their switches and modes stay the same.
 
     It is a property of the network's form, so training does not change it; an answer that it has none (None) is not
     kept.
     """
-    form = tuple((id(module), module.training) for module in model.modules())
+    form = (build_of(model), tuple(module.training for module in model.modules()))
     known = _known.get(model)
     if known is None or known[0] != form:
         known = (form, piecewise_linear(model, x))
