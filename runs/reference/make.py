@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import product
 from pathlib import Path
 
 from overfit_lab.axes import parse_axes
@@ -26,6 +27,7 @@ from overfit_lab.training.events import EpochEnded, EventBus
 HERE = Path(__file__).resolve().parent
 CIFAR10 = os.environ.get("CIFAR10", "parquet:.data/cifar10-jpeg")
 SEEDS = (0, 1, 2)
+FEWER_SEEDS = (0, 1)
 EVERY_PROBE = ("standard", "hard", "smooth", "sglr")
 FEWER_PROBES = ["probes.every=25", "probes.metrics=[gradient-norm,iiw,calibration,hessian]"]
 """What the table of all methods needs, so that its records stay small."""
@@ -52,6 +54,17 @@ def jobs() -> dict[str, tuple[str, list[str]]]:
         for method in ("hard", "smooth", "sglr"):
             found[f"cifar10-small-{method}-seed{seed}"] = (f"cifar10-small-{method}", overrides)
         found[f"cifar10-small-cosine-seed{seed}"] = ("cifar10-small-hard", [*overrides, "schedule=cosine"])
+        found[f"cifar10-small-standard-seed{seed}"] = ("cifar10-small-standard", overrides)
+    for seed in FEWER_SEEDS:
+        overrides = [f"seed={seed}", f"data.name={CIFAR10}"]
+        for method in ("te", "trades", "awp"):
+            found[f"cifar10-small-{method}-seed{seed}"] = (f"cifar10-small-{method}", overrides)
+        for percent, labels in product((0, 20, 40, 60), ("hard", "smooth", "sglr")):
+            noise = [f"data.noise.rate={percent / 100}"] if percent else ["data.noise.rate=0", "data.noise.kind=none"]
+            found[f"cifar10-noise{percent:02d}-{labels}-seed{seed}"] = (
+                f"cifar10-small-noise-{labels}",
+                [*overrides, *noise],
+            )
     return found
 
 
