@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from overfit_lab.catalog import TABLES
 from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import compare, format_table
+from overfit_lab.runs.summary import best_epoch, compare, final_epoch, format_table
 from overfit_lab.tables.as_text import as_markdown, number
 from overfit_lab.tables.options import TableOptions
 
@@ -135,7 +135,49 @@ def triple(name: str, field: str, inputs: str) -> str:
     return f"{best.mean():.1f} / {last.mean():.1f} / {(best - last).mean():.1f} ± {(best - last).std(ddof=1):.1f}"
 
 
-READ = (final, mean, at, each, most, n_seeds, minutes, made, comparison, paper_table, grid, triple)
+def gap(name: str, epoch: int) -> str:
+    """Robust train minus robust test accuracy at an epoch, in points."""
+    train, test = (series(name, f"evaluation acc_adv {split} adversarial") for split in ("train", "test"))
+    return f"{train.loc[epoch] - test.loc[epoch]:.0f}"
+
+
+def factor(name: str, what: str, epoch: int) -> str:
+    """The largest over the smallest of the seeds' values at an epoch."""
+    values = [series_of(run, what).loc[epoch] for run in seeds(name)]
+    return f"{max(values) / min(values):.1f}"
+
+
+def right(name: str) -> str:
+    """Percentage of training labels that are the true ones, mean over seeds."""
+    shares = [1 - run.info["data"]["n_changed"] / run.info["data"]["sizes"]["train"] for run in seeds(name)]
+    return f"{100 * np.mean(shares):.0f}"
+
+
+def calibrated(name: str, field: str, inputs: str, when: str) -> str:
+    """Mean over seeds of a calibration error at each seed's best epoch, or at the last."""
+    found = []
+    for run in seeds(name):
+        epoch = best_epoch(run)[0] if when == "best" else final_epoch(run)
+        found.append(run.value_at(epoch, "calibration", field, "test", inputs))
+    return f"{np.mean(found):.2f}"
+
+
+def attacked(name: str, when: str, spread: bool = True) -> str:
+    """Mean over seeds of the accuracy under AutoAttack in percent: best, final or diff."""
+    epochs = ((best_epoch(run)[0], final_epoch(run)) for run in seeds(name))
+    pairs = np.array([
+        [run.value_at(epoch, "robustness", "acc_adv/autoattack", "test", "adversarial") for epoch in both]
+        for run, both in zip(seeds(name), epochs, strict=True)
+    ])  # fmt: skip
+    best, last = 100 * pairs.T
+    values = {"best": best, "final": last, "diff": best - last}[when]
+    return number(values.mean(), 1) + (f" ± {values.std(ddof=1):.1f}" if spread else "")
+
+
+READ = (
+    *(gap, factor, right, calibrated, attacked, triple, grid),
+    *(final, mean, at, each, most, n_seeds, minutes, made, comparison, paper_table),
+)
 
 
 def render() -> str:
