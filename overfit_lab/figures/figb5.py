@@ -41,7 +41,7 @@ DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 1)), (0, (
 CORRUPTION = "evaluation.corruption"
 PERTURBATION = ("attack.name", "attack.eps", "attack.step_size", "evaluation.step_size", CORRUPTION)
 """Settings in which the runs of the figure may differ."""
-TITLES = ("(a) noise or attack in training", "(b) attacks over eps")
+TITLES = ("(a) noise or attack in training", "(b) attack in training, over eps")
 NOTES = ("no run trained on Gaussian noise\nor random pixels", "no run trained on an attack")
 SPLITS = ("train", "test")
 
@@ -74,9 +74,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     check_some(runs, "figb5")
     name, runs = _trained_on_perturbed(runs)
     columns = (_over_noises(runs), _over_eps(runs))
-    runs = list({run.folder: run for lines in columns for line in lines for run in line.runs}.values())
+    runs = list({run.folder: run for lines in columns[::-1] for line in lines for run in line.runs}.values())
     with style():
-        marks = "train against the given labels; diamond: highest mean on test, dot: last epoch"
+        marks = "perturbed: under the noise or attack of training; train against the given labels; diamond: highest mean on test, dot: last epoch"
         stages = "dotted: learning-rate decays, shaded: after the first"
         figure = new_figure(PAGE, 4.7, caption(runs, split=title_of(name), extra=f"{marks}; {stages}"))
         grid = figure.subplots(2, 2, sharex="col")
@@ -85,9 +85,10 @@ def draw(runs: Sequence[Run]) -> Figure:
                 _panel(axes, lines, split, last_epoch(runs))
             if lines:
                 grid[0][column].set_xlabel("")
-                percent_axis(grid[0][column], "train accuracy" if column == 0 else "robust train accuracy")
-                percent_axis(grid[1][column], "test accuracy" if column == 0 else "robust test accuracy")
-                _legend_with_title(grid[0][column], TITLES[column])
+                percent_axis(grid[0][column], f"{('perturbed', 'robust')[column]} train accuracy")
+                percent_axis(grid[1][column], f"{('perturbed', 'robust')[column]} test accuracy")
+                eps = f", eps {pixels(lines[0].runs[0].config.attack.eps)}" if column == 0 else ""
+                _legend_with_title(grid[0][column], TITLES[column] + eps)
             else:
                 grid[0][column].set_title(TITLES[column], loc="left")
                 empty_note(grid[0][column], NOTES[column])
@@ -119,7 +120,7 @@ def _over_noises(runs: Sequence[Run]) -> list[Line]:
     need_alike(noisy, "figb5", "the runs trained on noise differ in more than the noise", ("attack.name", CORRUPTION))
     eps = noisy[0].config.attack.eps
     attacked = [run for run in runs if run not in noisy and run.config.attack.eps == eps]
-    lines = [_attack_line(attacked, f"{_attack(attacked[0])}, eps {pixels(eps)}", ATTACK_LOOK)] if attacked else []
+    lines = [_attack_line(attacked, _attack(attacked[0]), ATTACK_LOOK)] if attacked else []
     for name, look in NOISE_LOOKS.items():
         members = [run for run in noisy if run.config.attack.name == name]
         if members:
@@ -145,7 +146,7 @@ def _over_eps(runs: Sequence[Run]) -> list[Line]:
     """The lines of (b): one an eps, the larger the lighter."""
     attacked = [run for run in runs if run.config.attack.name not in NOISES]
     radii = sorted({run.config.attack.eps for run in attacked})
-    colors = [to_hex(colormaps["viridis"](share)) for share in np.linspace(0.0, 0.8, max(len(radii), 2))]
+    colors = [to_hex(colormaps["viridis"](share)) for share in np.linspace(0.0, 0.75, max(len(radii), 2))]
     return [
         _attack_line(
             [run for run in attacked if run.config.attack.eps == eps],

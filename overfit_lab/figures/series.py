@@ -127,15 +127,17 @@ def share_untouched(runs: Sequence[Run], figure: str) -> float:
 
 
 def decays(runs: Sequence[Run]) -> list[int]:
-    """Epochs at which the learning rate falls to half or less from one epoch to the next, in all of the runs.
+    """Epochs at which the learning rate falls to half or less of what it was held at, in all of the runs.
 
-    The epoch is that of the last one at the higher rate, so a line there separates the two.
+    The epoch is that of the last one at the higher rate, so a line there separates the two. A rate that falls in every
+    epoch, such as a cosine's in its last ones, is not one that decays in steps.
     """
     rate = curve(runs, "training", "lr", None, None)
     if rate is None:
         return []
     drops = rate.high[1:] <= 0.5 * rate.low[:-1]
-    return [int(epoch) for epoch in rate.epoch[:-1][drops]]
+    held = np.isclose(rate.mean[:-1], np.r_[rate.mean[:1], rate.mean[:-2]], rtol=1e-6, atol=0)
+    return [int(epoch) for epoch in rate.epoch[:-1][drops & held]]
 
 
 def last_epoch(runs: Sequence[Run]) -> int:
