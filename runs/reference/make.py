@@ -29,7 +29,7 @@ SEEDS = (0, 1, 2)
 EVERY_PROBE = ("standard", "hard", "smooth", "sglr")
 FEWER_PROBES = ["probes.every=25", "probes.metrics=[gradient-norm,iiw,calibration,hessian]"]
 """What the table of all methods needs, so that its records stay small."""
-KEPT_STUDIES = ("digits-table4", "digits-eps", "digits-corruption", "digits-schedules")
+KEPT_STUDIES = ("digits-table4", "digits-eps", "digits-corruption", "digits-random-pixels", "digits-schedules")
 
 
 def jobs() -> dict[str, tuple[str, list[str]]]:
