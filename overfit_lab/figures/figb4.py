@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,7 +37,7 @@ from overfit_lab.figures.style import (
 )
 from overfit_lab.runs.reader import Run
 
-UNTOUCHED = {"color": BLACK, "linestyle": (0, (1, 1.5)), "linewidth": 1.0}
+UNTOUCHED: dict[str, Any] = {"color": BLACK, "linestyle": (0, (1, 1.5)), "linewidth": 1.0}
 OF_A_METHOD = ("labels", "objective", "regularizers", "data.noise")
 """Settings in which the runs of the figure may differ."""
 

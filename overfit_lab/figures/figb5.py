@@ -42,8 +42,11 @@ CORRUPTION = "evaluation.corruption"
 PERTURBATION = ("attack.name", "attack.eps", "attack.step_size", "evaluation.step_size", CORRUPTION)
 """Settings in which the runs of the figure may differ."""
 TITLES = ("(a) noise or attack in training", "(b) attack in training, over eps")
+KINDS = ("perturbed", "robust")
 NOTES = ("no run trained on Gaussian noise\nor random pixels", "no run trained on an attack")
 SPLITS = ("train", "test")
+MEASURED = "perturbed: under the noise or attack of training; train against the given labels"
+MARKS = "diamond: highest mean on test, dot: last epoch; dotted lines: learning-rate decays, shaded: after the first"
 
 
 class Line(NamedTuple):
@@ -76,19 +79,11 @@ def draw(runs: Sequence[Run]) -> Figure:
     columns = (_over_noises(runs), _over_eps(runs))
     runs = list({run.folder: run for lines in columns[::-1] for line in lines for run in line.runs}.values())
     with style():
-        marks = "perturbed: under the noise or attack of training; train against the given labels; diamond: highest mean on test, dot: last epoch"
-        stages = "dotted: learning-rate decays, shaded: after the first"
-        figure = new_figure(PAGE, 4.7, caption(runs, split=title_of(name), extra=f"{marks}; {stages}"))
+        figure = new_figure(PAGE, 4.9, caption(runs, split=f"{title_of(name)}; {MEASURED}", extra=MARKS))
         grid = figure.subplots(2, 2, sharex="col")
         for column, lines in enumerate(columns):
-            for axes, split in zip(grid[:, column], SPLITS, strict=True):
-                _panel(axes, lines, split, last_epoch(runs))
             if lines:
-                grid[0][column].set_xlabel("")
-                percent_axis(grid[0][column], f"{('perturbed', 'robust')[column]} train accuracy")
-                percent_axis(grid[1][column], f"{('perturbed', 'robust')[column]} test accuracy")
-                eps = f", eps {pixels(lines[0].runs[0].config.attack.eps)}" if column == 0 else ""
-                _legend_with_title(grid[0][column], TITLES[column] + eps)
+                _column(grid[:, column], lines, column, last_epoch(runs))
             else:
                 grid[0][column].set_title(TITLES[column], loc="left")
                 empty_note(grid[0][column], NOTES[column])
@@ -166,15 +161,20 @@ def _attack(run: Run) -> str:
     return f"{run.config.attack.name.upper()}-{run.config.attack.n_steps}"
 
 
-def _panel(axes: Axes, lines: Sequence[Line], split: str, last: float) -> None:
-    for line in lines:
-        found = need_curve(line.runs, "figb5", "evaluation", line.field, split, line.inputs)
-        draw_curve(axes, found, line.name, **line.look.line())
-        if split == "test":
-            mark_best_and_last(axes, found, line.look.color)
-    if lines:
-        epoch_axis(axes, last)
-        mark_stages(axes, decays([run for line in lines for run in line.runs]), last)
+def _column(panels: Sequence[Axes], lines: Sequence[Line], column: int, last: float) -> None:
+    """Both panels of a column that has lines."""
+    drops = decays([run for line in lines for run in line.runs])
+    for axes, split in zip(panels, SPLITS, strict=True):
+        for line in lines:
+            found = need_curve(line.runs, "figb5", "evaluation", line.field, split, line.inputs)
+            draw_curve(axes, found, line.name, **line.look.line())
+            if split == "test":
+                mark_best_and_last(axes, found, line.look.color)
+        percent_axis(axes, f"{KINDS[column]} {split} accuracy")
+        mark_stages(axes, drops, last)
+    epoch_axis(panels[-1], last)
+    eps = f", eps {pixels(lines[0].runs[0].config.attack.eps)}" if column == 0 else ""
+    _legend_with_title(panels[0], TITLES[column] + eps)
 
 
 def _legend_with_title(axes: Axes, title: str) -> None:

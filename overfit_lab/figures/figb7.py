@@ -37,7 +37,7 @@ LOOKS: Mapping[str, Look] = {
     "linear": Look(GREEN, (0, (3, 1, 1, 1)), "^"),
     "cyclic": Look(PURPLE, (0, (1, 1)), "D"),
     "one-drop": Look(ORANGE, (0, (6, 2, 1, 2)), "v"),
-    "multi-decay": Look(SKY, (0, (2, 0.8)), "P"),
+    "multi-decay": Look(SKY, (0, (2, 1)), "P"),
 }
 STROKE = 0.05
 """Length of the strokes at decays, as a share of the panel."""

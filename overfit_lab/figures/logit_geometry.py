@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from overfit_lab.errors import RunFolderError
 from overfit_lab.figures.caption import caption
 from overfit_lab.figures.draw import draw_curve, empty_note, legend_above
 from overfit_lab.figures.experiments import by_experiment
@@ -20,11 +19,13 @@ from overfit_lab.runs.reader import Run
 
 PROBE = "logit-geometry"
 VIEWS = (("test", "clean"), ("train", "clean"), ("test", "adversarial"), ("train", "adversarial"))
-"""Split and inputs, the first that every group of runs has is drawn."""
+"""Split and inputs, the first that every group of runs has is drawn; where there is none, the first is asked for."""
 PREDICTED, MEASURED = 3, 4
 """Columns of the probe's arrays."""
+BEYOND = 2
+"""Predictions more than so many times the largest perturbation that was found lie outside (d)."""
 DUAL = {"linf": r"\|_1", "l2": r"\|_2"}
-PREDICTED_LINE: dict[str, Any] = {"linewidth": 0.8, "marker": "o", "markerfacecolor": "white", "markersize": 3}
+PREDICTED_LINE: dict[str, Any] = {"linewidth": 0.8, "markerfacecolor": "white", "markersize": 3.5}
 SEEN: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 
 
@@ -39,15 +40,15 @@ def draw(runs: Sequence[Run]) -> Figure:
     """Logit gap, gradient gap, predicted and measured minimal perturbation per epoch, and sample by sample at the end.
 
     One line a label mode, or setting of it. In (c) thick lines are the smallest perturbation that was found, thin ones
-    with hollow dots that of the linearised model, both means with 0 for samples that are wrong as they are; grey dashes
-    are at the eps of the attack. In (d) a dot a sample of the first seed that is right, at the last measured epoch: on
-    the diagonal the model is as good as linear; below it an error lies nearer than predicted.
+    with hollow markers that of the linearised model, both means with 0 for samples that are wrong as they are; grey
+    dashes are at the eps of the attack. In (d) a dot a sample of the first seed that is right, at the last measured
+    epoch: on the diagonal the model is as good as linear; below it an error lies nearer than predicted.
 
     Args:
         runs: runs with the logit-geometry probe.
 
     Raises:
-        RunFolderError: no run has it, or they were measured on no images that they share.
+        RunFolderError: some runs lack it, or were measured on other images than the rest.
     """
     check_some(runs, PROBE)
     groups = by_experiment(runs)
@@ -78,23 +79,25 @@ def _view(groups: Mapping[str, Sequence[Run]]) -> View:
     for split, inputs in VIEWS:
         if all(curve(members, PROBE, "logit_gap", split, inputs) is not None for members in groups.values()):
             return View(split, inputs)
+    first = View(*VIEWS[0])
     for members in groups.values():
-        need_curve(members, PROBE, PROBE, "logit_gap", *VIEWS[0])
-    raise RunFolderError(f"{PROBE}: the runs were measured on no images that they share")
+        need_curve(members, PROBE, PROBE, "logit_gap", *first)
+    return first
 
 
 def _radii(axes: Axes, groups: Mapping[str, Sequence[Run]], looks: Mapping[str, Look], view: View) -> None:
     """(c); a mean that is not finite at any epoch is left out."""
     for name, members in groups.items():
-        color = looks[name].color
-        draw_curve(axes, curve(members, PROBE, "predicted", *view), color=color, **PREDICTED_LINE)
-        draw_curve(axes, curve(members, PROBE, "measured", *view), **looks[name].line())
+        look = looks[name]
+        found = curve(members, PROBE, "predicted", *view)
+        draw_curve(axes, found, "predicted", marker=look.marker, **look.line(), **PREDICTED_LINE)
+        draw_curve(axes, curve(members, PROBE, "measured", *view), "measured", **look.line())
     if not axes.get_lines():
         empty_note(axes, "no finite mean")
         return
     for eps in sorted({run.config.attack.eps for members in groups.values() for run in members}):
         axes.axhline(eps, **SEEN)
-    handles = [Line2D([], [], color=BLACK), Line2D([], [], color=BLACK, **PREDICTED_LINE)]
+    handles = [Line2D([], [], color=BLACK), Line2D([], [], color=BLACK, marker="o", **PREDICTED_LINE)]
     axes.legend(handles, ["measured", "predicted"], loc="lower left", bbox_to_anchor=(0.35, 1.0), ncols=2)
     axes.set_ylim(bottom=0)
 
@@ -106,7 +109,7 @@ def _samples(axes: Axes, groups: Mapping[str, Sequence[Run]], looks: Mapping[str
         predicted, measured = _pairs(members[0], view)
         if not len(measured):
             continue
-        largest = max(largest, float(measured.max()), float(np.quantile(predicted, 0.99)))
+        largest = max(largest, float(measured.max()), min(float(predicted.max()), BEYOND * float(measured.max())))
         look = looks[name]
         axes.scatter(predicted, measured, s=7, color=look.color, marker=look.marker, alpha=0.6, linewidths=0)
     if not largest:
