@@ -106,9 +106,7 @@ def test_misfits_are_refused(tmp_path):
         make_run(tmp_path / f"awp-{gamma}", rate=rate, regularizers=[{"name": "awp", "gamma": gamma}])
         for gamma, rate in ((0.01, 0.2), (0.03, 0.4))
     ]
-    with pytest.raises(
-        RunFolderError, match=r"awp differ in more than the seed and the noise rate \(reg"
-    ):
+    with pytest.raises(RunFolderError, match=r"awp differ in more than the seed and the noise rate \(reg"):
         FIGURES["figb4"](awp)
     mixed = [*committed("digits-noise40-hard-seed0"), make_run(tmp_path / "c", rate=0.6, objective="standard")]
     with pytest.raises(RunFolderError, match="differ in more than seed, method and label noise"):
