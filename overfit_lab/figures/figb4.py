@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from overfit_lab.errors import RunFolderError
 from overfit_lab.figures.caption import caption
 from overfit_lab.figures.draw import draw_curve, legend_above
-from overfit_lab.figures.experiments import need_alike
+from overfit_lab.figures.experiments import need_alike, one_a_seed
 from overfit_lab.figures.series import (
     by_labels,
     check_some,
@@ -90,7 +90,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             of_rate = [run for run in runs if noise_rate(run) == rate]
             for axes, split in zip(grid[:, column], ("train", "test"), strict=True):
                 for name, members in groups.items():
-                    at = [run for run in members if noise_rate(run) == rate]
+                    at = one_a_seed([run for run in members if noise_rate(run) == rate])
                     if at:
                         found = need_curve(at, "figb4", "evaluation", field, split, inputs)
                         draw_curve(axes, found, **looks[name].line())

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from overfit_lab.figures.caption import caption
 from overfit_lab.figures.draw import draw_curve, legend_above, mark_best_and_last
-from overfit_lab.figures.experiments import need_alike
+from overfit_lab.figures.experiments import need_alike, one_a_seed
 from overfit_lab.figures.series import Curve, by_labels, check_some, decays, last_epoch, need_curve, title_of
 from overfit_lab.figures.style import (
     BLUE,
@@ -105,6 +105,8 @@ def draw(runs: Sequence[Run]) -> Figure:
 def by_schedule(runs: Sequence[Run], labels: str) -> dict[str, list[Run]]:
     """Runs by the name of their schedule, and apart where its settings differ; piecewise and cosine come first.
 
+    Of several runs of one seed the first is taken.
+
     Raises:
         RunFolderError: they differ in more than the seed and the schedule.
     """
@@ -115,7 +117,7 @@ def by_schedule(runs: Sequence[Run], labels: str) -> dict[str, list[Run]]:
     for name in names:
         parts = experiments([run for run in runs if run.config.schedule.name == name])
         for part, words in zip(parts, tell_apart(parts), strict=True):
-            named[f"{name} ({words})" if words else name] = part
+            named[f"{name} ({words})" if words else name] = one_a_seed(part)
     return named
 
 

@@ -57,7 +57,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style():
         n = sorted({int(run.series(PROBE, "logit_gap", *view)["n"].max()) for run in runs})
         what = f"{view.inputs} {view.split} images, {' / '.join(f'{count:,}' for count in n)} a run"
-        extra = "perturbations in pixels of [0, 1], mean with 0 for wrong samples; grey dashes: eps, in (d) equality"
+        extra = "in pixels of [0, 1], 0 for wrong samples; grey dashes: eps, in (d) equality; (d): first seed"
         figure = new_figure(PAGE, 4.7, caption(runs, split=what, extra=extra))
         (gap, gradient), (radius, samples) = figure.subplots(2, 2)
         for name, members in groups.items():

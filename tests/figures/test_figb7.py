@@ -125,3 +125,12 @@ def test_of_several_label_modes_the_first_is_drawn(tmp_path):
     runs = [make_run(tmp_path / labels, labels) for labels in ("sglr", "hard")]
     assert "hard labels" in FIGURES["figb7"](runs).get_supxlabel()
     assert "SGLR" in FIGURES["figb7"](runs[:1]).get_supxlabel()
+
+
+def test_a_seed_that_two_studies_hold_counts_once():
+    """Seed 0 of the study, and its twin among the runs of all methods, which was evaluated more often."""
+    runs = committed(f"{STUDY}/schedule_piecewise-seed*", "digits-hard-seed0")
+    axes = FIGURES["figb7"](runs).axes[1]
+    epochs, found = over_seeds(CASES["digits"]["piecewise"], *KEYS[1])
+    assert len(found) == 3
+    assert_draws(curves(axes)[0], axes, epochs, found)
