@@ -47,6 +47,15 @@ def probe_values(seed, epoch):
             Value("share_untouched", 0.62, "train", "clean"),
             Value("acc_given/corrupted", epoch / 40, "train", "clean"),
         ],
+        "logit-geometry": [
+            Value(name, value, "test", "clean", "given", 60)
+            for name, value in (
+                ("logit_gap", 1 + epoch / 20 + seed),
+                ("gradient_gap", 8 + epoch / 10),
+                ("predicted", 0.15 + epoch / 1000),
+                ("measured", 0.12 - epoch / 1000 + seed / 100),
+            )
+        ],
         "calibration": [],
         "confidence": [],
     }
@@ -67,6 +76,7 @@ def probe_arrays(seed):
     return {
         "features": {"tsne-test-clean": points.astype(np.float32), "label-test-clean": y},
         "calibration": {"reliability-test-clean": bins, "reliability-test-adversarial": bins},
+        "logit-geometry": {"geometry-test-clean": geometry(rng)},
         "masking": {
             "curve-more-steps": np.array([[1, 0.8, 0.7, 0.9, 200], [100, 0.5, 0.4, 0.6, 200]]),
             "curve-larger-eps": np.array([[0, 0.9, 0.85, 0.95, 200], [1, 0.0, 0.0, 0.02, 200]]),
@@ -74,6 +84,13 @@ def probe_arrays(seed):
             "evidence-more-steps": np.array([0.1, 0.06, 0.15, 0.01, 200]),
         },
     }
+
+
+def geometry(rng, n=60):
+    """Gap, gradient gap, cosine, predicted and measured perturbation a sample; the first is wrong, the second safe."""
+    predicted, measured = np.abs(rng.normal(size=(2, n))) / 10 + 0.01
+    predicted[0], measured[0], predicted[1] = 0.0, 0.0, np.inf
+    return np.stack([rng.normal(size=n), np.full(n, 8.0), np.zeros(n), predicted, measured], 1)
 
 
 def make_run(

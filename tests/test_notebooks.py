@@ -14,6 +14,7 @@ NAMES = [
     "fig3_confidence",
     "fig4_label_noise",
     "fig5_representations",
+    "figb4_b5_b7_noise_eps_schedules",
     "methods",
     "theory",
 ]

@@ -31,6 +31,14 @@ def draw_curve(axes: Axes, curve: Curve | None, label: str | None = None, **line
     return drawn
 
 
+def mark_best_and_last(axes: Axes, curve: Curve, color: str) -> None:
+    """A hollow diamond where the mean is highest, the first of equal ones, and a dot where it ends."""
+    best = int(curve.mean.argmax())
+    mark: dict[str, Any] = {"linestyle": "", "color": color, "zorder": 4, "clip_on": False}
+    axes.plot(curve.epoch[best], curve.mean[best], marker="D", markerfacecolor="white", **mark)
+    axes.plot(curve.epoch[-1], curve.mean[-1], marker="o", **mark)
+
+
 def legend(figure: Figure, axes: Axes, loc: Literal["best", "upper left", "lower right"]) -> None:
     """The legend of a panel inside it, or above the whole figure where its names are too long for the panel."""
     handles, names = axes.get_legend_handles_labels()

@@ -29,10 +29,31 @@ def need_one_experiment(runs: Sequence[Run], figure: str, name: str) -> None:
     Raises:
         RunFolderError: they differ in more than the seed; the message says in what.
     """
-    found = differences(runs)
+    need_alike(runs, figure, f"the runs with {title_of(name)} differ in more than the seed")
+
+
+def need_alike(runs: Sequence[Run], figure: str, complaint: str, also_free: Sequence[str] = ()) -> None:
+    """Refuse runs that differ in more than the seed and some keys.
+
+    Args:
+        runs: the runs.
+        figure: its name.
+        complaint: what the message says of runs that do.
+        also_free: keys of the configuration, or groups of them, that may differ.
+
+    Raises:
+        RunFolderError: they do; the message says in what.
+    """
+    found = differences(runs, also_free)
     if found:
         told = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in list(found.items())[:3])
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-        raise RunFolderError(
-            f"{figure}: the runs with {title_of(name)} differ in more than the seed ({told}{more}); give those of one"
-        )
+        raise RunFolderError(f"{figure}: {complaint} ({told}{more}); give those of one")
+
+
+def one_a_seed(runs: Sequence[Run]) -> list[Run]:
+    """The first run of each seed, so that a seed which two studies hold counts once."""
+    first: dict[int, Run] = {}
+    for run in runs:
+        first.setdefault(run.config.seed, run)
+    return list(first.values())

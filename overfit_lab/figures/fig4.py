@@ -14,11 +14,11 @@ from overfit_lab.figures.experiments import need_one_experiment
 from overfit_lab.figures.series import (
     by_labels,
     check_some,
-    curve,
     decays,
     last_epoch,
     need_curve,
     noise_rate,
+    share_untouched,
     split_name,
     title_of,
 )
@@ -71,8 +71,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             for axes, split in ((left, "train"), (right, "test")):
                 found = need_curve(members, "fig4", "evaluation", field, split, inputs)
                 draw_curve(axes, found, title_of(name), **look.line())
-        share = curve(runs, "memorisation", "share_untouched", "train", None)
-        untouched = float(share.mean[-1]) if share is not None else _share_from_info(runs)
+        untouched = share_untouched(runs, "fig4")
         left.axhline(untouched, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
         note: dict[str, Any] = {"fontsize": 6.5, "color": "#555555", "va": "top", "ha": "right"}
         left.text(0.98 * last, untouched - 0.008, f"untouched labels {untouched:.0%}", **note)
@@ -98,17 +97,6 @@ def curves_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
     if len({split_name(name)[0] for name in groups}) > 1:
         return groups
     return {split_name(name)[1]: members for name, members in groups.items()}
-
-
-def _share_from_info(runs: Sequence[Run]) -> float:
-    data = runs[0].info.get("data", {})
-    try:
-        return 1 - float(data["n_resampled"]) / float(data["sizes"]["train"])
-    except KeyError as error:
-        raise RunFolderError(
-            f"fig4: no share of untouched labels in {runs[0].name}; "
-            "record it by `overfit-lab probe RUN --metric memorisation`"
-        ) from error
 
 
 REGISTER = {"fig4": draw}

@@ -105,16 +105,39 @@ def noise_rate(run: Run) -> float:
     return run.config.data.noise.rate if run.config.data.noise.kind != "none" else 0.0
 
 
-def decays(runs: Sequence[Run]) -> list[int]:
-    """Epochs at which the learning rate falls to half or less from one epoch to the next, in all of the runs.
+def share_untouched(runs: Sequence[Run], figure: str) -> float:
+    """Share of the training labels that noise left alone, in [0, 1]: mean over the runs, as measured, else as drawn.
 
-    The epoch is that of the last one at the higher rate, so a line there separates the two.
+    Raises:
+        RunFolderError: the runs do not say.
+    """
+    measured = curve(runs, "memorisation", "share_untouched", "train", None)
+    if measured is not None:
+        return float(measured.mean[-1])
+    if not any(map(noise_rate, runs)):
+        return 1.0
+    try:
+        drawn = [run.info["data"]["n_resampled"] / run.info["data"]["sizes"]["train"] for run in runs]
+    except KeyError as error:
+        raise RunFolderError(
+            f"{figure}: no share of untouched labels in {runs[0].name}; "
+            "record it by `overfit-lab probe RUN --metric memorisation`"
+        ) from error
+    return 1 - float(np.mean(drawn))
+
+
+def decays(runs: Sequence[Run]) -> list[int]:
+    """Epochs at which the learning rate falls to half or less of what it was held at, in all of the runs.
+
+    The epoch is that of the last one at the higher rate, so a line there separates the two. A rate that falls in every
+    epoch, such as a cosine's in its last ones, is not one that decays in steps.
     """
     rate = curve(runs, "training", "lr", None, None)
     if rate is None:
         return []
     drops = rate.high[1:] <= 0.5 * rate.low[:-1]
-    return [int(epoch) for epoch in rate.epoch[:-1][drops]]
+    held = np.isclose(rate.mean[:-1], np.r_[rate.mean[:1], rate.mean[:-2]], rtol=1e-6, atol=0)
+    return [int(epoch) for epoch in rate.epoch[:-1][drops & held]]
 
 
 def last_epoch(runs: Sequence[Run]) -> int:

@@ -133,6 +133,12 @@ GRIDS = {
         "B.5: noise of the same size in place of the adversarial perturbation.",
         sets=(*WITHOUT_PROBES, "evaluation.corruption=gaussian-noise"),
     ),
+    "digits-random-pixels": Study(
+        "digits-hard",
+        ("attack.name=random-pixels",),
+        "B.5: training on random pixels, evaluated under random pixels.",
+        sets=(*WITHOUT_PROBES, "evaluation.corruption=random-pixels"),
+    ),
     "digits-schedules": Study(
         "digits-hard",
         ("schedule=piecewise,cosine,linear,cyclic,one-drop,multi-decay",),

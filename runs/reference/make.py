@@ -31,7 +31,7 @@ FEWER_SEEDS = (0, 1)
 EVERY_PROBE = ("standard", "hard", "smooth", "sglr")
 FEWER_PROBES = ["probes.every=25", "probes.metrics=[gradient-norm,iiw,calibration,hessian]"]
 """What the table of all methods needs, so that its records stay small."""
-KEPT_STUDIES = ("digits-table4", "digits-eps", "digits-corruption", "digits-schedules")
+KEPT_STUDIES = ("digits-table4", "digits-eps", "digits-corruption", "digits-random-pixels", "digits-schedules")
 
 
 def jobs() -> dict[str, tuple[str, list[str]]]:

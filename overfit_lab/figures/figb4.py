@@ -1,0 +1,128 @@
+"""Fig. B.4 of SGLR: training and test curves over rates of label noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.figures.caption import caption
+from overfit_lab.figures.draw import draw_curve, legend_above
+from overfit_lab.figures.experiments import need_alike, one_a_seed
+from overfit_lab.figures.series import (
+    by_labels,
+    check_some,
+    decays,
+    last_epoch,
+    need_curve,
+    noise_rate,
+    share_untouched,
+    split_name,
+    title_of,
+)
+from overfit_lab.figures.style import (
+    BLACK,
+    COLUMN,
+    PAGE,
+    Look,
+    epoch_axis,
+    looks_of,
+    mark_stages,
+    new_figure,
+    percent_axis,
+    style,
+)
+from overfit_lab.runs.reader import Run
+
+UNTOUCHED: dict[str, Any] = {"color": BLACK, "linestyle": (0, (1, 1.5)), "linewidth": 1.0}
+OF_A_METHOD = ("labels", "objective", "regularizers", "data.noise")
+"""Settings in which the runs of the figure may differ."""
+
+
+def pick_runs(runs: Sequence[Run]) -> list[Run]:
+    """The runs of the figure: standard training alone where some noisy runs are that, else all.
+
+    Raises:
+        RunFolderError: no run has label noise, or the runs are of several data sets, models or kinds of noise.
+    """
+    noisy = [run for run in runs if noise_rate(run) > 0]
+    if not noisy:
+        raise RunFolderError("figb4: no run with label noise; train with --set data.noise.kind=symmetric and a rate")
+    if any(run.config.objective.name == "standard" for run in noisy):
+        runs = [run for run in runs if run.config.objective.name == "standard"]
+        noisy = [run for run in noisy if run.config.objective.name == "standard"]
+    need_alike(runs, "figb4", "the runs differ in more than seed, method and label noise", OF_A_METHOD)
+    need_alike(noisy, "figb4", "the runs differ in the kind of noise", (*OF_A_METHOD[:3], "data.noise.rate"))
+    return list(runs)
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Two rows (train, test) by one column a noise rate, and in each panel one line a label mode.
+
+    Train accuracy is against the given labels, beside the share of untouched labels (dotted). Clean accuracy for
+    standard training, robust accuracy for adversarial training.
+
+    Args:
+        runs: runs at one or more rates of label noise; those without noise are the rate 0.
+
+    Raises:
+        RunFolderError: none has label noise, or no evaluation; or the runs of one curve differ in more than the seed,
+            or those of the figure in data or model.
+    """
+    check_some(runs, "figb4")
+    runs = pick_runs(runs)
+    groups = named_curves(runs)
+    rates = sorted({noise_rate(run) for run in runs})
+    robust = runs[0].config.objective.name != "standard"
+    field, inputs = ("acc_adv", "adversarial") if robust else ("acc_clean", "clean")
+    kind = "robust" if robust else "clean"
+    looks, last = looks_of(list(groups)), last_epoch(runs)
+    with style():
+        width = PAGE if len(rates) > 2 else COLUMN
+        extra = "grey dots: learning-rate decays; shaded: after the first"
+        text = caption(runs, split=f"{kind} accuracy, train against the given labels", extra=extra)
+        figure = new_figure(width, 3.9, text)
+        grid = figure.subplots(2, len(rates), sharex=True, sharey="row", squeeze=False)
+        for column, rate in enumerate(rates):
+            of_rate = [run for run in runs if noise_rate(run) == rate]
+            for axes, split in zip(grid[:, column], ("train", "test"), strict=True):
+                for name, members in groups.items():
+                    at = one_a_seed([run for run in members if noise_rate(run) == rate])
+                    if at:
+                        found = need_curve(at, "figb4", "evaluation", field, split, inputs)
+                        draw_curve(axes, found, **looks[name].line())
+                mark_stages(axes, decays(of_rate), last)
+            grid[0][column].axhline(share_untouched(of_rate, "figb4"), **UNTOUCHED)
+            grid[0][column].set_title(rf"$\eta$ = {rate:g}")
+            epoch_axis(grid[1][column], last)
+        for axes, split in zip(grid[:, 0], ("train", "test"), strict=True):
+            percent_axis(axes, f"{kind} {split}\naccuracy")
+        _legend(figure, looks)
+    return figure
+
+
+def named_curves(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of all rates by label mode, and named by the objective too where there are several.
+
+    Raises:
+        RunFolderError: the runs of a label mode differ in more than the seed and the noise rate.
+    """
+    groups = by_labels(runs)
+    for name, members in groups.items():
+        complaint = f"the runs with {title_of(name)} differ in more than the seed and the noise rate"
+        need_alike(members, "figb4", complaint, ("data.noise",))
+    if len({split_name(name)[0] for name in groups}) > 1:
+        return groups
+    return {split_name(name)[1]: members for name, members in groups.items()}
+
+
+def _legend(figure: Figure, looks: dict[str, Look]) -> None:
+    handles = [Line2D([], [], **look.line()) for look in looks.values()]
+    handles.append(Line2D([], [], **UNTOUCHED))
+    legend_above(figure, handles, [*map(title_of, looks), "share of untouched labels"])
+
+
+REGISTER = {"figb4": draw}
