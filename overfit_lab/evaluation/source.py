@@ -30,7 +30,7 @@ def open_source(
 ) -> Source:
     """A run's checkpoint (``RUN``, its final one, or ``RUN@CHECKPOINT``), or a weights file of the target's model.
 
-    What it is goes into the outcome with a hash of its weights, so that an outcome on other weights is not taken for it.
+    What it is goes into the outcome with a hash of its weights, so that one on other weights is not taken for it.
 
     Args:
         name: as the user gave it.

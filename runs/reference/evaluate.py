@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +114,15 @@ def check(folder: Path) -> None:
 
 def put(folder: Path, committed: Path) -> None:
     """Take what was measured after training into the committed folder."""
-    add_records(folder, committed, lambda record: True)
+    add_records(folder, committed)
     shutil.copytree(folder / "evaluations", committed / "evaluations", dirs_exist_ok=True)
     for path in (folder / "arrays").glob("masking-*.npz"):
         shutil.copy(path, committed / "arrays" / path.name)
 
 
-def add_records(folder: Path, committed: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    """Add the wanted later records of a run to the committed ones; those of the same numbers are replaced."""
-    new = [line for line in _later(folder) if wanted(json.loads(line))]
+def add_records(folder: Path, committed: Path, part: str = "") -> None:
+    """Add later records of a run to the committed ones, those whose field has the part; the same numbers are replaced."""
+    new = [line for line in _later(folder) if part in json.loads(line)["field"]]
     replaced = {_number(line) for line in new}
     kept = [line for line in _later(committed) if _number(line) not in replaced]
     (committed / "records-posthoc.jsonl").write_text("".join([*kept, *new]))

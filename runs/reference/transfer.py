@@ -58,7 +58,7 @@ def attack_target(report: Report, name: str, source: str, overrides: list[str]) 
             )
             evaluate_into(folder, snapshot, make_attacker(TRANSFER, session.config, source=opened))
     report(0.95, "writing")
-    add_records(folder, committed, lambda record: f"/{TRANSFER}-" in record["field"])
+    add_records(folder, committed, f"/{TRANSFER}-")
     (committed / "evaluations").mkdir(exist_ok=True)
     for path in (folder / "evaluations").glob(f"{TRANSFER}-*.npz"):
         shutil.copy(path, committed / "evaluations" / path.name)
