@@ -121,7 +121,7 @@ def put(folder: Path, committed: Path) -> None:
 
 
 def add_records(folder: Path, committed: Path, part: str = "") -> None:
-    """Add later records of a run to the committed ones, those whose field has the part; the same numbers are replaced."""
+    """Add later records of a run to the committed ones, where their field has the part; equal ones are replaced."""
     new = [line for line in _later(folder) if part in json.loads(line)["field"]]
     replaced = {_number(line) for line in new}
     kept = [line for line in _later(committed) if _number(line) not in replaced]
