@@ -84,7 +84,8 @@ def draw_reliability(run: Run, epochs: Epochs) -> Figure:
 
     found = _of_inputs(run, "calibration", chosen[0], "reliability")
     drawn, n_bins = _inputs(found), len(next(iter(found.values())))
-    what = f"test split, {n_bins} equal-width bins, dots by their share of the images; ECE: {' / '.join(drawn)}"
+    n = int(max(bins[:, 2].sum() for bins in found.values()))
+    what = f"{n:,} test images, {n_bins} equal-width bins, dots by their share of the images; ECE: {' / '.join(drawn)}"
     return _figure(run, chosen, panel, what, "accuracy", inputs=drawn)
 
 
@@ -119,7 +120,8 @@ def draw_confidence(run: Run, epochs: Epochs) -> Figure:
         percent_axis(axes, "share of images")
         axes.label_outer()
 
-    what = f"given labels of the test split, {N_BINS} bins"
+    n = max(map(len, _of_inputs(run, "confidence", chosen[0], "label-prob").values()))
+    what = f"given labels of {n:,} test images, {N_BINS} bins"
     return _figure(run, chosen, panel, what, inputs=_inputs(every[chosen[0]]))
 
 
