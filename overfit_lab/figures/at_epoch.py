@@ -39,8 +39,8 @@ def draw_map(run: Run, epochs: Epochs) -> Figure:
     view = _view(run)
     every = {epoch: _map(run, epoch, *view) for epoch in epochs_of(run, "map")}
     points = np.concatenate([found.points for found in every.values()])
-    reach = 1.05 * np.abs(points - points.mean(0)).max()
-    center = points.mean(0)
+    low, high = points.min(0), points.max(0)
+    center, reach = (low + high) / 2, 0.54 * (high - low).max()
 
     def panel(axes: Axes, epoch: int) -> None:
         scatter(axes, every[epoch])
