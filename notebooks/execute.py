@@ -9,6 +9,8 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
+"""A live widget is nothing without its kernel: in a saved notebook its static picture stands in its place."""
 
 
 def execute(path: Path, *, save: bool) -> nbformat.NotebookNode:
@@ -18,9 +20,17 @@ def execute(path: Path, *, save: bool) -> nbformat.NotebookNode:
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for cell in notebook.cells:
         cell.metadata = {}
+        without_widgets(cell)
     if save:
         nbformat.write(notebook, path)
     return notebook
+
+
+def without_widgets(cell: nbformat.NotebookNode) -> None:
+    """Drop live widgets from a cell's outputs where a static picture stands beside them."""
+    for output in cell.get("outputs", []):
+        if "image/png" in output.get("data", {}):
+            output["data"].pop(WIDGET, None)
 
 
 def main(arguments: list[str]) -> None:

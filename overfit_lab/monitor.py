@@ -15,9 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.attacks.base import Attack
+from overfit_lab.attacks.pgd import PGD
 from overfit_lab.build import make_probes
 from overfit_lab.catalog import ATTACKS
-from overfit_lab.config import EvaluationConfig, Part, ProbesConfig, RunConfig, load_config, to_yaml
+from overfit_lab.config import (
+    AttackConfig,
+    DataConfig,
+    EvaluationConfig,
+    Part,
+    ProbesConfig,
+    RunConfig,
+    load_config,
+    to_yaml,
+)
 from overfit_lab.data.arrays import channel_statistics
 from overfit_lab.data.given import by_split, dataset_from_given, describe_kept, with_classes
 from overfit_lab.environment import hardware, now, versions
@@ -44,6 +54,8 @@ KEPT = 1000
 ON_TRAIN, ON_TEST = ("gradient-norm", "iiw"), ("calibration", "confidence")
 """Probes by default, by the split that they look at."""
 CLIPPED = "grad_norm_minibatch-clipped"
+GIVEN = "arrays"
+"""What data that the user gave are called in the configuration; older folders have the name of a default there."""
 
 
 class Monitor:
@@ -118,8 +130,10 @@ class Monitor:
             probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()))
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
         name = f"{type(model).__module__}:{type(model).__qualname__}"
-        evaluation = EvaluationConfig(every=every, n_train=n or 1000, n_test=n, n_val=n)
+        evaluation = EvaluationConfig(every=every, n_train=n or 1000, n_test=n, n_val=n, **_evaluated_by(attack))
         self._config = RunConfig(
+            data=DataConfig(name=GIVEN),
+            attack=_threat_of(attack),
             name="monitor",
             seed=seed,
             epochs=n_epochs or 1,
@@ -335,7 +349,8 @@ class Monitor:
     def _open(self, folder: Path, model: nn.Module, resume: bool) -> Recorder:
         if resume and layout.is_run(folder):
             own = load_config(layout.config_path(folder))
-            if own.model_copy(update={"epochs": self._config.epochs}) != self._config:
+            may_differ = {"epochs"} if own.data.name == GIVEN else {"epochs", "data", "attack", "evaluation"}
+            if own.model_copy(update={key: getattr(self._config, key) for key in may_differ}) != self._config:
                 raise RunFolderError(f"{folder}: holds a run of another configuration; give another folder")
             writer = RunWriter.reopen(folder)
             writer.update_info(status="running")
@@ -357,3 +372,17 @@ class Monitor:
             },
         }
         return Recorder(RunWriter.create(folder, to_yaml(self._config), info))
+
+
+def _evaluated_by(attack: Attack | None) -> dict[str, Any]:
+    """The part of the evaluation's configuration that says what robust accuracy was measured with."""
+    if attack is None:
+        return {"n_steps": 0}
+    if isinstance(attack, PGD):
+        return {"n_steps": attack.n_steps, "n_restarts": attack.n_restarts, "step_size": attack.step_size}
+    return {"attack": f"{type(attack).__module__}:{type(attack).__qualname__}"}
+
+
+def _threat_of(attack: Attack | None) -> AttackConfig:
+    """The threat model in the configuration; how the user's own loop attacks is not known."""
+    return AttackConfig() if attack is None else AttackConfig(norm=attack.threat.norm, eps=attack.threat.eps)

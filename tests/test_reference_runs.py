@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from overfit_lab.catalog import TABLES
 from overfit_lab.config import to_dict
 from overfit_lab.evaluation.store import read_outcomes
 from overfit_lab.recipes.methods import METHODS
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import compare
+from overfit_lab.tables.as_text import as_markdown
+from overfit_lab.tables.options import TableOptions
 
 FOLDER = Path(__file__).parents[1] / "runs" / "reference"
 RUNS = sorted(
@@ -163,7 +166,8 @@ EVALUATED = sorted({path.parent.parent.name for path in FOLDER.glob("*/evaluatio
 def test_each_evaluated_run_has_its_outcomes_and_they_agree_with_the_records(name):
     """AutoAttack at the best and the final checkpoint; PGD-20 in training finds no more than AutoAttack does."""
     run = Run.open(FOLDER / name)
-    outcomes = read_outcomes(FOLDER / name)
+    found = read_outcomes(FOLDER / name)
+    outcomes = [outcome for outcome in found if not outcome.label.startswith("transfer-")]
     assert {outcome.label for outcome in outcomes} == {"autoattack"}
     assert run.config.epochs in {outcome.settings["epoch"] for outcome in outcomes}
     for outcome in outcomes:
@@ -214,3 +218,35 @@ def test_shares_above_their_limits_are_those_that_the_readme_names():
     assert above.pop(("cifar10-small-sglr-seed0", "square")) == [2.5, 0.8, 5.7, 2.0]
     assert list(above.values()) == [[1.5, 0.3, 4.3, 1.0]] * 3
     assert all(name.startswith("digits-") and check == "more-steps" for name, check in above)
+
+
+def transferred():
+    return [
+        (name, outcome)
+        for name in EVALUATED
+        for outcome in read_outcomes(FOLDER / name)
+        if "source" in outcome.settings
+    ]
+
+
+def test_transfer_attacks_are_from_the_kept_sources_of_their_seed_and_agree_with_the_records():
+    """Images of another network fool fewer than the model's own: on the whole test split, at best and final."""
+    found = transferred()
+    assert len(found) == 2 * 3 * 2 * 2
+    for name, outcome in found:
+        run, about = Run.open(FOLDER / name), outcome.settings["source_about"]
+        source = Run.open(FOLDER / "studies" / "transfer-sources" / about["run"])
+        assert source.config.seed == run.config.seed == about["seed"]
+        assert source.config.model != run.config.model
+        assert not outcome.made["git_revision"].endswith("changes")
+        epoch = outcome.settings["epoch"]
+        value = run.value_at(epoch, "robustness", f"acc_adv/{outcome.label}", "test", "adversarial")
+        assert value == outcome.robust_accuracy > run.value_at(epoch, "evaluation", "acc_adv", "test", "adversarial")
+        assert len(outcome) == 797
+
+
+def test_the_page_shows_the_table_of_transfer_attacks_as_recorded():
+    folders = [FOLDER / f"digits-{labels}-seed{seed}" for labels in ("hard", "sglr") for seed in (0, 1, 2)]
+    shown = as_markdown(TABLES["transfer"]([Run.open(folder) for folder in folders], TableOptions()))
+    rows = [line for line in shown.splitlines() if line.startswith("|")]
+    assert "\n".join(rows) in (FOLDER.parents[1] / "docs" / "reference-runs.md").read_text()

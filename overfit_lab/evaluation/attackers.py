@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -80,10 +80,12 @@ class Source:
     Args:
         name: what it is called in records.
         model: maps images in [0, 1] to logits.
+        about: what it is, for the outcome: ``run``, ``checkpoint``, ``model``, ``method``, ``weights`` and the like.
     """
 
     name: str
     model: nn.Module
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_attacker(
@@ -125,7 +127,7 @@ def make_attacker(
     label = _label(name, config, options, settings, labelled, source)
     stated = {"attack": name, "norm": threat.norm, "eps": threat.eps, **_stated(options, settings, labelled)}
     if source is not None and name == TRANSFER:
-        stated["source"] = source.name
+        stated |= {"source": source.name, **({"source_about": dict(source.about)} if source.about else {})}
     return Attacker(label, tuple(stages), stated)
 
 

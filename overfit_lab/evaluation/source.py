@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,8 @@ from overfit_lab.evaluation.attackers import Source, plain
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.runs import layout
-from overfit_lab.subjects import OnNote
+from overfit_lab.runs.naming import method_title, model_title
+from overfit_lab.subjects import OnNote, fingerprint
 from overfit_lab.trust import check_trusted
 from overfit_lab.types import Dataset
 
@@ -27,6 +29,8 @@ def open_source(
     on_note: OnNote | None = None,
 ) -> Source:
     """A run's checkpoint (``RUN``, its final one, or ``RUN@CHECKPOINT``), or a weights file of the target's model.
+
+    What it is goes into the outcome with a hash of its weights, so that one on other weights is not taken for it.
 
     Args:
         name: as the user gave it.
@@ -44,20 +48,30 @@ def open_source(
     path, _, checkpoint = name.partition("@")
     place = Path(path).expanduser()
     if place.is_file():
-        model_part, files = config.model, [place]
-        title = place.stem
+        files, title = [place], place.stem
+        built = config
+        about: dict[str, Any] = {"file": place.name, "model": model_title(config)}
     elif place.is_dir():
         other = load_config(layout.config_path(layout.check_run(place)))
         check_trusted(other, str(place), trust=trust)
-        model_part = other.model
+        built = other
         files = layout.checkpoint_paths(place, checkpoint or "final")
-        title = place.resolve().name + (f"-{checkpoint}" if checkpoint else "")
+        run = place.resolve().name
+        title = run + (f"-{checkpoint}" if checkpoint else "")
+        about = {
+            "run": run,
+            "checkpoint": checkpoint or "final",
+            "model": model_title(other),
+            "method": method_title(other),
+            "seed": other.seed,
+        }
         if len(files) != 1:
             raise RunFolderError(f"{name}: a source is one checkpoint, got {len(files)}")
     else:
         raise ConfigError(f"source {name!r}: no such run folder or weights file")
-    model = build_model(model_part, data, device, seed=config.seed)
+    model = build_model(built.model, data, device, seed=config.seed)
     taken = load_into(model, load_weights(files[0]))
     if taken and on_note is not None:
         on_note(f"{files[0]}: {taken}")
-    return Source(plain(title), model.eval().requires_grad_(False))
+    about["weights"] = fingerprint(model)
+    return Source(plain(title), model.eval().requires_grad_(False), about)

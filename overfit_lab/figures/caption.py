@@ -50,5 +50,8 @@ def data_name(run: Run) -> str:
 
 def attack_name(run: Run) -> str:
     """The attack that evaluation is made with."""
-    steps, attack = run.config.evaluation.n_steps, run.config.attack
-    return f"PGD-{steps}, {attack.norm} eps {pixels(attack.eps)}" if steps else "no attack"
+    evaluation, attack = run.config.evaluation, run.config.attack
+    if evaluation.attack == "pgd" and not evaluation.n_steps:
+        return "no attack"
+    name = f"PGD-{evaluation.n_steps}" if evaluation.attack == "pgd" else evaluation.attack.rpartition(":")[2]
+    return f"{name}, {attack.norm} eps {pixels(attack.eps)}"

@@ -62,7 +62,7 @@ def draw(runs: Sequence[Run]) -> Figure:
                 if found is None:
                     empty_note(axes, "no run")
                 else:
-                    _scatter(axes, found)
+                    scatter(axes, found)
                 if row == 0:
                     axes.set_title(rf"$\eta$ = {rate:g}")
                 if column == 0:
@@ -89,7 +89,8 @@ def last_map(run: Run, split: str, inputs: str) -> Map | None:
     return None
 
 
-def _scatter(axes: Axes, found: Map) -> None:
+def scatter(axes: Axes, found: Map) -> None:
+    """Draw a map into a panel: a colour and a marker a class, the silhouette below."""
     from seaborn import color_palette
 
     points, labels, score = found

@@ -156,3 +156,11 @@ def check_some(runs: Sequence[Run], figure: str) -> None:
     for run in runs:
         if run.records.empty:
             raise RunFolderError(f"{figure}: {run.folder} holds no records yet")
+
+
+def shares_by_bin(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """Shares (n_bins,) of the finite values that fall into equal bins of [0, 1], in sum one."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    counts, _ = np.histogram(finite.clip(0, 1), bins=n_bins, range=(0, 1))
+    return np.asarray(counts / max(len(finite), 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -170,6 +171,14 @@ def check_path(path: Path) -> None:
         raise ConfigError(f"{path}: no such folder {path.parent}")
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder, expected a file to write")
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file; the same figure gives the same bytes."""
+    content = io.BytesIO()
+    with style():
+        figure.savefig(content, format="png", **SUFFIXES[".png"])
+    return content.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:

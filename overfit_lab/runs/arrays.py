@@ -12,15 +12,15 @@ import numpy as np
 from overfit_lab.errors import RunFolderError
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file, by name.
+def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file, by name; ``only`` reads a single one, which is missing where the file has it not.
 
     Raises:
         RunFolderError: damaged, or it holds anything but plain arrays.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
+            return {name: content[name] for name in content.files if only in (None, name)}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise RunFolderError(f"{path}: damaged, or holds more than plain arrays") from error
 

@@ -9,9 +9,11 @@ under PGD and Square. What that gives is put into the committed folder: records,
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 from make import HERE, is_completed, jobs, work
@@ -25,6 +27,7 @@ from overfit_lab.evaluation.store import evaluate_into, record_measurement
 from overfit_lab.experiment import probe_run
 from overfit_lab.pool import Job, Report, run_jobs, usable_cores
 from overfit_lab.runs.reader import Run
+from overfit_lab.runs.records import KEY
 from overfit_lab.subjects import at_checkpoints, open_run
 
 WORK = HERE.parent / "reference-work"
@@ -111,10 +114,29 @@ def check(folder: Path) -> None:
 
 def put(folder: Path, committed: Path) -> None:
     """Take what was measured after training into the committed folder."""
-    shutil.copy(folder / "records-posthoc.jsonl", committed / "records-posthoc.jsonl")
+    add_records(folder, committed)
     shutil.copytree(folder / "evaluations", committed / "evaluations", dirs_exist_ok=True)
     for path in (folder / "arrays").glob("masking-*.npz"):
         shutil.copy(path, committed / "arrays" / path.name)
+
+
+def add_records(folder: Path, committed: Path, part: str = "") -> None:
+    """Add later records of a run to the committed ones, where their field has the part; equal ones are replaced."""
+    new = [line for line in _later(folder) if part in json.loads(line)["field"]]
+    replaced = {_number(line) for line in new}
+    kept = [line for line in _later(committed) if _number(line) not in replaced]
+    (committed / "records-posthoc.jsonl").write_text("".join([*kept, *new]))
+
+
+def _later(folder: Path) -> list[str]:
+    path = folder / "records-posthoc.jsonl"
+    return path.read_text().splitlines(keepends=True) if path.is_file() else []
+
+
+def _number(line: str) -> tuple[Any, ...]:
+    """What a record is a value of."""
+    record = json.loads(line)
+    return tuple(record[key] for key in KEY)
 
 
 def main(parts: list[str]) -> None:

@@ -4,12 +4,14 @@ import copy
 
 import pytest
 import torch
+import yaml
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
 from overfit_lab.attacks.pgd import PGD
 from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
+from overfit_lab.figures.caption import caption
 from overfit_lab.models.normalize import Normalize, put_in_front
 from overfit_lab.monitor import Monitor
 from overfit_lab.runs.reader import Run
@@ -194,6 +196,51 @@ def test_a_resumed_loop_measures_from_the_same_theta_0(tmp_path, folder):
         second.close()
         with pytest.raises(RunFolderError, match="another configuration"):
             Monitor(stranger(), train, test, folder=tmp_path / "run", resume=True, seed=5, **given)
+
+
+class Still:
+    """An attack of one's own that does nothing."""
+
+    adversarial, trains = True, True
+
+    def __init__(self):
+        self.threat = ThreatModel("l2", 0.5)
+
+    def __call__(self, model, x, loss, *, generator, start=None):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("attack", "says"),
+    [
+        (PGD(ThreatModel("linf", 0.1), step_size=0.02, n_steps=7), "PGD-7, linf eps 0.1;"),
+        (None, "no attack;"),
+        (Still(), "Still, l2 eps 0.5;"),
+    ],
+)
+def test_a_caption_says_what_was_given_and_nothing_that_is_not_known(tmp_path, attack, says):
+    train, test = arrays()
+    monitor = Monitor(stranger(), train, test, probes=["calibration"], n=40, attack=attack, folder=tmp_path / "run")
+    monitor.epoch_ended()
+    monitor.close()
+    text = caption([Run.open(tmp_path / "run")])
+    assert says in text
+    assert text.startswith("arrays, n train 200, n test 100;")
+    assert "noise" not in text
+
+
+def test_a_folder_from_before_the_attack_was_recorded_is_resumed(tmp_path):
+    train, test = arrays()
+    given = {"probes": ["calibration"], "n": 40, "attack": PGD(ThreatModel("linf", 0.1), step_size=0.02, n_steps=7)}
+    first = Monitor(stranger(), train, test, folder=tmp_path / "run", **given)
+    first.epoch_ended()
+    first.close("interrupted")
+    path = tmp_path / "run" / "config.yaml"
+    kept = yaml.safe_load(path.read_text())
+    old = {key: kept[key] for key in kept if key not in ("data", "attack")}
+    old["evaluation"] = {"every": 1, "n_train": 40, "n_test": 40, "n_val": 40}
+    path.write_text(yaml.safe_dump(old))
+    Monitor(stranger(), train, test, folder=tmp_path / "run", resume=True, **given).close()
 
 
 class Compiled(nn.Module):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made import small_run
+from made import measure, small_run
 
 from overfit_lab.cli.main import run
 from overfit_lab.runs.reader import Run
@@ -19,7 +19,7 @@ REFERENCE = Path(__file__).parents[2] / "runs" / "reference"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("command")
-    small_run(made / "a")
+    measure(small_run(made / "a"), 3, **{"acc_adv/transfer-b-20": 0.5})
     return made
 
 
@@ -69,10 +69,10 @@ def test_the_suffix_says_the_format(folder, tmp_path, capfd, name, begins):
 def test_the_kinds_are_listed(capfd):
     assert run(["list", "tables"]) == 0
     out = capfd.readouterr().out
-    assert all(name in out for name in ("methods", "constants", "label-noise", "calibration"))
+    assert all(name in out for name in ("methods", "constants", "label-noise", "calibration", "transfer"))
 
 
-@pytest.mark.parametrize("kind", ["methods", "label-noise", "calibration"])
+@pytest.mark.parametrize("kind", ["methods", "label-noise", "calibration", "transfer"])
 def test_no_torch_is_loaded(folder, kind):
     code = (
         f"import sys; from overfit_lab.cli.main import run; assert run(['table', {str(folder)!r}, '--kind', {kind!r}, "

@@ -1,0 +1,1 @@
+"""For notebooks: figures that one can move through."""
