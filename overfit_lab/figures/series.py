@@ -72,6 +72,26 @@ def need_curve(
     return found
 
 
+def pooled_bins(runs: Sequence[Run], inputs: str, split: str = "test") -> np.ndarray | None:
+    """Reliability bins of each run's last epoch that has them, as if the samples of all runs were one set.
+
+    Returns:
+        (bins, 3): mean confidence, accuracy, count; None where no run has them.
+    """
+    found = []
+    for run in runs:
+        epochs = run.epochs_with_arrays("calibration")
+        table = run.arrays("calibration", epochs[-1]).get(f"reliability-{split}-{inputs}") if epochs else None
+        found += [] if table is None else [table]
+    if not found:
+        return None
+    tables = np.nan_to_num(np.stack(found).astype(float))
+    counts = tables[:, :, 2]
+    total = counts.sum(0)
+    means = (tables[:, :, :2] * counts[:, :, None]).sum(0) / np.maximum(total, 1)[:, None]
+    return np.concatenate([means, total[:, None]], axis=1)
+
+
 def by_labels(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Runs by label mode (with the objective where that is not pgd-at): hard, smooth, sglr first, others by name."""
     groups: dict[str, list[Run]] = {}
