@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,8 +48,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     looks = looks_of(list(groups))
     last = last_epoch(runs)
     with style():
-        measured = samples(runs, "calibration", "ece", "test", "", "images")
-        note = f"(c, d): last epoch, samples of all seeds together; hollow: bins of fewer than {LEAST}"
+        measured = samples(runs, "calibration", "ece", "test", "")
+        note = "(c, d): last epoch, samples of all seeds together, overconfident below the diagonal; hollow: bins of "
+        note += f"fewer than {LEAST}"
         text = caption(
             runs, split=f"ECE in 15 equal-width bins, {measured}", extra=f"{stages(decays(runs))}; {note}".lstrip("; ")
         )
@@ -74,9 +74,6 @@ def draw(runs: Sequence[Run]) -> Figure:
             axes.set_ylim(0, 1)
             axes.set_xlabel("confidence")
             axes.set_title(f"({letter}) reliability, {inputs} test images", loc="left")
-            corner: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 6.5, "color": "#777777"}
-            axes.text(0.98, 0.02, "overconfident", ha="right", va="bottom", **corner)
-            axes.text(0.02, 0.98, "underconfident", ha="left", va="top", **corner)
         grid[1][0].set_ylabel("accuracy")
     return figure
 

@@ -59,8 +59,13 @@ def _share(size: int, whole: int | None) -> str:
 
 
 def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str, noun: str = "images") -> str:
-    """How many samples a number was measured on: ``500 adversarial test images``; without the count where none is."""
-    counts = sorted({int(n) for run in runs for n in run.series(probe, field, split, inputs)["n"].dropna() if n > 0})
+    """How many samples a number was measured on: ``500 adversarial test images``; without the count where none is.
+
+    With ``inputs`` empty, of clean and of adversarial ones.
+    """
+    kinds = (inputs,) if inputs else ("clean", "adversarial")
+    found = [run.series(probe, field, split, kind)["n"].dropna() for run in runs for kind in kinds]
+    counts = sorted({int(n) for part in found for n in part if n > 0})
     number = "" if not counts else f"{counts[0]:,} " if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} "
     return number + " ".join(part for part in (inputs, split, noun) if part)
 

@@ -53,11 +53,11 @@ def once(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:
     return list(found.values()), list(found)
 
 
-def legend_above(figure: Figure, handles: Sequence[Any], names: Sequence[str], most: int = 4) -> None:
+def legend_above(figure: Figure, handles: Sequence[Any], names: Sequence[str], most: int = 4, **look: Any) -> None:
     """A legend above the figure in as many columns as its width has room for, ``most`` at most."""
     room = figure.get_figwidth() * LETTERS_PER_INCH
     fitting = (n for n in range(min(most, len(names)), 1, -1) if _letters(names, n) <= room)
-    figure.legend(handles, names, loc="outside upper center", ncols=next(fitting, 1))
+    figure.legend(handles, names, loc="outside upper center", ncols=next(fitting, 1), **look)
 
 
 def _letters(names: Sequence[str], n_columns: int) -> int:

@@ -45,7 +45,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     runs = [run for members in groups.values() for run in members] or runs
     last = last_epoch(runs)
     with style():
-        measured = samples(runs, "evaluation", "acc_clean", "train", "clean", "images").replace("clean ", "")
+        measured = samples(runs, "evaluation", "acc_clean", "train", "")
         text = caption(runs, split=f"train accuracy on {measured}, given labels", extra=stages(decays(runs)))
         figure = new_figure(PAGE, 4.2, text)
         grid = figure.subplots(2, 3, sharex=True, sharey="row")

@@ -39,10 +39,10 @@ def draw(runs: Sequence[Run]) -> Figure:
     looks = looks_of(list(groups))
     drawn = 0
     with style():
-        measured = samples(runs, "confidence", "conf", "test", "", "images")
+        measured = samples(runs, "confidence", "conf", "test", "")
         note = "a dot a measured epoch, larger and darker the later; lines cross at the one nearest to the best robust "
         note += "accuracy; star: ideal"
-        figure = new_figure(PAGE, 3.4, caption(runs, split=measured, extra=note, shows="mean"))
+        figure = new_figure(PAGE, 3.8, caption(runs, split=measured, extra=note, shows="mean"))
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         for axes, (inputs, title) in zip(panels, PANELS, strict=True):
             for name, members in groups.items():

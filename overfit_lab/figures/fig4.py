@@ -64,7 +64,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     looks = looks_of(list(groups))
     last = last_epoch(runs)
     with style():
-        measured = samples(runs, "evaluation", field, "train", inputs)
+        measured = samples(runs, "evaluation", field, "train", "")
         text = caption(runs, split=f"train accuracy on {measured}, given labels", extra=stages(decays(runs)))
         figure = new_figure(PAGE, 2.9, text)
         left, right = figure.subplots(1, 2)

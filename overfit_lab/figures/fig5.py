@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,7 +69,8 @@ def draw(runs: Sequence[Run]) -> Figure:
                 if column == 0:
                     axes.set_ylabel(title_of(name).replace(", ", ",\n"))
         handles, names = once(grid.ravel())
-        legend_above(figure, handles, [f"class {n}" if i == 0 else n for i, n in enumerate(names)], most=len(names))
+        titles = [f"class {name}" if i == 0 else name for i, name in enumerate(names)]
+        legend_above(figure, handles, titles, most=len(names), markerscale=2.2)
     return figure
 
 
@@ -101,7 +102,7 @@ def _scatter(axes: Axes, found: Map) -> None:
         chosen = labels == label
         marker = MARKERS[int(label) % len(MARKERS)]
         color = tuple(colors[int(label) % 10])
-        look = {"s": 3.5, "color": color, "marker": marker, "linewidths": 0}
+        look: dict[str, Any] = {"s": 3.5, "color": color, "marker": marker, "linewidths": 0}
         axes.scatter(points[chosen, 0], points[chosen, 1], label=f"{int(label)}", **look)
     if score is not None:
         axes.set_xlabel(f"silhouette {score:.2f}", fontsize=6.5, labelpad=2)

@@ -45,7 +45,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         note += "filled: clearly beyond the limit (vertical stroke); shares below "
         note += f"{LEAST:.1%} are drawn there"
         n_checks = len({check for arrays in found.values() for check in _evidence_of(arrays)})
-        height = max(2.9, 1.5 + 0.06 * n_checks * len(found))
+        height = max(2.9, 1.5 + 0.045 * n_checks * len(found))
         figure = new_figure(PAGE, height, caption(list(runs), extra=note, shows="each"))
         steps, eps, evidence = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
         for name, arrays in found.items():
