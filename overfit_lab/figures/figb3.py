@@ -51,7 +51,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     counts = sorted({part.n_samples for parts in found.values() for part in parts.values()})
     with style():
         measured = f"{' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))} test images"
-        note = f"histograms of {N_BINS} bins; stems: means; best epoch as measured (as evaluated): {_best_in_words(groups)}"
+        note = f"histograms of {N_BINS} bins; stems: means; best epoch as measured (as evaluated): "
+        note += _best_in_words(groups)
         figure = new_figure(PAGE, 4.3, caption(drawn, split=measured, extra=note))
         grid = figure.subplots(2, 2, sharex=True, sharey="row")
         for (inputs, column), axes, letter in zip(found, grid.ravel(), "abcd", strict=True):

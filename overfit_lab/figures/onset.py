@@ -17,6 +17,7 @@ from overfit_lab.figures.series import check_some, curve, decays, gap, last_epoc
 from overfit_lab.figures.style import (
     BLACK,
     BLUE,
+    COLUMN,
     ORANGE,
     PAGE,
     TEST_STYLE,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from overfit_lab.metrics.phases import Phases
 
 COLUMNS = 3
+LEAST = 0.01
+"""A loss of less has no arrow, whose head would be longer."""
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -65,7 +68,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         note = "gap: train minus test; band: 95% interval of the onset; arrow: loss since the peak, of means of three "
         note += "evaluations (in the title less what a maximum over noise gives); dotted: learning-rate decays"
         text = caption(shown, split=f"accuracy on {n_train} and {n_test}", extra=note, shows="each")
-        figure = new_figure(PAGE, 1.2 + 1.75 * n_rows, text)
+        figure = new_figure(PAGE if n_columns > 1 else 1.4 * COLUMN, 1.2 + 1.75 * n_rows, text)
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
         for axes, (name, run) in zip(grid.ravel(), places, strict=True):
             if run is None:
@@ -80,12 +83,12 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def in_words(found: Phases) -> str:
     """The verdict with its numbers, in two lines at most."""
-    lines = ["no robust overfitting" if found.verdict == "none" else found.verdict]
+    lines: list[str] = ["no robust overfitting" if found.verdict == "none" else found.verdict]
     if found.onset is not None:
-        lines[0] += f", onset {found.onset.epoch:g} [{found.onset.low:g}, {found.onset.high:g}]"
+        lines[0] += f", onset {found.onset.epoch:.0f} [{found.onset.low:.0f}, {found.onset.high:.0f}]"
     if found.fall is not None:
         loss, error = 100 * found.fall.loss, 100 * found.fall.stderr
-        lines.append(f"loses {loss:.1f} ± {error:.1f} points since epoch {found.fall.peak_epoch:g}".replace("-", "−"))
+        lines.append(f"loses {loss:.1f} ± {error:.1f} points since epoch {found.fall.peak_epoch:.0f}".replace("-", "−"))
     return "\n".join(lines)
 
 
@@ -116,7 +119,7 @@ def _fall(axes: Axes, epoch: float, top: float, bottom: float, at: float) -> Non
     """The peak, and an arrow near the end from its level to the last one's."""
     look: dict[str, Any] = {"color": BLUE, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 4}
     axes.plot([epoch], [top], marker="D", markersize=4, linestyle="", label="peak", **look)
-    if bottom < top and epoch < at:
+    if top - bottom > LEAST and epoch < at:
         axes.hlines(top, epoch, at, color="black", linewidth=0.6, linestyle=(0, (2, 2)))
         arrow = {"arrowstyle": "->", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (at, bottom), (at, top), arrowprops=arrow)
