@@ -18,7 +18,7 @@ DOCS = Path(__file__).resolve().parent
 RUNS = DOCS.parent / "runs" / "reference"
 PAGE, PICTURES = DOCS / "gallery.md", DOCS / "images" / "gallery"
 KEYS = ("title", "runs", "shows", "paper", "ours")
-DPI, N_COLORS = 110, 48
+DPI, N_COLORS = 110, 96
 
 HEAD = """# Gallery
 
@@ -97,7 +97,8 @@ def draw(name: str, entry: dict) -> Path:
             share = DPI / SUFFIXES[".png"]["dpi"]
             size = (round(image.width * share), round(image.height * share))
             small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    small.quantize(N_COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+    few = small.quantize(N_COLORS, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     return path
 
 

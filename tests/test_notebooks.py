@@ -14,6 +14,7 @@ NAMES = [
     "fig3_confidence",
     "fig4_label_noise",
     "fig5_representations",
+    "figb2_b3_calibration_and_confidence",
     "methods",
     "theory",
 ]

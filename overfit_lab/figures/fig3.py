@@ -62,17 +62,19 @@ def draw(runs: Sequence[Run]) -> Figure:
             raise RunFolderError(
                 "fig3: no confidence rows; record them by `overfit-lab probe RUN --metric confidence --checkpoint all`"
             )
-        _frame(panels)
+        figure.set_figheight(1.3 + 3.05 * _frame(panels))
         legend_above(figure, *once(panels))
     return figure
 
 
-def _frame(panels: Sequence[Axes]) -> None:
-    """Axes as far as there are dots, and always to the ideal corner."""
+def _frame(panels: Sequence[Axes]) -> float:
+    """Axes as far as there are dots, and always to the ideal corner; the panels' height over their width."""
     dots = np.concatenate([np.asarray(c.get_offsets()) for axes in panels for c in axes.collections])
     left, top = dots[:, 0].min(), dots[:, 1].max()
     panels[0].set_xlim(max(0.0, np.floor(10 * left - 0.2) / 10), 1)
     panels[0].set_ylim(0, min(1.0, np.ceil(10 * top + 0.2) / 10))
+    (x0, x1), (y0, y1) = panels[0].get_xlim(), panels[0].get_ylim()
+    return float((y1 - y0) / (x1 - x0))
 
 
 def _trail(axes: Axes, correct: Curve, wrong: Curve, look: Look, label: str) -> None:

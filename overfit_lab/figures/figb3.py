@@ -7,10 +7,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import BAND, legend_above, once
+from overfit_lab.figures.draw import BAND, legend_above
 from overfit_lab.figures.experiments import by_experiment
 from overfit_lab.figures.series import check_some, decays, title_of
 from overfit_lab.figures.style import PAGE, Look, looks_of, new_figure, style
@@ -57,7 +58,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         grid = figure.subplots(2, 2, sharex=True, sharey="row")
         for (inputs, column), axes, letter in zip(found, grid.ravel(), "abcd", strict=True):
             for name, part in found[inputs, column].items():
-                _steps(axes, part, looks[name], title_of(name))
+                _steps(axes, part, looks[name])
             axes.set_title(f"({letter}) {inputs} test images, {column} epoch", loc="left")
             axes.set_xlim(0, 1)
         for row in grid:
@@ -65,7 +66,8 @@ def draw(runs: Sequence[Run]) -> Figure:
             row[0].set_ylabel("density")
         for axes in grid[1]:
             axes.set_xlabel("probability of the labelled class")
-        legend_above(figure, *once(grid.ravel()))
+        handles = [Line2D([], [], marker=looks[name].marker, **looks[name].line()) for name in groups]
+        legend_above(figure, handles, [title_of(name) for name in groups])
     return figure
 
 
@@ -109,8 +111,8 @@ def _best_in_words(groups: Mapping[str, list[Run]]) -> str:
     return "; ".join(told)
 
 
-def _steps(axes: Axes, part: Density, look: Look, label: str) -> None:
-    axes.stairs(part.mean, part.edges, label=label, linewidth=1.2, **look.line())
+def _steps(axes: Axes, part: Density, look: Look) -> None:
+    axes.stairs(part.mean, part.edges, linewidth=1.2, **look.line())
     if part.n_runs > 1:
         axes.stairs(part.high, part.edges, baseline=part.low, fill=True, color=look.color, alpha=BAND, linewidth=0)
     mark: dict[str, Any] = {
