@@ -5,13 +5,13 @@ from reference_records import Entry, assert_curve, assert_decays, caption, legen
 
 def check(figure, folders):
     check_curves(figure, folders, {"standard": "standard training", "hard": "adversarial training"})
-    assert "797 test images" in caption(figure)
+    assert "bins, 797 test images" in caption(figure)
 
 
 def check_several(figure, folders):
     names = {"hard": "adversarial training, hard labels", "sglr": "adversarial training, SGLR"}
     check_curves(figure, folders, names)
-    assert "500 test images" in caption(figure)
+    assert "bins, 500 test images" in caption(figure)
     assert "no run of standard training" in caption(figure)
 
 
