@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
 from overfit_lab.runs.experiments import experiments, noise_name
 from overfit_lab.runs.naming import data_title, full_sizes, model_title, threat_title
 from overfit_lab.runs.reader import Run
@@ -61,11 +63,16 @@ def _share(size: int, whole: int | None) -> str:
 def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str, noun: str = "images") -> str:
     """How many samples a number was measured on: ``500 adversarial test images``; without the count where none is.
 
-    With ``inputs`` empty, of clean and of adversarial ones.
+    With ``inputs`` empty, of clean and of adversarial ones. Epochs that not all seeds have play no part, as in curves.
     """
     kinds = (inputs,) if inputs else ("clean", "adversarial")
-    found = [run.series(probe, field, split, kind)["n"].dropna() for run in runs for kind in kinds]
-    counts = sorted({int(n) for part in found for n in part if n > 0})
+    found: set[int] = set()
+    for part in experiments(runs):
+        for kind in kinds:
+            tables = [run.series(probe, field, split, kind).set_index("epoch")["n"] for run in part]
+            shared = pd.concat([table for table in tables if len(table)] or tables, axis=1, join="inner")
+            found |= {int(n) for n in shared.to_numpy(float).ravel() if n > 0}
+    counts = sorted(found)
     number = "" if not counts else f"{counts[0]:,} " if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} "
     return number + " ".join(part for part in (inputs, split, noun) if part)
 
