@@ -77,6 +77,10 @@ def probe_arrays(seed):
         "features": {"tsne-test-clean": points.astype(np.float32), "label-test-clean": y},
         "calibration": {"reliability-test-clean": bins, "reliability-test-adversarial": bins},
         "logit-geometry": {"geometry-test-clean": geometry(rng)},
+        "confidence": {
+            f"label-prob-test-{inputs}": np.clip((np.arange(60) + 0.5) / 60 - 0.1 * seed - shift, 0, 1)
+            for inputs, shift in (("clean", 0.0), ("adversarial", 0.2))
+        },
         "masking": {
             "curve-more-steps": np.array([[1, 0.8, 0.7, 0.9, 200], [100, 0.5, 0.4, 0.6, 200]]),
             "curve-larger-eps": np.array([[0, 0.9, 0.85, 0.95, 200], [1, 0.0, 0.0, 0.02, 200]]),

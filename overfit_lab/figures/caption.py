@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
 from overfit_lab.runs.experiments import experiments, noise_name
-from overfit_lab.runs.naming import data_title, pixels
+from overfit_lab.runs.naming import data_title, full_sizes, model_title, threat_title
 from overfit_lab.runs.reader import Run
 
 
@@ -16,10 +18,11 @@ def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str
         runs: what is drawn.
         split: what was measured on which split.
         extra: anything else to say.
-        shows: how several seeds are drawn: ``band`` (mean and range), ``mean``, or ``first`` of them.
+        shows: how several seeds are drawn: ``band`` (mean and range), ``mean``, ``each`` by itself, or ``first`` of
+            them.
     """
     data = _each(data_name(run) for run in runs)
-    models = _each(run.config.model.name for run in runs)
+    models = _each(model_title(run.config) for run in runs)
     attacks = _each(attack_name(run) for run in runs)
     parts = [data, models, attacks, noise_name(runs), seeds_drawn(runs, shows), split, extra]
     return "; ".join(part for part in parts if part) + "."
@@ -33,6 +36,8 @@ def seeds_drawn(runs: Sequence[Run], shows: str) -> str:
         return "one seed" if len({run.config.seed for run in runs}) == 1 else "one seed each"
     if shows == "first":
         return f"seed {min(run.config.seed for run in runs)}"
+    if shows == "each":
+        return f"{fewest} seeds, each by itself" if fewest == most else f"{fewest} to {most} seeds, each by itself"
     number = f"{most}" if fewest == most else f"{fewest} to {most}"
     return f"mean of {number} seeds" + (", band from lowest to highest" if shows == "band" else "")
 
@@ -42,16 +47,45 @@ def _each(texts: Iterable[str]) -> str:
 
 
 def data_name(run: Run) -> str:
-    """The run's data set as a reader expects it, with the size of each split."""
+    """The run's data set as a reader expects it, with the size of each split and how much of the whole set that is."""
     sizes = run.info.get("data", {}).get("sizes", {})
-    counts = "".join(f", n {split} {size:,}" for split, size in sizes.items())
-    return data_title(run.config) + counts
+    whole = full_sizes(run.config)
+    counts = "".join(f", n {split} {size:,}{_share(size, whole.get(split))}" for split, size in sizes.items())
+    together = _share(sum(sizes.values()), whole.get("all")) if sizes else ""
+    return data_title(run.config) + counts + (f" ({together.strip()})" if together else "")
+
+
+def _share(size: int, whole: int | None) -> str:
+    """What a part is of, where it is a part: `` of 50,000``."""
+    return f" of {whole:,}" if whole and size < whole else ""
+
+
+def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str, noun: str = "images") -> str:
+    """How many samples a number was measured on: ``500 adversarial test images``; without the count where none is.
+
+    With ``inputs`` empty, of clean and of adversarial ones. Epochs that not all seeds have play no part, as in curves.
+    """
+    kinds = (inputs,) if inputs else ("clean", "adversarial")
+    found: set[int] = set()
+    for part in experiments(runs):
+        for kind in kinds:
+            tables = [run.series(probe, field, split, kind).set_index("epoch")["n"] for run in part]
+            shared = pd.concat([table for table in tables if len(table)] or tables, axis=1, join="inner")
+            found |= {int(n) for n in shared.to_numpy(float).ravel() if n > 0}
+    counts = sorted(found)
+    number = "" if not counts else f"{counts[0]:,} " if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} "
+    return number + " ".join(part for part in (inputs, split, noun) if part)
+
+
+def stages(decays: Sequence[int]) -> str:
+    """What the marks of :func:`overfit_lab.figures.style.mark_stages` mean; "" where there are none."""
+    return "dotted: learning-rate decays; shaded: growth stage, after the first" if decays else ""
 
 
 def attack_name(run: Run) -> str:
     """The attack that evaluation is made with."""
-    evaluation, attack = run.config.evaluation, run.config.attack
+    evaluation = run.config.evaluation
     if evaluation.attack == "pgd" and not evaluation.n_steps:
         return "no attack"
     name = f"PGD-{evaluation.n_steps}" if evaluation.attack == "pgd" else evaluation.attack.rpartition(":")[2]
-    return f"{name}, {attack.norm} eps {pixels(attack.eps)}"
+    return f"{name}, {threat_title(run.config)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
@@ -15,19 +15,23 @@ LONGEST_INSIDE = 28
 """Letters of the longest name that a legend within a panel has room for."""
 LETTERS_PER_INCH, HANDLE_LETTERS = 17, 6
 """Letters of a legend on an inch, and what the handle and the gap beside a name take of them."""
+BAND = 0.18
+"""Opacity of a band over seeds."""
 MOST_MARKERS = 60
 """A curve of more points is drawn without markers, which would cover it."""
 
 
-def draw_curve(axes: Axes, curve: Curve | None, label: str | None = None, **line: Any) -> Line2D | None:
+def draw_curve(
+    axes: Axes, curve: Curve | None, label: str | None = None, *, band: float = BAND, **line: Any
+) -> Line2D | None:
     """A mean curve with its band; nothing for None."""
     if curve is None:
         return None
     marker = line.pop("marker", None) if len(curve.epoch) <= MOST_MARKERS else None
     line.pop("marker", None)
-    (drawn,) = axes.plot(curve.epoch, curve.mean, label=label, marker=marker, **line)
+    (drawn,) = axes.plot(curve.epoch, curve.mean, label=label, marker=marker, clip_on=marker is None, **line)
     if curve.n_runs > 1:
-        axes.fill_between(curve.epoch, curve.low, curve.high, color=drawn.get_color(), alpha=0.18, linewidth=0)
+        axes.fill_between(curve.epoch, curve.low, curve.high, color=drawn.get_color(), alpha=band, linewidth=0)
     return drawn
 
 
@@ -48,11 +52,20 @@ def legend(figure: Figure, axes: Axes, loc: Literal["best", "upper left", "lower
         legend_above(figure, handles, names)
 
 
-def legend_above(figure: Figure, handles: Sequence[Any], names: Sequence[str], most: int = 4) -> None:
+def once(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:
+    """Handles and names of the legends of some panels, each name once, in the order in which they come."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(name, handle)
+    return list(found.values()), list(found)
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], names: Sequence[str], most: int = 4, **look: Any) -> None:
     """A legend above the figure in as many columns as its width has room for, ``most`` at most."""
     room = figure.get_figwidth() * LETTERS_PER_INCH
     fitting = (n for n in range(min(most, len(names)), 1, -1) if _letters(names, n) <= room)
-    figure.legend(handles, names, loc="outside upper center", ncols=next(fitting, 1))
+    figure.legend(handles, names, loc="outside upper center", ncols=next(fitting, 1), **look)
 
 
 def _letters(names: Sequence[str], n_columns: int) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from overfit_lab.figures.caption import caption
+from overfit_lab.figures.caption import caption, samples, stages
 from overfit_lab.figures.draw import draw_curve
 from overfit_lab.figures.experiments import need_one_experiment
-from overfit_lab.figures.series import by_labels, check_some, decays, last_epoch, need_curve, title_of
+from overfit_lab.figures.series import by_labels, check_some, decays, last_epoch, need_curve
 from overfit_lab.figures.style import (
     BLACK,
     BLUE,
@@ -23,6 +23,7 @@ from overfit_lab.figures.style import (
     percent_axis,
     style,
 )
+from overfit_lab.runs.naming import method_title
 from overfit_lab.runs.reader import Run
 
 
@@ -46,20 +47,24 @@ def draw(runs: Sequence[Run]) -> Figure:
     accuracy = {s: need_curve(runs, "fig1", "evaluation", "acc_adv", s, "adversarial") for s in ("train", "test")}
     drops, last = decays(runs), last_epoch(runs)
     with style():
-        text = caption(runs, split="gradient norm and IIW on the fixed train probe subset, adversarial inputs")
+        measured = samples(runs, "iiw", "iiw", "train", "adversarial")
+        text = caption(runs, split=f"gradient norm and IIW on {measured}, always the same", extra=stages(drops))
         figure = new_figure(PAGE, 2.7, text)
         left, right = figure.subplots(1, 2)
         draw_curve(left, norm, color=BLACK, marker="o")
         left.set_ylabel(r"gradient norm $\|\nabla_\theta L\|_2$")
         left.set_ylim(0, 1.12 * norm.high.max())
-        left.set_title(f"(a) gradient norm, {title_of(name)}", loc="left")
+        left.set_title(f"(a) gradient norm, {method_title(runs[0].config)}", loc="left")
         draw_curve(right, accuracy["train"], "robust train", color=VERMILLION, linestyle=TRAIN_STYLE)
         draw_curve(right, accuracy["test"], "robust test", color=BLUE, linestyle=TEST_STYLE)
         percent_axis(right, "robust accuracy")
         right.set_title("(b) robust accuracy and IIW", loc="left")
         second = right.twinx()
-        draw_curve(second, information, "IIW (right axis)", color=BLACK, linestyle=(0, (1, 1)), marker="D")
+        draw_curve(second, information, "IIW (right axis)", color=BLACK, linestyle=(0, (1, 1)), marker="D", band=0.08)
         second.set_ylabel("IIW (nats)")
+        if information.high.max() >= 1e4:
+            second.set_ylabel(r"IIW ($10^3$ nats)")
+            second.yaxis.set_major_formatter(lambda value, _: f"{value / 1e3:g}")
         second.set_ylim(bottom=0)
         second.grid(False)
         second.spines["right"].set_visible(True)

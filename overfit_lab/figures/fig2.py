@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import draw_curve, empty_note
+from overfit_lab.figures.caption import caption, samples, stages
+from overfit_lab.figures.draw import draw_curve, empty_note, legend_above, once
 from overfit_lab.figures.experiments import need_one_experiment
 from overfit_lab.figures.series import ORDER, by_labels, check_some, curve, decays, last_epoch, title_of
 from overfit_lab.figures.style import (
@@ -45,9 +45,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     runs = [run for members in groups.values() for run in members] or runs
     last = last_epoch(runs)
     with style():
-        figure = new_figure(
-            PAGE, 4.0, caption(runs, split="train accuracy against the given labels, on a fixed subset")
-        )
+        measured = samples(runs, "evaluation", "acc_clean", "train", "")
+        text = caption(runs, split=f"train accuracy on {measured}, given labels", extra=stages(decays(runs)))
+        figure = new_figure(PAGE, 4.2, text)
         grid = figure.subplots(2, 3, sharex=True, sharey="row")
         for column, name in enumerate(ORDER):
             for row, (field, inputs, title) in enumerate(ROWS):
@@ -65,9 +65,9 @@ def draw(runs: Sequence[Run]) -> Figure:
                     percent_axis(axes, title)
                 if row == 1:
                     epoch_axis(axes, last)
-        first = next((axes for axes in grid[0] if axes.get_legend_handles_labels()[0]), None)
-        if first is not None:
-            first.legend(loc="lower right")
+        handles, names = once(grid.ravel())
+        if names:
+            legend_above(figure, handles, names)
         else:
             empty_note(grid[0][0], "no evaluation")
     return figure

@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import draw_curve, legend
+from overfit_lab.figures.caption import caption, samples, stages
+from overfit_lab.figures.draw import draw_curve, legend_above, once
 from overfit_lab.figures.experiments import need_one_experiment
 from overfit_lab.figures.series import (
     by_labels,
@@ -64,7 +64,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     looks = looks_of(list(groups))
     last = last_epoch(runs)
     with style():
-        figure = new_figure(PAGE, 2.7, caption(runs, split=f"{kind} accuracy, train against the given labels"))
+        measured = samples(runs, "evaluation", field, "train", "")
+        text = caption(runs, split=f"train accuracy on {measured}, given labels", extra=stages(decays(runs)))
+        figure = new_figure(PAGE, 2.9, text)
         left, right = figure.subplots(1, 2)
         for name, members in groups.items():
             look = looks[name]
@@ -81,7 +83,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             mark_stages(axes, decays(runs), last)
         left.set_title("(a) training split", loc="left")
         right.set_title("(b) test split", loc="left")
-        legend(figure, right, "lower right")
+        legend_above(figure, *once((left, right)))
     return figure
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import empty_note
+from overfit_lab.figures.caption import caption, samples
+from overfit_lab.figures.draw import empty_note, legend_above, once
 from overfit_lab.figures.series import by_labels, check_some, noise_rate, title_of
 from overfit_lab.figures.style import PAGE, new_figure, style
 from overfit_lab.runs.reader import Run
@@ -51,7 +51,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style():
         height = 0.75 + 1.72 * len(groups) * min(1.0, 4 / max(len(rates), 2))
         width = PAGE * min(1.0, (0.6 + len(rates)) / 4.6) if len(rates) < 4 else PAGE
-        what = f"penultimate features of {inputs} {split} images at the last epoch, true classes"
+        measured = samples(with_map, "features", "silhouette", split, inputs)
+        what = f"penultimate features of {measured} at the last epoch, true classes"
         text = caption(with_map, split=what, shows="first")
         figure = new_figure(max(width, 3.4), height, text)
         grid = figure.subplots(len(groups), len(rates), squeeze=False)
@@ -67,6 +68,9 @@ def draw(runs: Sequence[Run]) -> Figure:
                     axes.set_title(rf"$\eta$ = {rate:g}")
                 if column == 0:
                     axes.set_ylabel(title_of(name).replace(", ", ",\n"))
+        handles, names = once(grid.ravel())
+        titles = [f"class {name}" if i == 0 else name for i, name in enumerate(names)]
+        legend_above(figure, handles, titles, most=len(names), markerscale=2.2)
     return figure
 
 
@@ -99,7 +103,8 @@ def scatter(axes: Axes, found: Map) -> None:
         chosen = labels == label
         marker = MARKERS[int(label) % len(MARKERS)]
         color = tuple(colors[int(label) % 10])
-        axes.scatter(points[chosen, 0], points[chosen, 1], s=3.5, color=color, marker=marker, linewidths=0)
+        look: dict[str, Any] = {"s": 3.5, "color": color, "marker": marker, "linewidths": 0}
+        axes.scatter(points[chosen, 0], points[chosen, 1], label=f"{int(label)}", **look)
     if score is not None:
         axes.set_xlabel(f"silhouette {score:.2f}", fontsize=6.5, labelpad=2)
     axes.set_xticks([])

@@ -42,8 +42,11 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style():
         counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in found.values()})
         note = f"{' / '.join(f'{n:,}' for n in counts)} samples; bands and bars: exact 95% interval; "
-        note += "filled: clearly beyond the limit (vertical stroke)"
-        figure = new_figure(PAGE, 2.9, caption(list(runs), extra=note))
+        note += "filled: clearly beyond the limit (vertical stroke); shares below "
+        note += f"{LEAST:.1%} are drawn there"
+        n_checks = len({check for arrays in found.values() for check in _evidence_of(arrays)})
+        height = max(2.9, 1.5 + 0.045 * n_checks * len(found))
+        figure = new_figure(PAGE, height, caption(list(runs), extra=note, shows="each"))
         steps, eps, evidence = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
         for name, arrays in found.items():
             _curve(steps, arrays, "curve-more-steps", looks[name], name)
@@ -122,7 +125,7 @@ def _evidence(axes: Axes, found: Mapping[str, Mapping[str, np.ndarray]], looks: 
         for check, (value, low, high, limit, _) in _evidence_of(arrays).items():
             row = names.index(check) + (i - (len(found) - 1) / 2) * apart
             shown = max(value, LEAST)
-            axes.plot([max(low, LEAST), max(high, LEAST)], [row, row], color=look.color, linewidth=1)
+            axes.plot([max(low, LEAST), max(high, LEAST)], [row, row], color=look.color, linewidth=0.8)
             axes.plot(
                 shown,
                 row,

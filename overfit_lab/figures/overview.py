@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import draw_curve, legend_above
+from overfit_lab.figures.caption import caption, stages
+from overfit_lab.figures.draw import draw_curve, legend_above, once
 from overfit_lab.figures.experiments import by_experiment
 from overfit_lab.figures.series import check_some, curve, decays, last_epoch, title_of
 from overfit_lab.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
@@ -72,7 +74,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         figure = new_figure(
             PAGE,
             1.75 * n_rows + 0.6,
-            caption(runs, extra="robust: adversarial images; shaded: after the first learning-rate decay"),
+            caption(runs, extra="; ".join(filter(None, ("robust: adversarial images", stages(drops))))),
         )
         grid = figure.subplots(n_rows, 3, squeeze=False).ravel()
         for axes, panel in zip(grid, panels, strict=False):
@@ -83,13 +85,22 @@ def draw(runs: Sequence[Run]) -> Figure:
             if panel.kind == "percent":
                 percent_axis(axes, "accuracy" if "accuracy" in panel.title else "share")
             elif panel.kind == "log" and min(c.low.min() for c in curves[panel].values()) > 0:
-                axes.set_yscale("log")
+                _log_axis(axes)
             epoch_axis(axes, last)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        handles, labels = grid[0].get_legend_handles_labels()
-        legend_above(figure, handles, labels)
+        legend_above(figure, *once(grid))
     return figure
+
+
+def _log_axis(axes: Axes) -> None:
+    """A logarithmic axis whose numbers are written out."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    few = high / low < 30
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 REGISTER = {"overview": draw}

@@ -72,6 +72,46 @@ def need_curve(
     return found
 
 
+def gap(runs: Sequence[Run]) -> Curve | None:
+    """Robust train minus robust test accuracy, run by run, at each epoch that all runs have both; None for none."""
+    tables = []
+    for run in runs:
+        train, test = (run.series("evaluation", "acc_adv", split, "adversarial") for split in ("train", "test"))
+        tables.append(train.set_index("epoch")["value"] - test.set_index("epoch")["value"])
+    table = pd.concat(tables, axis=1, join="inner").dropna().sort_index()
+    if table.empty:
+        return None
+    values = table.to_numpy()
+    return Curve(table.index.to_numpy(), values.mean(1), values.min(1), values.max(1), len(tables))
+
+
+def level_around(found: Curve, epoch: float, window: int = 3) -> float:
+    """Mean of the ``window`` readings around the one nearest to an epoch, fully within the curve."""
+    at = int(np.argmin(np.abs(found.epoch - epoch)))
+    first = int(np.clip(at - window // 2, 0, max(0, len(found.mean) - window)))
+    return float(found.mean[first : first + window].mean())
+
+
+def pooled_bins(runs: Sequence[Run], inputs: str, split: str = "test") -> np.ndarray | None:
+    """Reliability bins of each run's last epoch that has them, as if the samples of all runs were one set.
+
+    Returns:
+        (bins, 3): mean confidence, accuracy, count; None where no run has them.
+    """
+    found = []
+    for run in runs:
+        epochs = run.epochs_with_arrays("calibration")
+        table = run.arrays("calibration", epochs[-1]).get(f"reliability-{split}-{inputs}") if epochs else None
+        found += [] if table is None else [table]
+    if not found:
+        return None
+    tables = np.nan_to_num(np.stack(found).astype(float))
+    counts = tables[:, :, 2]
+    total = counts.sum(0)
+    means = (tables[:, :, :2] * counts[:, :, None]).sum(0) / np.maximum(total, 1)[:, None]
+    return np.concatenate([means, total[:, None]], axis=1)
+
+
 def by_labels(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Runs by label mode (with the objective where that is not pgd-at): hard, smooth, sglr first, others by name."""
     groups: dict[str, list[Run]] = {}

@@ -134,11 +134,14 @@ def epoch_axis(axes: Axes, last: float) -> None:
     axes.set_xlabel("epoch")
 
 
-def mark_stages(axes: Axes, decays: list[int], last: float, *, label: bool = False) -> None:
-    """Thin lines at the learning-rate decays; the stage after the first, where overfitting grows, lightly shaded."""
+def mark_stages(axes: Axes, decays: list[int], last: float, *, label: bool = False, shade: bool = True) -> None:
+    """Thin lines at the learning-rate decays; the stage after the first, where overfitting grows, lightly shaded.
+
+    With ``label`` the stages are named, in a narrow one upright.
+    """
     for decay in decays:
         axes.axvline(decay, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0.5)
-    if decays:
+    if decays and shade:
         axes.axvspan(decays[0], last, color="#F3F0E8", zorder=0)
     if decays and label:
         place: dict[str, Any] = {
@@ -147,8 +150,8 @@ def mark_stages(axes: Axes, decays: list[int], last: float, *, label: bool = Fal
             "color": "#555555",
             "va": "top",
         }
-        if decays[0] >= 0.2 * last:
-            axes.text(decays[0] / 2, 0.985, "stationary", ha="center", **place)
+        upright = 0 if decays[0] >= 0.25 * last else 90
+        axes.text(decays[0] / 2, 0.985, "stationary", ha="center", rotation=upright, **place)
         axes.text((decays[0] + last) / 2, 0.985, "growth", ha="center", **place)
 
 

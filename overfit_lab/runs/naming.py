@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from overfit_lab.config import RunConfig
 
 OBJECTIVES = {
@@ -24,6 +26,14 @@ LABELS = {
 }
 REGULARIZERS = {"awp": "AWP", "swa": "SWA", "ema": "EMA", "kd-at": "KD-AT", "kd-swa": "KD-SWA"}
 DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "cifar10-jpeg": "CIFAR-10 (JPEG q75)"}
+FULL_SIZES = {
+    "cifar10": {"train": 50_000, "test": 10_000},
+    "cifar10-jpeg": {"train": 50_000, "test": 10_000},
+    "cifar100": {"train": 50_000, "test": 10_000},
+    "svhn": {"train": 73_257, "test": 26_032},
+    "digits": {"all": 1_797},
+}
+"""Images in each part of a public data set, as published; "all" where it comes in one piece."""
 MODELS = {
     "resnet18": "ResNet-18",
     "resnet34": "ResNet-34",
@@ -60,9 +70,18 @@ def method_title(config: RunConfig) -> str:
 
 def data_title(config: RunConfig) -> str:
     """The data set: a public one by its usual name, a folder by its last part."""
-    name = config.data.name
-    source = name.partition(":")[2].rstrip("/").split("/")[-1] or name
+    source = _source(config)
     return DATA.get(source, source)
+
+
+def full_sizes(config: RunConfig) -> Mapping[str, int]:
+    """Images in each part of the whole data set, "all" where it comes in one piece; empty where that is not known."""
+    return FULL_SIZES.get(_source(config), {})
+
+
+def _source(config: RunConfig) -> str:
+    name = config.data.name
+    return name.partition(":")[2].rstrip("/").split("/")[-1] or name
 
 
 def model_title(config: RunConfig) -> str:

@@ -166,8 +166,8 @@ def test_captions_say_every_setting_and_count_seeds_by_setting(mixed, tmp_path):
     assert "; one seed;" in caption([mixed[0], mixed[2]], split="x")
     l2 = make_run(tmp_path / "l2", attack={"norm": "l2", "eps": 0.5}, model={"name": "small-cnn"})
     text = caption([mixed[0], l2])
-    assert "mlp / small-cnn" in text
-    assert "PGD-20, linf eps 8/255 / PGD-20, l2 eps 0.5" in text
+    assert "MLP / small CNN" in text
+    assert "PGD-20, l_inf eps 8/255 / PGD-20, l_2 eps 0.5" in text
 
 
 @pytest.mark.parametrize("name", ["overview", "calibration", "fig3"])

@@ -56,11 +56,18 @@ def test_every_axis_is_labelled_and_the_caption_says_what_was_run(name, runs):
     figure = FIGURES[name](runs)
     caption = figure.get_supxlabel()
     seeds = "seed 0" if name == "fig5" else "2 seeds"
-    for part in ("digits, n train 500", "mlp", "PGD-20, linf eps 8/255", "30% symmetric label noise", seeds):
+    for part in (
+        "digits, n train 500",
+        "(of 1,797)",
+        "MLP",
+        "PGD-20, l_inf eps 8/255",
+        "30% symmetric label noise",
+        seeds,
+    ):
         assert part in caption.replace("\n", " ")
     for axes in figure.axes:
         drawn = axes.get_lines() or axes.collections
-        if drawn and axes.get_xticks().size and name not in ("fig2", "fig5", "calibration"):
+        if drawn and axes.get_xticks().size and name not in ("fig2", "fig5", "figb3", "calibration"):
             assert axes.get_xlabel() or axes.get_ylabel()
 
 
