@@ -20,7 +20,7 @@ class TrackioSink(Sink):
     """Trackio: a run in its local database, steps are epochs; `trackio show` draws it.
 
     The database lies where trackio keeps it (TRACKIO_DIR). The run's name there ends in six digits that tell runs of
-    one name apart.
+    one name apart. Until it ends it is trackio's current run in this process.
 
     Args:
         project: in place of TRACKIO_PROJECT, or of ``overfit-lab`` where that is not set.
@@ -60,7 +60,9 @@ class TrackioSink(Sink):
     def end(self, status: str) -> None:
         """Write what is waiting."""
         with redirect_stdout(sys.stderr):
-            self._run.finish()
+            import trackio
+
+            trackio.finish()
 
 
 REGISTER = {"trackio": TrackioSink}

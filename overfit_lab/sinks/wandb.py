@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +39,7 @@ class WandbSink(Sink):
         import wandb
 
         mode = self._options.get("mode") or wandb.setup().settings.mode
-        if mode not in UNCONNECTED and wandb.api.api_key is None:
+        if mode not in UNCONNECTED and not _logged_in():
             raise ConfigError("wandb: not logged in; run `wandb login`, or set WANDB_MODE=offline")
 
     def begin(self, run: Beginning) -> None:
@@ -71,6 +72,15 @@ class WandbSink(Sink):
         """Finish the run there; one that did not complete is marked so."""
         self._run.summary["status"] = status
         self._run.finish(exit_code=0 if status == "completed" else 1)
+
+
+def _logged_in() -> bool:
+    """Whether wandb knows an account, without asking for one."""
+    import wandb
+
+    if "prompt" in inspect.signature(wandb.login).parameters:
+        return bool(wandb.login(prompt=False))
+    return bool(wandb.api.api_key)
 
 
 REGISTER = {"wandb": WandbSink}

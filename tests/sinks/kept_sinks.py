@@ -31,9 +31,9 @@ class Kept(Sink):
 class Broken(Kept):
     """Raises in the place that it is told to, from the second epoch on."""
 
-    def __init__(self, where="records", error=OSError("No space left on device")):
+    def __init__(self, where="records", error=None):
         super().__init__()
-        self.where, self.error, self.asked = where, error, 0
+        self.where, self.error, self.asked = where, error or OSError("No space left on device"), 0
 
     def _raise(self, where):
         if where == self.where:

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,7 @@ lived(sink, Path({str(tmp_path)!r}), {{1: 0.25, 2: 0.5}})
         assert [row["epoch"] for row in history] == [1, 2]
         assert config["attack"] == {"eps": 0.1}
 
+    @pytest.mark.slow
     def test_without_an_account_it_is_refused_before_the_run(self, monkeypatch, tmp_path):
         code = """
 from overfit_lab.sinks.mirror import make_sinks
@@ -144,16 +146,28 @@ except ConfigError as error:
         assert done.stdout.strip() == "wandb: not logged in; run `wandb login`, or set WANDB_MODE=offline"
 
 
+def chunks(content):
+    """The entries of a log of blocks of 32 KiB, as LevelDB has it: checksum (4), length (2), type (1), data."""
+    position, entry = 7, b""
+    while position + 7 <= len(content):
+        if 32768 - position % 32768 < 7:
+            position += 32768 - position % 32768
+            continue
+        length, kind = struct.unpack("<HB", content[position + 4 : position + 7])
+        entry += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield entry
+            entry = b""
+
+
 def wandb_content(file):
     """The rows of the history and the configuration in one of wandb's own files."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
-    store, history, config = DataStore(), [], {}
-    store.open_for_scan(str(file))
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+    history, config = [], {}
+    for entry in chunks(file.read_bytes()):
+        record = wandb_internal_pb2.Record.FromString(entry)
         kind = record.WhichOneof("record_type")
         if kind == "history":
             items = {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item}
