@@ -133,6 +133,8 @@ def _facts(view: View) -> list[Text]:
             lines.append(Text(f"{name + ' accuracy':15} {'  '.join(found)}"))
     if view.best is not None:
         lines.append(Text(best_line(view)))
+    if view.ended and view.phases is not None:
+        lines.append(Text(f"tests at the last epoch: {view.phases.verdict}"))
     return lines
 
 
@@ -155,7 +157,8 @@ def alert_line(view: View) -> str:
     onset, fall = alert.onset, alert.fall
     interval = f"epoch {onset.epoch:g} (95% interval {onset.low:g} to {onset.high:g})"
     lost = f"{100 * fall.loss:.1f} +- {100 * fall.stderr:.1f} points below its peak at epoch {fall.peak_epoch:g}"
-    return f"robust overfitting, seen at epoch {alert.epoch}: the gap grows since {interval}; test accuracy is {lost}"
+    seen = f"robust overfitting, seen at epoch {alert.epoch}"
+    return f"{seen}: the gap grows since {interval}; test accuracy was {lost} by then"
 
 
 def _alert(view: View) -> RenderableType:

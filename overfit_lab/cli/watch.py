@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from overfit_lab.live.runs_below import Watched
     from overfit_lab.live.view import View
 
-ONSET, INTERRUPTED = 3, 130
+ONSET = 3
 HELP = "q ends; n and p, or the arrows, show another run; d decay, b best, o onset"
 
 
@@ -46,15 +46,12 @@ def watch(
     watched, console = Watched(folder), Console(highlight=False)
     views = watched.look()
     _index(views, name)
-    try:
-        if once:
-            _print(views, _index(views, name), console)
-        elif console.is_terminal:
-            views = _show(watched, name, every, console, bell=bell, exit_on_onset=exit_on_onset)
-        else:
-            views = _tell(watched, name, every, bell=bell, exit_on_onset=exit_on_onset)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+    if once:
+        _print(views, _index(views, name), console)
+    elif console.is_terminal:
+        views = _show(watched, name, every, console, bell=bell, exit_on_onset=exit_on_onset)
+    else:
+        views = _tell(watched, name, every, bell=bell, exit_on_onset=exit_on_onset)
     if exit_on_onset and any(view.alert for view in views):
         raise typer.Exit(ONSET)
 
@@ -95,6 +92,7 @@ def _show(
     from overfit_lab.cli.screen import draw
 
     alerted: set[str] = set()
+    views: list[View] = []
     with keys() as wait, Live(console=console, screen=True, auto_refresh=False) as live:
         views = watched.look()
         due = time.monotonic() + every
