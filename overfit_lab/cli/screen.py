@@ -18,6 +18,7 @@ TWO_COLUMNS = 110
 """Characters from which on two curves stand side by side."""
 LABEL = 8
 """Characters of the labels beside a curve."""
+MARKS = "d decay of the learning rate, b best, o onset; accuracies have one scale"
 COLOURS = {
     "running": "cyan",
     "completed": "green",
@@ -98,6 +99,7 @@ def _detail(view: View, console: Console, rows: int | None) -> RenderableType:
         for i in range(0, len(curves), n_columns):
             grid.add_row(*curves[i : i + n_columns])
         parts.append(grid)
+        parts.append(Text(MARKS, style="dim", no_wrap=True, overflow="crop"))
     return Group(*parts)
 
 
@@ -213,7 +215,7 @@ def _curve(
         text.append(f"{_label(label, curve) if label is not None else '':>{LABEL}}", style="dim")
         text.append(edge, style="dim")
         text.append(f"{line}\n", style="magenta" if "train" in curve.title else "cyan")
-    text.append(f"{'1':>{LABEL}}")
+    text.append(f"{'epoch 1':>{LABEL}}")
     text.append(_axis(view, size, x_range, ascii_only))
     text.append(f"{last}"[: LABEL - 1], style="")
     return text
@@ -241,4 +243,7 @@ def _axis(view: View, size: int, x_range: tuple[float, float], ascii_only: bool)
 
 
 def _label(value: float, curve: Curve) -> str:
-    return _percent(value) if curve.is_share else f"{value:.4g}"
+    """At most ``LABEL`` characters for numbers from 1e-99 to 1e99."""
+    if curve.is_share:
+        return _percent(value)
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.3g}"

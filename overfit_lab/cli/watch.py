@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from overfit_lab.live.view import View
 
 ONSET = 3
-HELP = "q ends; n and p, or the arrows, show another run; d decay, b best, o onset"
+HELP = "q ends; n and p, or the arrows, show another run"
 
 
 def watch(

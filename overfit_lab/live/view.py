@@ -23,7 +23,7 @@ CURVES = (
     ("robust test accuracy", "evaluation", "acc_adv", "test", "adversarial"),
     ("robust train accuracy", "evaluation", "acc_adv", "train", "adversarial"),
     ("gradient norm", "gradient-norm", "full", "train", "adversarial"),
-    ("IIW", "iiw", "iiw", "train", "adversarial"),
+    ("IIW (nats)", "iiw", "iiw", "train", "adversarial"),
     ("adversarial ECE", "calibration", "ece", "test", "adversarial"),
 )
 """Titles, and the probe, field, split and inputs of what is drawn where it is recorded."""
@@ -31,7 +31,7 @@ INSTEAD = {
     "robust test accuracy": ("clean test accuracy", "evaluation", "acc_clean", "test", "clean"),
     "robust train accuracy": ("clean train accuracy", "evaluation", "acc_clean", "train", "clean"),
     "gradient norm": ("gradient norm (mini-batches)", "training", "grad_norm_minibatch", "train", ""),
-    "IIW": ("IIW, clean", "iiw", "iiw", "train", "clean"),
+    "IIW (nats)": ("IIW, clean (nats)", "iiw", "iiw", "train", "clean"),
     "adversarial ECE": ("clean ECE", "calibration", "ece", "test", "clean"),
 }
 """What is drawn where the former is not recorded."""

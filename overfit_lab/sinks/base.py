@@ -60,21 +60,29 @@ class Sink(ABC):
 def scalar_name(record: Record) -> str:
     """The name of a number in a flat log: ``split/inputs/probe/field``, parts that are empty left out.
 
-    Labels other than the given ones follow after ``@``, so that two numbers never share a name.
-
     Example:
         >>> scalar_name(Record(1, 10, "calibration", "ece", "test", "adversarial", "given", 0.1, None, 797, None))
         'test/adversarial/calibration/ece'
         >>> scalar_name(Record(1, 10, "training", "lr", "", "", "", 0.1, None, 0, None))
         'training/lr'
     """
-    name = "/".join(part for part in (record.split, record.inputs, record.probe, record.field) if part)
-    return name if record.labels in ("", "given") else f"{name}@{record.labels}"
+    return "/".join(part for part in (record.split, record.inputs, record.probe, record.field) if part)
 
 
 def scalars(records: Sequence[Record]) -> dict[str, float]:
-    """The finite numbers of some records of one epoch by name; of equal names the last."""
-    return {scalar_name(record): record.value for record in records if record.value is not None}
+    """The finite numbers of some records of one epoch by name; of one number measured twice the last.
+
+    Where two differ in the labels alone, the second one's name ends in them: ``train/clean/mine/acc@true``.
+    """
+    found: dict[str, float] = {}
+    labels: dict[str, str] = {}
+    for record in records:
+        name = scalar_name(record)
+        if labels.setdefault(name, record.labels) != record.labels:
+            name = f"{name}@{record.labels}"
+        if record.value is not None:
+            found[name] = record.value
+    return found
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
