@@ -89,11 +89,11 @@ def test_a_damaged_line_is_named(path):
 def test_series_are_those_of_the_reader(tmp_path):
     with begin(tmp_path / "run") as writer:
         write(writer, 1, 12)
-        writer.append(records_of(12))  # the same number again, the later one stands
         small = Record(5, 50, "gradient-norm", "full", "train", "adversarial", "", 99.0, None, 100, None)
         large = Record(6, 60, "gradient-norm", "full", "train", "adversarial", "", 77.0, 0.5, 900, None)
         gone = Record(7, 70, "gradient-norm", "other", "train", "adversarial", "", None, None, 900, None)
-        writer.append([small, gone])
+        again = Record(4, 40, "gradient-norm", "full", "train", "adversarial", "", 55.0, None, 500, None)
+        writer.append([small, gone, again])  # of the same number at the same size the later one stands
         writer.append_posthoc([large])
     followed = Followed(tmp_path / "run")
     followed.look()
