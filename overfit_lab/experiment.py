@@ -14,7 +14,7 @@ import torch
 
 from overfit_lab.budget import LiveBudget, OnBudget, Spending, chosen_before, parse_budget, training_seconds
 from overfit_lab.build import build, compile_training, complete, make_probe, make_probes, resolve_device
-from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_yaml
+from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_dict, to_yaml
 from overfit_lab.environment import now
 from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
 from overfit_lab.models.factory import build_model
@@ -24,11 +24,13 @@ from overfit_lab.probes.live import LiveProbes
 from overfit_lab.regularizers.base import Regularizer
 from overfit_lab.runs import layout
 from overfit_lab.runs.history import FolderHistory, no_history
-from overfit_lab.runs.reader import Run
+from overfit_lab.runs.reader import Run, read_records
 from overfit_lab.runs.recorder import Recorder, to_records
 from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
+from overfit_lab.sinks.base import Sink
+from overfit_lab.sinks.mirror import Mirror, make_sinks, open_mirror
 from overfit_lab.snapshot import RAW, Snapshot
 from overfit_lab.subjects import (
     OnNote,
@@ -59,6 +61,8 @@ def train_run(
     trust: bool = False,
     teacher_bus: Callable[[str], EventBus] | None = None,
     prior_bus: Callable[[str], EventBus] | None = None,
+    sinks: Sequence[str | Sink] = (),
+    on_note: OnNote | None = None,
 ) -> str:
     """Train into a run folder.
 
@@ -74,17 +78,22 @@ def train_run(
         trust: import the code that a teacher's configuration names, and with ``config=None`` that of the folder's own.
         teacher_bus: gives the bus for the events of a teacher that is trained first, by its name.
         prior_bus: the same for a prior that is trained first.
+        sinks: get every record too, such as ``["tensorboard"]``; nothing of the run depends on them, and one that fails
+            does not stop it. Teachers and priors that are trained first are not mirrored.
+        on_note: told in a line of a sink that failed; default: a line on stderr.
 
     Returns:
         ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
 
     Raises:
-        ConfigError: something in the configuration does not exist or does not fit.
+        ConfigError: something in the configuration does not exist or does not fit; an unknown sink.
+        MissingPackageError: a sink's package is not installed.
         DataUnavailableError: the data set is not here.
         RunFolderError: the folder is occupied, or with ``resume`` is no run or another run.
     """
     where = resolve_device(device)
     bus = bus if bus is not None else EventBus()
+    mirrors = make_sinks(sinks)
     if resume:
         config = _resumed_config(config, folder, trust)
     if config is None:
@@ -106,7 +115,8 @@ def train_run(
         compile_training(session)
         with _open_writer(folder, session, resume=resume) as writer, _end_noted(writer):
             if train_first(session, folder, teacher_bus) == "completed":
-                return _train_with_records(session, writer, bus, resume=resume)
+                mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
+                return _train_with_records(session, writer, bus, mirror, resume=resume)
             writer.update_info(status="interrupted", ended=now())
     return "interrupted"
 
@@ -198,10 +208,12 @@ def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
     return RunWriter.create(folder, to_yaml(session.config), describe(session))
 
 
-def _train_with_records(session: Session, writer: RunWriter, bus: EventBus, *, resume: bool) -> str:
+def _train_with_records(
+    session: Session, writer: RunWriter, bus: EventBus, mirror: Mirror | None, *, resume: bool
+) -> str:
     best, before = _restore_last(session, writer) if resume else (None, 0.0)
     session.history = lambda clock: FolderHistory(writer.folder, clock.epoch)
-    recorder = Recorder(writer)
+    recorder = Recorder(writer, mirror.take if mirror is not None else None)
     started = time.perf_counter()
 
     def wall() -> float:
@@ -212,11 +224,15 @@ def _train_with_records(session: Session, writer: RunWriter, bus: EventBus, *, r
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
     _subscribe(bus, session, recorder, keeper)
+    if mirror is not None:
+        bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
     if session.clock.epoch == 0:
         keeper.save_initial()
     writer.update_info(status="running")
     status = "failed"
     try:
+        if mirror is not None:
+            mirror.begin(read_records(layout.records_path(writer.folder)), session.clock.epoch)
         train(session, bus, resumed=resume)
         status = "completed"
     except KeyboardInterrupt:
@@ -226,6 +242,8 @@ def _train_with_records(session: Session, writer: RunWriter, bus: EventBus, *, r
         writer.update_info(
             status=status, ended=now(), epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3)
         )
+        if mirror is not None:
+            mirror.end(status)
     return status
 
 

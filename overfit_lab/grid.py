@@ -6,6 +6,7 @@ The folder of a grid holds ``grid.json``, which says what the grid is, and one r
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -21,6 +22,7 @@ from overfit_lab.experiment import train_run
 from overfit_lab.pool import GRACE, Job, Report, Watcher, run_jobs, usable_cores
 from overfit_lab.runs import layout
 from overfit_lab.runs.writer import RunWriter, take_lock, write_atomically
+from overfit_lab.sinks.mirror import make_sinks
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
 from overfit_lab.types import Clock
 
@@ -88,6 +90,7 @@ def run_grid(
     jobs: int | None = None,
     resume: bool = False,
     device: str = "auto",
+    sinks: Sequence[str] = (),
     watch: Callable[[int, int], AbstractContextManager[Watcher]] = lambda *_: nullcontext(Silent()),
 ) -> GridResult:
     """Train every cell of a grid, each in a process of its own; one that fails does not stop the others.
@@ -109,6 +112,7 @@ def run_grid(
         resume: go on with the grid in the folder: pass over completed cells, resume those that were stopped or
             failed, begin the others.
         device: ``auto``, ``cpu`` or ``cuda``.
+        sinks: names of what gets each cell's records too, such as ``["tensorboard"]``.
         watch: is called with the number of cells and that of those completed before; what it gives is told how the
             cells get on.
 
@@ -119,6 +123,7 @@ def run_grid(
     """
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs {jobs}: expected 1 or more")
+    make_sinks(sinks)
     cells = plan_grid(config, axes, seeds)
     if jobs is None:
         jobs = 1 if resolve_device(device).type == "cuda" else usable_cores()
@@ -126,7 +131,9 @@ def run_grid(
     with _open_grid(folder, _manifest(config, axes, seeds, cells), resume=resume):
         waiting = [cell for cell in cells if not _is_completed(cell, folder / cell.name)]
         with watch(len(cells), len(cells) - len(waiting)) as watcher:
-            work = [Job(cell.name, _train_cell, (cell.config, folder / cell.name, device)) for cell in waiting]
+            work = [
+                Job(cell.name, _train_cell, (cell.config, folder / cell.name, device, tuple(sinks))) for cell in waiting
+            ]
             try:
                 failures = run_jobs(work, watcher, n_processes=jobs, n_threads=1 if jobs > 1 else None)
             except KeyboardInterrupt:
@@ -254,13 +261,19 @@ def _mark_ended(folder: Path, status: str) -> None:
             writer.update_info(status=status)
 
 
-def _train_cell(report: Report, config: RunConfig, folder: Path, device: str) -> None:
+def _train_cell(report: Report, config: RunConfig, folder: Path, device: str, sinks: Sequence[str]) -> None:
     """Begin a cell's run or go on with it; runs in a process of its own."""
     deadline = time.monotonic() + GRACE
     while True:
         try:
             status = train_run(
-                config, folder, resume=layout.is_run(folder), device=device, bus=_reporting(report, config.epochs)
+                config,
+                folder,
+                resume=layout.is_run(folder),
+                device=device,
+                bus=_reporting(report, config.epochs),
+                sinks=sinks,
+                on_note=lambda text: print(f"overfit-lab: cell {folder.name}: {text}", file=sys.stderr, flush=True),
             )
             break
         except FolderBusyError:  # a process of a grid that was killed has not yet ended

@@ -26,6 +26,7 @@ from overfit_lab.config import (
     ProbesConfig,
     RunConfig,
     load_config,
+    to_dict,
     to_yaml,
 )
 from overfit_lab.data.arrays import channel_statistics
@@ -41,6 +42,8 @@ from overfit_lab.runs.history import MemoryHistory
 from overfit_lab.runs.recorder import EVALUATION_FIELDS, Recorder, to_records
 from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
+from overfit_lab.sinks.base import Beginning, Sink
+from overfit_lab.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
 from overfit_lab.snapshot import Snapshot
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
@@ -88,9 +91,12 @@ class Monitor:
             model; probes then do as well.
         adapter: how to call a model that does not map images to logits itself.
         resume: go on with the run folder where there is one; call :meth:`load_state_dict` next.
+        sinks: get every record too: names such as ``"tensorboard"``, ``package.module:Class``, or objects. One that
+            fails is left alone, with a line on stderr, and neither the model nor the records depend on it.
 
     Raises:
-        ConfigError: an unknown metric, or data that do not fit together or are normalised.
+        ConfigError: an unknown metric or sink, or data that do not fit together or are normalised.
+        MissingPackageError: a sink's package is not installed.
         ProbeError: the model does not give logits for the images, or lacks what a probe needs.
         RunFolderError: the folder is occupied, or with ``resume`` of another configuration.
     """
@@ -116,6 +122,7 @@ class Monitor:
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
         adapter: Adapter | None = None,
         resume: bool = False,
+        sinks: Sequence[str | Sink] = (),
     ) -> None:
         parameter = next(model.parameters(), None)
         if parameter is None:
@@ -158,7 +165,9 @@ class Monitor:
         with self.adapted():
             for probe in live:
                 probe.check(self.snapshot())
+        chosen = make_sinks(sinks)
         self._recorder = self._open(Path(folder), model, resume) if folder is not None else None
+        self._mirror = self._mirrored(chosen)
         self._bus = EventBus()
         self._bus.on(EpochEnded, self._keep)
         LiveProbes(live, every, self._keep_measurement).subscribe(self._bus)
@@ -233,6 +242,9 @@ class Monitor:
             is_last: whether training ends here (the features probe then draws its map).
             **values: numbers of your own to record with this epoch, such as ``lr=0.1``.
         """
+        if self._mirror is not None and not self._mirror.begun:
+            self._mirror.begin(self._records, self._clock.epoch)
+        n_before = len(self._records)
         epoch = epoch if epoch is not None else self._clock.epoch + 1
         n_epochs = epoch if is_last else self._clock.n_epochs
         self._clock = replace(self._clock, epoch=epoch, n_epochs=n_epochs, progress=float(epoch))
@@ -245,6 +257,9 @@ class Monitor:
                 measured += evaluate(snapshot, self._config.evaluation)
             self._tally, self._information = Tally(snapshot.device), InformationTally(self.reference)
             self._bus.emit(EpochEnded(snapshot, measured, is_last))
+        if self._mirror is not None:
+            self._mirror.take(self._records[n_before:])
+            self._mirror.epoch_ended(epoch)
 
     def _named(self, value: Value) -> Value:
         norm = value.field == "grad_norm_minibatch" and self._norm_field
@@ -257,6 +272,7 @@ class Monitor:
             "epoch": self._clock.epoch,
             "step": self._clock.step,
             "records": [record.to_json() for record in self._records],
+            **({"sinks": self._mirror.state_dict()} if self._mirror is not None else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, epoch: int | None = None) -> None:
@@ -283,6 +299,8 @@ class Monitor:
         self._clock = replace(self._clock, epoch=epoch, step=int(state["step"]), progress=float(epoch))
         records = [Record.from_json(line) for line in state["records"]]
         self._records = [record for record in records if record.epoch <= epoch]
+        if self._mirror is not None and "sinks" in state:
+            self._mirror.load_state_dict(state["sinks"])
         if self._recorder is not None:
             there = self._recorder.writer.keep_until(epoch)
             if not there:
@@ -300,6 +318,9 @@ class Monitor:
             self._recorder.writer.update_info(status=status, ended=now(), epoch=self._clock.epoch)
             self._recorder.writer.close()
             self._recorder = None
+        if self._mirror is not None:
+            self._mirror.end(status)
+            self._mirror = None
 
     def snapshot(self) -> Snapshot:
         """The model as it stands, for a probe of your own, inside of :meth:`adapted`."""
@@ -329,6 +350,13 @@ class Monitor:
     def records(self) -> pd.DataFrame:
         """What was measured so far: one row a number, columns as in a run folder's records."""
         return pd.DataFrame([vars(record) for record in self._records])
+
+    def _mirrored(self, chosen: Mapping[str, Sink]) -> Mirror | None:
+        config = to_dict(self._config)
+        if self._recorder is not None:
+            return open_mirror(chosen, self._recorder.writer.folder, config)
+        name = self._config.name
+        return Mirror(chosen, Beginning(name, run_id(name, now(), id(self)), None, config, 0)) if chosen else None
 
     def _keep(self, event: EpochEnded) -> None:
         clock = event.snapshot.clock

@@ -23,6 +23,7 @@ def train_grid(
     jobs: int | None,
     resume: bool,
     device: str,
+    sinks: Sequence[str] = (),
 ) -> None:
     """Train a grid; print the table of its completed cells and a line for each that failed.
 
@@ -44,7 +45,9 @@ def train_grid(
     folder = out if out is not None else Path("runs") / f"{config.name}-grid"
     numbers = range(config.seed, config.seed + seeds)
     try:
-        result = run_grid(config, axes, numbers, folder, jobs=jobs, resume=resume, device=device, watch=GridProgress)
+        result = run_grid(
+            config, axes, numbers, folder, jobs=jobs, resume=resume, device=device, sinks=sinks, watch=GridProgress
+        )
     except KeyboardInterrupt:
         if not (folder / MANIFEST).is_file():
             raise

@@ -23,6 +23,7 @@ KINDS = (
     "checks",
     "figures",
     "tables",
+    "sinks",
 )
 
 
@@ -68,6 +69,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "checks": catalog.CHECKS,
         "figures": catalog.FIGURES,
         "tables": catalog.TABLES,
+        "sinks": catalog.SINKS,
     }
     return registries[kind]
 

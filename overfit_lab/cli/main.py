@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from overfit_lab.cli import check, compare, config, data, demo, evaluate, figure, listing, probe, table, train
+from overfit_lab.cli import check, compare, config, data, demo, evaluate, figure, listing, probe, table, train, watch
 from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.version import __version__
@@ -48,6 +48,7 @@ def root(
 
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("watch")(watch.watch)
 app.command("probe")(probe.probe)
 app.command("evaluate")(evaluate.evaluate)
 app.command("check")(check.check)

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from overfit_lab.cli.interrupted import Interrupted
-from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source
+from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source, split_names
+from overfit_lab.cli.target import note
 from overfit_lab.errors import ConfigError
 from overfit_lab.recipes import STUDIES
 
@@ -29,6 +30,10 @@ def train(
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", metavar="N", help="Train with N seeds.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Runs of a grid at a time.")] = None,
+    log: Annotated[
+        str | None,
+        typer.Option("--log", metavar="SINK,...", help="Mirror the records: tensorboard, wandb, trackio."),
+    ] = None,
 ) -> None:
     """Train a model and record everything; Ctrl-C leaves a run that --resume goes on with.
 
@@ -36,6 +41,7 @@ def train(
     recipe with a grid.
     """
     axes = list(grid or [])
+    sinks = split_names(log or "")
     if source in STUDIES:
         study = STUDIES[source]
         out = out if out is not None else Path("runs") / source
@@ -47,7 +53,7 @@ def train(
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         n_seeds = 1 if seeds is None else seeds
-        train_grid(config, axes, n_seeds, out, jobs=jobs, resume=resume, device=device)
+        train_grid(config, axes, n_seeds, out, jobs=jobs, resume=resume, device=device, sinks=sinks)
         return
     if jobs is not None:
         raise ConfigError("--jobs goes with --grid or --seeds")
@@ -69,6 +75,8 @@ def train(
             trust=trust,
             teacher_bus=progress.follow,
             prior_bus=progress.follow_prior,
+            sinks=sinks,
+            on_note=note,
         )
     if status == "interrupted":
         raise Interrupted(f"the same command with --resume goes on in {folder}")

@@ -38,6 +38,11 @@ def budgets_path(folder: Path) -> Path:
     return folder / "budget.json"
 
 
+def sinks_path(folder: Path) -> Path:
+    """How far each sink is in mirroring the records: epochs by name."""
+    return folder / "sinks.json"
+
+
 def checkpoints(folder: Path) -> Path:
     """The folder of checkpoints."""
     return folder / "checkpoints"

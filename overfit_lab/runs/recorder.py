@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from overfit_lab.runs.records import Record
 from overfit_lab.runs.writer import RunWriter
@@ -44,30 +44,32 @@ class Recorder:
 
     Args:
         writer: the open run folder.
+        on_records: is given the records after they were written.
     """
 
-    def __init__(self, writer: RunWriter) -> None:
+    def __init__(self, writer: RunWriter, on_records: Callable[[Sequence[Record]], None] | None = None) -> None:
         self.writer = writer
+        self.on_records = on_records
         self._probing = 0.0
 
     def training(self, values: Sequence[Value], clock: Clock) -> None:
         """The numbers of an epoch: accuracies go under ``evaluation``, all others under ``training``."""
         evaluation = [value for value in values if value.field in EVALUATION_FIELDS]
         training = [value for value in values if value.field not in EVALUATION_FIELDS]
-        self.writer.append(
+        self._write(
             [*to_records("training", training, clock, None), *to_records("evaluation", evaluation, clock, None)]
         )
 
     def second_weights(self, name: str, values: Sequence[Value], clock: Clock) -> None:
         """The accuracies of second weights, under a name such as ``evaluation@swa``."""
-        self.writer.append(to_records(name, values, clock, None))
+        self._write(to_records(name, values, clock, None))
 
     def measurement(self, probe: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
         """What a probe measured: arrays first, then the records."""
         started = time.perf_counter()
         if measurement.arrays:
             self.writer.save_arrays(probe, clock.epoch, measurement.arrays)
-        self.writer.append(to_records(probe, measurement.values, clock, seconds))
+        self._write(to_records(probe, measurement.values, clock, seconds))
         self._probing += seconds + time.perf_counter() - started
 
     def pilot(self, seconds: float) -> None:
@@ -78,5 +80,10 @@ class Recorder:
         """The seconds that probes and their records took since the last call, where any ran."""
         if self._probing:
             value = Value("seconds_probing", self._probing)
-            self.writer.append(to_records("training", [value], clock, None))
+            self._write(to_records("training", [value], clock, None))
             self._probing = 0.0
+
+    def _write(self, records: Sequence[Record]) -> None:
+        self.writer.append(records)
+        if self.on_records is not None:
+            self.on_records(records)

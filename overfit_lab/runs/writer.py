@@ -189,3 +189,18 @@ def take_lock(folder: Path) -> IO[bytes]:
         file.close()
         raise FolderBusyError(f"{folder}: another process is writing to it") from error
     return file
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process on this machine holds a folder. Nothing is written; the folder is held shared for an instant.
+
+    False too where there is no lock file or it cannot be read.
+    """
+    try:
+        with open(folder / ".lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

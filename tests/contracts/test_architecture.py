@@ -33,6 +33,26 @@ FORBIDDEN = [
     ("evaluation", ("probes", "figures", "cli", "checks", "experiment")),
     ("checks", ("probes", "runs", "figures", "cli", "training", "experiment")),
     ("integrations", ("training", "probes", "figures", "tables", "cli", "build", "experiment")),
+    (
+        "live",
+        ("training", "probes", "figures", "tables", "models", "data", "cli", "build", "experiment", "monitor", "sinks"),
+    ),
+    (
+        "sinks",
+        (
+            "training",
+            "probes",
+            "metrics",
+            "figures",
+            "tables",
+            "models",
+            "data",
+            "cli",
+            "build",
+            "experiment",
+            "monitor",
+        ),
+    ),
     ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]
 
@@ -142,6 +162,7 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "evaluate",
                 "check",
                 "table",
+                "watch",
                 "list",
                 "config",
                 "data",

@@ -1,0 +1,156 @@
+"""`overfit-lab watch`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overfit_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from overfit_lab.live.runs_below import Watched
+    from overfit_lab.live.view import View
+
+ONSET = 3
+HELP = "q ends; n and p, or the arrows, show another run"
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of runs such as a grid's.")],
+    name: Annotated[str | None, typer.Option("--run", metavar="NAME", help="Which of several runs in detail.")] = None,
+    every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Seconds between looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False,
+    bell: Annotated[bool, typer.Option("--bell", help="Ring when robust overfitting is detected.")] = False,
+    exit_on_onset: Annotated[
+        bool, typer.Option("--exit-on-onset", help="Exit with status 3 when robust overfitting is detected.")
+    ] = False,
+) -> None:
+    """Watch a run that is being trained: curves so far, and an alert when it overfits robustly.
+
+    Nothing is written. It ends by itself when every run has ended; Ctrl-C ends it with status 130, q with 0. Where
+    stdout is no terminal there is a line for each epoch.
+    """
+    if not 0.05 <= every <= 86400:
+        raise ConfigError(f"--every {every:g}: expected seconds from 0.05 to 86400")
+    from rich.console import Console
+
+    from overfit_lab.live.runs_below import Watched
+
+    watched, console = Watched(folder), Console(highlight=False)
+    views = watched.look()
+    _index(views, name)
+    if once:
+        _print(views, _index(views, name), console)
+    elif console.is_terminal:
+        views = _show(watched, name, every, console, bell=bell, exit_on_onset=exit_on_onset)
+    else:
+        views = _tell(watched, name, every, bell=bell, exit_on_onset=exit_on_onset)
+    if exit_on_onset and any(view.alert for view in views):
+        raise typer.Exit(ONSET)
+
+
+def _index(views: Sequence[View], name: str | None) -> int:
+    """Which run is meant: the one of that name, else the first that is running, else the first."""
+    names = [view.name for view in views]
+    if name is None:
+        return next((i for i, view in enumerate(views) if view.status == "running"), 0)
+    if name not in names:
+        from overfit_lab.errors import unknown_name
+
+        raise unknown_name("run", name, names)
+    return names.index(name)
+
+
+def _has_ended(watched: Watched, views: Sequence[View]) -> bool:
+    """Every run has, and no grid will begin another."""
+    begun = [view for view in views if view.status != "not begun"]
+    return bool(begun) and all(view.ended for view in begun) and (len(begun) == len(views) or not watched.is_live)
+
+
+def _print(views: Sequence[View], chosen: int, console: Console) -> None:
+    from overfit_lab.cli.screen import draw
+
+    console.print(draw(views, chosen, console))
+
+
+def _show(
+    watched: Watched, name: str | None, every: float, console: Console, *, bell: bool, exit_on_onset: bool
+) -> list[View]:
+    """On a terminal: a screen that is drawn anew at each look and each key; the last view stays."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from overfit_lab.cli.keys import keys
+    from overfit_lab.cli.screen import draw
+
+    alerted: set[str] = set()
+    views: list[View] = []
+    with keys() as wait, Live(console=console, screen=True, auto_refresh=False) as live:
+        views = watched.look()
+        due = time.monotonic() + every
+        while True:
+            chosen = _index(views, name)
+            screen = draw(views, chosen, console, rows=console.height - 1)
+            live.update(Group(screen, Text(HELP, style="dim", no_wrap=True, overflow="crop")), refresh=True)
+            found = {view.name for view in views if view.alert}
+            if bell and found - alerted:
+                console.bell()
+            alerted |= found
+            if _has_ended(watched, views) or (exit_on_onset and found):
+                break
+            key = wait(max(0.0, due - time.monotonic()))
+            if key == "q":
+                break
+            if key in ("n", "p"):
+                name = views[(chosen + (1 if key == "n" else -1)) % len(views)].name
+            if time.monotonic() >= due:
+                views = watched.look()
+                due = time.monotonic() + every
+    _print(views, _index(views, name), console)
+    return views
+
+
+def _tell(watched: Watched, name: str | None, every: float, *, bell: bool, exit_on_onset: bool) -> list[View]:
+    """Elsewhere: a line for each epoch, each change of status and each alert, of all runs or of the one named."""
+    known: dict[str, View] = {}
+    while True:
+        views = watched.look()
+        wanted = [view for view in views if name in (None, view.name)]
+        for view in wanted:
+            for line in lines(known.get(view.name), view):
+                typer.echo(line)
+            if bell and view.alert and not getattr(known.get(view.name), "alert", None):
+                typer.echo("\a", nl=False, err=True)
+            known[view.name] = view
+        sys.stdout.flush()
+        if _has_ended(watched, wanted) or (exit_on_onset and any(view.alert for view in wanted)):
+            return wanted
+        time.sleep(every)
+
+
+def lines(before: View | None, view: View) -> list[str]:
+    """What is new of a run since an earlier look, in lines; at the first look only the last epoch."""
+    from overfit_lab.cli.screen import alert_line, plain
+
+    found = []
+    first = view.epoch if before is None else before.epoch + 1
+    for epoch in range(max(first, 1), view.epoch + 1):
+        parts = [f"epoch {epoch}/{view.n_epochs or '?'}"]
+        for curve in view.curves:
+            at = curve.series.values[curve.series.epochs == epoch]
+            if len(at):
+                parts.append(f"{curve.title} {f'{at[0]:.1%}' if curve.is_share else f'{at[0]:.4g}'}")
+        found.append(", ".join(parts))
+    if view.alert is not None and (before is None or before.alert is None):
+        found.append(alert_line(view))
+    if before is None or view.status != before.status:
+        found.append(view.status if not view.stage or view.status != "failed" else f"{view.status}: {view.stage}")
+    return [plain(f"{view.name}: {line}") for line in found]

@@ -1,0 +1,208 @@
+"""Reading a run folder again and again, each time only what is new."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overfit_lab.config import RunConfig, load_config
+from overfit_lab.errors import RunFolderError
+from overfit_lab.runs import layout
+from overfit_lab.runs.records import Record
+
+KNOWN = 4096
+"""Bytes before the position that are compared at each look, to see whether the file was cut back and written again."""
+
+
+class Follower:
+    """The records that were added to a file since the last look.
+
+    A last line without its end is left for the next look. A file that was cut back, as a resumed run does, or replaced
+    is read from its beginning again; so is one that was cut back and has grown past the old position meanwhile, which
+    shows in the bytes before that.
+
+    Args:
+        path: of the file; it may not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+        self._n_lines = 0
+        self._before = b""
+
+    def look(self) -> tuple[bool, list[Record]]:
+        """Whether earlier records no longer stand, and the records that are new. Cost: the new lines are parsed.
+
+        Raises:
+            RunFolderError: a whole line is no record; the message names it.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                again = not self._is_as_it_was(file)
+                if again:
+                    self._position, self._n_lines, self._before = 0, 0, b""
+                file.seek(self._position)
+                content = file.read()
+        except FileNotFoundError:
+            again = self._position > 0
+            self._position, self._n_lines, self._before = 0, 0, b""
+            return again, []
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be read ({error.strerror})") from error
+        whole = content[: content.rfind(b"\n") + 1]
+        records = self._parse(whole)
+        self._position += len(whole)
+        self._before = (self._before + whole)[-KNOWN:]
+        return again, records
+
+    def _is_as_it_was(self, file: Any) -> bool:
+        if os.fstat(file.fileno()).st_size < self._position:
+            return False
+        file.seek(self._position - len(self._before))
+        return bool(file.read(len(self._before)) == self._before)
+
+    def _parse(self, whole: bytes) -> list[Record]:
+        records = []
+        for line in whole.splitlines():
+            self._n_lines += 1
+            try:
+                if line.strip():
+                    records.append(Record.from_json(line.decode("utf-8")))
+            except (ValueError, TypeError) as error:
+                raise RunFolderError(f"{self.path}, line {self._n_lines}: not a record ({error})") from error
+        return records
+
+
+@dataclass(frozen=True)
+class Series:
+    """One number over epochs: epochs (m,), increasing, values (m,), standard errors (m,), NaN where there is none."""
+
+    epochs: np.ndarray
+    values: np.ndarray
+    stderr: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    @property
+    def last(self) -> float | None:
+        """The value at the last epoch."""
+        return float(self.values[-1]) if len(self) else None
+
+
+class Numbers:
+    """Recorded numbers by name and epoch. Where an epoch has one at several sample sizes, the largest stands."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, str, str], dict[int, Record]] = {}
+        self.epoch = 0
+
+    def add(self, records: list[Record]) -> None:
+        """Take in records. Cost: one look-up each."""
+        for record in records:
+            if record.value is None:
+                continue
+            key = (record.probe, record.field, record.split, record.inputs)
+            by_epoch = self._found.setdefault(key, {})
+            if record.epoch not in by_epoch or record.n >= by_epoch[record.epoch].n:
+                by_epoch[record.epoch] = record
+        self.epoch = max([self.epoch, *(record.epoch for record in records)])
+
+    def series(self, probe: str, name: str, split: str = "", inputs: str = "") -> Series:
+        """One number over epochs; empty where it was never recorded."""
+        found = self._found.get((probe, name, split, inputs), {})
+        rows = [found[epoch] for epoch in sorted(found)]
+        errors = [np.nan if row.stderr is None else row.stderr for row in rows]
+        return Series(
+            np.array([row.epoch for row in rows], dtype=np.int64),
+            np.array([row.value for row in rows], dtype=np.float64),
+            np.array(errors, dtype=np.float64),
+        )
+
+
+@dataclass
+class Pace:
+    """Seconds an epoch takes, as seen from outside: when which epoch was there first."""
+
+    first: tuple[int, float] | None = None
+    last: tuple[int, float] | None = None
+
+    def seen(self, epoch: int, at: float) -> None:
+        """So many epochs were complete at this time."""
+        if epoch and (self.first is None or self.last is None or epoch < self.last[0]):
+            self.first = self.last = (epoch, at)
+        elif self.last is not None and epoch > self.last[0]:
+            self.last = (epoch, at)
+
+    @property
+    def seconds(self) -> float | None:
+        """None before a second epoch was seen."""
+        if self.first is None or self.last is None or self.last[0] == self.first[0]:
+            return None
+        return max(0.0, (self.last[1] - self.first[1]) / (self.last[0] - self.first[0]))
+
+
+@dataclass
+class Followed:
+    """A run folder that is looked at again and again.
+
+    Args:
+        folder: of the run.
+    """
+
+    folder: Path
+    numbers: Numbers = field(default_factory=Numbers)
+    info: dict[str, Any] = field(default_factory=dict)
+    changed: float = 0.0
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        layout.check_run(self.folder)
+        self.name = self.folder.resolve().name
+        self.config: RunConfig = load_config(layout.config_path(self.folder))
+        self._records = Follower(layout.records_path(self.folder))
+        self._posthoc = Follower(layout.posthoc_path(self.folder))
+
+    def look(self) -> None:
+        """Take in what is new: records, those measured later from checkpoints, and run.json.
+
+        Raises:
+            RunFolderError: a file is damaged.
+        """
+        again, records = self._records.look()
+        again_posthoc, posthoc = self._posthoc.look()
+        if again or again_posthoc:
+            self.numbers = Numbers()
+            self._records, self._posthoc = Follower(self._records.path), Follower(self._posthoc.path)
+            records, posthoc = self._records.look()[1], self._posthoc.look()[1]
+        self.numbers.add(records)
+        trained = self.numbers.epoch
+        self.numbers.add(posthoc)
+        self.info = _read_info(layout.info_path(self.folder))
+        written = _modified(self._records.path)
+        self.changed = max(written, _modified(layout.info_path(self.folder)))
+        self.pace.seen(trained, written)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """run.json, which is only ever replaced whole."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: damaged, not valid JSON") from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path}: damaged, expected a JSON object")
+    return content

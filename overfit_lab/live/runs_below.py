@@ -1,0 +1,85 @@
+"""The runs of a folder: one run, or many, those of a grid that have not begun included."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from overfit_lab.errors import OverfitLabError, RunFolderError
+from overfit_lab.live.alarm import Alarm
+from overfit_lab.live.following import Followed
+from overfit_lab.live.view import View, view_of
+from overfit_lab.runs import layout
+from overfit_lab.runs.reader import find_runs
+from overfit_lab.runs.writer import is_held
+
+MANIFEST = "grid.json"
+
+
+@dataclass
+class Watched:
+    """The runs of a folder, looked at together.
+
+    Args:
+        path: a run folder, or a folder of run folders.
+    """
+
+    path: Path
+    _runs: dict[Path, tuple[Followed, Alarm]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: no such run folder")
+
+    def look(self) -> list[View]:
+        """A view of each run, in the order of their names, those of a grid in the grid's.
+
+        A run among several that cannot be read is shown as failed, with the reason as its stage.
+
+        Raises:
+            RunFolderError: the folder holds no run, or its only run is damaged.
+        """
+        planned = self._planned()
+        try:
+            folders = [run.folder for run in find_runs([self.path])]
+        except RunFolderError:
+            if not planned:
+                raise
+            folders = []
+        found = {self._name(folder): folder for folder in folders}
+        names = [*planned, *sorted(set(found) - set(planned))]
+        alone = len(names) == 1
+        return [self._view(name, found[name], alone) if name in found else View(name) for name in names]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a grid's process holds the folder, so that runs which have not begun will."""
+        return bool(self._planned()) and is_held(self.path)
+
+    def _name(self, folder: Path) -> str:
+        """As the user tells it from others: its path below the folder."""
+        return folder.resolve().name if folder == self.path else folder.relative_to(self.path).as_posix()
+
+    def _view(self, name: str, folder: Path, alone: bool) -> View:
+        try:
+            if folder not in self._runs:
+                self._runs[folder] = (Followed(folder), Alarm())
+            run, alarm = self._runs[folder]
+            run.look()
+            return replace(view_of(run, alarm, time.time()), name=name)
+        except OverfitLabError as error:
+            if alone:
+                raise
+            return View(name, status="failed", stage=str(error))
+
+    def _planned(self) -> list[str]:
+        """Names of a grid's cells, in order; none where the folder is no grid or its file is damaged."""
+        if layout.is_run(self.path):
+            return []
+        try:
+            cells = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))["cells"]
+            return [str(cell["folder"]) for cell in cells]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
