@@ -59,6 +59,9 @@ def jobs() -> dict[str, tuple[str, list[str]]]:
         overrides = [f"seed={seed}", f"data.name={CIFAR10}"]
         for method in ("te", "trades", "awp"):
             found[f"cifar10-small-{method}-seed{seed}"] = (f"cifar10-small-{method}", overrides)
+        for method in ("hard", "sglr"):
+            less = ["probes.every=10", "probes.metrics=[logit-geometry]"]
+            found[f"geometry-digits-{method}-seed{seed}"] = (f"digits-{method}", [f"seed={seed}", *less])
         for percent, labels in product((0, 20, 40, 60), ("hard", "smooth", "sglr")):
             noise = [f"data.noise.rate={percent / 100}"] if percent else ["data.noise.rate=0", "data.noise.kind=none"]
             found[f"cifar10-noise{percent:02d}-{labels}-seed{seed}"] = (
