@@ -23,6 +23,7 @@ KINDS = (
     "checks",
     "figures",
     "tables",
+    "findings",
 )
 
 
@@ -68,6 +69,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "checks": catalog.CHECKS,
         "figures": catalog.FIGURES,
         "tables": catalog.TABLES,
+        "findings": {name: question.find for name, question in catalog.FINDINGS.items()},
     }
     return registries[kind]
 

@@ -46,7 +46,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         f"; corrected for the luck of a maximum the loss is {numbers.points('corrected', mean.value)} points "
         f"(95% interval {numbers.points('corrected_low', mean.low)} to {numbers.points('corrected_high', mean.high)})."
     )
-    verdict: Verdict = "no" if mean.high <= UNSEEN else "not enough evidence"
+    most = within([fall.drop for fall in falls], [fall.stderr for fall in falls]).high
+    verdict: Verdict = "no" if most <= UNSEEN else "not enough evidence"
     if mean.low > 0 and mean.value >= LEAST_LOSS:
         verdict = "yes"
     return Finding("loss", subject.name, verdict, text, numbers, "overview", runs)

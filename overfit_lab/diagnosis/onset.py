@@ -30,7 +30,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     if 2 * len(found) > len(judged):
         return Finding("onset", subject.name, "yes", _yes(found, judged, numbers) + note, numbers, "onset", names)
     falls = [phases_of(run).fall for run in judged]
-    loss = within([fall.loss for fall in falls if fall], [fall.stderr for fall in falls if fall])
+    loss = within([fall.drop for fall in falls if fall], [fall.stderr for fall in falls if fall])
     if loss.high > UNSEEN:
         text = (
             f"Not enough evidence: the tests find overfitting {_in(found, judged, numbers)}, but a loss of up to "
@@ -65,7 +65,7 @@ def _yes(found: Sequence[Run], judged: Sequence[Run], numbers: Numbers) -> str:
     gaps = [gap for run in found if (gap := phases_of(run).onset) is not None]
     grows = median([gap.epoch for gap in gaps], [gap.low for gap in gaps], [gap.high for gap in gaps])
     text += (
-        f", and its gap to train accuracy grows in earnest from epoch {numbers.plain('gap_onset', grows[0])} on "
+        f", and a line fitted to its gap to train accuracy rises from epoch {numbers.plain('gap_onset', grows[0])} on "
         f"({numbers.plain('gap_low', grows[1])} to {numbers.plain('gap_high', grows[2])})"
     )
     decays = [max(past) for run in found if (past := [d for d in decays_in(run) if d <= (onset_in(run) or 0)])]

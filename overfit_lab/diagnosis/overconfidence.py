@@ -100,7 +100,9 @@ def sign_of(run: Run, inputs: str) -> float | None:
     at = right.loc[right["epoch"] == epoch, "n"]
     if len(at) and n > 0:
         return float(conf - at.iloc[-1] / n)
-    accuracy = run.value_at(int(epoch), "evaluation", "acc_adv" if inputs == "adversarial" else "acc_clean", "test", inputs)
+    accuracy = run.value_at(
+        int(epoch), "evaluation", "acc_adv" if inputs == "adversarial" else "acc_clean", "test", inputs
+    )
     return None if accuracy is None else float(conf - accuracy)
 
 

@@ -26,7 +26,7 @@ class Numbers(Mapping[str, float]):
     def points(self, name: str, value: float) -> str:
         """A share, or a difference of shares, in percentage points, without a unit: ``9.3``."""
         self._kept[name] = float(value)
-        return f"{100 * value + 0.0:.1f}".replace("-0.0", "0.0")
+        return f"{round(100 * value, 1) + 0.0:.1f}"
 
     def plain(self, name: str, value: float) -> str:
         """Any number to three digits, whole ones as they are: ``0.591``, ``12``, ``38,387``."""
@@ -44,10 +44,13 @@ class Numbers(Mapping[str, float]):
 
 
 def plain(value: float) -> str:
-    """Three digits without an exponent; whole numbers and large ones without decimals."""
+    """Three digits without an exponent; whole numbers and large ones without decimals, none beyond the fourth."""
     if value == round(value) or abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.2f}" if abs(value) >= 10 or abs(value) < 1e-3 else f"{value:.3g}"
+    if abs(value) < 5e-5:
+        return "0"
+    digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3 if abs(value) >= 0.1 else 4
+    return f"{value:.{digits}f}"
 
 
 def listed(words: list[str]) -> str:

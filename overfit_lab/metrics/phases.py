@@ -65,12 +65,14 @@ class Fall:
         stderr: standard error of ``loss``: of the noise between epochs, and of the draw of samples where it is known,
             as if both accuracies were measured on samples of their own (so too large rather than too small).
         p: of the test against an accuracy that never falls.
+        drop: the loss as it is read, before that correction; the true loss lies between the two, but for noise.
     """
 
     peak_epoch: float
     loss: float
     stderr: float
     p: float
+    drop: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ def fall_of(
         loss=float(drop - null.mean()),
         stderr=float(np.sqrt(variance)),
         p=_p_value(drop, null),
+        drop=float(drop),
     )
 
 

@@ -32,6 +32,10 @@ FORBIDDEN = [
     ),
     ("evaluation", ("probes", "figures", "cli", "checks", "experiment")),
     ("checks", ("probes", "runs", "figures", "cli", "training", "experiment")),
+    (
+        "diagnosis",
+        ("training", "probes", "figures", "tables", "report", "cli", "build", "experiment", "evaluation", "checks"),
+    ),
     ("integrations", ("training", "probes", "figures", "tables", "cli", "build", "experiment")),
     ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]
@@ -142,6 +146,7 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "evaluate",
                 "check",
                 "table",
+                "diagnose",
                 "list",
                 "config",
                 "data",
