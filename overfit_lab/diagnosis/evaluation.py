@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.diagnosis.readings import inputs_of
@@ -17,13 +18,14 @@ MOST_LOWER = 0.10
 """AutoAttack may find so much less robust accuracy than the run's own attack; 3 to 7 points are usual for PGD-20."""
 MOST_ERROR = 0.03
 """Standard error of an accuracy by the draw of test samples, above which they are too few."""
+OWN = ("evaluation", "acc_adv", "test", "adversarial")
 AUTOATTACK = "acc_adv/autoattack"
 CHECK = "overfit-lab check RUN"
 ATTACK = "overfit-lab evaluate RUN --attack autoattack --checkpoint best,final"
 
 
 def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
-    """Yes with AutoAttack near the run's own attack and checks that found nothing; no where either speaks against it."""
+    """Yes with AutoAttack near the run's own attack and checks that found nothing; no where one speaks against it."""
     runs = [run for run in subject.runs if inputs_of(run) == "adversarial"]
     imported = [run for run in subject.runs if _checked(run) is not None or _autoattacked(run) is not None]
     if not runs and not imported:
@@ -73,9 +75,7 @@ def _without_attack(subject: Subject) -> Finding | None:
 
 def _own(runs: Sequence[Run], numbers: Numbers) -> str:
     """Which attack on how many samples, and what chose the best checkpoint."""
-    rows = [
-        series.iloc[-1] for run in runs if len(series := run.series("evaluation", "acc_adv", "test", "adversarial"))
-    ]
+    rows = _final_rows(runs)
     if not rows:
         return "no robust accuracy was recorded while training"
     n, error = min(int(row["n"]) for row in rows), max(_error(row["value"], row["n"]) for row in rows)
@@ -121,7 +121,7 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> floa
 def _autoattacked(run: Run) -> tuple[float, float | None, int] | None:
     """Accuracy under AutoAttack at the last epoch that has it, under the own attack there, and samples; final alone."""
     series = run.series("robustness", AUTOATTACK, "test", "adversarial")
-    own = run.series("evaluation", "acc_adv", "test", "adversarial")
+    own = run.series(*OWN)
     if series.empty:
         return None
     row = series.iloc[-1]
@@ -158,10 +158,13 @@ def _checked(run: Run) -> tuple[int, int] | None:
 
 
 def _few(runs: Sequence[Run]) -> bool:
-    rows = [
-        series.iloc[-1] for run in runs if len(series := run.series("evaluation", "acc_adv", "test", "adversarial"))
-    ]
-    return any(_error(row["value"], row["n"]) > MOST_ERROR for row in rows)
+    return any(_error(row["value"], row["n"]) > MOST_ERROR for row in _final_rows(runs))
+
+
+def _final_rows(runs: Sequence[Run]) -> list[pd.Series]:
+    """The last reading of each run's own robust test accuracy."""
+    found = [run.series(*OWN) for run in runs]
+    return [series.iloc[-1] for series in found if len(series)]
 
 
 def _error(share: float, n: float) -> float:

@@ -18,7 +18,7 @@ SOURCES = (
     ("memorisation", "fitted", "train", "clean"),
     ("memorisation", "acc_given/corrupted", "train", "clean"),
 )
-"""Share of corrupted training samples whose given label is answered; of labels really changed where that is recorded."""
+"""Share of corrupted training samples whose given label is answered; of those really changed where that is recorded."""
 UNDER_ATTACK = (
     ("memorisation", "fitted", "train", "adversarial"),
     ("memorisation", "acc_given/corrupted", "train", "adversarial"),
@@ -49,8 +49,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     verdict: Verdict = "yes" if 2 * above > len(have) else "no"
     numbers = Numbers()
     text = (
-        f"Corrupted labels are {'' if verdict == 'yes' else 'not '}memorised: {numbers.percent('fitted', _mean(shares))} "
-        f"of them are answered on clean training images at the end{_earlier(have, source, numbers)}; guessing gives "
+        f"Corrupted labels are {'' if verdict == 'yes' else 'not '}memorised: "
+        f"{numbers.percent('fitted', _mean(shares))} of them are answered on clean training images at the end{_earlier(have, source, numbers)}; guessing gives "
         f"{numbers.percent('chance', chance)} at most (clearly more {seeds(above, len(have))})"
     )
     attacked = first_with(have, UNDER_ATTACK)

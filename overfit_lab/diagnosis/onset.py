@@ -15,7 +15,7 @@ from overfit_lab.metrics.phases import ALPHA, LEAST
 from overfit_lab.runs.reader import Run
 
 UNSEEN = 0.05
-"""Loss of accuracy that must be excluded for a "no": where the interval of the loss reaches beyond, noise may hide it."""
+"""Loss of accuracy that must be excluded for a "no": where the interval of the loss goes beyond, noise may hide it."""
 
 
 def find(subject: Subject, before: Sequence[Finding]) -> Finding:

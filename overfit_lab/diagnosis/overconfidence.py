@@ -67,9 +67,9 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
         verdict, "Not enough evidence that overconfidence grows"
     )
     text = (
-        f"{head}: {inputs} ECE goes from {numbers.plain('early', early)} at {first} to {numbers.plain('late', late)} at "
-        f"{last}, a change of {numbers.plain('change', mean.value)} (95% interval {numbers.plain('change_low', mean.low)} "
-        f"to {numbers.plain('change_high', mean.high)}); {how}."
+        f"{head}: {inputs} ECE goes from {numbers.plain('early', early)} at {first} to {numbers.plain('late', late)} "
+        f"at {last}, a change of {numbers.plain('change', mean.value)} (95% interval "
+        f"{numbers.plain('change_low', mean.low)} to {numbers.plain('change_high', mean.high)}); {how}."
     )
     return Finding("overconfidence", subject.name, verdict, text, numbers, "calibration", names)
 

@@ -51,8 +51,8 @@ def evaluations_of(run: Run) -> Evaluations:
     train = run.series("evaluation", field, "train", inputs)
     test = run.series("evaluation", field, "test", inputs)
     both = test.merge(train, on="epoch", suffixes=("", "_train")).sort_values("epoch")
-    columns = (both[name].to_numpy(dtype=float) for name in ("epoch", "value_train", "value", "stderr"))
-    return Evaluations(*columns, inputs=inputs)
+    epochs, on_train, on_test, stderr = both[["epoch", "value_train", "value", "stderr"]].to_numpy(dtype=float).T
+    return Evaluations(epochs, on_train, on_test, stderr, inputs)
 
 
 def decays_in(run: Run) -> list[float]:

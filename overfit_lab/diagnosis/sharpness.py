@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from overfit_lab.diagnosis.finding import Finding, Question, Subject
 from overfit_lab.diagnosis.grown import Watched, grown
@@ -29,12 +30,18 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     """The trace's growth decides, or the top eigenvalue's where there is no trace; both are said (SGLR, Fig. B.7)."""
     trace, top = (grown(subject, before, watched) for watched in (TRACE, EIGENVALUE))
     if "ratio" not in trace.numbers:
-        return top if "ratio" in top.numbers else trace
+        return _drawn(subject, top if "ratio" in top.numbers else trace)
     if "ratio" not in top.numbers:
-        return trace
+        return _drawn(subject, trace)
     numbers = {**trace.numbers, "top_ratio": top.numbers["ratio"]}
     text = f"{trace.sentence} The top eigenvalue goes to {plain(numbers['top_ratio'])} times its early value."
-    return Finding(trace.name, trace.subject, trace.verdict, text, numbers, trace.figure, trace.runs)
+    return _drawn(subject, replace(trace, sentence=text, numbers=numbers))
+
+
+def _drawn(subject: Subject, found: Finding) -> Finding:
+    """Without a figure where it could not be drawn: it shows the gradient norm too."""
+    norms = [run for run in subject.runs if len(run.series("gradient-norm", "full", *ADVERSARIAL))]
+    return found if norms else replace(found, figure=None)
 
 
 REGISTER = {"sharpness": Question(find, place=50)}
