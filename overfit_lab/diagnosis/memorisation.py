@@ -50,7 +50,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     numbers = Numbers()
     text = (
         f"Corrupted labels are {'' if verdict == 'yes' else 'not '}memorised: "
-        f"{numbers.percent('fitted', _mean(shares))} of them are answered on clean training images at the end{_earlier(have, source, numbers)}; guessing gives "
+        f"{numbers.percent('fitted', _mean(shares))} of them are answered on clean training images at the end"
+        f"{_earlier(have, source, numbers)}; guessing gives "
         f"{numbers.percent('chance', chance)} at most (clearly more {seeds(above, len(have))})"
     )
     attacked = first_with(have, UNDER_ATTACK)
