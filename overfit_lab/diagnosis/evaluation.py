@@ -106,16 +106,22 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> floa
         return None
     under = float(np.mean([pair[0] for pair in found]))
     n = min(pair[2] for pair in found)
-    of = f" in {numbers.plain('n_attacked', len(found))} of {numbers.plain('n_seeds', len(runs))} seeds"
     text = (
         f"AutoAttack leaves {numbers.percent('autoattack', under)} of {numbers.plain('n_autoattack', n)} at the final "
-        f"checkpoint{of if len(runs) > 1 else ''}"
+        f"checkpoint{_of(found, runs, 'attacked', numbers)}"
     )
     lower = [pair[1] - pair[0] for pair in found if pair[1] is not None]
     if lower:
         text += f", {numbers.points('lower', float(np.mean(lower)))} points less than {attack_name(runs[0])} there"
     parts.append(text)
     return float(np.mean(lower)) if lower else 0.0
+
+
+def _of(found: Sequence[object], runs: Sequence[Run], what: str, numbers: Numbers) -> str:
+    """`` in 2 of 3 seeds``; nothing for one run."""
+    if len(runs) == 1:
+        return ""
+    return f" in {numbers.plain(f'n_{what}', len(found))} of {numbers.plain('n_seeds', len(runs))} seeds"
 
 
 def _autoattacked(run: Run) -> tuple[float, float | None, int] | None:
@@ -138,10 +144,9 @@ def _checks(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> int | No
         parts.append("it was not checked for masked gradients")
         return None
     suspicious, n = int(sum(part[0] for part in found)), sum(part[1] for part in found)
-    of = f" in {numbers.plain('n_checked', len(found))} of {numbers.plain('n_runs', len(runs))} seeds"
     parts.append(
         f"{numbers.plain('suspicious', suspicious)} of {numbers.plain('n_checks', n)} checks for masked gradients "
-        f"{'is' if suspicious == 1 else 'are'} suspicious{of if len(runs) > 1 else ''}"
+        f"{'is' if suspicious == 1 else 'are'} suspicious{_of(found, runs, 'checked', numbers)}"
     )
     return suspicious
 
