@@ -37,10 +37,10 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     if not noisy or all(run.info.get("status") == "imported" for run in subject.runs):
         return _without_noise(subject)
     source = first_with(subject.runs, SOURCES)
-    if source is None:
+    have = [run for run in subject.runs if source and _is_counted(run, source)]
+    if source is None or not have:
         text = "Not enough evidence: memorisation was not recorded."
         return Finding("memorisation", subject.name, "not enough evidence", text, metric="memorisation")
-    have = [run for run in subject.runs if len(run.series(*source))]
     chance = float(np.mean([chance_of(run, source) for run in have]))
     last = [run.series(*source).iloc[-1] for run in have]
     shares = [float(row["value"]) for row in last]
@@ -60,6 +60,12 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
         text += f"; under attack it is {numbers.percent('fitted_adversarial', _mean(under))}"
     names = tuple(run.name for run in have)
     return Finding("memorisation", subject.name, verdict, f"{text}.", numbers, "fig4", names)
+
+
+def _is_counted(run: Run, source: tuple[str, str, str, str]) -> bool:
+    """Whether the last reading says of how many samples it is."""
+    series = run.series(*source)
+    return len(series) > 0 and int(series["n"].iloc[-1]) > 0
 
 
 def chance_of(run: Run, source: Sequence[str]) -> float:
