@@ -44,8 +44,8 @@ def make(name="run-seed0", *parts, seed=0, info=None, **changes):
 def accuracies(kind, n, stream, *, correlation=0.3, size=0.008, fall=0.10, shape="line"):
     """Epochs, train and test accuracy, first decay and onset.
 
-    Accuracy jumps at the decay at half of the run and peaks a tenth later. Kinds: ``level`` (neither gap nor fall), ``gap``
-    (train accuracy alone goes on), ``overfits``.
+    Accuracy jumps at the decay at half of the run and peaks a tenth later. Kinds: ``level`` (neither gap nor fall),
+    ``gap`` (train accuracy alone goes on), ``overfits``.
     """
     epochs = np.arange(1, n + 1)
     decay, onset = n // 2, n // 2 + max(2, n // 10)

@@ -54,6 +54,13 @@ def growth_in(run: Run, source: Source, *, logarithm: bool = True) -> Growth | N
     return growth_of(series["epoch"].to_numpy(dtype=float), values, onset=onset_in(run), first_decay=decay)
 
 
+def judge(ratio: float, low: float, high: float) -> Verdict:
+    """Yes, no or not enough evidence of growth, from the ratio of late to early readings and its interval."""
+    if low > 1 and ratio >= LEAST_RATIO:
+        return "yes"
+    return "no" if ratio < LEAST_RATIO and high < UNSEEN_RATIO else "not enough evidence"
+
+
 def grown(subject: Subject, before: Sequence[Finding], watched: Watched) -> Finding:
     """Yes where the ratio of late to early readings is at least ``LEAST_RATIO`` and its whole interval above 1."""
     source = first_with(subject.runs, watched.sources)
@@ -81,9 +88,7 @@ def grown(subject: Subject, before: Sequence[Finding], watched: Watched) -> Find
         )
     mean = within([g.change for g in found], [g.stderr for g in found], [g.freedom for g in found])
     ratio, low, high = np.exp([mean.value, mean.low, mean.high])
-    verdict: Verdict = "no" if ratio < LEAST_RATIO and high < UNSEEN_RATIO else "not enough evidence"
-    if low > 1 and ratio >= LEAST_RATIO:
-        verdict = "yes"
+    verdict = judge(float(ratio), float(low), float(high))
     text = _sentence(watched, found, numbers, verdict, (float(ratio), float(low), float(high)))
     return Finding(
         watched.name,
