@@ -167,7 +167,7 @@ def _stopping(compared: Sequence[Comparison], numbers: Numbers) -> str:
 
 def _more_seeds(compared: Sequence[Comparison]) -> str:
     least = min(found.less.n for found in compared)
-    return f"Train baseline and methods with more than {least} common seeds: `overfit-lab train RECIPE --seeds 5`."
+    return f"Train baseline and methods with more common seeds ({least} now): `overfit-lab train RECIPE --seeds 5`."
 
 
 REGISTER = {"cures": Question(find, place=0, over="setting")}

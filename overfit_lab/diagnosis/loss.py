@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.diagnosis.onset import UNSEEN, is_judged
 from overfit_lab.diagnosis.over_seeds import within
 from overfit_lab.diagnosis.phases_of import phases_of
-from overfit_lab.diagnosis.readings import evaluations_of
+from overfit_lab.diagnosis.readings import KEPT, evaluations_of
 from overfit_lab.diagnosis.words import Numbers
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import best_epoch
@@ -53,6 +54,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     return Finding("loss", subject.name, verdict, text, numbers, "overview", runs)
 
 
+@lru_cache(maxsize=KEPT)
 def ends_of(run: Run) -> tuple[float, float, str] | None:
     """Test accuracy at the best and at the last evaluation, and what chose the best; None without evaluations."""
     seen = evaluations_of(run)

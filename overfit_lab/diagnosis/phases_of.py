@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from overfit_lab.diagnosis.readings import decays_in, evaluations_of
+from overfit_lab.diagnosis.readings import KEPT, decays_in, evaluations_of
 from overfit_lab.metrics.phases import Phases, phases
 from overfit_lab.metrics.unimodal import Peak, peak_of
 from overfit_lab.runs.reader import Run
 
 SEED = 0
 """Of the simulated curves of the tests, so that a diagnosis repeats."""
-KEPT = 256
-"""Runs whose answers are kept for the next question."""
 
 
 @lru_cache(maxsize=KEPT)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from overfit_lab.metrics.phases import decays_of
 from overfit_lab.runs.reader import Run
 
+KEPT = 256
+"""Runs of which what was read is kept for the next question."""
 WHAT = {"adversarial": "robust", "clean": "clean"}
 """Inputs to what accuracy on them is called."""
 
@@ -38,12 +41,14 @@ class Evaluations:
         return WHAT[self.inputs]
 
 
+@lru_cache(maxsize=KEPT)
 def inputs_of(run: Run) -> str:
     """Inputs whose accuracy is judged: adversarial ones, but for standard training and where no attack was run."""
     attacked = len(run.series("evaluation", "acc_adv", "test", "adversarial")) > 0
     return "adversarial" if attacked and run.config.objective.name != "standard" else "clean"
 
 
+@lru_cache(maxsize=KEPT)
 def evaluations_of(run: Run) -> Evaluations:
     """The accuracies that are judged, on train and test, at the epochs that have both; possibly none."""
     inputs = inputs_of(run)
@@ -55,12 +60,15 @@ def evaluations_of(run: Run) -> Evaluations:
     return Evaluations(epochs, on_train, on_test, stderr, inputs)
 
 
-def decays_in(run: Run) -> list[float]:
+@lru_cache(maxsize=KEPT)
+def decays_in(run: Run) -> tuple[float, ...]:
     """Epochs after which the learning rate fell, by the records."""
     lr = run.series("training", "lr")
-    return decays_of(lr["epoch"].to_numpy(dtype=float), lr["value"].to_numpy(dtype=float)) if len(lr) > 2 else []
+    epochs, rates = lr["epoch"].to_numpy(dtype=float), lr["value"].to_numpy(dtype=float)
+    return tuple(decays_of(epochs, rates)) if len(lr) > 2 else ()
 
 
+@lru_cache(maxsize=KEPT)
 def diverged_at(run: Run) -> int | None:
     """First epoch at which training or evaluation recorded a loss or an accuracy that is no finite number."""
     frame = run.records
