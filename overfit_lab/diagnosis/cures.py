@@ -12,7 +12,7 @@ from overfit_lab.diagnosis.loss import ends_of
 from overfit_lab.diagnosis.onset import is_judged
 from overfit_lab.diagnosis.over_seeds import Mean, between
 from overfit_lab.diagnosis.phases_of import phases_of
-from overfit_lab.diagnosis.readings import diverged_at, evaluations_of
+from overfit_lab.diagnosis.readings import diverged_at, evaluations_of, is_imported
 from overfit_lab.diagnosis.subject import subjects_of
 from overfit_lab.diagnosis.words import Numbers, listed
 from overfit_lab.metrics.phases import WINDOW
@@ -93,7 +93,7 @@ def is_baseline(run: Run) -> bool:
     """PGD-AT with hard labels and nothing added."""
     config = run.config
     plain = config.objective.name == "pgd-at" and config.labels.name == "hard" and not config.regularizers
-    return plain and run.info.get("status") != "imported"
+    return plain and not is_imported(run)
 
 
 def baseline_of(parts: Sequence[Subject]) -> Subject | None:

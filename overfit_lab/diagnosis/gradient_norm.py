@@ -20,7 +20,7 @@ WATCHED = Watched(
 )
 
 
-def find(subject: Subject, before: Sequence[Finding]) -> Finding:
+def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     """The norm of the mean gradient, else the mean norm of mini-batches (SGLR, Yu et al. 2024, Fig. 1a)."""
     return grown(subject, before, WATCHED)
 

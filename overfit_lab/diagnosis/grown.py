@@ -10,7 +10,7 @@ import numpy as np
 from overfit_lab.diagnosis.finding import Finding, Subject, Verdict
 from overfit_lab.diagnosis.over_seeds import within
 from overfit_lab.diagnosis.phases_of import onset_in
-from overfit_lab.diagnosis.readings import decays_in, first_with
+from overfit_lab.diagnosis.readings import decays_in, first_with, is_imported
 from overfit_lab.diagnosis.words import Numbers, epochs, seeds
 from overfit_lab.metrics.growth import LEAST_READINGS, Growth, growth_of
 from overfit_lab.runs.reader import Run
@@ -61,8 +61,13 @@ def judge(ratio: float, low: float, high: float) -> Verdict:
     return "no" if ratio < LEAST_RATIO and high < UNSEEN_RATIO else "not enough evidence"
 
 
-def grown(subject: Subject, before: Sequence[Finding], watched: Watched) -> Finding:
-    """Yes where the ratio of late to early readings is at least ``LEAST_RATIO`` and its whole interval above 1."""
+def grown(subject: Subject, before: Sequence[Finding], watched: Watched) -> Finding | None:
+    """Yes where the ratio of late to early readings is at least ``LEAST_RATIO`` and its whole interval above 1.
+
+    None for imported weights, which have no history to grow in.
+    """
+    if all(is_imported(run) for run in subject.runs):
+        return None
     source = first_with(subject.runs, watched.sources)
     runs = tuple(run.name for run in subject.runs if source and len(run.series(*source)))
     if source is None:

@@ -16,7 +16,7 @@ WATCHED = Watched(
 )
 
 
-def find(subject: Subject, before: Sequence[Finding]) -> Finding:
+def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     """IIW of Wang et al. 2022 as SGLR (Yu et al. 2024, Fig. 1b) has it beside the gap."""
     return grown(subject, before, WATCHED)
 

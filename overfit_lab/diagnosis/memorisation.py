@@ -9,7 +9,7 @@ import numpy as np
 from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.diagnosis.onset import is_judged
 from overfit_lab.diagnosis.phases_of import onset_in, peak_in, phases_of
-from overfit_lab.diagnosis.readings import evaluations_of, first_with, number_of_classes
+from overfit_lab.diagnosis.readings import evaluations_of, first_with, is_imported, number_of_classes
 from overfit_lab.diagnosis.words import Numbers, seeds
 from overfit_lab.metrics.proportion import interval
 from overfit_lab.runs.reader import Run
@@ -27,14 +27,16 @@ CLASSES = 10
 """Taken where a run does not say how many classes its data have."""
 
 
-def find(subject: Subject, before: Sequence[Finding]) -> Finding:
+def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     """Yes where corrupted labels are fitted clearly more often than by guessing, in more than half of the seeds.
 
     A model that has learnt nothing by heart answers the true label or guesses: it gives a changed label with
     probability 1 / K at most. Clear is the exact 95% interval of the share.
     """
     noisy = any(run.config.data.noise.kind != "none" and run.config.data.noise.rate > 0 for run in subject.runs)
-    if not noisy or all(run.info.get("status") == "imported" for run in subject.runs):
+    if all(map(is_imported, subject.runs)):
+        return None
+    if not noisy:
         return _without_noise(subject)
     source = first_with(subject.runs, SOURCES)
     have = [run for run in subject.runs if source and _is_counted(run, source)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from overfit_lab.diagnosis.cures import is_baseline
 from overfit_lab.diagnosis.finding import Finding, Question, Subject
+from overfit_lab.diagnosis.readings import is_imported
 from overfit_lab.diagnosis.subject import settings_of, subjects_of
 from overfit_lab.diagnosis.words import Numbers, listed
 from overfit_lab.runs.reader import Run
@@ -86,7 +87,7 @@ def _probes(before: Sequence[Finding]) -> list[str]:
 
 
 def _seeds(parts: Sequence[Subject]) -> list[str]:
-    trained = [part for part in parts if any(run.info.get("status") != "imported" for run in part.runs)]
+    trained = [part for part in parts if not all(map(is_imported, part.runs))]
     few = [part.name for part in trained if len(part.runs) < LEAST_SEEDS]
     if not few:
         return []

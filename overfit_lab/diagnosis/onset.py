@@ -9,7 +9,7 @@ import numpy as np
 from overfit_lab.diagnosis.finding import Finding, Question, Subject
 from overfit_lab.diagnosis.over_seeds import median, within
 from overfit_lab.diagnosis.phases_of import onset_in, overfits, peak_in, phases_of
-from overfit_lab.diagnosis.readings import decays_in, diverged_at, evaluations_of
+from overfit_lab.diagnosis.readings import decays_in, diverged_at, evaluations_of, is_imported
 from overfit_lab.diagnosis.words import Numbers, listed, plain, seeds
 from overfit_lab.metrics.phases import ALPHA, LEAST
 from overfit_lab.runs.reader import Run
@@ -91,8 +91,7 @@ def _overfitting(runs: Sequence[Run]) -> str:
 
 
 def _why_not(runs: Sequence[Run]) -> str:
-    imported = all(run.info.get("status") == "imported" for run in runs)
-    if imported:
+    if all(map(is_imported, runs)):
         return "Not enough evidence: imported weights have no history of training."
     gone = [f"{run.name} at epoch {at}" for run in runs if (at := diverged_at(run)) is not None]
     if gone:
@@ -104,7 +103,7 @@ def _why_not(runs: Sequence[Run]) -> str:
 
 
 def _more(runs: Sequence[Run]) -> str:
-    if all(run.info.get("status") == "imported" for run in runs) or any(diverged_at(run) is not None for run in runs):
+    if all(map(is_imported, runs)) or any(diverged_at(run) is not None for run in runs):
         return ""
     if all(run.config.epochs < LEAST for run in runs):
         return f"Train for longer: {LEAST} evaluations are needed."

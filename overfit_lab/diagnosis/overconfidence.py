@@ -9,7 +9,7 @@ import numpy as np
 from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.diagnosis.grown import growth_in
 from overfit_lab.diagnosis.over_seeds import within
-from overfit_lab.diagnosis.readings import inputs_of
+from overfit_lab.diagnosis.readings import inputs_of, is_imported
 from overfit_lab.diagnosis.words import Numbers, epochs
 from overfit_lab.metrics.growth import LEAST_READINGS
 from overfit_lab.runs.reader import Run
@@ -20,11 +20,13 @@ LEAST_SIGN = 0.02
 """Mean confidence within this of accuracy is neither over- nor underconfidence."""
 
 
-def find(subject: Subject, before: Sequence[Finding]) -> Finding:
+def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     """Yes where adversarial ECE rises beyond noise, by ``LEAST_RISE`` or more, and confidence ends above accuracy.
 
-    ECE has no sign; mean confidence less accuracy has, on the same samples.
+    ECE has no sign; mean confidence less accuracy has, on the same samples. None for imported weights.
     """
+    if all(map(is_imported, subject.runs)):
+        return None
     inputs = inputs_of(subject.runs[0])
     source = ("calibration", "ece", "test", inputs)
     have = [run for run in subject.runs if len(run.series(*source))]

@@ -77,6 +77,11 @@ def diverged_at(run: Run) -> int | None:
     return int(lost.min()) if len(lost) else None
 
 
+def is_imported(run: Run) -> bool:
+    """Whether the run is a weights file that was trained elsewhere."""
+    return run.info.get("status") == "imported"
+
+
 def first_with(runs: Sequence[Run], sources: Sequence[tuple[str, str, str, str]]) -> tuple[str, str, str, str] | None:
     """The first of some sources (probe, field, split, inputs) that any of the runs has readings of."""
     return next((source for source in sources if any(len(run.series(*source)) for run in runs)), None)

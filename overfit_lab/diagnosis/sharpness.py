@@ -26,9 +26,11 @@ EIGENVALUE = Watched(
 )
 
 
-def find(subject: Subject, before: Sequence[Finding]) -> Finding:
+def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     """The trace's growth decides, or the top eigenvalue's where there is no trace; both are said (SGLR, Fig. B.7)."""
     trace, top = (grown(subject, before, watched) for watched in (TRACE, EIGENVALUE))
+    if trace is None or top is None:
+        return None
     if "ratio" not in trace.numbers:
         return _drawn(subject, top if "ratio" in top.numbers else trace)
     if "ratio" not in top.numbers:
