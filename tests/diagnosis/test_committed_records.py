@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from overfit_lab.catalog import FIGURES
 from overfit_lab.diagnosis import onset
 from overfit_lab.diagnosis.diagnose import diagnose
 from overfit_lab.diagnosis.phases_of import onset_in, phases_of
@@ -73,6 +74,14 @@ def test_what_goes_with_overfitting_on_cifar10_and_which_cure_helped():
     assert cures.verdict == "yes"
     assert "less/cifar10-small-sglr" in cures.numbers
     assert "less/cifar10-small-smooth" not in cures.numbers
+
+
+def test_every_figure_that_a_finding_names_is_registered():
+    everything = (*found_of("cifar10-small-hard", "cifar10-small-smooth", "cifar10-small-sglr").values(),)
+    everything += tuple(found_of("digits-hard", "digits-sglr").values())
+    named = {finding.figure for finding in everything} - {None}
+    assert {"onset", "fig1", "fig4", "methods"} <= named
+    assert named <= set(FIGURES)
 
 
 @pytest.mark.parametrize("names", [("cifar10-small-hard", "cifar10-small-smooth", "cifar10-small-sglr")])

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from overfit_lab.catalog import FIGURES, FINDINGS
+from overfit_lab.catalog import FINDINGS
 from overfit_lab.diagnosis import (
     cures,
     evaluation,
@@ -412,11 +412,6 @@ def test_cures_that_were_tried_are_not_advised_again():
 
 
 # all together
-
-
-def test_every_figure_that_a_finding_names_is_registered():
-    named = {"onset", "overview", "fig1", "fig4", "figb7", "calibration", "masking", "methods"}
-    assert named <= set(FIGURES)
 
 
 def test_findings_come_in_order_by_subject_with_those_about_everything_last():
