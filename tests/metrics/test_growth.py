@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binom, t
 
 from overfit_lab.metrics.growth import LEAST_READINGS, growth_of, stages
+from overfit_lab.metrics.phases import noise_of
 from simulated_curves import ar_noise
 
 EPOCHS = np.arange(5.0, 105.0, 5)
@@ -73,3 +74,15 @@ def test_growth_of_four_times_the_noise_is_found():
         growth = growth_of(EPOCHS, values, onset=60, first_decay=30)
         found += growth.change > t.ppf(0.975, growth.freedom) * growth.stderr
     assert found >= 70
+
+
+def test_the_standard_error_holds_the_correlation_of_the_noise():
+    values = ar_noise(np.random.default_rng(0), 20, 0.7, 0.2)
+    noise, correlation = noise_of(values)
+    assert correlation > 0.1
+    found = growth_of(EPOCHS, values, onset=60, first_decay=50)
+    weight = np.zeros(20)
+    weight[[10, 11]], weight[[17, 18, 19]] = -1 / 2, 1 / 3
+    pairs = [(i, j) for i in range(20) for j in range(20)]
+    variance = sum(weight[i] * weight[j] * noise[i] * noise[j] * correlation ** abs(i - j) for i, j in pairs)
+    assert found.stderr == pytest.approx(np.sqrt(variance))

@@ -100,3 +100,16 @@ def test_peaks_of_noisy_curves_are_near_and_intervals_cover(n, shape, correlatio
     assert abs(np.mean(errors)) <= bias
     assert np.quantile(np.abs(errors), 0.75) <= 2
     assert covered >= binom.ppf(0.005, len(SEEDS), LEVEL)
+
+
+def test_noise_before_the_decay_does_not_move_a_peak_after_it():
+    """Ten times the noise before the decay: without weights it would decide the fit."""
+    errors = []
+    for seed in range(20):
+        stream = np.random.default_rng(seed)
+        epochs = np.arange(1, 81)
+        accuracy = np.where(epochs <= 40, 0.5, 0.51 - 0.001 * np.abs(epochs - 60))
+        accuracy += np.where(epochs <= 40, 0.02, 0.002) * stream.normal(size=80)
+        errors.append(abs(peak_of(epochs, accuracy).epoch - 60))
+    assert np.median(errors) <= 3
+    assert np.quantile(errors, 0.8) <= 6
