@@ -162,7 +162,7 @@ def _stopping(compared: Sequence[Comparison], numbers: Numbers) -> str:
         f"{found.name} by {numbers.points(f'stopping/{found.name}', found.stopping.value)} points"
         for found in better[:MOST_NAMED]
     ]
-    return f" Clearly above the baseline's best, which is the most that early stopping gives, ends {listed(said)}."
+    return f" Ends clearly above the baseline's best, which is the most that early stopping gives: {listed(said)}."
 
 
 def _more_seeds(compared: Sequence[Comparison]) -> str:

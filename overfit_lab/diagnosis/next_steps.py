@@ -32,7 +32,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     if not advice:
         return Finding("next", subject.name, "no", "Nothing is missing that these records could tell of.")
     numbers = Numbers()
-    text = f"{numbers.plain('n_advice', min(len(advice), MOST_ADVICE))} things to try next: "
+    count = min(len(advice), MOST_ADVICE)
+    text = f"{numbers.plain('n_advice', count)} thing{'s' if count > 1 else ''} to try next: "
     text += " ".join(f"({i}) {part}" for i, part in enumerate(advice[:MOST_ADVICE], start=1))
     return Finding("next", subject.name, "yes", text, numbers, advice="\n".join(advice[:MOST_ADVICE]))
 

@@ -49,6 +49,8 @@ def plain(value: float) -> str:
         return f"{value:,.0f}"
     if abs(value) < 5e-5:
         return "0"
+    if value == round(value, 2) and abs(value) < 1:
+        return f"{value:g}"
     digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3 if abs(value) >= 0.1 else 4
     return f"{value:.{digits}f}"
 
