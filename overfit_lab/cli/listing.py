@@ -24,6 +24,7 @@ KINDS = (
     "figures",
     "tables",
     "sinks",
+    "findings",
 )
 
 
@@ -70,6 +71,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "figures": catalog.FIGURES,
         "tables": catalog.TABLES,
         "sinks": catalog.SINKS,
+        "findings": {name: question.find for name, question in catalog.FINDINGS.items()},
     }
     return registries[kind]
 

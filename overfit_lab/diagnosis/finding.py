@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,6 +37,7 @@ class Finding:
         figure: the registered figure that shows it, or None.
         runs: names of the runs that figure is to be drawn of.
         advice: what to try next, where the finding suggests something; else empty.
+        metric: the probe whose readings are missing, where that is why there is not enough evidence; else empty.
     """
 
     name: str
@@ -47,6 +48,28 @@ class Finding:
     figure: str | None = None
     runs: tuple[str, ...] = ()
     advice: str = ""
+    metric: str = ""
+
+
+Find = Callable[[Subject, Sequence[Finding]], Finding | None]
+"""Looks at a subject, knowing the findings before it about the same subject (about everything, for ``all``); None where
+the question does not arise."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a file of this room registers.
+
+    Args:
+        find: answers it.
+        place: where its finding is read, from 0 on; equal places go by name.
+        over: what a subject is: the seeds of an ``experiment``, the experiments of a ``setting`` (same data, model and
+            threat model), or ``all`` runs.
+    """
+
+    find: Find
+    place: int
+    over: Literal["experiment", "setting", "all"] = "experiment"
 
 
 @dataclass(frozen=True)

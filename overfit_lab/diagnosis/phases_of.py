@@ -1,30 +1,45 @@
-"""The phases of a run as its records tell them."""
+"""The tests for robust overfitting on one run's records."""
 
 from __future__ import annotations
 
-import numpy as np
+from functools import lru_cache
 
-from overfit_lab.metrics.phases import Phases, decays_of, phases
+from overfit_lab.diagnosis.readings import KEPT, decays_in, evaluations_of
+from overfit_lab.metrics.phases import Phases, phases
+from overfit_lab.metrics.unimodal import Peak, peak_of
 from overfit_lab.runs.reader import Run
 
+SEED = 0
+"""Of the simulated curves of the tests, so that a diagnosis repeats."""
 
+
+@lru_cache(maxsize=KEPT)
 def phases_of(run: Run) -> Phases:
-    """Whether and from when on a run overfits robustly: :func:`overfit_lab.metrics.phases.phases` of its records.
+    """Whether a run overfits, from when on its gap grows, and how far its accuracy fell; see ``metrics.phases``.
 
-    Robust train against robust test accuracy, at the epochs that have both; the seed of the simulated curves is fixed,
-    so the answer is always the same. A run without evaluations under attack gives not enough evidence.
+    Robust accuracy is judged, or clean accuracy for standard training (``readings.inputs_of`` says which). The draw of
+    test samples is no noise here: every evaluation looks at the same ones.
 
-    Cost: see there; no model is run.
+    Args:
+        run: with evaluations on train and test.
     """
-    train = run.series("evaluation", "acc_adv", "train", "adversarial")
-    test = run.series("evaluation", "acc_adv", "test", "adversarial")
-    both = train.merge(test, on="epoch", suffixes=("_train", "_test"))
-    lr = run.series("training", "lr")
-    return phases(
-        both["epoch"].to_numpy(float),
-        both["value_train"].to_numpy(float),
-        both["value_test"].to_numpy(float),
-        stderr=both["stderr_test"].to_numpy(float),
-        decays=decays_of(lr["epoch"].to_numpy(), np.asarray(lr["value"], dtype=float)),
-        seed=0,
-    )
+    seen = evaluations_of(run)
+    return phases(seen.epochs, seen.train, seen.test, decays=decays_in(run), seed=SEED)
+
+
+@lru_cache(maxsize=KEPT)
+def peak_in(run: Run) -> Peak | None:
+    """Where the run's accuracy is best and begins to fall, whether it does or not; see ``metrics.unimodal``."""
+    seen = evaluations_of(run)
+    return peak_of(seen.epochs, seen.test, SEED)
+
+
+def overfits(run: Run) -> bool:
+    """Whether the tests find overfitting; not where there is too little to be tested."""
+    return phases_of(run).verdict == "robust overfitting"
+
+
+def onset_in(run: Run) -> float | None:
+    """Epoch from which a run that overfits does so; None for any other."""
+    peak = peak_in(run) if overfits(run) else None
+    return None if peak is None else peak.epoch

@@ -65,12 +65,14 @@ class Fall:
         stderr: standard error of ``loss``: of the noise between epochs, and of the draw of samples where it is known,
             as if both accuracies were measured on samples of their own (so too large rather than too small).
         p: of the test against an accuracy that never falls.
+        drop: the loss as it is read, before that correction; the true loss lies between the two, but for noise.
     """
 
     peak_epoch: float
     loss: float
     stderr: float
     p: float
+    drop: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def onset_of(epochs: np.ndarray, gap: np.ndarray, stream: np.random.Generator, b
     residuals = (rest - curve) / noise
     correlation = min(max(correlation, _lag_one(residuals)), MOST_CORRELATION)
     scale = max(1.0, float(np.sqrt(np.square(residuals).mean())))
-    draws = scale * noise * _autoregressive(stream, len(gap), correlation)
+    draws = scale * noise * autoregressive(stream, N_DRAWS, len(gap), correlation)
     draws -= draws @ level @ level.T
     null = _best_knot(draws, units)[0]
     again = knots[_best_knot(curve + draws, units)[1]]
@@ -196,7 +198,7 @@ def fall_of(
         stderr: of each accuracy by the draw of samples (n,).
     """
     noise, correlation = noise_of(test)
-    draws = _never_falling(test) + noise * _autoregressive(stream, len(test), correlation)
+    draws = _never_falling(test) + noise * autoregressive(stream, N_DRAWS, len(test), correlation)
     null, _ = _drop(draws)
     (drop,), (peak,) = _drop(test[None])
     variance = null.var(ddof=1)
@@ -207,6 +209,7 @@ def fall_of(
         loss=float(drop - null.mean()),
         stderr=float(np.sqrt(variance)),
         p=_p_value(drop, null),
+        drop=float(drop),
     )
 
 
@@ -323,9 +326,9 @@ def _drop(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return means.max(axis=1) - means[:, -1], means.argmax(axis=1) + WINDOW // 2
 
 
-def _autoregressive(stream: np.random.Generator, n: int, correlation: float) -> np.ndarray:
-    """Stationary normal noise of order 1 and unit variance (N_DRAWS, n)."""
-    draws = stream.standard_normal((N_DRAWS, n))
+def autoregressive(stream: np.random.Generator, n_draws: int, n: int, correlation: float) -> np.ndarray:
+    """Stationary normal noise of order 1 and unit variance (n_draws, n)."""
+    draws = stream.standard_normal((n_draws, n))
     fresh = np.sqrt(1 - correlation**2)
     for i in range(1, n):
         draws[:, i] = correlation * draws[:, i - 1] + fresh * draws[:, i]

@@ -32,6 +32,10 @@ FORBIDDEN = [
     ),
     ("evaluation", ("probes", "figures", "cli", "checks", "experiment")),
     ("checks", ("probes", "runs", "figures", "cli", "training", "experiment")),
+    (
+        "diagnosis",
+        ("training", "probes", "figures", "tables", "report", "cli", "build", "experiment", "evaluation", "checks"),
+    ),
     ("integrations", ("training", "probes", "figures", "tables", "cli", "build", "experiment")),
     (
         "live",
@@ -163,6 +167,7 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "check",
                 "table",
                 "watch",
+                "diagnose",
                 "list",
                 "config",
                 "data",

@@ -1,0 +1,37 @@
+"""`overfit-lab diagnose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def diagnose(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")],
+    style: Annotated[
+        str | None, typer.Option("--format", help="text, json or markdown; default by --out's suffix, else text.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write: .txt, .md or .json; default: print.")
+    ] = None,
+) -> None:
+    """Say in words, with numbers, whether and when runs overfit robustly, what goes with it, what helped, what next.
+
+    Records are read and no model is run. Overfitting is an answer, not an error: the exit status is 0.
+    """
+    from overfit_lab.diagnosis.diagnose import diagnose as find_out
+    from overfit_lab.diagnosis.writing import FORMATS, format_of
+    from overfit_lab.runs.reader import find_runs
+    from overfit_lab.tables.writing import check_file, write
+
+    to_text = FORMATS[format_of(style, out)]
+    if out is not None:
+        check_file(out)
+    text = to_text(find_out(find_runs(runs)))
+    if out is None:
+        typer.echo(text.rstrip("\n"))
+    else:
+        write(text, out)
+        typer.echo(str(out))

@@ -1,0 +1,173 @@
+"""Which of the methods in the records lost less than the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
+from overfit_lab.diagnosis.loss import ends_of
+from overfit_lab.diagnosis.onset import is_judged
+from overfit_lab.diagnosis.over_seeds import Mean, between
+from overfit_lab.diagnosis.phases_of import phases_of
+from overfit_lab.diagnosis.readings import diverged_at, evaluations_of, is_imported
+from overfit_lab.diagnosis.subject import subjects_of
+from overfit_lab.diagnosis.words import Numbers, listed
+from overfit_lab.metrics.phases import WINDOW
+from overfit_lab.runs.experiments import differences
+from overfit_lab.runs.reader import Run
+
+LEAST_HELP = 0.01
+"""A method helps where it loses at least one percentage point less, and the interval of that is above 0."""
+MOST_NAMED = 6
+"""Methods that the sentence names, those that help most; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method beside the baseline, seed by seed.
+
+    Args:
+        name: of the method's experiment.
+        less: loss of the baseline minus loss of the method.
+        stopping: final accuracy of the method minus best accuracy of the baseline, which is the most that early
+            stopping gives; the best is not corrected here, so that what is said to be above it is.
+    """
+
+    name: str
+    less: Mean
+    stopping: Mean
+
+    @property
+    def helps(self) -> bool:
+        """Whether it loses less, clear of the spread over seeds."""
+        return self.less.low > 0 and self.less.value >= LEAST_HELP
+
+
+def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
+    """Yes where a method lost less than PGD-AT with hard labels, paired by seed, clear of the spread over seeds.
+
+    Loss is best - final corrected for the luck of a maximum. Where the baseline does not lose, nothing is to cure.
+    """
+    parts = subjects_of(subject.runs)
+    baseline = baseline_of(parts)
+    if len(parts) < 2 or baseline is None:
+        return None
+    compared = [found for part in parts if part is not baseline and (found := compare(baseline, part)) is not None]
+    names = tuple(run.name for run in subject.runs)
+    if not compared:
+        text = f"Not enough evidence: no method shares a seed with {baseline.name} and was evaluated alike."
+        return Finding("cures", subject.name, "not enough evidence", text, figure="methods", runs=names)
+    helped = sorted((c for c in compared if c.helps), key=lambda c: -c.less.value)
+    numbers = Numbers()
+    lost = [loss for run in baseline.runs if (loss := loss_of(run)) is not None]
+    head = f"{baseline.name} (PGD-AT, hard labels) loses {numbers.points('baseline', float(np.mean(lost)))} points"
+    count = f"{numbers.plain('n_helped', len(helped))} of {numbers.plain('n_compared', len(compared))}"
+    verdict: Verdict = "yes"
+    if helped:
+        said = [_say(found, numbers) for found in helped[:MOST_NAMED]]
+        more = "" if len(helped) <= MOST_NAMED else f", and {numbers.plain('n_more', len(helped) - MOST_NAMED)} more"
+        text = f"{head}; {count} other methods helped, paired by seed: {'; '.join(said)}{more}."
+    elif all(found.less.high < LEAST_HELP for found in compared):
+        verdict = "no"
+        text = f"{head}; {count} other methods helped: none lost less by {numbers.points('least', LEAST_HELP)} points."
+    else:
+        verdict = "not enough evidence"
+        best = max(compared, key=lambda found: found.less.value)
+        text = f"{head}; {count} other methods helped clear of noise over the seeds; {_say(best, numbers)}."
+    return Finding(
+        "cures",
+        subject.name,
+        verdict,
+        text + _stopping(compared, numbers),
+        numbers,
+        "methods",
+        names,
+        advice=_more_seeds(compared) if verdict == "not enough evidence" else "",
+    )
+
+
+def is_baseline(run: Run) -> bool:
+    """PGD-AT with hard labels and nothing added."""
+    config = run.config
+    plain = config.objective.name == "pgd-at" and config.labels.name == "hard" and not config.regularizers
+    return plain and not is_imported(run)
+
+
+def baseline_of(parts: Sequence[Subject]) -> Subject | None:
+    """Of the experiments with PGD-AT and hard labels that which differs least from all the others."""
+    plain = [part for part in parts if is_baseline(part.runs[0]) and any(loss_of(run) is not None for run in part.runs)]
+    if not plain:
+        return None
+    return min(plain, key=lambda part: sum(len(differences([part.runs[0], other.runs[0]])) for other in parts))
+
+
+def loss_of(run: Run) -> float | None:
+    """Accuracy lost since the best, corrected where that can be; None for a run that diverged or was not evaluated."""
+    ends = ends_of(run)
+    if ends is None or diverged_at(run) is not None:
+        return None
+    fall = phases_of(run).fall if is_judged(run) else None
+    return fall.loss if fall is not None else ends[0] - ends[1]
+
+
+def compare(baseline: Subject, method: Subject) -> Comparison | None:
+    """Paired by seed; None where no seed has both, or not the same accuracy is judged."""
+    theirs = {run.config.seed: run for run in method.runs if loss_of(run) is not None}
+    less, stopping = [], []
+    for run in baseline.runs:
+        other = theirs.get(run.config.seed)
+        mine = loss_of(run)
+        if other is None or mine is None or evaluations_of(run).inputs != evaluations_of(other).inputs:
+            continue
+        if is_judged(run) != is_judged(other):
+            continue
+        loss = loss_of(other)
+        assert loss is not None
+        less.append(mine - loss)
+        stopping.append(_last(other) - _last(run) - _drop(run))
+    return Comparison(method.name, between(less), between(stopping)) if less else None
+
+
+def _last(run: Run) -> float:
+    """Final accuracy, a mean of the last few evaluations where there are enough, as the drop has it."""
+    test = evaluations_of(run).test
+    return float(test[-WINDOW:].mean() if is_judged(run) else test[-1])
+
+
+def _drop(run: Run) -> float:
+    """Best minus final as it is read."""
+    fall, ends = phases_of(run).fall if is_judged(run) else None, ends_of(run)
+    assert ends is not None
+    return fall.drop if fall is not None else ends[0] - ends[1]
+
+
+def _say(found: Comparison, numbers: Numbers) -> str:
+    name, less = found.name, found.less
+    text = f"{name} loses {numbers.points(f'less/{name}', less.value)} points less"
+    if not np.isfinite(less.low):
+        return f"{text} on one seed, which has no interval"
+    low, high = numbers.points(f"low/{name}", less.low), numbers.points(f"high/{name}", less.high)
+    return f"{text} (95% interval {low} to {high}, {numbers.plain(f'n/{name}', less.n)} seeds)"
+
+
+def _stopping(compared: Sequence[Comparison], numbers: Numbers) -> str:
+    """Which methods end above what stopping the baseline at its best would have given."""
+    better = sorted((found for found in compared if found.stopping.low > 0), key=lambda c: -c.stopping.value)
+    if not better:
+        return " None ends clearly above the baseline's best, which is the most that early stopping gives."
+    said = [
+        f"{found.name} by {numbers.points(f'stopping/{found.name}', found.stopping.value)} points"
+        for found in better[:MOST_NAMED]
+    ]
+    return f" Ends clearly above the baseline's best, which is the most that early stopping gives: {listed(said)}."
+
+
+def _more_seeds(compared: Sequence[Comparison]) -> str:
+    least = min(found.less.n for found in compared)
+    return f"Train baseline and methods with more common seeds ({least} now): `overfit-lab train RECIPE --seeds 5`."
+
+
+REGISTER = {"cures": Question(find, place=0, over="setting")}

@@ -1,0 +1,70 @@
+"""How much accuracy is lost between the best and the final checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
+from overfit_lab.diagnosis.onset import UNSEEN, is_judged
+from overfit_lab.diagnosis.over_seeds import within
+from overfit_lab.diagnosis.phases_of import phases_of
+from overfit_lab.diagnosis.readings import KEPT, evaluations_of
+from overfit_lab.diagnosis.words import Numbers
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import best_epoch
+
+LEAST_LOSS = 0.01
+"""A loss below one percentage point, after correction, is not called one."""
+
+
+def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
+    """Yes where the corrected loss is clear of noise and at least ``LEAST_LOSS``; no where ``UNSEEN`` is excluded."""
+    ends = [(run, found) for run in subject.runs if (found := ends_of(run)) is not None]
+    if not ends:
+        return None
+    numbers = Numbers()
+    runs = tuple(run.name for run, _ in ends)
+    what = evaluations_of(ends[0][0]).what
+    best, final = (float(np.mean([found[i] for _, found in ends])) for i in (0, 1))
+    losses = [found[0] - found[1] for _, found in ends]
+    spread = f" ± {numbers.points('spread', float(np.std(losses, ddof=1)))}" if len(losses) > 1 else ""
+    over = f"mean ± standard deviation over {numbers.plain('n_seeds', len(ends))} seeds; " if len(losses) > 1 else ""
+    chosen = sorted({found[2] for _, found in ends})
+    text = (
+        f"{what.capitalize()} test accuracy ends at {numbers.percent('final', final)}, "
+        f"{numbers.points('loss', best - final)}{spread} points below its best of {numbers.percent('best', best)} "
+        f"({over}best chosen by {' / '.join(chosen)})"
+    )
+    falls = [fall for run, _ in ends if is_judged(run) and (fall := phases_of(run).fall) is not None]
+    if not falls:
+        text += "; too few evaluations to correct for the luck of a maximum."
+        return Finding("loss", subject.name, "not enough evidence", text, numbers, "overview", runs)
+    mean = within([fall.loss for fall in falls], [fall.stderr for fall in falls])
+    text += (
+        f"; corrected for the luck of a maximum the loss is {numbers.points('corrected', mean.value)} points "
+        f"(95% interval {numbers.points('corrected_low', mean.low)} to {numbers.points('corrected_high', mean.high)})."
+    )
+    most = within([fall.drop for fall in falls], [fall.stderr for fall in falls]).high
+    verdict: Verdict = "no" if most <= UNSEEN else "not enough evidence"
+    if mean.low > 0 and mean.value >= LEAST_LOSS:
+        verdict = "yes"
+    return Finding("loss", subject.name, verdict, text, numbers, "overview", runs)
+
+
+@lru_cache(maxsize=KEPT)
+def ends_of(run: Run) -> tuple[float, float, str] | None:
+    """Test accuracy at the best and at the last evaluation, and what chose the best; None without evaluations."""
+    seen = evaluations_of(run)
+    if not len(seen.epochs):
+        return None
+    epoch, chosen_on = best_epoch(run)
+    at = np.flatnonzero(seen.epochs == epoch)
+    best = seen.test[at[0]] if len(at) else seen.test.max()
+    split = chosen_on.rpartition(" ")[2]
+    return float(best), float(seen.test[-1]), f"{seen.what} accuracy on {split}"
+
+
+REGISTER = {"loss": Question(find, place=10)}

@@ -1,0 +1,105 @@
+"""What to try next, from all the findings together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from overfit_lab.diagnosis.cures import is_baseline
+from overfit_lab.diagnosis.finding import Finding, Question, Subject
+from overfit_lab.diagnosis.readings import is_imported
+from overfit_lab.diagnosis.subject import settings_of, subjects_of
+from overfit_lab.diagnosis.words import Numbers, listed
+from overfit_lab.runs.reader import Run
+
+MOST_ADVICE = 6
+"""Pieces of advice that are given; the first findings come first."""
+LEAST_SEEDS = 3
+"""Seeds below which more of them are advised."""
+CURES = (
+    "`overfit-lab train RUN/config.yaml --set labels.name=sglr --out NEW`",
+    "`overfit-lab train RUN/config.yaml --set 'regularizers=[awp]' --out NEW`",
+    "`overfit-lab train RUN/config.yaml --set 'regularizers=[early-stopping]' --set data.n_val={n_val} --out NEW`",
+)
+"""SGLR, AWP and early stopping on a validation split, with the run's own configuration."""
+HELD_OUT = 0.1
+"""Share of the training samples that early stopping is advised to hold out."""
+
+
+def find(subject: Subject, before: Sequence[Finding]) -> Finding:
+    """Yes where there is something to try: cures that were not tried, what was not measured, more seeds."""
+    parts = subjects_of(subject.runs)
+    advice = [*_cures(parts, before), *_said(before), *_probes(before), *_seeds(parts)]
+    if not advice:
+        return Finding("next", subject.name, "no", "Nothing is missing that these records could tell of.")
+    numbers = Numbers()
+    count = min(len(advice), MOST_ADVICE)
+    text = f"{numbers.plain('n_advice', count)} thing{'s' if count > 1 else ''} to try next: "
+    text += " ".join(f"({i}) {part}" for i, part in enumerate(advice[:MOST_ADVICE], start=1))
+    return Finding("next", subject.name, "yes", text, numbers, advice="\n".join(advice[:MOST_ADVICE]))
+
+
+def _cures(parts: Sequence[Subject], before: Sequence[Finding]) -> list[str]:
+    """Cures for overfitting baselines beside which no other method was trained."""
+    sick = {finding.subject for finding in before if finding.name == "onset" and finding.verdict == "yes"}
+    names, least = [], []
+    for setting in settings_of(parts):
+        members = subjects_of(setting.runs)
+        if any(not is_baseline(member.runs[0]) for member in members):
+            continue
+        found = [part for part in parts if part.name in sick and part.runs[0] in setting.runs]
+        names += [part.name for part in found]
+        least += [_held_out(part.runs[0]) for part in found]
+    if not names:
+        return []
+    commands = ", ".join(CURES).format(n_val=min(least))
+    verb = "overfits" if len(names) == 1 else "overfit"
+    return [f"{_some(names)}: {verb} and no cure was tried; {commands}."]
+
+
+def _held_out(run: Run) -> int:
+    sizes = run.info.get("data", {}).get("sizes", {}) if isinstance(run.info.get("data"), dict) else {}
+    return max(1, int(HELD_OUT * sizes.get("train", run.config.data.n_train or 10_000)))
+
+
+def _said(before: Sequence[Finding]) -> list[str]:
+    """What findings advise, each piece once with the subjects that it is about."""
+    about: dict[str, list[str]] = {}
+    for finding in before:
+        if finding.advice:
+            about.setdefault(finding.advice, []).append(finding.subject)
+    return [f"{_some(names)}: {advice[:1].lower()}{advice[1:]}" for advice, names in about.items()]
+
+
+def _probes(before: Sequence[Finding]) -> list[str]:
+    """One command for all probes that a subject lacks."""
+    lacking: dict[str, list[str]] = {}
+    for finding in before:
+        if finding.metric and finding.metric not in lacking.setdefault(finding.subject, []):
+            lacking[finding.subject].append(finding.metric)
+    about: dict[str, list[str]] = {}
+    for subject, metrics in lacking.items():
+        if metrics:
+            about.setdefault(",".join(metrics), []).append(subject)
+    return [
+        f"{_some(names)}: record {metrics.replace(',', ', ')} at more epochs; "
+        f"`overfit-lab probe RUN --metric {metrics} --checkpoint all`."
+        for metrics, names in about.items()
+    ]
+
+
+def _seeds(parts: Sequence[Subject]) -> list[str]:
+    trained = [part for part in parts if not all(map(is_imported, part.runs))]
+    few = [part.name for part in trained if len(part.runs) < LEAST_SEEDS]
+    if not few:
+        return []
+    command = f"`overfit-lab train RUN/config.yaml --seeds {LEAST_SEEDS}`"
+    return [f"{_some(few)}: fewer than {LEAST_SEEDS} seeds, so nothing can be said about others; {command}."]
+
+
+def _some(names: Sequence[str]) -> str:
+    """At most three names, and how many more there are."""
+    shown = list(names[:3])
+    return listed(shown) if len(names) <= 3 else f"{', '.join(shown)} and {len(names) - 3} more"
+
+
+REGISTER = {"next": Question(find, place=0, over="all")}

@@ -1,0 +1,93 @@
+"""What the diagnosis reads of a run's records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from overfit_lab.metrics.phases import decays_of
+from overfit_lab.runs.reader import Run
+
+KEPT = 256
+"""Runs of which what was read is kept for the next question."""
+WHAT = {"adversarial": "robust", "clean": "clean"}
+"""Inputs to what accuracy on them is called."""
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Accuracies of a run at the epochs at which it has them on train and test.
+
+    Args:
+        epochs: (n,), increasing.
+        train: accuracy, in [0, 1] (n,).
+        test: accuracy (n,).
+        stderr: of the test accuracy by the draw of samples (n,), NaN where unknown.
+        inputs: ``adversarial``, or ``clean`` for standard training and where no attack was run.
+    """
+
+    epochs: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    stderr: np.ndarray
+    inputs: str
+
+    @property
+    def what(self) -> str:
+        """``robust`` or ``clean``."""
+        return WHAT[self.inputs]
+
+
+@lru_cache(maxsize=KEPT)
+def inputs_of(run: Run) -> str:
+    """Inputs whose accuracy is judged: adversarial ones, but for standard training and where no attack was run."""
+    attacked = len(run.series("evaluation", "acc_adv", "test", "adversarial")) > 0
+    return "adversarial" if attacked and run.config.objective.name != "standard" else "clean"
+
+
+@lru_cache(maxsize=KEPT)
+def evaluations_of(run: Run) -> Evaluations:
+    """The accuracies that are judged, on train and test, at the epochs that have both; possibly none."""
+    inputs = inputs_of(run)
+    field = "acc_adv" if inputs == "adversarial" else "acc_clean"
+    train = run.series("evaluation", field, "train", inputs)
+    test = run.series("evaluation", field, "test", inputs)
+    both = test.merge(train, on="epoch", suffixes=("", "_train")).sort_values("epoch")
+    epochs, on_train, on_test, stderr = both[["epoch", "value_train", "value", "stderr"]].to_numpy(dtype=float).T
+    return Evaluations(epochs, on_train, on_test, stderr, inputs)
+
+
+@lru_cache(maxsize=KEPT)
+def decays_in(run: Run) -> tuple[float, ...]:
+    """Epochs after which the learning rate fell, by the records."""
+    lr = run.series("training", "lr")
+    epochs, rates = lr["epoch"].to_numpy(dtype=float), lr["value"].to_numpy(dtype=float)
+    return tuple(decays_of(epochs, rates)) if len(lr) > 2 else ()
+
+
+@lru_cache(maxsize=KEPT)
+def diverged_at(run: Run) -> int | None:
+    """First epoch at which training or evaluation recorded a loss or an accuracy that is no finite number."""
+    frame = run.records
+    watched = frame["probe"].isin(["training", "evaluation"]) & frame["field"].str.startswith(("loss", "acc_"))
+    lost = frame.loc[watched & ~np.isfinite(frame["value"]), "epoch"]
+    return int(lost.min()) if len(lost) else None
+
+
+def is_imported(run: Run) -> bool:
+    """Whether the run is a weights file that was trained elsewhere."""
+    return run.info.get("status") == "imported"
+
+
+def first_with(runs: Sequence[Run], sources: Sequence[tuple[str, str, str, str]]) -> tuple[str, str, str, str] | None:
+    """The first of some sources (probe, field, split, inputs) that any of the runs has readings of."""
+    return next((source for source in sources if any(len(run.series(*source)) for run in runs)), None)
+
+
+def number_of_classes(run: Run) -> int | None:
+    """Classes of the data, where the run says so."""
+    classes = run.info.get("data", {}).get("n_classes") if isinstance(run.info.get("data"), dict) else None
+    return int(classes) if isinstance(classes, int) and classes > 1 else None

@@ -1,0 +1,69 @@
+"""What runs are judged together: seeds of one experiment, and experiments that may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from overfit_lab.diagnosis.finding import Subject
+from overfit_lab.runs.experiments import experiments, noise_name, settings
+from overfit_lab.runs.naming import data_title, model_title, threat_title
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import common_name
+
+ALL = "all runs"
+"""Name of the subject that is everything."""
+COMPARED = ("data.", "model.", "attack.norm", "attack.eps", "evaluation.")
+"""Settings that experiments must share for their accuracies to be compared: what is learnt, by what, against what."""
+FREE = ("data.n_val", "data.augment", "data.cutout_size", "data.crop_padding")
+"""Of these, what belongs to a method: augmentation, and the split that early stopping takes from the training part."""
+
+
+def subjects_of(runs: Sequence[Run]) -> list[Subject]:
+    """One subject an experiment, its runs in order of their seeds; of runs of one seed that with the most records.
+
+    Subjects are called by what their runs' names have in common, and by their first folder where that is not unique.
+    """
+    parts = [_seeds(part) for part in experiments(runs)]
+    names = [common_name([run.name for run in part]) for part in parts]
+    return [
+        Subject(name if names.count(name) == 1 else str(part[0].folder), tuple(part))
+        for name, part in zip(names, parts, strict=True)
+    ]
+
+
+def _seeds(runs: Sequence[Run]) -> list[Run]:
+    """One run a seed, in order."""
+    best: dict[int, Run] = {}
+    for run in runs:
+        known = best.get(run.config.seed)
+        if known is None or len(run.records) > len(known.records):
+            best[run.config.seed] = run
+    return [best[seed] for seed in sorted(best)]
+
+
+def settings_of(subjects: Sequence[Subject]) -> list[Subject]:
+    """One subject for experiments that share :data:`COMPARED` settings; its runs are those of all of them."""
+    groups: list[tuple[dict[str, object], list[Subject]]] = []
+    for subject in subjects:
+        own = {key: value for key, value in settings(subject.runs[0], FREE).items() if key.startswith(COMPARED)}
+        members = next((members for known, members in groups if known == own), None)
+        if members is None:
+            groups.append((own, [subject]))
+        else:
+            members.append(subject)
+    titles = [_title(members) for _, members in groups]
+    return [
+        Subject(
+            title if titles.count(title) == 1 else f"{title}: {members[0].name}",
+            tuple(run for member in members for run in member.runs),
+        )
+        for title, (_, members) in zip(titles, groups, strict=True)
+    ]
+
+
+def _title(members: Sequence[Subject]) -> str:
+    """Such as "CIFAR-10, ResNet-18, l_inf eps 8/255, no label noise"."""
+    runs = [run for member in members for run in member.runs]
+    config = runs[0].config
+    parts = [data_title(config), model_title(config), threat_title(config), noise_name(runs)]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,110 @@
+"""A diagnosis as text for a terminal, as Markdown, and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.diagnosis.finding import Diagnosis, Finding
+from overfit_lab.errors import ConfigError, unknown_name
+
+WIDTH = 100
+"""Columns of text."""
+MOST_FOLDERS = 6
+"""Run folders that a command names; more stand as RUN..."""
+
+
+def as_text(diagnosis: Diagnosis, width: int = WIDTH) -> str:
+    """Subject by subject: verdict and name, the sentence, the command of its figure."""
+    lines: list[str] = []
+    for about, findings in by_subject(diagnosis):
+        lines += [about, "=" * min(width, len(about))]
+        for finding in findings:
+            head = f"{finding.name}: {finding.verdict}"
+            lines += [head, *textwrap.wrap(finding.sentence, width - 2, initial_indent="  ", subsequent_indent="  ")]
+            command = figure_command(diagnosis, finding)
+            lines += [f"  figure: {command}"] if command else []
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def as_markdown(diagnosis: Diagnosis) -> str:
+    """A heading a subject and an item a finding."""
+    lines = ["# Diagnosis", ""]
+    for about, findings in by_subject(diagnosis):
+        lines += [f"## {about}", ""]
+        for finding in findings:
+            command = figure_command(diagnosis, finding)
+            figure = f" Figure: `{command}`." if command else ""
+            lines.append(f"- **{finding.name}: {finding.verdict}.** {finding.sentence}{figure}")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def as_json(diagnosis: Diagnosis) -> str:
+    """Everything, numbers unrounded; what is no finite number is null."""
+    subjects = [
+        {"name": subject.name, "runs": [{"name": run.name, "folder": str(run.folder)} for run in subject.runs]}
+        for subject in diagnosis.subjects
+    ]
+    findings = [_plain(diagnosis, finding) for finding in diagnosis.findings]
+    return json.dumps({"subjects": subjects, "findings": findings}, indent=1, allow_nan=False) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Diagnosis], str]] = {"text": as_text, "json": as_json, "markdown": as_markdown}
+SUFFIXES = {".txt": "text", ".json": "json", ".md": "markdown"}
+
+
+def format_of(name: str | None, out: Path | None) -> str:
+    """The format asked for, else that of a file's suffix, else text.
+
+    Raises:
+        UnknownNameError: no such format.
+        ConfigError: no format was asked for, and the suffix stands for none.
+    """
+    if name is not None:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS)
+        return name
+    if out is None:
+        return "text"
+    if out.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{out}: suffix {out.suffix!r} stands for no format; use {', '.join(SUFFIXES)} or --format")
+    return SUFFIXES[out.suffix.lower()]
+
+
+def by_subject(diagnosis: Diagnosis) -> list[tuple[str, list[Finding]]]:
+    """Subjects as they were found, each with its findings."""
+    names = dict.fromkeys(finding.subject for finding in diagnosis.findings)
+    return [(name, diagnosis.of(name)) for name in names]
+
+
+def figure_command(diagnosis: Diagnosis, finding: Finding) -> str:
+    """What draws a finding's figure; empty where it has none."""
+    if finding.figure is None:
+        return ""
+    return f"overfit-lab figure {finding.figure} {' '.join(_folders(diagnosis, finding.runs))}"
+
+
+def _folders(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
+    folders = {run.name: str(run.folder) for subject in diagnosis.subjects for run in subject.runs}
+    return [folders.get(name, name) for name in names] if 0 < len(names) <= MOST_FOLDERS else ["RUN..."]
+
+
+def _plain(diagnosis: Diagnosis, finding: Finding) -> dict[str, Any]:
+    return {
+        "name": finding.name,
+        "subject": finding.subject,
+        "verdict": finding.verdict,
+        "sentence": finding.sentence,
+        "numbers": {name: value if math.isfinite(value) else None for name, value in finding.numbers.items()},
+        "figure": finding.figure,
+        "figure_command": figure_command(diagnosis, finding) or None,
+        "runs": list(finding.runs),
+        "advice": finding.advice,
+        "metric": finding.metric,
+    }
