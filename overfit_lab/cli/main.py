@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from overfit_lab.cli import check, compare, config, data, demo, evaluate, figure, listing, probe, table, train
+from overfit_lab.cli import check, compare, config, data, demo, evaluate, figure, listing, probe, report, table, train
 from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.version import __version__
@@ -54,6 +54,7 @@ app.command("check")(check.check)
 app.command("figure")(figure.figure)
 app.command("compare")(compare.compare)
 app.command("table")(table.table)
+app.command("report")(report.report)
 app.command("list")(listing.list_)
 app.command("config")(config.config)
 app.add_typer(data.app, name="data")
