@@ -24,7 +24,7 @@ SHAPES = {
     "D": "M0 -4l4 4l-4 4l-4 -4z",
     "v": "M0 3.8l3.7 -6.6h-7.4z",
     "P": "M-1.3 -3.6h2.6v2.3h2.3v2.6h-2.3v2.3h-2.6v-2.3h-2.3v-2.6h2.3z",
-    "X": "M-3.6 -1.8l1.8 -1.8l1.8 1.8l1.8 -1.8l1.8 1.8l-1.8 1.8l1.8 1.8l-1.8 1.8l-1.8 -1.8l-1.8 1.8l-1.8 -1.8l1.8 -1.8z",
+    "X": "M-3.6 -2l2 -2l1.6 2l1.6 -2l2 2l-1.8 2l1.8 2l-2 2l-1.6 -2l-1.6 2l-2 -2l1.8 -2z",
 }
 """Markers as paths around the origin."""
 DASH_UNIT = 2.0
@@ -33,7 +33,7 @@ DASH_UNIT = 2.0
 
 @dataclass(frozen=True)
 class PageLook:
-    """How a line is drawn on the page: class of its colour, ``stroke-dasharray`` ("" for none) and path of its marker."""
+    """How a line is drawn: class of its colour, ``stroke-dasharray`` ("" for none) and path of its marker."""
 
     color: str
     dashes: str

@@ -28,11 +28,11 @@ def render(template: str, **values: Any) -> Markup:
 
 
 def to_script(data: Any) -> Markup:
-    """Data as JSON that may stand within a script element; numbers that are not finite become null.
+    r"""Data as JSON that may stand within a script element; numbers that are not finite become null.
 
     Example:
-        >>> str(to_script({"name": "</script>", "value": float("nan")}))
-        '{"name":"\\\\u003c/script\\\\u003e","value":null}'
+        >>> str(to_script({"a<b": float("nan"), "n": 1}))
+        '{"a\\u003cb":null,"n":1}'
     """
     text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(ESCAPES))

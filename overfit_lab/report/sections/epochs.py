@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from overfit_lab.figures.fig5 import VIEWS
-from overfit_lab.report.chart import number_text
 from overfit_lab.report.material import Material
 from overfit_lab.report.rendering import render
 from overfit_lab.report.section import Part, Section
@@ -107,7 +106,7 @@ def _map(
         "y": xy[:, 1],
         "labels": labels.astype(int),
         "wrong": np.flatnonzero(predicted != labels),
-        "silhouette": None if score is None else number_text(score, "number"),
+        "silhouette": None if score is None else f"{score:.2f}",
     }
 
 
@@ -121,10 +120,8 @@ def to_grid(maps: list[np.ndarray]) -> list[np.ndarray]:
     low, high = together.min(0), together.max(0)
     span = max(float((high - low).max()), 1e-12)
     shift = (span - (high - low)) / 2
-    return [
-        np.rint(np.nan_to_num((part - low + shift) / span, nan=0, posinf=0, neginf=0) * GRID).astype(int)
-        for part in maps
-    ]
+    scaled = [np.nan_to_num((part - low + shift) / span, nan=0, posinf=0, neginf=0) for part in maps]
+    return [np.rint(np.clip(part, 0, 1) * GRID).astype(int) for part in scaled]
 
 
 def _diagram(run: Run, epoch: int, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -60,7 +60,14 @@ def build(material: Material) -> Part:
         return Part(render("table.html", table=None, left_out=left_out, runs=None))
     table = methods(kept, TableOptions())
     return Part(
-        render("table.html", table=table, method_rows=method_rows(table), left_out=left_out, runs=run_rows(kept))
+        render(
+            "table.html",
+            table=table,
+            method_rows=method_rows(table),
+            settings=[(letter, section) for section, letter in settings_of(table).items()],
+            left_out=left_out,
+            runs=run_rows(kept),
+        )
     )
 
 
@@ -78,18 +85,35 @@ def evaluated(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 
 def method_rows(table: Table) -> list[tuple[SortCell, list[SortCell]]]:
-    """The rows of a table: their first cell, and those of their numbers; the setting is a cell where there are several."""
-    several = len({row.section for row in table.rows}) > 1
+    """The rows of a table: their first cell and the others; the setting's letter is one of them where it has several."""
+    letters = settings_of(table)
     return [
         (
             SortCell(row.label, row.label.lower(), row.mark),
             [
-                *([SortCell(row.section, row.section.lower())] if several else []),
+                *([SortCell(letters[row.section], letters[row.section])] if letters else []),
                 *(_number_cell(cell, column.digits) for cell, column in zip(row.cells, table.columns, strict=True)),
             ],
         )
         for row in table.rows
     ]
+
+
+def settings_of(table: Table) -> dict[str, str]:
+    """A letter for each setting in the order of the rows; none where all rows have the same."""
+    sections = dict.fromkeys(row.section for row in table.rows)
+    return {section: capitals(i) for i, section in enumerate(sections)} if len(sections) > 1 else {}
+
+
+def capitals(index: int) -> str:
+    """A, B, ..., Z, AA, AB, ... in order.
+
+    Example:
+        >>> [capitals(i) for i in (0, 25, 26)]
+        ['A', 'Z', 'AA']
+    """
+    first, rest = divmod(index, 26)
+    return (capitals(first - 1) if first else "") + chr(ord("A") + rest)
 
 
 def _number_cell(cell: Cell, digits: int) -> SortCell:

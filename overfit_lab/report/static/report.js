@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const INPUTS = [["clean", "blue"], ["adversarial", "vermillion"]];
+  const INPUTS = [["clean", "blue", ""], ["adversarial", "vermillion", "6 3"]];
 
   function data(section) {
     const holder = document.getElementById(`data-${section}`);
@@ -106,10 +106,12 @@
       if (i === null) return;
       const [epoch, x] = chart.epochs[i];
       const box = svg.viewBox.baseVal;
+      const drawn = [];
       cursor.replaceChildren(shape("line", { x1: x, x2: x, y1: 12, y2: box.height - 36 }));
       readout.replaceChildren(element("b", {}, `epoch ${epoch}`));
       for (const line of chart.lines) {
         if (line.pixels[i] === null) continue;
+        drawn.push(line.pixels[i]);
         cursor.append(shape("circle", { class: `stroke-${line.color}`, cx: x, cy: line.pixels[i], r: 4 }));
         const dot = element("i", { class: `fill-${line.color}` });
         readout.append(element("div", {}, dot, `${line.name}: ${line.texts[i]}`));
@@ -117,6 +119,9 @@
       const pixel = (x / box.width) * plot.clientWidth;
       const right = pixel > plot.clientWidth / 2;
       const left = right ? pixel - readout.offsetWidth - 10 : pixel + 10;
+      const height = (svg.clientHeight * (box.height - 36)) / box.height;
+      const mean = drawn.reduce((sum, y) => sum + y, 0) / drawn.length;
+      readout.style.top = `${mean < box.height / 2 ? Math.max(0, height - readout.offsetHeight - 6) : 0}px`;
       readout.style.left = `${Math.max(0, Math.min(left, plot.clientWidth - readout.offsetWidth))}px`;
     }
 
@@ -151,7 +156,7 @@
   const across = (share) => (LEFT + share * (RIGHT - LEFT)).toFixed(1);
   const up = (share) => (BOTTOM - share * (BOTTOM - TOP)).toFixed(1);
 
-  function unitAxes(svg, right, label, top, side) {
+  function unitAxes(svg, label, top, side) {
     for (const share of [0, 0.5, 1]) {
       svg.append(
         shape("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: up(share), y2: up(share) }),
@@ -177,42 +182,49 @@
     for (const label of [...byClass.keys()].sort((a, b) => a - b)) {
       svg.append(shape("path", { class: `dots class-${label % 10}`, d: byClass.get(label) }));
     }
-    const ring = (i) => `M${Number(place(found.x[i])) - 2.2} ${Number(place(run.grid - found.y[i])) - 2.2}l4.4 4.4m0 -4.4l-4.4 4.4`;
-    svg.append(shape("path", { class: "wrong", d: found.wrong.map(ring).join("") || "M0 0" }));
+    const cross = (i) => `M${Number(place(found.x[i])) - 2.2} ${Number(place(run.grid - found.y[i])) - 2.2}l4.4 4.4m0 -4.4l-4.4 4.4`;
+    svg.append(shape("path", { class: "wrong", d: found.wrong.map(cross).join("") || "M0 0" }));
     const n = found.labels.length;
     const score = found.silhouette === null ? "" : `; silhouette of the features ${found.silhouette}`;
-    key.textContent = `${n} images, colour: true class, ×: predicted wrong (${found.wrong.length})${score}`;
+    key.replaceChildren(`${n} images in the colours of their true classes; ×: ${found.wrong.length} predicted wrong${score}`);
+    const classes = element("span", { class: "classes" });
+    for (const label of [...byClass.keys()].sort((a, b) => a - b).slice(0, 10)) {
+      const dot = shape("svg", { class: `class class-${label % 10}`, viewBox: "-5 -5 10 10", "aria-hidden": "true" });
+      dot.append(shape("path", { d: "M0 0h0" }));
+      classes.append(element("span", {}, dot, String(label)));
+    }
+    if (byClass.size <= 10) key.append(classes);
     return `t-SNE map of ${n} images of ${byClass.size} classes, ${found.wrong.length} predicted wrong${score}`;
   }
 
   function keyed(key, parts) {
     key.replaceChildren();
-    for (const [color, text] of parts) {
+    for (const [color, dashes, text] of parts) {
       const sample = shape("svg", { class: "sample", viewBox: "-18 -6 36 12", "aria-hidden": "true" });
-      sample.append(shape("path", { class: `line stroke-${color}`, d: "M-17 0H17" }));
-      key.append(element("span", {}, sample, ` ${text} `));
+      sample.append(shape("path", { class: `line stroke-${color}`, d: "M-17 0H17", "stroke-dasharray": dashes }));
+      key.append(element("span", {}, sample, text));
     }
   }
 
   function drawDiagram(svg, key, found) {
-    unitAxes(svg, 1, "confidence", (share) => String(share), "accuracy");
+    unitAxes(svg, "confidence", (share) => String(share), "accuracy");
     svg.append(shape("line", { class: "diagonal", x1: across(0), x2: across(1), y1: up(0), y2: up(1) }));
     const told = [];
-    for (const [inputs, color] of INPUTS) {
+    for (const [inputs, color, dashes] of INPUTS) {
       if (!found[inputs]) continue;
       const bins = found[inputs].bins;
       const total = bins.reduce((sum, bin) => sum + bin[2], 0);
       const at = ([confidence, accuracy]) => `${across(confidence)} ${up(accuracy)}`;
-      if (bins.length) svg.append(shape("path", { class: `line stroke-${color}`, d: `M${bins.map(at).join("L")}` }));
+      if (bins.length) svg.append(shape("path", { class: `line stroke-${color}`, d: `M${bins.map(at).join("L")}`, "stroke-dasharray": dashes }));
       for (const bin of bins) {
         const r = (2 + 10 * Math.sqrt(Math.min(bin[2] / total, 0.5))).toFixed(1);
         const place = { class: `fill-${color}`, cx: across(bin[0]), cy: up(bin[1]), r, "fill-opacity": 0.75 };
         svg.append(shape("circle", place));
       }
-      told.push([color, `${inputs}${found[inputs].ece === null ? "" : `, ECE ${found[inputs].ece}`}`]);
+      told.push([color, dashes, `${inputs}${found[inputs].ece === null ? "" : `, ECE ${found[inputs].ece}`}`]);
     }
     keyed(key, told);
-    return `Reliability diagram, accuracy over confidence; ${told.map((pair) => pair[1]).join("; ")}`;
+    return `Reliability diagram, accuracy over confidence; ${told.map((part) => part[2]).join("; ")}`;
   }
 
   function drawHistogram(svg, key, found) {
@@ -224,20 +236,20 @@
     }
     const highest = Math.max(...Object.values(shares).flat(), 0.01);
     const ceiling = Math.ceil(highest * 20) / 20;
-    unitAxes(svg, 1, "probability of the labelled class", (share) => `${+(100 * ceiling * share).toFixed(1)}`, "% of images");
+    unitAxes(svg, "probability of the labelled class", (share) => `${+(100 * ceiling * share).toFixed(1)}`, "% of images");
     const told = [];
-    for (const [inputs, color] of INPUTS) {
+    for (const [inputs, color, dashes] of INPUTS) {
       if (!shares[inputs]) continue;
       const n = shares[inputs].length;
       const steps = shares[inputs].map((s, i) => `L${across(i / n)} ${up(s / ceiling)}H${across((i + 1) / n)}`).join("");
       const outline = `M${across(0)} ${up(0)}${steps}L${across(1)} ${up(0)}`;
       svg.append(shape("path", { class: `area fill-${color}`, d: `${outline}z` }));
-      svg.append(shape("path", { class: `step stroke-${color}`, d: outline }));
+      svg.append(shape("path", { class: `step stroke-${color}`, d: outline, "stroke-dasharray": dashes }));
       const sure = shares[inputs].slice(n / 2).reduce((sum, share) => sum + share, 0);
-      told.push([color, `${inputs}, ${(100 * sure).toFixed(0)} % above ½`]);
+      told.push([color, dashes, `${inputs}, ${(100 * sure).toFixed(0)} % above ½`]);
     }
     keyed(key, told);
-    return `Histogram of the probability of the labelled class; ${told.map((pair) => pair[1]).join("; ")}`;
+    return `Histogram of the probability of the labelled class; ${told.map((part) => part[2]).join("; ")}`;
   }
 
   const PICTURES = { map: ["maps", drawMap], diagram: ["diagrams", drawDiagram], histogram: ["histograms", drawHistogram] };
