@@ -70,7 +70,7 @@ def draw(name: str, runs: Sequence[Run], anchor: str) -> Drawing:
         figure = component([run for run in runs if len(run.records)])
         image = embedded(figure)
     except (OverfitLabError, ValueError) as error:  # a name may be no formula that matplotlib can read
-        return Drawing(name, anchor, about, names, missing=" ".join(str(error).split()))
+        return Drawing(name, anchor, about, names, missing=" ".join(str(error).removeprefix(f"{name}: ").split()))
     width, height = figure.get_size_inches() * 96
     return Drawing(name, anchor, about, names, image, (round(width), round(height)))
 

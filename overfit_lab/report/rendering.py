@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 """Letters that end a script element or a line of one; within JSON they stand in strings alone."""
@@ -19,7 +19,21 @@ ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("overfit_lab.report", "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["commands"] = commands
+    return made
+
+
+def commands(text: str) -> Markup:
+    """Escaped text, with what is between backticks as code.
+
+    Example:
+        >>> str(commands("a < b: `overfit-lab probe RUN`"))
+        'a &lt; b: <code>overfit-lab probe RUN</code>'
+    """
+    parts = text.split("`")
+    marked = [Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts)]
+    return Markup("").join(marked) if len(parts) % 2 else escape(text)
 
 
 def render(template: str, **values: Any) -> Markup:

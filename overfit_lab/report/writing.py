@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -38,4 +39,6 @@ def write(text: str, path: Path) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
         os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,16 +59,16 @@ def facts(run: Run) -> dict[str, str]:
 
 
 def _text(key: str, value: Any) -> str:
-    if key == "wall_seconds" and isinstance(value, int | float):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "–"
+    if key == "wall_seconds" and isinstance(value, int | float) and math.isfinite(value):
         hours, rest = divmod(round(value), 3600)
         return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
     if key in ("started", "ended"):
         return str(value).replace("T", " ").removesuffix("+00:00")
-    if key == "n_parameters" and isinstance(value, int):
-        return f"{value:,}"
-    return (
-        {True: "yes", False: "no", None: "–"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
-    )
+    return f"{value:,}" if key == "n_parameters" and isinstance(value, int) else str(value)
 
 
 REGISTER = {"environment": Section("Environment", 80, build)}

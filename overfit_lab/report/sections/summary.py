@@ -16,6 +16,8 @@ from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import summarise_run
 from overfit_lab.tables.entries import is_imported
 
+PROBING = "overfit-lab probe RUN --metric gradient-norm,calibration,confidence --checkpoint all"
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -77,7 +79,7 @@ def remarks(run: Run) -> list[str]:
     if not probes:
         found.append("holds no records yet.")
     elif not probes - {"training", "evaluation", "robustness"}:
-        found.append("no probes; overfit-lab probe RUN --metric all --checkpoint all records them.")
+        found.append(f"no probes; `{PROBING}` records some.")
     if run.config.objective.name == "standard" and not is_imported(run):
         found.append("standard training, without an attack.")
     return found

@@ -85,7 +85,7 @@ def evaluated(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 
 def method_rows(table: Table) -> list[tuple[SortCell, list[SortCell]]]:
-    """The rows of a table: their first cell and the others; the setting's letter is one of them where it has several."""
+    """The rows of a table: their first cell and the others, with the setting's letter where it has several."""
     letters = settings_of(table)
     return [
         (

@@ -255,7 +255,7 @@
   const PICTURES = { map: ["maps", drawMap], diagram: ["diagrams", drawDiagram], histogram: ["histograms", drawHistogram] };
 
   function drawNumbers(table, diagram, histogram) {
-    const cells = (tag, texts) => element("tr", {}, ...texts.map((text) => element(tag, { class: "number" }, text)));
+    const cells = (tag, texts) => element("tr", {}, ...texts.map((text) => element(tag, tag === "th" ? { class: "number", scope: "col" } : { class: "number" }, text)));
     const rows = [];
     for (const [inputs] of INPUTS) {
       for (const [confidence, accuracy, count] of (diagram && diagram[inputs] ? diagram[inputs].bins : [])) {
