@@ -63,10 +63,10 @@ def draw_all(runs: Sequence[Run], wanted: Iterable[tuple[str, Sequence[str]]]) -
 
 def draw(name: str, runs: Sequence[Run], anchor: str) -> Drawing:
     """One figure of the runs that hold records."""
-    component = FIGURES[name]
-    about = " ".join((inspect.getdoc(component) or name).split("\n\n")[0].split()).replace("``", "")
-    names = tuple(run.name for run in runs)
+    names, about = tuple(run.name for run in runs), ""
     try:
+        component = FIGURES[name]
+        about = " ".join((inspect.getdoc(component) or name).split("\n\n")[0].split()).replace("``", "")
         figure = component([run for run in runs if len(run.records)])
         image = embedded(figure)
     except (OverfitLabError, ValueError) as error:  # a name may be no formula that matplotlib can read

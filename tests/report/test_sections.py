@@ -12,6 +12,7 @@ from overfit_lab.catalog import SECTIONS
 from overfit_lab.diagnosis import diagnose
 from overfit_lab.diagnosis.finding import Diagnosis
 from overfit_lab.errors import RunFolderError
+from overfit_lab.registry import Registry
 from overfit_lab.report.chart import Axis
 from overfit_lab.report.drawings import draw
 from overfit_lab.report.material import Material
@@ -386,6 +387,15 @@ def test_a_figure_that_fails_is_a_line(runs, monkeypatch):
 
     monkeypatch.setattr("overfit_lab.report.drawings.FIGURES", {"overview": fail})
     assert draw("overview", runs, "a").missing == "$x is no formula"
+
+
+def test_a_figure_that_nobody_registered_is_a_line_once(runs, diagnosed, monkeypatch):
+    findings = tuple(replace(make_diagnosis(runs).findings[0], figure="figg1", runs=(run.name,)) for run in runs)
+    monkeypatch.setattr(diagnose, "diagnose", lambda given: Diagnosis((), findings))
+    monkeypatch.setattr("overfit_lab.report.drawings.FIGURES", Registry("figure", "overfit_lab.labels", "NONE"))
+    found = Material(runs, "")
+    assert figures.build(found).body.count("unknown figure") == 1
+    assert found.anchor_of("figg1", (runs[0].name,)) is None
 
 
 # Configurations and environment.

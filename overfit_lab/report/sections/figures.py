@@ -10,7 +10,7 @@ from overfit_lab.report.section import Part, Section
 def build(material: Material) -> Part:
     """Every figure that can be drawn of these runs, and a line on each that cannot."""
     drawn = [drawing for drawing in material.drawings if drawing.image]
-    absent = [drawing for drawing in material.drawings if drawing.missing]
+    absent = list(dict.fromkeys((drawing.name, drawing.missing) for drawing in material.drawings if drawing.missing))
     return Part(render("figures.html", drawn=drawn, absent=absent, n_runs=len(material.runs)))
 
 
