@@ -6,7 +6,7 @@ import base64
 import inspect
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -18,6 +18,9 @@ from overfit_lab.runs.reader import Run
 
 LARGEST_SVG = 700_000
 """Bytes above which a figure, such as one of thousands of dots, is embedded in pixels instead of lines."""
+
+ONE_WAY = frozenset({"fig1"})
+"""Figures that show one way of training whatever else they are given, so that a finding about another has its own."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Drawing:
 
 
 def draw_all(runs: Sequence[Run], wanted: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Drawing]:
-    """Every figure of all runs that hold records; then those of some of them that cannot be drawn of all.
+    """Every figure of all runs that hold records; then those that findings are about and that do not show all runs.
 
     Args:
         runs: what the report is about.
@@ -53,12 +56,15 @@ def draw_all(runs: Sequence[Run], wanted: Iterable[tuple[str, Sequence[str]]]) -
     drawn: set[str] = set()
     for name in FIGURES:
         drawing = draw(name, runs, f"figure-{name}")
-        if drawing.image:
+        if drawing.image and name not in ONE_WAY:
             drawn.add(name)
         yield drawing
-    pairs = dict.fromkeys((name, tuple(names)) for name, names in wanted if names and name not in drawn)
+    everything = {run.name for run in runs}
+    new = ((name, tuple(names)) for name, names in wanted if name not in drawn and set(names) < everything)
+    pairs = dict.fromkeys((name, names) for name, names in new if names)
     for number, (name, names) in enumerate(pairs, start=1):
-        yield draw(name, [run for run in runs if run.name in names], f"figure-{name}-{number}")
+        chosen = [run for run in runs if run.name in names]
+        yield replace(draw(name, chosen, f"figure-{name}-{number}"), runs=names)
 
 
 def draw(name: str, runs: Sequence[Run], anchor: str) -> Drawing:

@@ -11,7 +11,7 @@ from overfit_lab.diagnosis.finding import Diagnosis
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.figures.experiments import by_experiment
 from overfit_lab.figures.series import title_of
-from overfit_lab.report.drawings import Drawing, draw_all
+from overfit_lab.report.drawings import ONE_WAY, Drawing, draw_all
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import RAW, second_weights
 from overfit_lab.tables.entries import is_imported
@@ -84,7 +84,11 @@ class Material:
         return tuple(draw_all(self.runs, wanted))
 
     def anchor_of(self, figure: str | None, runs: Sequence[str]) -> str | None:
-        """The anchor of a figure of some runs: of them alone where it is there, else of all; None where neither is."""
-        found = [drawing for drawing in self.drawings if drawing.name == figure and drawing.image]
-        exact = [drawing.anchor for drawing in found if set(drawing.runs) == set(runs)]
-        return next(iter([*exact, *(drawing.anchor for drawing in found)]), None)
+        """The anchor of a figure of some runs: of them alone where it is there, else of all; None where neither is.
+
+        One that shows one way of training does not stand for others.
+        """
+        found = {drawing.runs: drawing.anchor for drawing in self.drawings if drawing.name == figure and drawing.image}
+        everything = tuple(run.name for run in self.runs)
+        drawn = tuple(runs) or everything
+        return found.get(drawn, None if figure in ONE_WAY else found.get(everything))

@@ -192,6 +192,17 @@ def test_a_figure_that_cannot_be_drawn_of_all_is_drawn_of_the_runs_of_a_finding(
     assert "Runs: hard-seed0." in figures.build(material).body
 
 
+def test_a_figure_of_one_way_of_training_is_drawn_anew_for_a_finding_about_another(runs, diagnosed, monkeypatch):
+    findings = tuple(replace(make_diagnosis(runs).findings[0], runs=(run.name,)) for run in runs[:2])
+    monkeypatch.setattr(diagnose, "diagnose", lambda given: Diagnosis((), findings))
+    for module in ("drawings", "material"):
+        monkeypatch.setattr(f"overfit_lab.report.{module}.ONE_WAY", {"overview"})
+    material = Material(runs, "")
+    anchors = [material.anchor_of("overview", names) for names in ((runs[0].name,), (runs[1].name,), ("other",), ())]
+    assert anchors == ["figure-overview-1", "figure-overview-2", None, "figure-overview"]
+    assert material.anchor_of("overview", [run.name for run in runs]) == "figure-overview"
+
+
 def test_no_diagnosis_is_one_line(monkeypatch, runs):
     def refuse(given):
         raise RunFolderError(f"nothing {IMG} to say")

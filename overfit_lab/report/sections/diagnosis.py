@@ -6,6 +6,8 @@ from overfit_lab.report.material import Material
 from overfit_lab.report.rendering import render
 from overfit_lab.report.section import Part, Section
 
+ABBREVIATIONS = {"iiw": "IIW"}
+
 
 def build(material: Material) -> Part:
     """The findings by subject in the order of the diagnosis; those about all subjects last."""
@@ -16,10 +18,20 @@ def build(material: Material) -> Part:
         [*(subject.name for subject in diagnosis.subjects), *(finding.subject for finding in diagnosis.findings)]
     )
     subjects = [
-        (name, [(finding, material.anchor_of(finding.figure, finding.runs)) for finding in diagnosis.of(name)])
+        (name, [(f, question(f.name), material.anchor_of(f.figure, f.runs)) for f in diagnosis.of(name)])
         for name in order
     ]
     return Part(render("diagnosis.html", subjects=[pair for pair in subjects if pair[1]], note=""))
+
+
+def question(name: str) -> str:
+    """A question's name as a heading.
+
+    Example:
+        >>> question("gradient-norm"), question("iiw")
+        ('Gradient norm', 'IIW')
+    """
+    return ABBREVIATIONS.get(name) or name.replace("-", " ").capitalize()
 
 
 REGISTER = {"diagnosis": Section("Diagnosis", 20, build)}
