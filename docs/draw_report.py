@@ -1,4 +1,4 @@
-"""Take the picture of a report: a page on reference runs, light and dark, in an installed Chromium. `python docs/draw_report.py`."""
+"""Take docs/images/report.png, a page on reference runs in an installed Chromium. `python docs/draw_report.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from overfit_lab.runs.reader import find_runs
 ROOT = Path(__file__).parents[1]
 METHODS = ("hard", "smooth", "sglr")
 RUNS = [ROOT / f"runs/reference/cifar10-small-{labels}-seed{seed}" for labels in METHODS for seed in range(3)]
-WIDTH, HEIGHT, GAP = 1120, 1180, 24
+WIDTH, HEIGHT, GAP = 1120, 960, 24
 VIEWS = (("light", "summary", 110), ("dark", "curves", 70))
 """Colours of each half of the picture, the section that it shows, and how much above it."""
 
@@ -42,8 +42,7 @@ def draw() -> Image.Image:
         for i, (scheme, section, above) in enumerate(VIEWS):
             picture.paste(view(browser, path, scheme, section, above), (i * (WIDTH + GAP), 0))
         browser.close()
-    smaller = picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS)
-    return smaller.quantize(256, dither=Image.Dither.NONE)
+    return picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":
