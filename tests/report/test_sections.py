@@ -297,6 +297,13 @@ def test_weights_of_a_regularizer_have_lines_of_their_own(tmp_path):
     assert [line["name"] for line in found] == ["hard labels + swa", "hard labels + swa, swa weights"]
 
 
+def test_an_axis_ends_where_its_panel_does_and_logarithms_are_evenly_spaced():
+    axis = Axis(2, 12, 50, 450)
+    assert [axis.pixel(value) for value in (2, 7, 12)] == [50, 250, 450]
+    axis = Axis(1, 100, 300, 0, log=True)
+    assert [axis.pixel(value) for value in (1, 10, 100)] == [300, 150, 0]
+
+
 @pytest.mark.parametrize(
     ("axis", "expected"),
     [
