@@ -13,7 +13,7 @@ from overfit_lab.figures.series import Curve
 from overfit_lab.report.looks import PageLook
 
 WIDTH, HEIGHT = 480, 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 36
 """Pixels of the picture, and of the margins around its panel."""
 MOST_TICKS = 6
 MOST_MARKERS = 30

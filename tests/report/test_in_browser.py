@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from reports import END, IMG, MAP_EPOCHS
 
+from overfit_lab.report.chart import LEFT, RIGHT, WIDTH
 from overfit_lab.report.page import make_report
 from overfit_lab.runs.reader import Run, find_runs
 
@@ -168,8 +169,8 @@ def test_charts_read_the_records_by_pointer_and_by_keyboard(visit, text, runs):
     plot.scroll_into_view_if_needed()
     value = runs[1].value_at(12, "evaluation", "acc_adv", "test", "adversarial")
     box = plot.locator("svg").bounding_box()
-    x = 52 + 12 / 20 * (480 - 14 - 52)
-    page.mouse.move(box["x"] + x / 480 * box["width"], box["y"] + box["height"] / 2)
+    x = LEFT + 12 / 20 * (WIDTH - RIGHT - LEFT)
+    page.mouse.move(box["x"] + x / WIDTH * box["width"], box["y"] + box["height"] / 2)
     readout = plot.locator(".readout")
     assert "epoch 12" in readout.inner_text()
     assert f"label smoothing: {100 * value:.1f} %" in readout.inner_text()
