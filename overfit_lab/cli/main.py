@@ -22,6 +22,7 @@ from overfit_lab.cli import (
     figure,
     listing,
     probe,
+    report,
     table,
     train,
     watch,
@@ -70,6 +71,7 @@ app.command("figure")(figure.figure)
 app.command("compare")(compare.compare)
 app.command("table")(table.table)
 app.command("diagnose")(diagnose.diagnose)
+app.command("report")(report.report)
 app.command("list")(listing.list_)
 app.command("config")(config.config)
 app.add_typer(data.app, name="data")

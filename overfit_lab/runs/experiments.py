@@ -34,18 +34,19 @@ def settings(run: Run, also_free: Sequence[str] = ()) -> dict[str, Any]:
 
     ``also_free`` are further keys, or groups of them, that are left out.
     """
-    flat = _flatten(to_dict(run.config))
+    flat = flatten(to_dict(run.config))
     left_out = (*FREE, *also_free)
     return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{free}.") for free in left_out)}
 
 
-def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted keys; a list of named parts counts as a group by name."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
             value = {str(part["name"]): part for part in value}
         if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

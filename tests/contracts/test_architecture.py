@@ -26,6 +26,7 @@ FORBIDDEN = [
     ),
     ("objectives", ("training", "probes", "runs", "data", "models", "cli")),
     ("tables", ("training", "probes", "metrics", "figures", "models", "data", "cli", "build", "experiment")),
+    ("report", ("training", "probes", "models", "data", "build", "experiment", "cli")),
     (
         "published",
         ("training", "probes", "metrics", "runs", "figures", "tables", "models", "data", "cli", "build", "experiment"),
@@ -168,6 +169,7 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "table",
                 "watch",
                 "diagnose",
+                "report",
                 "list",
                 "config",
                 "data",

@@ -1,0 +1,24 @@
+"""`overfit-lab report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file to write.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
+) -> None:
+    """Write one self-contained HTML page: diagnosis, tables, curves, figures, maps epoch by epoch, configurations."""
+    from overfit_lab.report.page import DEFAULT_TITLE, make_report
+    from overfit_lab.report.writing import check_file, write
+    from overfit_lab.runs.reader import find_runs
+
+    check_file(out)
+    text = make_report(find_runs(runs), DEFAULT_TITLE if title is None else title)
+    write(text, out)
+    typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -1,0 +1,94 @@
+"""What all sections are made of: the runs, how they are grouped and drawn, what was found, which figures there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from overfit_lab.diagnosis import diagnose as diagnosing
+from overfit_lab.diagnosis.finding import Diagnosis
+from overfit_lab.errors import OverfitLabError
+from overfit_lab.figures.experiments import by_experiment
+from overfit_lab.figures.series import title_of
+from overfit_lab.report.drawings import ONE_WAY, Drawing, draw_all
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import RAW, second_weights
+from overfit_lab.tables.entries import is_imported
+
+
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one experiment on one set of weights: one line in every chart.
+
+    Args:
+        key: as figures name it, so that it looks the same there.
+        title: as a reader expects it; plain text.
+        weights: ``raw``, or those of a regularizer such as ``swa``.
+        runs: one a seed.
+    """
+
+    key: str
+    title: str
+    weights: str
+    runs: tuple[Run, ...]
+
+
+class Material:
+    """Some runs, read once for all sections.
+
+    Args:
+        runs: any runs, at least one.
+        title: the heading of the page.
+    """
+
+    def __init__(self, runs: Sequence[Run], title: str) -> None:
+        self.runs = tuple(runs)
+        self.title = title
+
+    @cached_property
+    def names(self) -> dict[Run, str]:
+        """A name for each run that no other has: its folder's, with the folder above where two have the same."""
+        plain = [run.name for run in self.runs]
+        return {
+            run: run.name if plain.count(run.name) == 1 else f"{run.folder.resolve().parent.name}/{run.name}"
+            for run in self.runs
+        }
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Experiments in the order of the figures, each on every set of weights; imported weights one by one, last."""
+        imported = [run for run in self.runs if is_imported(run)]
+        found = []
+        for key, members in by_experiment([run for run in self.runs if not is_imported(run)]).items():
+            for weights in (RAW, *sorted({name for run in members for name in second_weights(run)})):
+                words = "" if weights == RAW else f", {weights} weights"
+                found.append(Group(f"{key}{words}", f"{title_of(key)}{words}", weights, tuple(members)))
+        return (*found, *(Group(self.names[run], f"{self.names[run]} (imported)", RAW, (run,)) for run in imported))
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis | str:
+        """What the records say; a line of text where they say nothing."""
+        try:
+            return diagnosing.diagnose(self.runs)
+        except OverfitLabError as error:
+            return str(error)
+        except NotImplementedError:
+            return "This version makes no diagnosis."
+
+    @cached_property
+    def drawings(self) -> tuple[Drawing, ...]:
+        """Every figure of the registry, of all runs; those that findings show of some runs alone after them."""
+        diagnosis = self.diagnosis
+        wanted = [] if isinstance(diagnosis, str) else [(f.figure, f.runs) for f in diagnosis.findings if f.figure]
+        return tuple(draw_all(self.runs, wanted))
+
+    def anchor_of(self, figure: str | None, runs: Sequence[str]) -> str | None:
+        """The anchor of a figure of some runs: of them alone where it is there, else of all; None where neither is.
+
+        One that shows one way of training does not stand for others.
+        """
+        found = {drawing.runs: drawing.anchor for drawing in self.drawings if drawing.name == figure and drawing.image}
+        everything = tuple(run.name for run in self.runs)
+        drawn = tuple(runs) or everything
+        return found.get(drawn, None if figure in ONE_WAY else found.get(everything))

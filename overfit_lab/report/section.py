@@ -1,0 +1,39 @@
+"""The noun of the report: a section, made of runs, placed by its own order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from overfit_lab.report.material import Material
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section as it stands on the page.
+
+    Args:
+        body: its HTML, without a heading; whatever came from a record is escaped in it.
+        data: what its script reads, plain JSON types; numbers that are not finite become null.
+    """
+
+    body: Markup
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the report, registered under the name that its anchor has.
+
+    Args:
+        title: its heading, and its link at the top of the page.
+        order: its place: sections stand in ascending order.
+        build: makes it of the runs; None where there is nothing to say, so that the section is left out.
+    """
+
+    title: str
+    order: int
+    build: Callable[[Material], Part | None]

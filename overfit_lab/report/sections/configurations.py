@@ -1,0 +1,32 @@
+"""In what the runs' configurations differ, and each of them whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from overfit_lab.config import to_dict, to_yaml
+from overfit_lab.report.material import Material
+from overfit_lab.report.rendering import render
+from overfit_lab.report.section import Part, Section
+from overfit_lab.runs.experiments import flatten
+
+
+def build(material: Material) -> Part:
+    """A table of the keys in which runs differ, a column a run; below it every configuration as it was written."""
+    settings = [flatten(to_dict(run.config)) for run in material.runs]
+    keys = dict.fromkeys(key for own in settings for key in own)
+    differing = [key for key in keys if any(own.get(key, ABSENT) != settings[0].get(key, ABSENT) for own in settings)]
+    rows = [(key, [_text(own.get(key, ABSENT)) for own in settings]) for key in differing]
+    whole = [(material.names[run], to_yaml(run.config)) for run in material.runs]
+    return Part(render("configurations.html", rows=rows, whole=whole))
+
+
+ABSENT = object()
+"""Stands for a key that a run's configuration does not have."""
+
+
+def _text(value: Any) -> str:
+    return "–" if value is ABSENT else "none" if value is None else str(value)
+
+
+REGISTER = {"configurations": Section("Configurations", 70, build)}

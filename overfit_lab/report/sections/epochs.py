@@ -1,0 +1,152 @@
+"""Epoch by epoch: the map of features, the reliability diagram and how sure the network is, moved by one slider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from overfit_lab.figures.fig5 import VIEWS
+from overfit_lab.report.material import Material
+from overfit_lab.report.rendering import render
+from overfit_lab.report.section import Part, Section
+from overfit_lab.runs.reader import Run
+
+MOST_POINTS = 1000
+"""Points of a map that are kept, the first ones; more cannot be told apart at the size of a panel."""
+GRID = 1000
+"""Places a map's coordinates are rounded to, along each axis."""
+N_BINS = 20
+"""Bins of the histogram, of equal width on [0, 1]."""
+OPEN = 3
+"""Runs whose pictures are open when the page is; the others open on request."""
+INPUTS = ("clean", "adversarial")
+
+
+def build(material: Material) -> Part:
+    """A slider a run that left any arrays; a line about each that left none."""
+    found = {run: pictures(run) for run in material.runs}
+    shown = [
+        (f"epochs-{i}", material.names[run], pics) for i, (run, pics) in enumerate(found.items()) if pics["epochs"]
+    ]
+    absent = [material.names[run] for run, pics in found.items() if not pics["epochs"]]
+    return Part(
+        render("epochs.html", shown=shown, absent=absent, n_open=OPEN, single=_with_one_map(shown)),
+        {anchor: {"name": name, **pics} for anchor, name, pics in shown},
+    )
+
+
+def _with_one_map(shown: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
+    """Runs that have a map at one epoch alone, although something else was measured at several."""
+    return [name for _, name, pics in shown if len(pics["maps"]) == 1 < len(pics["epochs"])]
+
+
+def pictures(run: Run) -> dict[str, Any]:
+    """What the slider of a run shows: every measured epoch, and the maps, diagrams and histograms by epoch."""
+    maps, what = _maps(run)
+    diagrams = [
+        {"epoch": epoch, **_diagram(run, epoch, arrays)}
+        for epoch, arrays in _arrays(run, "calibration")
+        if any(f"reliability-test-{inputs}" in arrays for inputs in INPUTS)
+    ]
+    histograms = [
+        {"epoch": epoch, **_histogram(arrays)}
+        for epoch, arrays in _arrays(run, "confidence")
+        if any(f"label-prob-test-{inputs}" in arrays for inputs in INPUTS)
+    ]
+    epochs = sorted({int(part["epoch"]) for parts in (maps, diagrams, histograms) for part in parts})
+    return {
+        "epochs": epochs,
+        "best": _best(run),
+        "decays": [int(epoch) for epoch in run.info.get("decay_epochs", []) if isinstance(epoch, int)],
+        "grid": GRID,
+        "map_of": what,
+        "maps": maps,
+        "diagrams": diagrams,
+        "histograms": histograms,
+    }
+
+
+def _best(run: Run) -> int | None:
+    best = run.info.get("best")
+    epoch = best.get("epoch") if isinstance(best, Mapping) else None
+    return epoch if isinstance(epoch, int) else None
+
+
+def _arrays(run: Run, probe: str) -> list[tuple[int, dict[str, np.ndarray]]]:
+    return [(epoch, run.arrays(probe, epoch)) for epoch in run.epochs_with_arrays(probe)]
+
+
+def _maps(run: Run) -> tuple[list[dict[str, Any]], str]:
+    """The maps of the first of the figures' views that the run has, all on one scale, and the view in words."""
+    found = _arrays(run, "features")
+    for split, inputs in VIEWS:
+        key = f"{split}-{inputs}"
+        chosen = [(epoch, arrays) for epoch, arrays in found if f"tsne-{key}" in arrays and f"label-{key}" in arrays]
+        if chosen:
+            points = [arrays[f"tsne-{key}"][:MOST_POINTS].astype(np.float64) for _, arrays in chosen]
+            scaled = to_grid(points)
+            return [
+                {"epoch": epoch, **_map(run, epoch, split, inputs, arrays, xy)}
+                for (epoch, arrays), xy in zip(chosen, scaled, strict=True)
+            ], f"{inputs} {split} images"
+    return [], ""
+
+
+def _map(
+    run: Run, epoch: int, split: str, inputs: str, arrays: dict[str, np.ndarray], xy: np.ndarray
+) -> dict[str, Any]:
+    key = f"{split}-{inputs}"
+    labels = arrays[f"label-{key}"][: len(xy)]
+    predicted = arrays.get(f"pred-{key}", labels)[: len(xy)]
+    score = run.value_at(epoch, "features", "silhouette", split, inputs)
+    return {
+        "x": xy[:, 0],
+        "y": xy[:, 1],
+        "labels": labels.astype(int),
+        "wrong": np.flatnonzero(predicted != labels),
+        "silhouette": None if score is None else f"{score:.2f}",
+    }
+
+
+def to_grid(maps: list[np.ndarray]) -> list[np.ndarray]:
+    """Maps (n, 2) on one scale of whole numbers from 0 to :data:`GRID`, so that points can be followed from map to map.
+
+    Both axes have the same scale. Points that are not finite are put in the corner.
+    """
+    finite = [part[np.isfinite(part).all(1)] for part in maps]
+    together = np.concatenate(finite) if sum(map(len, finite)) else np.zeros((1, 2))
+    low, high = together.min(0), together.max(0)
+    span = max(float((high - low).max()), 1e-12)
+    shift = (span - (high - low)) / 2
+    scaled = [np.nan_to_num((part - low + shift) / span, nan=0, posinf=0, neginf=0) for part in maps]
+    return [np.rint(np.clip(part, 0, 1) * GRID).astype(int) for part in scaled]
+
+
+def _diagram(run: Run, epoch: int, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Bins that hold samples: mean confidence and accuracy to a thousandth, and how many; ECE as text."""
+    found: dict[str, Any] = {}
+    for inputs in INPUTS:
+        table = arrays.get(f"reliability-test-{inputs}")
+        if table is not None:
+            used = table[table[:, 2] > 0]
+            ece = run.value_at(epoch, "calibration", "ece", "test", inputs)
+            found[inputs] = {
+                "bins": [[round(float(conf), 3), round(float(acc), 3), int(count)] for conf, acc, count in used],
+                "ece": None if ece is None else f"{ece:.3f}",
+            }
+    return found
+
+
+def _histogram(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """How many samples have the probability of their labelled class in each bin."""
+    found: dict[str, Any] = {}
+    for inputs in INPUTS:
+        values = arrays.get(f"label-prob-test-{inputs}")
+        if values is not None:
+            found[inputs] = np.histogram(values[np.isfinite(values)], bins=N_BINS, range=(0, 1))[0]
+    return found
+
+
+REGISTER = {"epochs": Section("Epoch by epoch", 50, build)}

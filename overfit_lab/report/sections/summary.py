@@ -1,0 +1,88 @@
+"""The first look: what was compared, how each did, and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from overfit_lab.errors import OverfitLabError
+from overfit_lab.figures.caption import caption
+from overfit_lab.report.looks import PageLook, page_looks
+from overfit_lab.report.material import Group, Material
+from overfit_lab.report.rendering import render
+from overfit_lab.report.section import Part, Section
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import summarise_run
+from overfit_lab.tables.entries import is_imported
+
+PROBING = "overfit-lab probe RUN --metric gradient-norm,calibration,confidence --checkpoint all"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One group at a glance: texts of its numbers, means over seeds."""
+
+    title: str
+    look: PageLook
+    measure: str
+    best: str
+    final: str
+    diff: str
+    detail: str
+
+
+def build(material: Material) -> Part:
+    """One sentence about the setting, a tile a group, and a line about each run that wants a word."""
+    looks = page_looks([group.key for group in material.groups])
+    tiles = [_tile(group, look) for group, look in zip(material.groups, looks, strict=True)]
+    n = len(material.runs)
+    return Part(
+        render(
+            "summary.html",
+            setting=caption(material.runs, shows="mean"),
+            n_runs=f"{n} run" if n == 1 else f"{n} runs",
+            tiles=tiles,
+            remarks=[f"{material.names[run]}: {text}" for run in material.runs for text in remarks(run)],
+        )
+    )
+
+
+def _tile(group: Group, look: PageLook) -> Tile:
+    seeds = "one seed" if len(group.runs) == 1 else f"mean of {len(group.runs)} seeds"
+    try:
+        rows = [summarise_run(run, group.weights) for run in group.runs]
+    except OverfitLabError:
+        return Tile(group.title, look, "not evaluated", "–", "–", "–", seeds)
+    attacked = group.runs[0].config.objective.name != "standard"
+    measure = "robust" if attacked and any(row["robust_final"] is not None for row in rows) else "clean"
+    best, final, diff = (_mean([row[f"{measure}_{end}"] for row in rows]) for end in ("best", "final", "diff"))
+    epochs = sorted({row["best_epoch"] for row in rows})
+    at = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
+    return Tile(group.title, look, f"{measure} test accuracy", best, final, diff, f"best at {at}; {seeds}")
+
+
+def _mean(values: list[float | None]) -> str:
+    found = [value for value in values if value is not None]
+    return f"{np.mean(found):.1f}" if found else "–"
+
+
+def remarks(run: Run) -> list[str]:
+    """What a reader must know of a run before its numbers: that it did not end, or lacks what others have."""
+    found = []
+    status = run.info.get("status", "unknown")
+    if is_imported(run):
+        found.append("imported weights; how they were trained is not known, so there is one checkpoint and no best.")
+    elif status != "completed":
+        found.append(f"{status} at epoch {run.info.get('epoch', '?')} of {run.config.epochs}.")
+    probes = {str(name).partition("@")[0] for name in run.records["probe"].unique()}
+    if not probes:
+        found.append("holds no records yet.")
+    elif not probes - {"training", "evaluation", "robustness"}:
+        found.append(f"no probes; `{PROBING}` records some.")
+    if run.config.objective.name == "standard" and not is_imported(run):
+        found.append("standard training, without an attack.")
+    return found
+
+
+REGISTER = {"summary": Section("Summary", 10, build)}

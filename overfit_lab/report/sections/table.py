@@ -1,0 +1,155 @@
+"""Best, final and the difference, method by method and run by run; the headings sort."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from overfit_lab.errors import OverfitLabError
+from overfit_lab.report.material import Material
+from overfit_lab.report.rendering import render
+from overfit_lab.report.section import Part, Section
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import RAW, TITLES, second_weights, summarise_run
+from overfit_lab.tables.methods import methods
+from overfit_lab.tables.options import TableOptions
+from overfit_lab.tables.readings import epochs_of
+from overfit_lab.tables.table import Cell, Table
+
+DIGITS = {"best_epoch": 0, "ece_adv_final": 3, "grad_norm_final": 3}
+TEXTS = ("run", "status", "weights")
+COLUMNS = (
+    "run",
+    "status",
+    "weights",
+    "best_epoch",
+    "clean_best",
+    "clean_final",
+    "clean_diff",
+    "robust_best",
+    "robust_final",
+    "robust_diff",
+    "robust_train_final",
+    "ece_adv_final",
+    "grad_norm_final",
+    "iiw_final",
+    "hessian_trace_final",
+)
+
+
+@dataclass(frozen=True)
+class SortCell:
+    """A cell: its text, and the number or text that it is sorted by; None where there is nothing, which sorts last."""
+
+    text: str
+    key: float | str | None
+    mark: str = ""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is sorted by a number."""
+        return isinstance(self.key, float)
+
+
+def build(material: Material) -> Part:
+    """The table of methods over seeds, and one of the runs one by one; runs without an evaluation are named below."""
+    kept, left_out = evaluated(material.runs)
+    if not kept:
+        return Part(render("table.html", table=None, left_out=left_out, runs=None))
+    table = methods(kept, TableOptions())
+    return Part(
+        render(
+            "table.html",
+            table=table,
+            method_rows=method_rows(table),
+            settings=[(letter, section) for section, letter in settings_of(table).items()],
+            left_out=left_out,
+            runs=run_rows(kept),
+        )
+    )
+
+
+def evaluated(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs that hold an evaluation, and one line about each of the others."""
+    kept, left_out = [], []
+    for run in runs:
+        try:
+            epochs_of(run)
+        except OverfitLabError as error:
+            left_out.append(str(error))
+        else:
+            kept.append(run)
+    return kept, left_out
+
+
+def method_rows(table: Table) -> list[tuple[SortCell, list[SortCell]]]:
+    """The rows of a table: their first cell and the others, with the setting's letter where it has several."""
+    letters = settings_of(table)
+    return [
+        (
+            SortCell(row.label, row.label.lower(), row.mark),
+            [
+                *([SortCell(letters[row.section], letters[row.section])] if letters else []),
+                *(_number_cell(cell, column.digits) for cell, column in zip(row.cells, table.columns, strict=True)),
+            ],
+        )
+        for row in table.rows
+    ]
+
+
+def settings_of(table: Table) -> dict[str, str]:
+    """A letter for each setting in the order of the rows; none where all rows have the same."""
+    sections = dict.fromkeys(row.section for row in table.rows)
+    return {section: capitals(i) for i, section in enumerate(sections)} if len(sections) > 1 else {}
+
+
+def capitals(index: int) -> str:
+    """A, B, ..., Z, AA, AB, ... in order.
+
+    Example:
+        >>> [capitals(i) for i in (0, 25, 26)]
+        ['A', 'Z', 'AA']
+    """
+    first, rest = divmod(index, 26)
+    return (capitals(first - 1) if first else "") + chr(ord("A") + rest)
+
+
+def _number_cell(cell: Cell, digits: int) -> SortCell:
+    if cell.mean is None or not math.isfinite(cell.mean):
+        return SortCell("–", None)
+    spread = "" if cell.std is None else f" ± {cell.std:.{digits}f}"
+    return SortCell(f"{cell.mean:.{digits}f}{spread}", float(cell.mean), cell.mark)
+
+
+def run_rows(runs: Sequence[Run]) -> tuple[list[str], list[list[SortCell]]]:
+    """Headings and rows, one a run and set of weights, of what was measured while training."""
+    found = []
+    for run in runs:
+        for weights in (RAW, *second_weights(run)):
+            try:
+                found.append(summarise_run(run, weights))
+            except OverfitLabError:  # imported weights have no best epoch
+                continue
+    columns = [c for c in COLUMNS if any(_present(row[c]) for row in found)]
+    if all(row["weights"] == RAW for row in found) and "weights" in columns:
+        columns.remove("weights")
+    return [TITLES[column] for column in columns], [[_run_cell(row, c) for c in columns] for row in found]
+
+
+def _present(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
+
+
+def _run_cell(row: dict[str, Any], column: str) -> SortCell:
+    value = row[column]
+    if not _present(value):
+        return SortCell("–", None)
+    if column in TEXTS:
+        return SortCell(str(value), str(value).lower())
+    digits = 0 if abs(value) >= 1000 else DIGITS.get(column, 1)
+    return SortCell(f"{value:,.{digits}f}", float(value))
+
+
+REGISTER = {"table": Section("Best, final, diff", 30, build)}
