@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overfit_lab.diagnosis.phases_of import phases_of
+from overfit_lab.diagnosis.phases_of import overfits, peak_in, phases_of
+from overfit_lab.diagnosis.readings import Evaluations, evaluations_of
 from overfit_lab.errors import RunFolderError
 from overfit_lab.figures.caption import caption, samples
 from overfit_lab.figures.draw import draw_curve, legend_above, once
 from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import check_some, curve, decays, gap, last_epoch, level_around, title_of
+from overfit_lab.figures.series import Curve, check_some, decays, last_epoch, level_around, title_of
 from overfit_lab.figures.style import (
     BLACK,
     BLUE,
@@ -33,21 +35,28 @@ from overfit_lab.runs.reader import Run
 
 if TYPE_CHECKING:
     from overfit_lab.metrics.phases import Phases
+    from overfit_lab.metrics.unimodal import Peak
 
 COLUMNS = 3
+NOTE = (
+    "gap: train minus test; shaded and bar: 95% intervals; arrow: loss since the peak, of means of three evaluations "
+    "(in the title less what a maximum over noise gives); dotted: learning-rate decays"
+)
 LEAST = 0.01
 """A loss of less has no arrow, whose head would be longer."""
 
 
 def draw(runs: Sequence[Run]) -> Figure:
-    """Robust train and test accuracy and their gap over epochs, one panel a run, with what the tests say of them.
+    """Train and test accuracy and their gap over epochs, one panel a run, with what the tests say of them.
 
-    The line is the onset, the epoch at which the gap begins to grow, in a band that is its 95% interval; the diamond is
-    the peak of test accuracy, the arrow what is lost from there to the end. Seeds are not averaged, since each run is
-    tested by itself. Tests and their constants: :mod:`overfit_lab.metrics.phases`.
+    Robust accuracy, and clean accuracy of standard training. Where a run overfits, the line is the onset, the epoch
+    from which test accuracy falls, in a band that is its 95% interval; the bar on the gap's curve is where that begins
+    to grow, with its 95% interval; the arrow is what is lost to the end. Seeds are not averaged, since each run is
+    tested by itself. These are the numbers of the diagnosis; tests and constants: :mod:`overfit_lab.metrics.phases` and
+    :mod:`overfit_lab.metrics.unimodal`.
 
     Args:
-        runs: runs that were evaluated under attack on train and test.
+        runs: runs that were evaluated on train and test.
 
     Raises:
         RunFolderError: none was.
@@ -55,41 +64,48 @@ def draw(runs: Sequence[Run]) -> Figure:
     Cost: below 0.5 s a run.
     """
     check_some(runs, "onset")
-    groups = {name: [run for run in members if gap([run])] for name, members in by_experiment(runs).items()}
+    seen = {run: evaluations_of(run) for run in runs}
+    groups = {name: [run for run in members if len(seen[run].epochs)] for name, members in by_experiment(runs).items()}
     shown = [run for members in groups.values() for run in members]
     if not shown:
         names = ", ".join(run.name for run in runs[:3])
-        raise RunFolderError(f"onset: no acc_adv on train and test in {names}; it is recorded while training")
+        raise RunFolderError(f"onset: no accuracy on train and test in {names}; it is recorded while training")
     n_columns = min(COLUMNS, max(map(len, groups.values())))
     places = [(name, run) for name, members in groups.items() for run in _padded(members, n_columns)]
     last, n_rows = last_epoch(shown), len(places) // n_columns
     with style():
-        n_train, n_test = (samples(shown, "evaluation", "acc_adv", split, "") for split in ("train", "test"))
-        note = "gap: train minus test; band: 95% interval of the onset; arrow: loss since the peak, of means of three "
-        note += "evaluations (in the title less what a maximum over noise gives); dotted: learning-rate decays"
-        text = caption(shown, split=f"accuracy on {n_train} and {n_test}", extra=note, shows="each")
+        text = caption(shown, split=_measured(shown, seen), extra=NOTE, shows="each")
         figure = new_figure(PAGE if n_columns > 1 else 1.4 * COLUMN, 1.2 + 1.75 * n_rows, text)
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
         for axes, (name, run) in zip(grid.ravel(), places, strict=True):
             if run is None:
                 axes.set_axis_off()
             else:
-                _panel(axes, run, f"{title_of(name)}, seed {run.config.seed}", last)
+                _panel(axes, run, seen[run], f"{title_of(name)}, seed {run.config.seed}", last)
+        kinds = sorted({seen[run].what for run in shown}, reverse=True)
         for axes in grid[:, 0]:
-            percent_axis(axes, "robust accuracy, gap")
+            percent_axis(axes, f"{' / '.join(kinds)} accuracy, gap")
         legend_above(figure, *once(grid.ravel()), most=5)
     return figure
 
 
-def in_words(found: Phases) -> str:
+def in_words(found: Phases, peak: Peak | None) -> str:
     """The verdict with its numbers, in two lines at most."""
-    lines: list[str] = ["no robust overfitting" if found.verdict == "none" else found.verdict]
-    if found.onset is not None:
-        lines[0] += f", onset {found.onset.epoch:.0f} [{found.onset.low:.0f}, {found.onset.high:.0f}]"
+    lines: list[str] = ["no overfitting" if found.verdict == "none" else str(found.verdict)]
+    if found.verdict == "robust overfitting" and peak is not None:
+        lines[0] = f"overfits from epoch {peak.epoch:.0f} [{peak.low:.0f}, {peak.high:.0f}]"
     if found.fall is not None:
         loss, error = 100 * found.fall.loss, 100 * found.fall.stderr
-        lines.append(f"loses {loss:.1f} ± {error:.1f} points since epoch {found.fall.peak_epoch:.0f}".replace("-", "−"))
+        lines.append(f"loses {loss:.1f} ± {error:.1f} points".replace("-", "−"))
     return "\n".join(lines)
+
+
+def _measured(shown: Sequence[Run], seen: Mapping[Run, Evaluations]) -> str:
+    """On how many samples the accuracies are."""
+    kinds = {seen[run].inputs for run in shown}
+    field = "acc_adv" if "adversarial" in kinds else "acc_clean"
+    n_train, n_test = (samples(shown, "evaluation", field, split, "") for split in ("train", "test"))
+    return f"accuracy on {n_train} and {n_test}"
 
 
 def _padded(members: Sequence[Run], n: int) -> list[Run | None]:
@@ -97,28 +113,36 @@ def _padded(members: Sequence[Run], n: int) -> list[Run | None]:
     return [*members, *[None] * (-len(members) % n)]
 
 
-def _panel(axes: Axes, run: Run, title: str, last: float) -> None:
-    train, test = (curve([run], "evaluation", "acc_adv", split, "adversarial") for split in ("train", "test"))
-    draw_curve(axes, train, "robust train", color=VERMILLION, linestyle=TRAIN_STYLE)
-    draw_curve(axes, test, "robust test", color=BLUE, linestyle=TEST_STYLE)
-    draw_curve(axes, gap([run]), "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
-    found = phases_of(run)
-    if found.onset is not None:
-        axes.axvspan(found.onset.low, found.onset.high, color=ORANGE, alpha=0.25, linewidth=0, zorder=0.4)
-        axes.axvline(found.onset.epoch, color="#8A5A00", linewidth=1.2, label="onset", zorder=1.5)
-    if found.fall is not None and test is not None:
-        peak = found.fall.peak_epoch
-        _fall(axes, peak, level_around(test, peak), level_around(test, last), 0.97 * last)
-    axes.set_title(f"{title}\n{in_words(found)}", loc="left", fontsize=7, linespacing=1.25)
+def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> None:
+    train, test, gap = (_curve(seen.epochs, values) for values in (seen.train, seen.test, seen.train - seen.test))
+    draw_curve(axes, train, "train", color=VERMILLION, linestyle=TRAIN_STYLE)
+    draw_curve(axes, test, "test", color=BLUE, linestyle=TEST_STYLE)
+    draw_curve(axes, gap, "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
+    found, peak = phases_of(run), peak_in(run)
+    if overfits(run) and peak is not None:
+        axes.axvspan(peak.low, peak.high, color=ORANGE, alpha=0.25, linewidth=0, zorder=0.4)
+        axes.axvline(peak.epoch, color="#8A5A00", linewidth=1.2, label="onset: test falls", zorder=1.5)
+    if overfits(run) and found.onset is not None:
+        knot = found.onset
+        level = float(np.interp(knot.epoch, seen.epochs, seen.train - seen.test))
+        ends = [[knot.epoch - knot.low], [knot.high - knot.epoch]]
+        look: dict[str, Any] = {"markerfacecolor": "white", "markersize": 4.5, "elinewidth": 0.9, "capsize": 2}
+        axes.errorbar([knot.epoch], [level], xerr=ends, fmt="^", color=BLACK, label="gap grows", zorder=4, **look)
+    if found.fall is not None and overfits(run):
+        at = found.fall.peak_epoch
+        _fall(axes, at, level_around(test, at), level_around(test, last), 0.97 * last)
+    axes.set_title(f"{title}\n{in_words(found, peak)}", loc="left", fontsize=7, linespacing=1.25)
     epoch_axis(axes, last)
     mark_stages(axes, decays([run]), last, shade=False)
     axes.tick_params(labelbottom=True)
 
 
+def _curve(epochs: np.ndarray, values: np.ndarray) -> Curve:
+    return Curve(epochs, values, values, values, 1)
+
+
 def _fall(axes: Axes, epoch: float, top: float, bottom: float, at: float) -> None:
-    """The peak, and an arrow near the end from its level to the last one's."""
-    look: dict[str, Any] = {"color": BLUE, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 4}
-    axes.plot([epoch], [top], marker="D", markersize=4, linestyle="", label="peak", **look)
+    """An arrow near the end from the level of the peak to the last one's."""
     if top - bottom > LEAST and epoch < at:
         axes.hlines(top, epoch, at, color="black", linewidth=0.6, linestyle=(0, (2, 2)))
         arrow = {"arrowstyle": "->", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}

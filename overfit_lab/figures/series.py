@@ -72,19 +72,6 @@ def need_curve(
     return found
 
 
-def gap(runs: Sequence[Run]) -> Curve | None:
-    """Robust train minus robust test accuracy, run by run, at each epoch that all runs have both; None for none."""
-    tables = []
-    for run in runs:
-        train, test = (run.series("evaluation", "acc_adv", split, "adversarial") for split in ("train", "test"))
-        tables.append(train.set_index("epoch")["value"] - test.set_index("epoch")["value"])
-    table = pd.concat(tables, axis=1, join="inner").dropna().sort_index()
-    if table.empty:
-        return None
-    values = table.to_numpy()
-    return Curve(table.index.to_numpy(), values.mean(1), values.min(1), values.max(1), len(tables))
-
-
 def level_around(found: Curve, epoch: float, window: int = 3) -> float:
     """Mean of the ``window`` readings around the one nearest to an epoch, fully within the curve."""
     at = int(np.argmin(np.abs(found.epoch - epoch)))
@@ -146,19 +133,22 @@ def noise_rate(run: Run) -> float:
 
 
 def share_untouched(runs: Sequence[Run], figure: str) -> float:
-    """Share of the training labels that noise left alone, in [0, 1]: mean over the runs, as measured, else as drawn.
+    """Share of the training labels that noise left alone, in [0, 1]: mean over the runs.
+
+    Of the whole training split as it was drawn; where run.json does not say, of the samples that the memorisation probe
+    looked at, which may be fewer.
 
     Raises:
         RunFolderError: the runs do not say.
     """
-    measured = curve(runs, "memorisation", "share_untouched", "train", None)
-    if measured is not None:
-        return float(measured.mean[-1])
     if not any(map(noise_rate, runs)):
         return 1.0
     try:
         drawn = [run.info["data"]["n_resampled"] / run.info["data"]["sizes"]["train"] for run in runs]
     except KeyError as error:
+        measured = curve(runs, "memorisation", "share_untouched", "train", None)
+        if measured is not None:
+            return float(measured.mean[-1])
         raise RunFolderError(
             f"{figure}: no share of untouched labels in {runs[0].name}; "
             "record it by `overfit-lab probe RUN --metric memorisation`"

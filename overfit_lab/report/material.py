@@ -73,8 +73,6 @@ class Material:
             return diagnosing.diagnose(self.runs)
         except OverfitLabError as error:
             return str(error)
-        except NotImplementedError:
-            return "This version makes no diagnosis."
 
     @cached_property
     def drawings(self) -> tuple[Drawing, ...]:

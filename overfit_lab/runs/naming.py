@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from overfit_lab.config import RunConfig
+from overfit_lab.runs.later import later_options
 
 OBJECTIVES = {
     "standard": "standard training",
@@ -86,7 +87,10 @@ def _source(config: RunConfig) -> str:
 
 def model_title(config: RunConfig) -> str:
     """The architecture with what was set of it: ``PreAct-ResNet-18 (width 16)``."""
-    given = {key: value for key, value in config.model.options.items() if value is not None}
+    usual = later_options(config).items()
+    given = {
+        key: value for key, value in config.model.options.items() if value is not None and (key, value) not in usual
+    }
     words = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in given.items())
     title = MODELS.get(config.model.name, config.model.name)
     return f"{title} ({words})" if words else title

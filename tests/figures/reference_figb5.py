@@ -3,6 +3,11 @@
 from reference_records import Entry, assert_curve, assert_decays, caption, of, table
 
 
+def nth(axes, i):
+    """Number of the i-th curve among a panel's lines, passing over marks and strokes."""
+    return [k for k, line in enumerate(axes.get_lines()) if len(line.get_xdata()) > 2][i]
+
+
 def check(figure, folders):
     for row, split in enumerate(("train", "test")):
         noise, eps = figure.axes[2 * row : 2 * row + 2]
@@ -10,10 +15,10 @@ def check(figure, folders):
         assert eps.get_ylabel() == f"robust {split} accuracy (%)"
         drawn = (("attack_pgd-", "acc_adv", "adversarial"), ("attack_gaussian-noise-", "acc_noisy", "noisy"))
         for i, (prefix, field, inputs) in enumerate(drawn):
-            assert_curve(noise, i, table(of(folders, prefix), "evaluation", field, split, inputs))
+            assert_curve(noise, nth(noise, i), table(of(folders, prefix), "evaluation", field, split, inputs))
         for i, radius in enumerate(("0.02", "0.05", "0.1", "0.15")):
             runs = of(folders, f"eps{radius}-")
-            assert_curve(eps, i, table(runs, "evaluation", "acc_adv", split, "adversarial"))
+            assert_curve(eps, nth(eps, i), table(runs, "evaluation", "acc_adv", split, "adversarial"))
         for axes in (noise, eps):
             assert_decays(axes, folders[0])
     assert "perturbed: under the noise or attack of training" in caption(figure)

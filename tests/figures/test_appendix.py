@@ -13,8 +13,9 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.figures.caption import caption, data_name, samples, stages
 from overfit_lab.figures.draw import once
 from overfit_lab.figures.onset import in_words
-from overfit_lab.figures.series import curve, gap, level_around, pooled_bins
+from overfit_lab.figures.series import curve, level_around, pooled_bins
 from overfit_lab.metrics.phases import Fall, Onset, Phases
+from overfit_lab.metrics.unimodal import Peak
 from overfit_lab.runs.distributions import density, nearest_epoch
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.writer import RunWriter
@@ -88,26 +89,34 @@ def test_missing_measurements_are_named_with_the_command(name, probe, tmp_path):
         FIGURES[name]([make_run(tmp_path / "bare", probes=False)])
 
 
-def test_onset_without_attacks_says_so(tmp_path):
-    with pytest.raises(RunFolderError, match="no acc_adv on train and test in s"):
-        FIGURES["onset"]([make_run(tmp_path / "s", objective="standard")])
+def test_onset_of_standard_training_is_of_clean_accuracy(tmp_path):
+    figure = FIGURES["onset"]([make_run(tmp_path / "s", objective="standard")])
+    assert figure.axes[0].get_ylabel() == "clean accuracy, gap (%)"
+    np.testing.assert_allclose(figure.axes[0].get_lines()[1].get_ydata(), 0.4 + np.arange(1, EPOCHS + 1) / 60)
 
 
-def test_onset_has_a_row_an_experiment_and_leaves_out_what_has_no_curves(tmp_path):
+def test_onset_without_evaluations_says_so(tmp_path):
+    make_run(tmp_path / "s")
+    path = tmp_path / "s" / "records.jsonl"
+    path.write_text("\n".join(row for row in path.read_text().splitlines() if '"evaluation"' not in row) + "\n")
+    with pytest.raises(RunFolderError, match="no accuracy on train and test in s"):
+        FIGURES["onset"]([Run.open(tmp_path / "s")])
+
+
+def test_onset_has_a_row_an_experiment(tmp_path):
     runs = [make_run(tmp_path / f"h{s}", seed=s) for s in range(4)] + [make_run(tmp_path / "g", "sglr")]
-    standard = make_run(tmp_path / "s", objective="standard")
-    axes = FIGURES["onset"]([standard, *runs]).axes
+    axes = FIGURES["onset"](runs).axes
     shown = [a.get_title(loc="left").split("\n")[0] if a.axison else None for a in axes]
     hard = [f"hard labels, seed {s}" for s in range(4)]
     assert shown == [*hard, None, None, "SGLR, seed 0", None, None]
 
 
 def test_the_verdict_in_words():
-    fall = Fall(peak_epoch=12, loss=-0.0021, stderr=0.019, p=0.6)
-    assert in_words(Phases("none", fall=fall)) == "no robust overfitting\nloses −0.2 ± 1.9 points since epoch 12"
-    found = Phases("robust overfitting", fall=fall, onset=Onset(14, 8, 24.4, 0.002, 0.01))
-    assert in_words(found).startswith("robust overfitting, onset 14 [8, 24]\n")
-    assert in_words(Phases("not enough evidence")) == "not enough evidence"
+    fall, peak = Fall(peak_epoch=12, loss=-0.0021, stderr=0.019, p=0.6), Peak(14, 8, 24.4, 0.5)
+    assert in_words(Phases("none", fall=fall), peak) == "no overfitting\nloses −0.2 ± 1.9 points"
+    found = Phases("robust overfitting", fall=fall, onset=Onset(15, 9, 22, 0.002, 0.01))
+    assert in_words(found, peak).startswith("overfits from epoch 14 [8, 24]\n")
+    assert in_words(Phases("not enough evidence"), None) == "not enough evidence"
 
 
 def test_phases_of_a_run_are_those_of_its_records_and_repeat(tmp_path):
@@ -116,7 +125,7 @@ def test_phases_of_a_run_are_those_of_its_records_and_repeat(tmp_path):
     assert found == phases_of(Run.open(tmp_path / "h"))
     assert found.verdict in ("robust overfitting", "none")
     assert found.fall.peak_epoch == pytest.approx(12, abs=1)
-    assert phases_of(make_run(tmp_path / "s", objective="standard")).verdict == "not enough evidence"
+    assert phases_of(make_run(tmp_path / "s", objective="standard")).verdict == "none"
 
 
 def test_figb3_takes_each_runs_own_epochs_and_says_which(tmp_path):
@@ -185,8 +194,9 @@ def test_the_gap_is_of_epochs_that_have_both(tmp_path):
     kept = [row for row in rows if not (row["field"] == "acc_adv" and row["split"] == "train" and row["epoch"] % 2)]
     path.write_text("".join(json.dumps(row) + "\n" for row in kept))
     run = Run.open(tmp_path / "r")
-    found, test = gap([run]), curve([run], "evaluation", "acc_adv", "test", "adversarial")
-    np.testing.assert_array_equal(found.epoch, np.arange(2, EPOCHS + 1, 2))
-    np.testing.assert_allclose(found.mean, found.epoch / 25 - test.mean[1::2])
+    found = next(line for line in FIGURES["onset"]([run]).axes[0].get_lines() if line.get_label() == "gap")
+    test = curve([run], "evaluation", "acc_adv", "test", "adversarial")
+    np.testing.assert_array_equal(found.get_xdata(), np.arange(2, EPOCHS + 1, 2))
+    np.testing.assert_allclose(found.get_ydata(), found.get_xdata() / 25 - test.mean[1::2])
     assert level_around(test, 12) == pytest.approx(test.mean[10:13].mean())
     assert level_around(test, EPOCHS) == pytest.approx(test.mean[-3:].mean())
