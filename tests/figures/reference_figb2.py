@@ -8,6 +8,11 @@ def check(figure, folders):
     assert "bins, 797 test images" in caption(figure)
 
 
+def check_small(figure, folders):
+    check_curves(figure, folders, {"standard": "standard training", "hard": "adversarial training"})
+    assert "bins, 500 test images" in caption(figure)
+
+
 def check_several(figure, folders):
     names = {"hard": "adversarial training, hard labels", "sglr": "adversarial training, SGLR"}
     check_curves(figure, folders, names)
@@ -31,4 +36,5 @@ def check_curves(figure, folders, names):
 ENTRIES = [
     Entry("figb2", ["digits-standard-seed*", "digits-hard-seed*"], check),
     Entry("figb2", ["cifar10-small-hard-seed*", "cifar10-small-sglr-seed*"], check_several),
+    Entry("figb2", ["cifar10-small-standard-seed*", "cifar10-small-hard-seed*"], check_small),
 ]
