@@ -16,8 +16,8 @@ NAMES = [
     "fig3_confidence",
     "fig4_label_noise",
     "fig5_representations",
-    "figb4_b5_b7_noise_eps_schedules",
     "figb2_b3_calibration_and_confidence",
+    "figb4_b5_b7_noise_eps_schedules",
     "methods",
     "theory",
 ]

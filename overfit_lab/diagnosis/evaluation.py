@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.diagnosis.readings import inputs_of
+from overfit_lab.diagnosis.readings import inputs_of, is_monitored
 from overfit_lab.diagnosis.words import Numbers
 from overfit_lab.errors import RunFolderError
 from overfit_lab.runs.reader import Run
@@ -22,6 +22,8 @@ OWN = ("evaluation", "acc_adv", "test", "adversarial")
 AUTOATTACK = "acc_adv/autoattack"
 CHECK = "overfit-lab check RUN"
 ATTACK = "overfit-lab evaluate RUN --attack autoattack --checkpoint best,final"
+MODEL = "WEIGHTS --model PACKAGE.MODULE:CLASS --data DATA"
+"""In place of a run, where another loop trained it and kept its own weights."""
 
 
 def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
@@ -42,11 +44,14 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         verdict = "no"
     if suspicious:
         verdict = "no"
-    reasons = [f"run AutoAttack: `{ATTACK}`"] if lower is None else []
-    reasons += [f"look for masked gradients: `{CHECK}`"] if suspicious is None else []
+    attack, check = ATTACK, CHECK
+    if any(map(is_monitored, runs)):
+        attack, check = f"overfit-lab evaluate {MODEL} --attack autoattack", f"overfit-lab check {MODEL}"
+    reasons = [f"run AutoAttack: `{attack}`"] if lower is None else []
+    reasons += [f"look for masked gradients: `{check}`"] if suspicious is None else []
     reasons += ["evaluate on more test samples: `--set evaluation.n_test=null`"] if few else []
     if verdict == "no":
-        reasons = [f"quote AutoAttack or the worst case of the checks, not the run's own attack: `{ATTACK}`"]
+        reasons = [f"quote AutoAttack or the worst case of the checks, not the run's own attack: `{attack}`"]
     head = {"yes": "The evaluation can be trusted", "no": "The evaluation cannot be trusted"}.get(
         verdict, "Not enough evidence that the evaluation can be trusted"
     )

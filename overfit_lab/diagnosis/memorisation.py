@@ -110,7 +110,7 @@ def _without_noise(subject: Subject) -> Finding:
     numbers = Numbers()
     what = evaluations_of(judged[0]).what
     text = (
-        f"There are no corrupted labels; by accuracy, training samples are {'' if verdict == 'yes' else 'not '}"
+        f"No labels are known to be corrupted; by accuracy, training samples are {'' if verdict == 'yes' else 'not '}"
         f"memorised: {what} train accuracy goes from {numbers.percent('train_best', train)} at the best epoch to "
         f"{numbers.percent('train_final', end)}, its gap to test accuracy from {numbers.points('gap_best', gap)} to "
         f"{numbers.points('gap_final', last)} points (growing beyond noise {seeds(grows, len(judged))})."

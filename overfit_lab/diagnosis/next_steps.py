@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from overfit_lab.diagnosis.cures import is_baseline
 from overfit_lab.diagnosis.finding import Finding, Question, Subject
-from overfit_lab.diagnosis.readings import is_imported
+from overfit_lab.diagnosis.readings import is_imported, is_monitored
 from overfit_lab.diagnosis.subject import settings_of, subjects_of
 from overfit_lab.diagnosis.words import Numbers, listed
 from overfit_lab.runs.reader import Run
@@ -21,6 +21,12 @@ CURES = (
     "`overfit-lab train RUN/config.yaml --set 'regularizers=[early-stopping]' --set data.n_val={n_val} --out NEW`",
 )
 """SGLR, AWP and early stopping on a validation split, with the run's own configuration."""
+ELSEWHERE = (
+    "softened labels such as SGLR's (overfit_lab.labels.sglr)",
+    "adversarial weight perturbation (overfit_lab.regularizers.awp)",
+    "early stopping on a validation split",
+)
+"""The same where another loop trains, which no command of ours can start."""
 HELD_OUT = 0.1
 """Share of the training samples that early stopping is advised to hold out."""
 
@@ -28,7 +34,7 @@ HELD_OUT = 0.1
 def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     """Yes where there is something to try: cures that were not tried, what was not measured, more seeds."""
     parts = subjects_of(subject.runs)
-    advice = [*_cures(parts, before), *_said(before), *_probes(before), *_seeds(parts)]
+    advice = [*_cures(parts, before), *_said(before), *_probes(parts, before), *_seeds(parts)]
     if not advice:
         return Finding("next", subject.name, "no", "Nothing is missing that these records could tell of.")
     numbers = Numbers()
@@ -41,7 +47,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
 def _cures(parts: Sequence[Subject], before: Sequence[Finding]) -> list[str]:
     """Cures for overfitting baselines beside which no other method was trained."""
     sick = {finding.subject for finding in before if finding.name == "onset" and finding.verdict == "yes"}
-    names, least = [], []
+    names, least, monitored = [], [], False
     for setting in settings_of(parts):
         members = subjects_of(setting.runs)
         if any(not is_baseline(member.runs[0]) for member in members):
@@ -49,9 +55,10 @@ def _cures(parts: Sequence[Subject], before: Sequence[Finding]) -> list[str]:
         found = [part for part in parts if part.name in sick and part.runs[0] in setting.runs]
         names += [part.name for part in found]
         least += [_held_out(part.runs[0]) for part in found]
+        monitored |= any(is_monitored(part.runs[0]) for part in found)
     if not names:
         return []
-    commands = ", ".join(CURES).format(n_val=min(least))
+    commands = ", ".join(ELSEWHERE if monitored else CURES).format(n_val=min(least))
     verb = "overfits" if len(names) == 1 else "overfit"
     return [f"{_some(names)}: {verb} and no cure was tried; {commands}."]
 
@@ -70,7 +77,7 @@ def _said(before: Sequence[Finding]) -> list[str]:
     return [f"{_some(names)}: {advice[:1].lower()}{advice[1:]}" for advice, names in about.items()]
 
 
-def _probes(before: Sequence[Finding]) -> list[str]:
+def _probes(parts: Sequence[Subject], before: Sequence[Finding]) -> list[str]:
     """One command for all probes that a subject lacks."""
     lacking: dict[str, list[str]] = {}
     for finding in before:
@@ -80,11 +87,13 @@ def _probes(before: Sequence[Finding]) -> list[str]:
     for subject, metrics in lacking.items():
         if metrics:
             about.setdefault(",".join(metrics), []).append(subject)
-    return [
-        f"{_some(names)}: record {metrics.replace(',', ', ')} at more epochs; "
-        f"`overfit-lab probe RUN --metric {metrics} --checkpoint all`."
-        for metrics, names in about.items()
-    ]
+    monitored = {part.name for part in parts if is_monitored(part.runs[0])}
+    said = []
+    for joined, names in about.items():
+        command = f"`overfit-lab probe RUN --metric {joined} --checkpoint all`"
+        how = "among the monitor's probes" if monitored & set(names) else command
+        said.append(f"{_some(names)}: record {joined.replace(',', ', ')} at more epochs; {how}.")
+    return said
 
 
 def _seeds(parts: Sequence[Subject]) -> list[str]:
@@ -92,7 +101,8 @@ def _seeds(parts: Sequence[Subject]) -> list[str]:
     few = [part.name for part in trained if len(part.runs) < LEAST_SEEDS]
     if not few:
         return []
-    command = f"`overfit-lab train RUN/config.yaml --seeds {LEAST_SEEDS}`"
+    monitored = any(is_monitored(part.runs[0]) for part in trained)
+    command = "train with other seeds" if monitored else f"`overfit-lab train RUN/config.yaml --seeds {LEAST_SEEDS}`"
     return [f"{_some(few)}: fewer than {LEAST_SEEDS} seeds, so nothing can be said about others; {command}."]
 
 

@@ -82,6 +82,11 @@ def is_imported(run: Run) -> bool:
     return run.info.get("status") == "imported"
 
 
+def is_monitored(run: Run) -> bool:
+    """Whether somebody's own loop trained the run, so that no command can train it again or find its checkpoints."""
+    return run.info.get("name") == "monitor"
+
+
 def first_with(runs: Sequence[Run], sources: Sequence[tuple[str, str, str, str]]) -> tuple[str, str, str, str] | None:
     """The first of some sources (probe, field, split, inputs) that any of the runs has readings of."""
     return next((source for source in sources if any(len(run.series(*source)) for run in runs)), None)

@@ -257,7 +257,7 @@ def test_resampled_labels_that_are_right_are_no_memorisation():
 def test_without_label_noise_it_says_so_and_looks_at_the_gap():
     found = check(memorisation.find(three("overfits"), ()))
     assert found.verdict == "yes"
-    assert "no corrupted labels" in found.sentence
+    assert "No labels are known to be corrupted" in found.sentence
     assert found.numbers["gap_final"] > found.numbers["gap_best"]
     assert check(memorisation.find(three("level"), ())).verdict == "no"
 
@@ -403,6 +403,17 @@ def test_what_next_names_untried_cures_missing_probes_and_seeds():
     assert "--metric gradient-norm,iiw,hessian,calibration --checkpoint all" in found.sentence
     assert "--attack autoattack" in found.sentence
     assert "--seeds 3" in found.sentence
+
+
+def test_a_monitored_run_is_not_advised_commands_that_need_our_checkpoints_or_trainer():
+    run = evaluated("overfits", 50, 0)
+    run.info["name"] = "monitor"
+    findings = diagnose([run]).findings
+    (found,) = [f for f in findings if f.name == "next"]
+    check(found)
+    for part in ("SGLR", "adversarial weight perturbation", "among the monitor's probes", "WEIGHTS --model"):
+        assert part in found.sentence
+    assert not [f for f in findings if "overfit-lab train" in f.sentence + f.advice or "RUN" in f.sentence + f.advice]
 
 
 def test_cures_that_were_tried_are_not_advised_again():
