@@ -24,6 +24,7 @@ from overfit_lab.tables.options import TableOptions
 HERE = Path(__file__).resolve().parent
 TEMPLATE = "page.md.j2"
 PAGE = HERE.parents[1] / "docs" / "reference-runs.md"
+MODES = ("hard", "smooth", "sglr")
 PERCENT = ("acc_adv", "acc_clean", "acc_noisy")
 
 
@@ -149,8 +150,19 @@ def factor(name: str, what: str, epoch: int) -> str:
 
 def right(name: str) -> str:
     """Percentage of training labels that are the true ones, mean over seeds."""
-    shares = [1 - run.info["data"]["n_changed"] / run.info["data"]["sizes"]["train"] for run in seeds(name)]
+    shares = [1 - run.info["data"].get("n_changed", 0) / run.info["data"]["sizes"]["train"] for run in seeds(name)]
     return f"{100 * np.mean(shares):.0f}"
+
+
+def untouched(name: str) -> str:
+    """Percentage of training labels that noise left alone, mean over seeds."""
+    data = [run.info["data"] for run in seeds(name)]
+    return f"{100 * np.mean([1 - part.get('n_resampled', 0) / part['sizes']['train'] for part in data]):.0f}"
+
+
+def noise_minutes() -> str:
+    """Wall times of the runs under label noise on CIFAR-10."""
+    return minutes(*(f"cifar10-noise{rate}-{mode}" for rate in ("00", "20", "40", "60") for mode in MODES))
 
 
 def calibrated(name: str, field: str, inputs: str, when: str) -> str:
@@ -175,7 +187,7 @@ def attacked(name: str, when: str, spread: bool = True) -> str:
 
 
 READ = (
-    *(gap, factor, right, calibrated, attacked, triple, grid),
+    *(gap, factor, right, untouched, noise_minutes, calibrated, attacked, triple, grid),
     *(final, mean, at, each, most, n_seeds, minutes, made, comparison, paper_table),
 )
 

@@ -71,7 +71,7 @@ def test_titles_labels_legends_and_caption(figure):
     ):
         assert part in caption
     for eps in RADII:
-        assert f"PGD-20, linf eps {eps:g}" in caption
+        assert f"PGD-20, l_inf eps {eps:g}" in caption
     for row in panels(figure):
         assert row[0].get_ylim() == row[1].get_ylim()
         for axes in row:

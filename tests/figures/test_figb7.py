@@ -60,7 +60,7 @@ def test_titles_labels_legend_and_caption(figures, case):
     looks = {(line.get_color(), str(line._dash_pattern)) for line in curves(figure.axes[0])}
     assert len(looks) == len({dash for _, dash in looks}) == len(CASES[case])
     caption = figure.get_supxlabel().replace("\n", " ")
-    for part in ("n train", "PGD-20, linf eps", "mean of 3 seeds, band", "hard labels", "fixed train probe subset"):
+    for part in ("n train", "PGD-20, l_inf eps", "mean of 3 seeds, band", "hard labels", "fixed train probe subset"):
         assert part in caption
     check_print(figure)
     for axes in figure.axes:

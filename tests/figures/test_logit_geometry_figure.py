@@ -77,7 +77,7 @@ def test_labels_legend_and_caption(figure):
     assert r"\|_1" in figure.axes[1].get_ylabel(), "l_1 is dual to the attack's l_inf"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["hard labels", "SGLR"]
     caption = figure.get_supxlabel().replace("\n", " ")
-    for part in ("clean test images, 60 a run", "mean of 2 seeds, band", "linf eps 8/255", "pixels of [0, 1]"):
+    for part in ("clean test images, 60 a run", "mean of 2 seeds, band", "l_inf eps 8/255", "pixels of [0, 1]"):
         assert part in caption
     check_print(figure)
 

@@ -213,9 +213,9 @@ class Still:
 @pytest.mark.parametrize(
     ("attack", "says"),
     [
-        (PGD(ThreatModel("linf", 0.1), step_size=0.02, n_steps=7), "PGD-7, linf eps 0.1;"),
+        (PGD(ThreatModel("linf", 0.1), step_size=0.02, n_steps=7), "PGD-7, l_inf eps 0.1;"),
         (None, "no attack;"),
-        (Still(), "Still, l2 eps 0.5;"),
+        (Still(), "Still, l_2 eps 0.5;"),
     ],
 )
 def test_a_caption_says_what_was_given_and_nothing_that_is_not_known(tmp_path, attack, says):
