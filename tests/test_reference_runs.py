@@ -107,6 +107,16 @@ def test_noisy_labels_are_memorised_by_hard_labels_and_not_by_sglr():
             assert train > 0.99
 
 
+def test_the_readme_quotes_the_diagnosis_as_it_is():
+    from overfit_lab.diagnosis.diagnose import diagnose
+
+    found = diagnose([Run.open(path) for path in sorted(FOLDER.glob("cifar10-small-hard-seed*"))]).findings
+    shown = " ".join((FOLDER.parents[1] / "README.md").read_text().split())
+    for finding in found:
+        if finding.name in ("onset", "overconfidence", "evaluation"):
+            assert f"{finding.name}: {finding.verdict} {finding.sentence}" in shown
+
+
 @pytest.mark.slow
 def test_the_page_on_reference_runs_is_written_from_the_records(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))

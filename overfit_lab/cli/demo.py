@@ -23,7 +23,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the runs and figures.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of split, noise, weights and order.")] = 0,
 ) -> None:
-    """Train with hard labels, label smoothing and SGLR on noisy digits; print the table and draw the figures."""
+    """Train with hard labels, label smoothing and SGLR on noisy digits; print the table, draw the figures, write a report."""
     if seed < 0:
         raise ConfigError(f"--seed {seed}: expected 0 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -45,7 +45,18 @@ def demo(
     typer.echo("\nFigures:")
     for path in draw_all(runs, noise, out):
         typer.echo(f"  {path}")
-    typer.echo(f"\nRecords: {out}/RUN/records.jsonl. Next: overfit-lab probe {out}/digits-hard --metric iiw")
+    typer.echo(f"\nEverything in one page, with a diagnosis in words: {write_report(runs, out)}")
+    typer.echo(f"Records: {out}/RUN/records.jsonl. Next: overfit-lab probe {out}/digits-hard --metric iiw")
+
+
+def write_report(runs: list[Run], out: Path) -> Path:
+    """The page of `overfit-lab report` of the adversarially trained runs."""
+    from overfit_lab.report.page import make_report
+    from overfit_lab.report.writing import write
+
+    path = out / "report.html"
+    write(make_report(runs, "Robust overfitting on digits"), path)
+    return path
 
 
 def train_all(out: Path, seed: int) -> None:

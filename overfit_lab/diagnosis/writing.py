@@ -25,11 +25,16 @@ def as_text(diagnosis: Diagnosis, width: int = WIDTH) -> str:
         lines += [about, "=" * min(width, len(about))]
         for finding in findings:
             head = f"{finding.name}: {finding.verdict}"
-            lines += [head, *textwrap.wrap(finding.sentence, width - 2, initial_indent="  ", subsequent_indent="  ")]
+            lines += [head, *_wrapped(finding.sentence, width - 2)]
             command = figure_command(diagnosis, finding)
             lines += [f"  figure: {command}"] if command else []
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Indented lines; hyphens are not broken at, so that a command can be copied."""
+    return textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def as_markdown(diagnosis: Diagnosis) -> str:
