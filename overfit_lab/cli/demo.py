@@ -23,7 +23,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the runs and figures.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of split, noise, weights and order.")] = 0,
 ) -> None:
-    """Train with hard labels, label smoothing and SGLR on noisy digits; print the table, draw figures, write a report."""
+    """Train with hard labels, label smoothing and SGLR on noisy digits; print a table, draw figures, write a report."""
     if seed < 0:
         raise ConfigError(f"--seed {seed}: expected 0 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
