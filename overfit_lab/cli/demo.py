@@ -52,7 +52,7 @@ def demo(
 def write_report(runs: list[Run], out: Path) -> Path:
     """The page of `overfit-lab report` of the adversarially trained runs."""
     from overfit_lab.report.page import make_report
-    from overfit_lab.report.writing import write
+    from overfit_lab.textfiles import write
 
     path = out / "report.html"
     write(make_report(runs, "Robust overfitting on digits"), path)

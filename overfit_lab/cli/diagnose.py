@@ -22,11 +22,11 @@ def diagnose(
     Records are read and no model is run. Overfitting is an answer, not an error: the exit status is 0.
     """
     from overfit_lab.diagnosis.diagnose import diagnose as find_out
-    from overfit_lab.diagnosis.writing import FORMATS, format_of
+    from overfit_lab.diagnosis.writing import FORMATS, SUFFIXES
     from overfit_lab.runs.reader import find_runs
-    from overfit_lab.tables.writing import check_file, write
+    from overfit_lab.textfiles import check_file, format_of, write
 
-    to_text = FORMATS[format_of(style, out)]
+    to_text = FORMATS[format_of(style, out, FORMATS, SUFFIXES)]
     if out is not None:
         check_file(out)
     text = to_text(find_out(find_runs(runs)))

@@ -15,8 +15,8 @@ def report(
 ) -> None:
     """Write one self-contained HTML page: diagnosis, tables, curves, figures, maps epoch by epoch, configurations."""
     from overfit_lab.report.page import DEFAULT_TITLE, make_report
-    from overfit_lab.report.writing import check_file, write
     from overfit_lab.runs.reader import find_runs
+    from overfit_lab.textfiles import check_file, write
 
     check_file(out)
     text = make_report(find_runs(runs), DEFAULT_TITLE if title is None else title)

@@ -30,10 +30,11 @@ def table(
     from overfit_lab.errors import ConfigError
     from overfit_lab.runs.reader import find_runs
     from overfit_lab.tables.options import TableOptions
-    from overfit_lab.tables.writing import FORMATS, check_file, format_of, write
+    from overfit_lab.tables.writing import FORMATS, SUFFIXES
+    from overfit_lab.textfiles import check_file, format_of, write
 
     draw = TABLES[kind]
-    to_text = FORMATS[format_of(style, out)]
+    to_text = FORMATS[format_of(style, out, FORMATS, SUFFIXES)]
     if out is not None:
         check_file(out)
     attacks = tuple(name.strip() for name in attack.split(",")) if attack is not None else ()

@@ -6,11 +6,9 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from overfit_lab.diagnosis.finding import Diagnosis, Finding
-from overfit_lab.errors import ConfigError, unknown_name
 
 WIDTH = 100
 """Columns of text."""
@@ -62,24 +60,6 @@ def as_json(diagnosis: Diagnosis) -> str:
 
 FORMATS: Mapping[str, Callable[[Diagnosis], str]] = {"text": as_text, "json": as_json, "markdown": as_markdown}
 SUFFIXES = {".txt": "text", ".json": "json", ".md": "markdown"}
-
-
-def format_of(name: str | None, out: Path | None) -> str:
-    """The format asked for, else that of a file's suffix, else text.
-
-    Raises:
-        UnknownNameError: no such format.
-        ConfigError: no format was asked for, and the suffix stands for none.
-    """
-    if name is not None:
-        if name not in FORMATS:
-            raise unknown_name("format", name, FORMATS)
-        return name
-    if out is None:
-        return "text"
-    if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{out}: suffix {out.suffix!r} stands for no format; use {', '.join(SUFFIXES)} or --format")
-    return SUFFIXES[out.suffix.lower()]
 
 
 def by_subject(diagnosis: Diagnosis) -> list[tuple[str, list[Finding]]]:

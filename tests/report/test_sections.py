@@ -481,8 +481,8 @@ def test_a_file_that_cannot_be_written_is_refused_in_one_line_before_any_work(tm
 
 
 def test_what_is_there_stays_when_writing_fails(tmp_path, monkeypatch):
+    from overfit_lab import textfiles as writing
     from overfit_lab.errors import ConfigError
-    from overfit_lab.report import writing
 
     path = tmp_path / "report.html"
     path.write_text("old")
