@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from overfit_lab.diagnosis import cures, onset
+from overfit_lab.diagnosis import cures, loss, memorisation, onset, overconfidence
 from overfit_lab.diagnosis.finding import Subject
 from overfit_lab.diagnosis.grown import judge
 from overfit_lab.diagnosis.over_seeds import between, median, within
 from overfit_lab.metrics.growth import growth_of
 from overfit_lab.metrics.unimodal import peak_of
-from simulated_curves import accuracies, ar_noise, evaluated
+from simulated_curves import accuracies, ar_noise, evaluated, readings, rows
 
 N = 200
 
@@ -73,6 +73,61 @@ def test_overfitting_is_seldom_seen_where_it_is_not_and_never_denied_where_it_is
     assert without["yes"] <= binom.ppf(0.995, 50, 0.05)
     assert with_it["no"] <= 1
     assert with_it["yes"] >= 40
+
+
+ECE, CONFIDENCE = ("calibration", "ece", "test", "adversarial"), ("confidence", "conf", "test", "adversarial")
+RIGHT = ("confidence", "conf_correct", "test", "adversarial")
+FITTED = ("memorisation", "fitted", "train", "clean")
+NOISY = {"name": "digits", "noise": {"kind": "symmetric-flip", "rate": 0.3}}
+
+
+def ten(source, values, n):
+    """Ten readings over 50 epochs; ``values`` takes the random stream."""
+    return lambda name, decay, onset, stream: rows(name, np.arange(5, 51, 5), values(stream), *source, n=n)
+
+
+def _calibration(rise):
+    return readings(rise, ECE, count=10, n=50, size=0.02, level=0.1, additive=True)
+
+
+def verdicts(find, n, kind="gap", **changes):
+    runs = [evaluated(kind, 50, seed, **changes) for seed in range(n)]
+    return Counter(find(Subject("one", (run,)), ()).verdict for run in runs)
+
+
+@pytest.mark.slow
+def test_overconfidence_is_seldom_said_to_grow_where_the_error_is_level():
+    """Readings of ECE with noise of .02 around .1, confidence 20 points above accuracy."""
+    sure = [ten(CONFIDENCE, lambda stream: np.full(10, 0.6), N), ten(RIGHT, lambda stream: np.full(10, 0.9), 80)]
+    level, rises = (verdicts(overconfidence.find, 100, extra=(_calibration(by), *sure)) for by in (0, 0.2))
+    assert level["yes"] <= binom.ppf(0.995, 100, 0.025)
+    assert rises["no"] == 0
+    assert rises["yes"] >= 80
+
+
+def test_corrupted_labels_that_are_guessed_are_seldom_said_to_be_memorised():
+    """150 corrupted labels, answered as given with probability .1 or .3."""
+    guessed, fitted = (
+        verdicts(
+            memorisation.find,
+            60,
+            data=NOISY,
+            extra=(ten(FITTED, lambda stream, share=share: stream.binomial(150, share, 10) / 150, 150),),
+        )
+        for share in (0.1, 0.3)
+    )
+    assert guessed["yes"] <= binom.ppf(0.995, 60, 0.025)
+    assert fitted["yes"] == 60
+
+
+@pytest.mark.slow
+def test_a_loss_is_seldom_seen_where_accuracy_stays_and_a_gap_where_it_is_level():
+    level, gap, falls = (verdicts(loss.find, 60, kind) for kind in ("level", "gap", "overfits"))
+    assert max(level["yes"], gap["yes"]) <= binom.ppf(0.995, 60, 0.025)
+    assert falls["no"] == 0
+    assert falls["yes"] >= 54
+    assert verdicts(memorisation.find, 60, "level")["yes"] <= binom.ppf(0.995, 60, 0.05)
+    assert verdicts(memorisation.find, 60, "gap")["yes"] == 60
 
 
 def test_one_seed_has_no_interval_between_seeds_and_spread_widens_that_within():
