@@ -24,7 +24,7 @@ SGLR_NOISE = {
     "start_epoch": 0,
     "clean_forward": "frozen",
 }
-"""For standard training on noisy digits. Chosen on seed 0; with a = 0.9 and T = 1 more of the wrong labels is fitted."""
+"""For standard training on noisy digits. Chosen on seed 0; with a = 0.9 and T = 1 more wrong labels are fitted."""
 
 OWN: dict[str, dict[str, Any]] = {
     "smooth": {"labels": {"name": "smooth", "r": 0.3}},
