@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.figures.caption import caption, samples, stages
 from overfit_lab.figures.draw import draw_curve, empty_note, legend_above, once
 from overfit_lab.figures.experiments import need_one_experiment
@@ -36,13 +37,16 @@ def draw(runs: Sequence[Run]) -> Figure:
         runs: runs with evaluations.
 
     Raises:
-        RunFolderError: no records, or the runs of a column differ in more than the seed.
+        RunFolderError: no records, no run of any column, or the runs of a column differ in more than the seed.
     """
     check_some(runs, "fig2")
     groups = {name: members for name, members in by_labels(runs).items() if name in ORDER}
+    if not groups:
+        given = ", ".join(run.name for run in runs[:3])
+        raise RunFolderError(f"fig2: no adversarial training with {', '.join(ORDER)} labels among {given}")
     for name, members in groups.items():
         need_one_experiment(members, "fig2", name)
-    runs = [run for members in groups.values() for run in members] or runs
+    runs = [run for members in groups.values() for run in members]
     last = last_epoch(runs)
     with style():
         measured = samples(runs, "evaluation", "acc_clean", "train", "")

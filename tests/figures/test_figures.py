@@ -106,6 +106,12 @@ def test_fig2_has_a_column_for_each_label_mode(runs):
     assert [a.texts[0].get_text() for a in partial[1:3]] == ["no smooth run", "no sglr run"]
 
 
+def test_fig2_without_any_of_its_label_modes_is_refused(tmp_path):
+    """It once drew six empty panels."""
+    with pytest.raises(RunFolderError, match="fig2: no adversarial training with hard, smooth, sglr labels among std"):
+        FIGURES["fig2"]([make_run(tmp_path / "std", objective="standard")])
+
+
 def test_fig3_puts_right_against_wrong_confidence(runs):
     clean, adversarial = FIGURES["fig3"](runs).axes
     epochs = np.arange(2, EPOCHS + 1, 2)

@@ -152,7 +152,7 @@
 
   // Epoch by epoch.
 
-  const LEFT = 34, RIGHT = 310, TOP = 10, BOTTOM = 284;
+  const LEFT = 34, RIGHT = 310, TOP = 22, BOTTOM = 284;
   const across = (share) => (LEFT + share * (RIGHT - LEFT)).toFixed(1);
   const up = (share) => (BOTTOM - share * (BOTTOM - TOP)).toFixed(1);
 
@@ -167,7 +167,7 @@
     svg.append(
       shape("line", { class: "axis", x1: LEFT, x2: RIGHT, y1: BOTTOM, y2: BOTTOM }),
       shape("text", { class: "tick", x: (LEFT + RIGHT) / 2, y: BOTTOM + 32, "text-anchor": "middle" }, label),
-      shape("text", { class: "tick", x: LEFT + 6, y: TOP + 12 }, side),
+      shape("text", { class: "tick", x: LEFT, y: TOP - 9 }, side),
     );
   }
 
