@@ -240,7 +240,16 @@ def test_a_folder_from_before_the_attack_was_recorded_is_resumed(tmp_path):
     old = {key: kept[key] for key in kept if key not in ("data", "attack")}
     old["evaluation"] = {"every": 1, "n_train": 40, "n_test": 40, "n_val": 40}
     path.write_text(yaml.safe_dump(old))
-    Monitor(stranger(), train, test, folder=tmp_path / "run", resume=True, **given).close()
+    before = (tmp_path / "run" / "records.jsonl").read_text()
+    state = first.state_dict()
+    second = Monitor(stranger(), train, test, folder=tmp_path / "run", resume=True, **given)
+    second.load_state_dict(state)
+    second.epoch_ended()
+    second.close()
+    run = Run.open(tmp_path / "run")
+    assert (tmp_path / "run" / "records.jsonl").read_text().startswith(before)
+    assert sorted(run.records["epoch"].unique()) == [1, 2]
+    assert run.info["status"] == "completed"
 
 
 class Compiled(nn.Module):
