@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from overfit_lab.draws import draw
+
 Norm = Literal["linf", "l2"]
 
 
@@ -60,11 +62,11 @@ class ThreatModel:
             generator: random stream on the device of ``x``.
         """
         if self.norm == "linf":
-            noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            noise = draw(torch.rand, x.shape, generator, dtype=x.dtype)
             delta = (2 * noise - 1) * self.eps
         else:
-            direction = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-            radius = torch.rand((x.shape[0],), generator=generator, device=x.device, dtype=x.dtype)
+            direction = draw(torch.randn, x.shape, generator, dtype=x.dtype)
+            radius = draw(torch.rand, x.shape[:1], generator, dtype=x.dtype)
             radius = radius.pow(1.0 / x[0].numel()).view(-1, *([1] * (x.dim() - 1)))
             delta = direction / flat_norm(direction).clamp_min(1e-12) * radius * self.eps
         return self.project(x + delta, x)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from overfit_lab.attacks.base import Loss, Start
+from overfit_lab.draws import draw
 from overfit_lab.threat import ThreatModel, flat_norm
 
 
@@ -53,7 +55,7 @@ class GaussianNoise(Noise):
 
     def draw(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """N(0, eps^2) a pixel."""
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = draw(torch.randn, x.shape, generator, dtype=x.dtype)
         return noise * self.threat.eps if self.threat.norm == "linf" else noise
 
 
@@ -62,7 +64,7 @@ class RandomPixels(Noise):
 
     def draw(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Plus or minus eps a pixel."""
-        signs = torch.randint(2, x.shape, generator=generator, device=x.device).to(x.dtype) * 2 - 1
+        signs = draw(partial(torch.randint, 2), x.shape, generator, dtype=torch.int64).to(x.dtype) * 2 - 1
         return signs * self.threat.eps if self.threat.norm == "linf" else signs
 
 

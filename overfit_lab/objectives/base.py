@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from overfit_lab import config
 from overfit_lab.attacks.base import Loss, Start
+from overfit_lab.draws import draw
 from overfit_lab.types import Batch, Outputs, Targets
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Objective(ABC):
 
 def add_noise(x: Tensor, std: float, generator: torch.Generator) -> Tensor:
     """Images (B, ...) with normal noise of that standard deviation, kept in [0, 1]."""
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    noise = draw(torch.randn, x.shape, generator, dtype=x.dtype)
     return (x + std * noise).clamp(0, 1)
 
 
@@ -71,7 +72,7 @@ def normal_start(std: float) -> Start:
     """An attack's start at the clean image plus normal noise of that standard deviation."""
 
     def start(x: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        noise = draw(torch.randn, x.shape, generator, dtype=x.dtype)
         return x + std * noise
 
     return start
