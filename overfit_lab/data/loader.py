@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
-import torch
+from torch import Tensor
 
 from overfit_lab.data.augment import Augmenter
-from overfit_lab.seeds import derive_generator
+from overfit_lab.data.order import Order, Rows
 from overfit_lab.types import Batch, Split, to_float
 
 
-class EpochLoader:
-    """Shuffled, augmented batches of each epoch; the order depends on the seed and the epoch alone.
+class Loader(Protocol):
+    """Shuffled, augmented batches of each epoch; a batch depends on seed, epoch and its number alone."""
 
-    The last batch may be smaller. A last batch of a single sample is left out, since batch norm has no variance of
-    one sample, unless it is all there is.
+    split: Split
+    batch_size: int
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of an epoch."""
+        ...
+
+    def indices(self, epoch: int, i: int) -> Tensor:
+        """Positions in the split of the samples of a whole batch (B,) int64, on the device."""
+        ...
+
+    def epoch(self, epoch: int, *, first: int = 0, rows: Rows | None = None) -> Iterator[Batch]:
+        """The batches of an epoch.
+
+        Args:
+            epoch: completed epochs.
+            first: number of the first batch to give, where an interrupted epoch is gone on with.
+            rows: from a batch's size to the rows of it that this process takes; None: all.
+        """
+        ...
+
+
+class EpochLoader:
+    """Batches of a split in the device's memory; which samples they hold see :class:`overfit_lab.data.order.Order`.
 
     Args:
         split: what to draw from.
@@ -29,24 +53,21 @@ class EpochLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.augmenter = augmenter
+        self.order = Order(len(split), batch_size=batch_size, seed=seed, device=split.x.device)
 
     @property
     def n_batches(self) -> int:
         """Batches of an epoch."""
-        n = len(self.split)
-        whole, rest = divmod(n, self.batch_size)
-        return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
+        return self.order.n_batches
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch.
+    def indices(self, epoch: int, i: int) -> Tensor:
+        """Positions in the split of the samples of a whole batch (B,) int64, on the device."""
+        return self.order.indices(epoch, i)
 
-        Args:
-            epoch: completed epochs.
-        """
-        device = self.split.x.device
-        order = torch.randperm(len(self.split), generator=derive_generator(self.seed, "order", epoch)).to(device)
-        for i in range(self.n_batches):
-            index = order[i * self.batch_size : (i + 1) * self.batch_size]
+    def epoch(self, epoch: int, *, first: int = 0, rows: Rows | None = None) -> Iterator[Batch]:
+        """The batches of an epoch; see :meth:`Loader.epoch`."""
+        for i in range(first, self.n_batches):
+            index = self.order.own(epoch, i, rows)
             images = self.split.x[index]
             if self.augmenter is not None:
                 images = self.augmenter(images, index, epoch)

@@ -99,3 +99,33 @@ def test_what_does_not_fit_the_images_is_refused():
         Augmenter(["cutout"], n_samples=N, shape=SHAPE, seed=0, cutout_size=9)
     with pytest.raises(ConfigError, match="crop_padding = 20"):
         Augmenter(["crop"], n_samples=N, shape=SHAPE, seed=0, padding=20)
+
+
+def test_an_epoch_is_gone_on_with_in_the_middle():
+    loader = EpochLoader(split(), batch_size=6, seed=3, augmenter=augmenter("crop", "flip"))
+    whole = list(loader.epoch(1))
+    for first in range(loader.n_batches + 1):
+        rest = list(
+            EpochLoader(split(), batch_size=6, seed=3, augmenter=augmenter("crop", "flip")).epoch(1, first=first)
+        )
+        assert len(rest) == loader.n_batches - first
+        for a, b in zip(rest, whole[first:], strict=True):
+            assert torch.equal(a.index, b.index)
+            assert torch.equal(a.x, b.x)
+            assert torch.equal(a.y, b.y)
+
+
+def test_rows_of_two_processes_are_the_batch():
+    loader = EpochLoader(split(), batch_size=6, seed=3, augmenter=augmenter("crop"))
+    halves = [list(loader.epoch(1, rows=rows)) for rows in (lambda n: slice(0, n // 2), lambda n: slice(n // 2, n))]
+    for i, (whole, one, other) in enumerate(zip(loader.epoch(1), *halves, strict=True)):
+        assert torch.equal(loader.indices(1, i), whole.index)
+        assert torch.equal(torch.cat([one.index, other.index]), whole.index)
+        assert torch.equal(torch.cat([one.x, other.x]), whole.x)
+
+
+def test_a_batch_that_is_not_there_is_refused():
+    loader = EpochLoader(split(), batch_size=6, seed=3)
+    for i in (-1, loader.n_batches):
+        with pytest.raises(IndexError, match=r"batches 0 to 4"):
+            loader.indices(0, i)
