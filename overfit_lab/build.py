@@ -20,6 +20,7 @@ from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfi
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.loader import EpochLoader
+from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.errors import ConfigError
 from overfit_lab.labels.base import LabelContext
 from overfit_lab.models.constants import check_normalize
@@ -290,7 +291,8 @@ def compile_training(session: Session) -> None:
     if not compute["compile"]:
         return
     split = session.data.splits["train"]
-    x = to_float(split.x[torch.arange(session.loader.batch_size, device=session.device) % len(split)])
+    n = session.world.share(session.loader.batch_size).size
+    x = to_float(split.x[torch.arange(n, device=session.device) % len(split)])
     attack = session.attack
     reasons = {}
     if (
@@ -299,7 +301,8 @@ def compile_training(session: Session) -> None:
         and attack.ascended(session.model, x) is not session.model
     ):
         reasons["attack"] = compile_attack(session.model, x, session.autocast)
-    if session.device.type == "cuda" or not reasons:
+    synchronised = session.world.size > 1 and session.config.compute.batch_norm == "synchronised"
+    if (session.device.type == "cuda" or not reasons) and not synchronised:
         reasons["model"] = compile_model(session.model, x, session.autocast)
     failed = {part: reason for part, reason in reasons.items() if reason is not None}
     compute["compile"] = len(failed) < len(reasons)
@@ -308,7 +311,14 @@ def compile_training(session: Session) -> None:
         logger.warning("overfit-lab: %s; training goes on without", compute["fallback"])
 
 
-def build(config: RunConfig, device: torch.device, *, trust: bool = False, data: Dataset | None = None) -> Session:
+def build(
+    config: RunConfig,
+    device: torch.device,
+    *,
+    trust: bool = False,
+    data: Dataset | None = None,
+    world: World = ALONE,
+) -> Session:
     """Everything that a run needs, at its beginning.
 
     Args:
@@ -316,6 +326,7 @@ def build(config: RunConfig, device: torch.device, *, trust: bool = False, data:
         device: where the run is.
         trust: import the code that the configuration of a teacher's run names.
         data: in the place of the data that the configuration names.
+        world: the processes that share the run.
 
     Raises:
         ConfigError: the configuration asks for what does not exist or does not fit together.
@@ -359,6 +370,7 @@ def build(config: RunConfig, device: torch.device, *, trust: bool = False, data:
         priors=PriorStore(config),
         autocast_dtype=torch.bfloat16 if compute["precision"] == "bf16" else None,
         compute=compute,
+        world=world,
     )
 
 

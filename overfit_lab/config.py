@@ -268,6 +268,7 @@ class CheckpointConfig(Options):
     """Which weights are kept: initial, last and best always, and every k-th epoch where k is given."""
 
     every: int = Field(0, ge=0, description="epochs between kept checkpoints; 0: only initial, last and best")
+    steps: int = Field(0, ge=0, description="steps between checkpoints to resume from within an epoch; 0: none")
 
 
 class ComputeConfig(Options):
@@ -277,6 +278,9 @@ class ComputeConfig(Options):
     compile: bool | Literal["auto"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     fold: bool = Field(True, description="attacks in eval mode climb on a network whose batch norm is folded")
+    batch_norm: Literal["synchronised", "per-device"] = Field(
+        "synchronised", description="with several devices: statistics of the whole batch, or of each device's part"
+    )
 
 
 class RunConfig(Options):

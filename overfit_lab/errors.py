@@ -38,6 +38,14 @@ class ProbeError(OverfitLabError):
     """A probe cannot be computed on what it was given (an empty split, a missing reference, ...)."""
 
 
+class FailedError(Exception):
+    """Something broke that is nobody's input: one line, and the exit status 1."""
+
+
+class LostProcessError(FailedError):
+    """Another process of the run is gone, or does not answer."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """An error that names what was asked for and the nearest known names.
 

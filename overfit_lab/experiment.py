@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import torch
 from overfit_lab.budget import LiveBudget, OnBudget, Spending, chosen_before, parse_budget, training_seconds
 from overfit_lab.build import build, compile_training, complete, make_probe, make_probes, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_dict, to_yaml
+from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.environment import now
-from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
+from overfit_lab.errors import ConfigError, LostProcessError, OverfitLabError, ProbeError, RunFolderError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
@@ -42,11 +43,12 @@ from overfit_lab.subjects import (
     open_weights,
     take_initial,
 )
-from overfit_lab.training.checkpoint import load_checkpoint, restore
-from overfit_lab.training.events import EpochEnded, EventBus
+from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
+from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.keeper import Best, CheckpointKeeper
 from overfit_lab.training.loop import Session, train
 from overfit_lab.trust import check_trusted
+from overfit_lab.types import Clock, Measurement
 
 OnRecord = Callable[[Record], None]
 
@@ -63,11 +65,13 @@ def train_run(
     prior_bus: Callable[[str], EventBus] | None = None,
     sinks: Sequence[str | Sink] = (),
     on_note: OnNote | None = None,
+    world: World = ALONE,
 ) -> str:
     """Train into a run folder.
 
     A run that is killed at any moment and resumed writes the records and weights of an uninterrupted one (to the bit
-    on the CPU with the same number of threads).
+    on the CPU with the same number of threads). Several processes that share a run all call this with their world;
+    the first one writes. They may be more or fewer when the run is resumed.
 
     Args:
         config: what to train; None with ``resume`` takes the folder's own.
@@ -81,6 +85,7 @@ def train_run(
         sinks: get every record too, such as ``["tensorboard"]``; nothing of the run depends on them, and one that fails
             does not stop it. Teachers and priors that are trained first are not mirrored.
         on_note: told in a line of a sink that failed; default: a line on stderr.
+        world: the processes that share the run; see :mod:`overfit_lab.distributed`.
 
     Returns:
         ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
@@ -90,35 +95,66 @@ def train_run(
         MissingPackageError: a sink's package is not installed.
         DataUnavailableError: the data set is not here.
         RunFolderError: the folder is occupied, or with ``resume`` is no run or another run.
+        LostProcessError: another process of the run is gone or does not answer.
     """
     where = resolve_device(device)
     bus = bus if bus is not None else EventBus()
-    mirrors = make_sinks(sinks)
+    mirrors = make_sinks(sinks if world.is_first else ())
     if resume:
         config = _resumed_config(config, folder, trust)
     if config is None:
         raise ConfigError("a new run needs a configuration")
     if not resume:
-        layout.check_vacant(folder)
-        layout.check_writable(folder.parent)
-    seed = derive_seed(config.seed, "global")
+        world.at(0, lambda: _check_place(folder))
+    seed = derive_seed(config.seed, "global", *([world.rank] if world.rank else []))
     with private_streams(seed):
-        session = build(config, where, trust=trust)
-        session.priors.bus = prior_bus
+        session = world.in_turn(lambda: build(config, where, trust=trust, world=world))
+        session.priors.bus, session.priors.save = prior_bus, world.is_first
         if resume:
             session.priors.folder = folder
-            if layout.checkpoint_path(folder, "last").is_file():  # else it begins anew, with weights drawn now
+            if layout.resumable_path(folder) is not None:  # else it begins anew, with weights drawn now
                 take_initial(session, folder)
         check_probes(session)
         if session.teachers is not None:
             session.teachers.check()
         compile_training(session)
-        with _open_writer(folder, session, resume=resume) as writer, _end_noted(writer):
+        with _opened(folder, session, resume=resume) as writer:
             if train_first(session, folder, teacher_bus) == "completed":
+                if writer is None:
+                    return _train_beside(session, folder, bus, resume=resume)
                 mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
                 return _train_with_records(session, writer, bus, mirror, resume=resume)
-            writer.update_info(status="interrupted", ended=now())
+            if writer is not None:
+                writer.update_info(status="interrupted", ended=now())
     return "interrupted"
+
+
+def _check_place(folder: Path) -> None:
+    layout.check_vacant(folder)
+    layout.check_writable(folder.parent)
+
+
+@contextmanager
+def _opened(folder: Path, session: Session, *, resume: bool) -> Iterator[RunWriter | None]:
+    """The run's writer in the first process; None in the others, which find the folder made."""
+    opened: list[RunWriter] = []
+    session.world.at(0, lambda: opened.append(_open_writer(folder, session, resume=resume)))
+    if not opened:
+        try:
+            yield None
+        except LostProcessError:
+            mark_failed(folder)
+            raise
+        return
+    with opened[0] as writer, _end_noted(writer):
+        yield writer
+
+
+def mark_failed(folder: Path) -> None:
+    """Say so in run.json of a run whose writing process is gone; where it still writes, it says so itself."""
+    with suppress(RunFolderError), RunWriter.reopen(folder) as writer:
+        if Run(folder).info.get("status") == "running":
+            writer.update_info(status="failed", ended=now())
 
 
 @contextmanager
@@ -175,7 +211,8 @@ def train_teachers(session: Session, folder: Path, teacher_bus: Callable[[str], 
         if layout.is_run(path) and json.loads(layout.info_path(path).read_text())["status"] == "completed":
             continue
         bus = teacher_bus(name) if teacher_bus is not None else None
-        status = train_run(config, path, resume=layout.is_run(path), device=session.device.type, bus=bus)
+        resume = layout.is_run(path)
+        status = train_run(config, path, resume=resume, device=session.device.type, bus=bus, world=session.world)
         if status != "completed":
             return status
     return "completed"
@@ -224,11 +261,12 @@ def _train_with_records(
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
     _subscribe(bus, session, recorder, keeper)
+    session.world.given(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
     if session.clock.epoch == 0:
         keeper.save_initial()
-    writer.update_info(status="running")
+    writer.update_info(status="running", processes=session.world.size)
     status = "failed"
     try:
         if mirror is not None:
@@ -247,16 +285,41 @@ def _train_with_records(
     return status
 
 
+def _train_beside(session: Session, folder: Path, bus: EventBus, *, resume: bool) -> str:
+    """Train in a process that is not the first: nothing is written."""
+    if resume:
+        _restore(session, folder)
+    session.history = lambda clock: FolderHistory(folder, clock.epoch)
+    settings = session.config.probes
+    prepare = _never if settings.budget is not None else None
+    LiveProbes(make_probes(settings), settings.every, _forget, prepare, session.world).subscribe(bus)
+    session.world.given(None)
+    try:
+        train(session, bus, resumed=resume)
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "completed"
+
+
+def _never(event: EpochEnded) -> tuple[Sequence[Probe], int]:
+    raise AssertionError("the first process chooses the sizes of probes")
+
+
+def _forget(name: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
+    """What the first process writes down."""
+
+
 def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper) -> None:
     """Records first, then probes, then the checkpoint that counts both as written."""
     probes = make_probes(session.config.probes)
     bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
     bus.on(EpochEnded, lambda event: record_second_weights(event, recorder))
-    LiveProbes(probes, session.config.probes.every, recorder.measurement, _live_budget(session, recorder)).subscribe(
-        bus
-    )
+    budget = _live_budget(session, recorder)
+    LiveProbes(probes, session.config.probes.every, recorder.measurement, budget, session.world).subscribe(bus)
     bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
     bus.on(EpochEnded, keeper.on_epoch)
+    if session.config.checkpoint.steps:
+        bus.on(StepEnded, keeper.on_step)
 
 
 def _live_budget(session: Session, recorder: Recorder) -> LiveBudget | None:
@@ -276,17 +339,25 @@ def record_second_weights(event: EpochEnded, recorder: Recorder) -> None:
 
 def _restore_last(session: Session, writer: RunWriter) -> tuple[Best | None, float]:
     """Put the last checkpoint into the session and cut the records back to it; from the start where there is none."""
-    path = layout.checkpoint_path(writer.folder, "last")
-    if not path.is_file():
+    checkpoint = _restore(session, writer.folder)
+    if checkpoint is None:
         writer.truncate(0)
         writer.drop_arrays_after(0)
         return None, 0.0
-    checkpoint = load_checkpoint(path)
-    restore(session, checkpoint)
     writer.truncate(int(checkpoint.notes["records"]))
     writer.drop_arrays_after(checkpoint.clock.epoch)
     best = checkpoint.notes.get("best")
     return (Best(**best) if best else None), float(checkpoint.notes["wall_seconds"])
+
+
+def _restore(session: Session, folder: Path) -> Checkpoint | None:
+    """Put the checkpoint that a run goes on from into the session, and return it; None where there is none."""
+    path = layout.resumable_path(folder)
+    if path is None:
+        return None
+    checkpoint = load_checkpoint(path)
+    restore(session, checkpoint)
+    return checkpoint
 
 
 def probe_run(

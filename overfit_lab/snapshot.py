@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from overfit_lab.attacks.base import Attack
 from overfit_lab.attacks.losses import CrossEntropy
+from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.errors import ProbeError
 from overfit_lab.isolation import isolated
 from overfit_lab.labels.base import LabelMode, one_hot
@@ -244,13 +246,51 @@ class Snapshot:
             logits=made.logits[:n],
         )
 
-    def _made(self, split: str, inputs: str, n: int) -> Made:
+    def make_together(self, wanted: Iterable[tuple[str, str, int | None]], world: World) -> None:
+        """Make inputs and logits, the chunks shared out among the processes of a run; every process then has them all.
+
+        The numbers are those that one process gets, since a chunk's depend on its place alone.
+
+        Args:
+            wanted: split, inputs and n as :meth:`view` takes them.
+            world: the processes, all of which call this.
+        """
+        if world.size == 1:
+            return
+        for split, inputs, n in wanted:
+            self.check_view(split, inputs)
+            size = len(self.data.splits[split])
+            self._made(split, inputs, size if n is None else min(n, size), world)
+
+    def _chunks(self, split: str, inputs: str, starts: range, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and logits of some chunks in order, each made by one process."""
+        for first in range(0, len(starts), world.size):
+            turn = [start // self.chunk for start in starts[first : first + world.size]]
+            own = self._make(split, inputs, turn[world.rank]) if world.rank < len(turn) else None
+            for source, i in enumerate(turn):
+                if world.size == 1:
+                    assert own is not None
+                    yield own
+                    continue
+                pair = own if source == world.rank else self._empty(split, i)
+                assert pair is not None
+                pair = (pair[0].contiguous(), pair[1].contiguous())
+                world.given_tensors(pair, source)
+                yield pair
+
+    def _empty(self, split: str, i: int) -> tuple[Tensor, Tensor]:
+        """Room for a chunk that another process makes."""
+        x = self.data.splits[split].x
+        n = min(self.chunk, len(x) - i * self.chunk)
+        shape = (n, *x.shape[1:])
+        return torch.empty(shape, device=self.device), torch.empty((n, self.n_classes), device=self.device)
+
+    def _made(self, split: str, inputs: str, n: int, world: World = ALONE) -> Made:
         """At least the first n samples of a kind of inputs; those that are there already are not made again."""
         key, total = (split, inputs), len(self.data.splits[split])
         made = self._kept.get(key)
         done = 0 if made is None else made.n
-        for start in range(done, n, self.chunk):
-            x, logits = self._make(split, inputs, start // self.chunk)
+        for x, logits in self._chunks(split, inputs, range(done, n, self.chunk), world):
             room = min(-(-n // self.chunk) * self.chunk, total)
             if made is None or len(made.x) < room:
                 made = Made.with_room(room, x, logits, made)

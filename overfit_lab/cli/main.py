@@ -28,7 +28,7 @@ from overfit_lab.cli import (
     watch,
 )
 from overfit_lab.cli.interrupted import Interrupted
-from overfit_lab.errors import OverfitLabError
+from overfit_lab.errors import FailedError, OverfitLabError
 from overfit_lab.version import __version__
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -89,6 +89,8 @@ def run(arguments: list[str] | None = None) -> int:
         status: Any = app(arguments, standalone_mode=False)
     except OverfitLabError as error:
         return _complain(str(error))
+    except FailedError as error:
+        return _complain(str(error), FAILED)
     except typer.Exit as error:
         return int(error.exit_code)
     except Interrupted as error:

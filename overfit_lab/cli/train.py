@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from overfit_lab.cli.interrupted import Interrupted
+from overfit_lab.cli.devices import SharedRun, tell_end
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source, split_names
 from overfit_lab.cli.target import note
 from overfit_lab.errors import ConfigError
@@ -34,11 +34,24 @@ def train(
         str | None,
         typer.Option("--log", metavar="SINK,...", help="Mirror the records: tensorboard, wandb, trackio."),
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option("--devices", metavar="N", help="Processes that share each batch, one a device."),
+    ] = None,
+    nodes: Annotated[int, typer.Option("--nodes", metavar="M", help="Machines; run this command on each.")] = 1,
+    node_rank: Annotated[int, typer.Option("--node-rank", metavar="R", help="Number of this machine, from 0.")] = 0,
+    rendezvous: Annotated[
+        str | None,
+        typer.Option("--rendezvous", metavar="HOST:PORT", help="The first machine and a free port there."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", help="Give up a process that does not answer for so long.")
+    ] = 600.0,
 ) -> None:
     """Train a model and record everything; Ctrl-C leaves a run that --resume goes on with.
 
     With --grid or --seeds every combination is trained, each into a run folder of its own below --out. A study is a
-    recipe with a grid.
+    recipe with a grid. With --devices several processes share each batch; torchrun can start them as well.
     """
     axes = list(grid or [])
     sinks = split_names(log or "")
@@ -48,7 +61,9 @@ def train(
         source, axes = study.recipe, [*study.axes, *axes]
         assignments = [*study.sets, *(assignments or [])]
     config = read_source(source, assignments, trust=trust)
+    shared = SharedRun(devices, nodes, node_rank, rendezvous, timeout)
     if axes or seeds is not None:
+        shared.refuse_grid()
         from overfit_lab.cli.grid import train_grid
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -58,6 +73,9 @@ def train(
     if jobs is not None:
         raise ConfigError("--jobs goes with --grid or --seeds")
     folder = out if out is not None else Path("runs") / f"{config.name}-seed{config.seed}"
+    if shared.is_wanted:
+        shared.train(config, folder, resume=resume, device=device, trust=trust, sinks=sinks)
+        return
     from overfit_lab.cli.progress import TrainingProgress
     from overfit_lab.experiment import train_run
     from overfit_lab.training.events import EventBus
@@ -78,7 +96,4 @@ def train(
             sinks=sinks,
             on_note=note,
         )
-    if status == "interrupted":
-        raise Interrupted(f"the same command with --resume goes on in {folder}")
-    typer.echo(f"{status}: {folder}")
-    typer.echo(f"next: overfit-lab figure overview {folder} --out overview.png")
+    tell_end(status, folder)

@@ -66,6 +66,8 @@ class LabelMode(Memory, ABC):
 
     Options: ClassVar[type[config.Options]] = config.Options
     refresh: ClassVar[Refresh] = Refresh.NEVER
+    sees_images: ClassVar[bool] = True
+    """Whether ``update`` looks at a batch's images; where it does not, several processes need not exchange them."""
     kind = "label memory"
 
     def __init__(self, options: config.Options, context: LabelContext) -> None:

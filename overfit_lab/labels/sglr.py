@@ -72,6 +72,7 @@ class Sglr(LabelMode):
 
     Options = SglrOptions
     refresh = Refresh.AFTER_FORWARD
+    sees_images = False
 
     def __init__(self, options: SglrOptions, context: LabelContext) -> None:
         super().__init__(options, context)

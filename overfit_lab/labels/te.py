@@ -50,6 +50,7 @@ class Te(LabelMode):
 
     Options = TeOptions
     refresh = Refresh.BEFORE_ATTACK
+    sees_images = False
 
     def __init__(self, options: TeOptions, context: LabelContext) -> None:
         super().__init__(options, context)

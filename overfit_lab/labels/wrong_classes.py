@@ -35,6 +35,7 @@ class WrongClasses(LabelMode):
 
     Options: ClassVar[type[config.Options]] = WrongClassesOptions
     refresh = Refresh.AFTER_FORWARD
+    sees_images = False
 
     def __init__(self, options: WrongClassesOptions, context: LabelContext) -> None:
         super().__init__(options, context)

@@ -95,7 +95,7 @@ class Probe(ABC):
         Raises:
             ProbeError: a split is absent or empty, or there is no attack for adversarial inputs, or the like.
         """
-        for split, inputs in self._wanted(snapshot):
+        for split, inputs in self.wanted(snapshot):
             snapshot.check_view(split, inputs)
 
     def prepare(self, snapshot: Snapshot) -> None:  # noqa: B027 (most probes need nothing)
@@ -110,10 +110,19 @@ class Probe(ABC):
         A default split that the snapshot lacks is passed over, and without an attack the default is clean inputs;
         what was asked for by name and is lacking is an error.
         """
-        for split, inputs in self._wanted(snapshot):
+        for split, inputs in self.wanted(snapshot):
             yield snapshot.view(split, inputs, self.options.n)
 
-    def _wanted(self, snapshot: Snapshot) -> list[tuple[str, str]]:
+    def made_first(self, snapshot: Snapshot) -> list[tuple[str, str, int | None]]:
+        """What several processes make together before one of them measures: split, inputs and n of each view."""
+        return [(*view, self.options.n) for view in self.wanted(snapshot)]
+
+    def wanted(self, snapshot: Snapshot) -> list[tuple[str, str]]:
+        """Split and inputs of each view that the probe looks at.
+
+        Raises:
+            ProbeError: there is none.
+        """
         own = self.default_inputs if snapshot.attack is not None else ("clean",)
         splits = self.options.splits or [split for split in self.default_splits if snapshot.has_split(split)]
         wanted = [(str(split), str(inputs)) for split in splits for inputs in self.options.inputs or own]

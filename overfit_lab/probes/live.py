@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.types import Clock, Measurement
@@ -24,13 +26,22 @@ class LiveProbes:
         sink: where measurements go.
         prepare: gives the probes in place of the first ones, with other sizes, and the epochs between measurements,
             when they are due for the first time.
+        world: the processes of the run: each makes its part of the inputs, and each probe is measured by one of them.
     """
 
-    def __init__(self, probes: Sequence[Probe], every: int, sink: Sink, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self,
+        probes: Sequence[Probe],
+        every: int,
+        sink: Sink,
+        prepare: Prepare | None = None,
+        world: World = ALONE,
+    ) -> None:
         self.probes = list(probes)
         self.every = every
         self.sink = sink
         self.prepare = prepare
+        self.world = world
 
     def subscribe(self, bus: EventBus) -> None:
         """Listen to the ends of epochs."""
@@ -43,9 +54,15 @@ class LiveProbes:
         if not event.is_last and clock.epoch % self.every:
             return
         if self.prepare is not None:
-            probes, self.every = self.prepare(event)
+            prepare = self.prepare
+            probes, self.every = self.world.at(0, lambda: prepare(event))
             self.probes, self.prepare = list(probes), None
-        for snapshot in (event.snapshot, *(second.snapshot for second in event.seconds)):
-            for probe in self.probes:
-                measurement, seconds = run_probe(probe, snapshot)
-                self.sink(snapshot.name_of(probe.name), measurement, clock, seconds)
+        self.world.given(None)  # the first process has written what a probe may read of the run
+        snapshots = (event.snapshot, *(second.snapshot for second in event.seconds))
+        work = [(snapshot, probe) for snapshot in snapshots for probe in self.probes]
+        for snapshot, probe in work:
+            snapshot.make_together(probe.made_first(snapshot), self.world)
+        tasks = [partial(run_probe, probe, snapshot) for snapshot, probe in work]
+        results = self.world.shared_out(tasks)
+        for (snapshot, probe), (measurement, seconds) in zip(work, results, strict=True):
+            self.sink(snapshot.name_of(probe.name), measurement, clock, seconds)

@@ -45,7 +45,7 @@ class PhasesProbe(Probe):
     def check(self, snapshot: Snapshot) -> None:
         """Also: there are records of a run, and the split is not train."""
         super().check(snapshot)
-        for split, inputs in self._wanted(snapshot):
+        for split, inputs in self.wanted(snapshot):
             if split == "train":
                 raise ProbeError("phases: holds a split's accuracy against that on train; ask for split test or val")
             if inputs not in ACCURACIES:
@@ -53,13 +53,17 @@ class PhasesProbe(Probe):
         if snapshot.history is None:
             raise ProbeError("phases: needs the records of a run; give a run folder, not a weights file")
 
+    def made_first(self, snapshot: Snapshot) -> list[tuple[str, str, int | None]]:
+        """Nothing: it reads what was recorded."""
+        return []
+
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """The phases on each split and kind of inputs. Cost: no pass of the model; below 0.5 s for 200 epochs."""
         history = snapshot.history
         if history is None:
             raise ProbeError("phases: needs the records of a run; give a run folder, not a weights file")
         values = []
-        for split, inputs in self._wanted(snapshot):
+        for split, inputs in self.wanted(snapshot):
             values += self._measure(snapshot, history, split, inputs, generator.initial_seed())
         return Measurement(values)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.errors import ProbeError
 from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.probes.plan import FLOOR, Cost, Demand, Inputs, plan_sizes, seconds_at
@@ -64,9 +65,9 @@ class WatchedSnapshot(Snapshot):
         watched.timer = timer
         return watched
 
-    def _made(self, split: str, inputs: str, n: int) -> Made:
+    def _made(self, split: str, inputs: str, n: int, world: World = ALONE) -> Made:
         self.seen[f"{split}/{inputs}"] = None
-        return super()._made(split, inputs, n)
+        return super()._made(split, inputs, n, world)
 
     def _make(self, split: str, inputs: str, i: int) -> tuple[Tensor, Tensor]:
         start = _now(self)

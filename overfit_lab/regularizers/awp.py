@@ -65,7 +65,7 @@ class Awp(Regularizer):
             return
         weights = [p for p in step.model.parameters() if p.requires_grad and p.dim() > 1]
         with unmoved_statistics(step.model):
-            gradients = torch.autograd.grad(step.objective_loss(), weights, allow_unused=True)
+            gradients = step.gradients(weights)
         kept = [w.detach().clone() for w in weights]
         try:
             with torch.no_grad():

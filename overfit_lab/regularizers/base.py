@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab import config
+from overfit_lab.distributed.world import ALONE
 from overfit_lab.objectives.base import Objective
 from overfit_lab.state import Memory
 from overfit_lab.types import Batch, Clock, Outputs, Predict, Split, Targets, Value
@@ -52,6 +53,8 @@ class Step:
         objective: the objective.
         clock: the moment.
         autocast: a context of the run's precision.
+        weight: by which the mean over this batch enters that of all processes' batches.
+        sum_tensors: replaces tensors by their sums over processes.
     """
 
     model: nn.Module
@@ -61,11 +64,21 @@ class Step:
     objective: Objective
     clock: Clock
     autocast: Callable[[], AbstractContextManager[object]]
+    weight: float = 1.0
+    sum_tensors: Callable[[Sequence[Tensor]], None] = ALONE.sum_tensors
 
     def objective_loss(self) -> Tensor:
         """The objective's loss at the model's present weights, with gradients; a scalar."""
         with self.autocast():
             return self.objective.loss(self.objective.forward(self.model, self.batch, self.x_adv), self.targets)
+
+    def gradients(self, weights: Sequence[nn.Parameter]) -> list[Tensor | None]:
+        """Gradients of the objective's loss on the whole batch, also where processes share it; None where unused."""
+        loss = self.objective_loss()
+        loss = loss if self.weight == 1 else loss * self.weight
+        found: list[Tensor | None] = list(torch.autograd.grad(loss, weights, allow_unused=True))
+        self.sum_tensors([gradient for gradient in found if gradient is not None])
+        return found
 
 
 class Regularizer(Memory):

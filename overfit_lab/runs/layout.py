@@ -48,6 +48,14 @@ def checkpoints(folder: Path) -> Path:
     return folder / "checkpoints"
 
 
+def resumable_path(folder: Path) -> Path | None:
+    """The checkpoint that a run goes on from: the later one of that within an epoch and that of its end, if any."""
+    found = [
+        path for path in (checkpoints(folder) / "midway.safetensors", checkpoint_path(folder, "last")) if path.is_file()
+    ]
+    return max(found, key=lambda path: _clock_of(path)["step"], default=None)
+
+
 def arrays_path(folder: Path, probe: str, epoch: int) -> Path:
     """The arrays of one probe at one epoch.
 
@@ -134,11 +142,16 @@ def epoch_of(checkpoint: Path) -> int:
     Raises:
         RunFolderError: damaged, or no checkpoint of ours.
     """
+    return _clock_of(checkpoint)["epoch"]
+
+
+def _clock_of(checkpoint: Path) -> dict[str, int]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(checkpoint, framework="np") as file:
-            return int(json.loads((file.metadata() or {})["overfit-lab"])["clock"]["epoch"])
+            clock = json.loads((file.metadata() or {})["overfit-lab"])["clock"]
+            return {key: int(clock[key]) for key in ("epoch", "step")}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{checkpoint}: damaged, or not a checkpoint of overfit-lab ({error})") from error
 

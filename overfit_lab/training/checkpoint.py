@@ -1,8 +1,8 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped, in one file without pickles.
 
 A checkpoint is a safetensors file. Tensors are grouped by prefix: ``model/``, ``optimizer/<parameter>/``, ``labels/``,
-``regularizers/<name>/`` and ``streams/``; what is no tensor is JSON in the file's metadata. Writing is atomic: a
-reader sees the old file or the new one.
+``regularizers/<name>/``, ``streams/`` and ``epoch/``; what is no tensor is JSON in the file's metadata. Writing is
+atomic: a reader sees the old file or the new one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 from overfit_lab.errors import RunFolderError
 from overfit_lab.seeds import Streams, get_streams, set_streams
 from overfit_lab.training.loop import Session
+from overfit_lab.training.tally import EpochTallies
 from overfit_lab.types import Clock
 
 
@@ -37,6 +38,7 @@ class Checkpoint:
         optimizer: state of each parameter by its position, then by name; empty in a light checkpoint.
         streams: the global random streams; None in a light checkpoint.
         notes: what else the writer put in, as JSON values.
+        epoch: what the present epoch came to so far; empty at its end.
     """
 
     clock: Clock
@@ -46,9 +48,17 @@ class Checkpoint:
     optimizer: dict[int, dict[str, Any]] = field(default_factory=dict)
     streams: Streams | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    epoch: dict[str, Tensor] = field(default_factory=dict)
 
 
-def save_checkpoint(path: Path, session: Session, *, resumable: bool, notes: dict[str, Any] | None = None) -> None:
+def save_checkpoint(
+    path: Path,
+    session: Session,
+    *,
+    resumable: bool,
+    notes: dict[str, Any] | None = None,
+    clock: Clock | None = None,
+) -> None:
     """Write the session's state.
 
     Args:
@@ -56,13 +66,16 @@ def save_checkpoint(path: Path, session: Session, *, resumable: bool, notes: dic
         session: what to save.
         resumable: also the optimiser's state and the random streams.
         notes: JSON values to keep with it.
+        clock: the moment to go on from; None: where the session stands.
     """
     tensors = {f"model/{name}": t for name, t in session.model.state_dict().items()}
     tensors |= {f"labels/{name}": t for name, t in session.labels.state_dict().items()}
     for owner, regularizer in session.regularizers.items():
         tensors |= {f"regularizers/{owner}/{name}": t for name, t in regularizer.state_dict().items()}
-    meta: dict[str, Any] = {"clock": vars(session.clock), "notes": notes or {}}
+    meta: dict[str, Any] = {"clock": vars(clock or session.clock), "notes": notes or {}}
     if resumable:
+        if session.tallies is not None:
+            tensors |= {f"epoch/{name}": t for name, t in session.tallies.state_dict().items()}
         plain: dict[str, dict[str, Any]] = {}
         for i, state in session.optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -135,6 +148,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             optimizer=_optimizer_state(tensors, meta.get("optimizer", {})),
             streams=_unpack_streams(meta["streams"], tensors) if "streams" in meta else None,
             notes=meta["notes"],
+            epoch=_group(tensors, "epoch/"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path}: damaged, or not a checkpoint of overfit-lab ({error})") from error
@@ -177,6 +191,9 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
         first = str(error).splitlines()[-1].strip()
         raise RunFolderError(f"the checkpoint does not fit the configuration: {first}") from error
     session.clock = checkpoint.clock
+    if checkpoint.epoch:
+        session.tallies = EpochTallies(session.device, session.reference)
+        session.tallies.load_state_dict(checkpoint.epoch)
     if checkpoint.optimizer:
         _restore_optimizer(session, checkpoint.optimizer)
     if checkpoint.streams is not None:

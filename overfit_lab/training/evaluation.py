@@ -21,16 +21,15 @@ def evaluate(snapshot: Snapshot, config: EvaluationConfig) -> list[Value]:
     Cost: n forward passes, and n times steps times restarts forward and backward passes for the attack; the images
     and logits stay in the snapshot for the probes.
     """
+    return [value for wanted in evaluated(snapshot, config) for value in accuracy_and_loss(snapshot.view(*wanted))]
+
+
+def evaluated(snapshot: Snapshot, config: EvaluationConfig) -> list[tuple[str, str, int | None]]:
+    """What an evaluation looks at: split, inputs and number of samples."""
     sizes = {"train": config.n_train, "val": config.n_val, "test": config.n_test}
-    values = []
-    for split, n in sizes.items():
-        if not snapshot.has_split(split):
-            continue
-        given = {"clean": True, "adversarial": snapshot.attack, "noisy": snapshot.corruption}
-        for inputs, attack in given.items():
-            if attack is not None:
-                values += accuracy_and_loss(snapshot.view(split, inputs, n))
-    return values
+    given = {"clean": True, "adversarial": snapshot.attack, "noisy": snapshot.corruption}
+    kinds = [inputs for inputs, attack in given.items() if attack is not None]
+    return [(split, inputs, n) for split, n in sizes.items() if snapshot.has_split(split) for inputs in kinds]
 
 
 def accuracy_and_loss(view: View) -> list[Value]:

@@ -52,6 +52,15 @@ class InformationTally:
         self._slopes.append(torch.stack([product.sum(dtype=torch.float32) for product in products]).sum())
         self._n += n
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The slope of every step, and the samples they were taken on."""
+        slopes = torch.stack(self._slopes) if self._slopes else torch.zeros(0)
+        return {"slopes": slopes, "slope_samples": torch.tensor([self._n])}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._slopes, self._n = list(state["slopes"].unbind()), int(state["slope_samples"])
+
     def values(self, n_train: int) -> list[Value]:
         """``iiw_pib_minibatch`` and ``slope_minibatch``, means over batches with standard errors; the tally stays.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from overfit_lab.training.checkpoint import save_checkpoint
 from overfit_lab.training.evaluation import find_value
-from overfit_lab.training.events import EpochEnded
+from overfit_lab.training.events import EpochEnded, StepEnded
 from overfit_lab.training.loop import Session
+
+MIDWAY = "midway.safetensors"
+"""The checkpoint within an epoch."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ def choosing_metric(session: Session) -> tuple[str, str]:
 class CheckpointKeeper:
     """Writes ``initial``, ``last``, ``best`` and every k-th epoch's checkpoint.
 
-    ``last`` is complete and resumable; the others hold the weights, buffers and label memory.
+    ``last`` is complete and resumable; the others hold the weights, buffers and label memory. Within an epoch,
+    ``midway`` is written after every so many steps where the run asks for it, and goes when the epoch ends.
 
     Args:
         session: what is saved.
@@ -70,3 +74,15 @@ class CheckpointKeeper:
             save_checkpoint(self.folder / f"epoch-{epoch:04d}.safetensors", self.session, resumable=False)
         notes = {**self.notes(), "best": asdict(self.best) if self.best else None}
         save_checkpoint(self.folder / "last.safetensors", self.session, resumable=True, notes=notes)
+        (self.folder / MIDWAY).unlink(missing_ok=True)
+
+    def on_step(self, event: StepEnded) -> None:
+        """Write ``midway`` where it is due."""
+        every, n_batches = self.session.config.checkpoint.steps, self.session.loader.n_batches
+        clock = event.clock
+        done = round((clock.progress - clock.epoch) * n_batches) + 1
+        if not every or done % every or done >= n_batches:
+            return
+        notes = {**self.notes(), "best": asdict(self.best) if self.best else None}
+        following = replace(clock, step=clock.step + 1, progress=clock.epoch + done / n_batches)
+        save_checkpoint(self.folder / MIDWAY, self.session, resumable=True, notes=notes, clock=following)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from torch.optim import Optimizer
 from overfit_lab.attacks.base import Attack
 from overfit_lab.config import RunConfig, resolve_moment
 from overfit_lab.data.loader import EpochLoader
+from overfit_lab.distributed.share import Share
+from overfit_lab.distributed.world import ALONE, World
+from overfit_lab.draws import for_rows
 from overfit_lab.isolation import mode, unmoved_statistics
 from overfit_lab.labels.base import CleanForward, LabelMode, Refresh
 from overfit_lab.objectives.base import Objective
@@ -25,7 +29,7 @@ from overfit_lab.schedules.base import Schedule
 from overfit_lab.seeds import derive_generator
 from overfit_lab.snapshot import RAW, History, Snapshot
 from overfit_lab.teachers import Teachers
-from overfit_lab.training.evaluation import evaluate
+from overfit_lab.training.evaluation import evaluate, evaluated
 from overfit_lab.training.events import (
     EpochEnded,
     EventBus,
@@ -35,8 +39,7 @@ from overfit_lab.training.events import (
     SecondWeights,
     StepEnded,
 )
-from overfit_lab.training.information import InformationTally
-from overfit_lab.training.tally import Tally
+from overfit_lab.training.tally import EpochTallies
 from overfit_lab.types import Batch, Clock, Dataset, Outputs, Targets, Value
 
 
@@ -45,6 +48,7 @@ class Session:
     """Everything one run consists of while it trains; :func:`overfit_lab.build.build` makes it from a configuration.
 
     ``clock`` is where training stands: completed epochs and steps. ``regularizers`` are applied in their order.
+    ``world`` are the processes that share the run's batches; ``tallies`` holds what the present epoch came to so far.
     """
 
     config: RunConfig
@@ -70,6 +74,17 @@ class Session:
     history: Callable[[Clock], History] | None = None
     autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
+    world: World = ALONE
+    tallies: EpochTallies | None = None
+
+    @property
+    def sees_whole_batches(self) -> bool:
+        """Whether this process draws the whole of a batch before it takes its rows.
+
+        So it is where a regularizer or the objective changes images: it may mix them, or draw numbers for all of them.
+        """
+        changes = [type(r).batch is not Regularizer.batch for r in self.regularizers.values()]
+        return self.world.size > 1 and (any(changes) or type(self.objective).inputs is not Objective.inputs)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Mixed precision where the run asks for it."""
@@ -137,28 +152,29 @@ def train(session: Session, bus: EventBus, *, resumed: bool = False) -> None:
 
 
 def train_epoch(session: Session, bus: EventBus) -> None:
-    """One pass over the training split, then the evaluation where one is due."""
-    started = time.perf_counter()
-    epoch, step = session.clock.epoch, session.clock.step
-    tally, information = Tally(session.device), InformationTally(session.reference)
-    n_batches = session.loader.n_batches
-    lr = 0.0
-    for i, batch in enumerate(session.loader.epoch(epoch)):
-        session.clock = replace(session.clock, step=step + i, progress=epoch + i / n_batches)
+    """One pass over the training split, or what is left of it, then the evaluation where one is due."""
+    clock, n_batches, world = session.clock, session.loader.n_batches, session.world
+    epoch = clock.epoch
+    first = round((clock.progress - epoch) * n_batches)
+    begun = clock.step - first
+    tallies = session.tallies if session.tallies is not None else EpochTallies(session.device, session.reference)
+    session.tallies = tallies
+    rows = None if session.sees_whole_batches else world.rows
+    for i, batch in enumerate(session.loader.epoch(epoch, first=first, rows=rows), start=first):
+        n = len(batch.y) if world.size == 1 else len(session.loader.indices(epoch, i))
+        session.clock = replace(session.clock, step=begun + i, progress=epoch + i / n_batches)
         lr = set_learning_rate(session)
-        loss = train_step(session, batch, bus)
-        tally.add(loss, session.model, len(batch.y))
-        information.add(session.model, len(batch.y))
+        loss = train_step(session, batch, bus, world.share(n))
+        tallies.add(loss, session.model, n, lr)
         session.optimizer.step()
         for regularizer in session.regularizers.values():
             regularizer.stepped(session.clock)
         bus.emit(StepEnded(session.clock, loss, lr))
-    session.clock = replace(session.clock, epoch=epoch + 1, step=step + n_batches, progress=float(epoch + 1))
+    session.clock = replace(session.clock, epoch=epoch + 1, step=begun + n_batches, progress=float(epoch + 1))
+    session.tallies = None
     for regularizer in session.regularizers.values():
         regularizer.epoch_ended(session.clock)
-    values = [*tally.values(), *information.values(len(session.data.splits["train"])), Value("lr", lr)]
-    values.append(Value("seconds_training", time.perf_counter() - started))
-    end_epoch(session, bus, values)
+    end_epoch(session, bus, tallies.values(len(session.data.splits["train"])))
 
 
 def end_epoch(session: Session, bus: EventBus, values: list[Value]) -> None:
@@ -167,11 +183,16 @@ def end_epoch(session: Session, bus: EventBus, values: list[Value]) -> None:
     due = session.clock.epoch >= session.config.epochs or session.clock.epoch % session.config.evaluation.every == 0
     began = time.perf_counter()
     if due:
+        snapshot.make_together(evaluated(snapshot, session.config.evaluation), session.world)
         measured = evaluate(snapshot, session.config.evaluation)
         for regularizer in session.regularizers.values():
             regularizer.evaluated(measured, session.clock)
         values = [*values, *measured]
-    seconds = [SecondWeights(s, evaluate(s, session.config.evaluation) if due else []) for s in _wanted(session, due)]
+    seconds = []
+    for second in _wanted(session, due):
+        if due:
+            second.make_together(evaluated(second, session.config.evaluation), session.world)
+        seconds.append(SecondWeights(second, evaluate(second, session.config.evaluation) if due else []))
     if due:
         values.append(Value("seconds_evaluation", time.perf_counter() - began))
     bus.emit(EpochEnded(snapshot, values, session.ended, seconds))
@@ -196,70 +217,124 @@ def set_learning_rate(session: Session) -> float:
     return lr
 
 
-def train_step(session: Session, batch: Batch, bus: EventBus) -> Tensor:
+def train_step(session: Session, batch: Batch, bus: EventBus, share: Share | None = None) -> Tensor:
     """Attack, forward and backward of one batch; gradients are ready afterwards, the weights not yet changed.
 
+    Args:
+        session: the run.
+        batch: what the loader gave.
+        bus: is told when the gradients are ready, those of the whole batch.
+        share: this process's part of the batch; None: all of it.
+
     Returns:
-        The loss, a scalar on the device, detached.
+        The loss over the whole batch, a scalar on the device, detached.
     """
+    share = share if share is not None else Share(len(batch.y))
     session.model.train()
-    step = attacked_step(session, batch)
-    with ExitStack() as perturbations:
+    step = attacked_step(session, batch, share)
+    with session.world.norms(share), ExitStack() as perturbations:
         for regularizer in session.regularizers.values():
             perturbations.enter_context(regularizer.perturbed(step))
-        loss = step_loss(session, step)
+        loss = share.weighted(step_loss(session, step, batch, share))
         session.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+    loss = sum_over_processes(session, loss.detach())
     bus.emit(GradientsReady(session.model, session.clock))
-    return loss.detach()
+    return loss
 
 
-def attacked_step(session: Session, batch: Batch) -> Step:
-    """The batch as regularizers and objective want it, with its targets and adversarial images."""
-    model, labels, clock = session.model, session.labels, session.clock
+def sum_over_processes(session: Session, loss: Tensor) -> Tensor:
+    """The loss of the whole batch; its gradients are put in the place of this process's part of them.
+
+    Cost: one exchange of the gradients; nothing where there is one process.
+    """
+    world = session.world
+    if world.size == 1:
+        return loss
+    total = loss.reshape(1).float()
+    gradients = [p.grad for p in session.model.parameters() if p.grad is not None]
+    world.sum_tensors([*gradients, *world.average_statistics(session.model), total])
+    return total[0]
+
+
+def attacked_step(session: Session, batch: Batch, share: Share | None = None) -> Step:
+    """This process's rows as regularizers and objective want them, with their targets and adversarial images."""
+    share = share if share is not None else Share(len(batch.y))
+    model, labels, clock, world = session.model, session.labels, session.clock, session.world
     for regularizer in session.regularizers.values():
         batch = regularizer.batch(batch, clock)
     noise = derive_generator(session.config.seed, "inputs", clock.step, device=session.device)
     batch = replace(batch, x=session.objective.inputs(batch.x, noise))
+    own = share.take(batch) if session.sees_whole_batches else batch
     with session.autocast():
         if labels.refresh is Refresh.BEFORE_ATTACK and labels.active(clock):
-            labels.update(batch, Outputs(clean=clean_logits(model, batch.x, labels.clean_forward)), clock)
-        targets = targets_of(session, batch)
-        x_adv = attack_batch(session, batch, targets)
-    return Step(model, batch, x_adv, targets, session.objective, clock, session.autocast)
+            with world.norms(share):
+                clean = clean_logits(model, own.x, labels.clean_forward)
+            update_labels(session, own, Outputs(clean=clean), share)
+        targets = targets_of(session, batch, share)
+        x_adv = attack_batch(session, own, targets, share)
+    return Step(model, own, x_adv, targets, session.objective, clock, session.autocast, share.weight, world.sum_tensors)
 
 
-def step_loss(session: Session, step: Step) -> Tensor:
-    """The scalar to minimise, with gradients; label memory takes in this step's predictions on the way."""
+def step_loss(session: Session, step: Step, given: Batch | None = None, share: Share | None = None) -> Tensor:
+    """The scalar to minimise, with gradients; label memory takes in this step's predictions on the way.
+
+    Args:
+        session: the run.
+        step: after its attack.
+        given: the batch as the loader gave it; None: that of the step.
+        share: this process's part of it; None: all of it.
+    """
     model, labels, batch = session.model, session.labels, step.batch
+    share = share if share is not None else Share(len(batch.y))
+    given = given if given is not None else batch
     with session.autocast():
         outputs = session.objective.forward(model, batch, step.x_adv)
         if labels.refresh is Refresh.AFTER_FORWARD and labels.active(step.clock):
-            labels.update(batch, seen_by_labels(model, batch, outputs, labels), step.clock)
-        loss = session.objective.loss(outputs, targets_of(session, batch))
+            update_labels(session, batch, seen_by_labels(model, batch, outputs, labels), share)
+        loss = session.objective.loss(outputs, targets_of(session, given, share))
         for regularizer in session.regularizers.values():
             loss = regularizer.loss(loss, step, outputs)
     return loss
 
 
-def targets_of(session: Session, batch: Batch) -> Targets:
-    """What the label mode asks for, as it goes with the regularizers' images."""
+def update_labels(session: Session, batch: Batch, outputs: Outputs, share: Share) -> None:
+    """Have the label mode take in the outputs on the whole batch, so that every process has the same memory.
+
+    Cost: with several processes an exchange of the logits, and of the images where the mode looks at them.
+    """
+    labels = session.labels
+    if share.is_split:
+        whole = partial(session.world.whole, share=share)
+        images = whole(batch.x) if labels.sees_images else batch.x[:0]
+        batch = Batch(x=images, y=whole(batch.y), index=whole(batch.index))
+        clean, adv = (None if logits is None else whole(logits) for logits in (outputs.clean, outputs.adv))
+        outputs = Outputs(clean=clean, adv=adv)
+    labels.update(batch, outputs, session.clock)
+
+
+def targets_of(session: Session, batch: Batch, share: Share | None = None) -> Targets:
+    """What the label mode asks for, as it goes with the regularizers' images; of this process's rows."""
     targets = session.labels.targets(batch, session.clock)
     for regularizer in session.regularizers.values():
         targets = regularizer.targets(targets)
-    return targets
+    return share.take(targets) if share is not None and session.sees_whole_batches else targets
 
 
-def attack_batch(session: Session, batch: Batch, targets: Targets) -> Tensor:
-    """Adversarial images of a batch; the clean ones where the objective needs no attack."""
+def attack_batch(session: Session, batch: Batch, targets: Targets, share: Share | None = None) -> Tensor:
+    """Adversarial images of this process's rows; the clean ones where the objective needs no attack."""
     if session.attack is None or not session.objective.needs_attack:
         return batch.x
     attack = session.attack
     if session.eps_schedule is not None:
         attack = attack.scaled(session.eps_schedule.factor(session.clock.progress))
     generator = derive_generator(session.config.seed, "attack", session.clock.step, device=session.device)
+    if share is not None and share.is_split:
+        generator = for_rows(generator, share.rows, share.n)
     loss = session.objective.attack_loss(session.model, batch, targets)
-    return attack(session.model, batch.x, loss, generator=generator, start=session.objective.attack_start)
+    uses_batch_statistics = share is not None and session.config.attack.bn_mode == "train"
+    with session.world.norms(share) if uses_batch_statistics and share is not None else nullcontext():
+        return attack(session.model, batch.x, loss, generator=generator, start=session.objective.attack_start)
 
 
 def seen_by_labels(model: nn.Module, batch: Batch, outputs: Outputs, labels: LabelMode) -> Outputs:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from overfit_lab.training.information import InformationTally
 from overfit_lab.types import Value
 
 
@@ -49,6 +52,20 @@ class Tally:
         """``loss`` (mean over samples) and ``grad_norm_minibatch`` (mean over batches), with standard errors."""
         return [*self._loss(), *self._norm()]
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The readings of every step, as tensors of one dimension by name."""
+        return {
+            "losses": _stacked(self._losses),
+            "norms": _stacked(self._norms),
+            "sizes": torch.tensor(self._sizes, dtype=torch.int64),
+            "norm_sizes": torch.tensor(self._norm_sizes, dtype=torch.int64),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._losses, self._norms = list(state["losses"].unbind()), list(state["norms"].unbind())
+        self._sizes, self._norm_sizes = state["sizes"].tolist(), state["norm_sizes"].tolist()
+
     def _loss(self) -> list[Value]:
         if not self._losses:
             return []
@@ -64,3 +81,59 @@ class Tally:
         n, steps = sum(self._norm_sizes), len(norms)
         stderr = norms.std().item() / math.sqrt(steps) if steps > 1 else None
         return [Value("grad_norm_minibatch", norms.mean().item(), "train", n=n, labels="targets", stderr=stderr)]
+
+
+def _stacked(scalars: list[Tensor]) -> Tensor:
+    return torch.stack(scalars) if scalars else torch.zeros(0)
+
+
+class EpochTallies:
+    """What an epoch comes to, step by step; a checkpoint within the epoch keeps it.
+
+    Args:
+        device: where the numbers are.
+        reference: theta_0 of :class:`overfit_lab.training.information.InformationTally`.
+    """
+
+    def __init__(self, device: torch.device, reference: Mapping[str, Tensor]) -> None:
+        self.steps = Tally(device)
+        self.information = InformationTally(reference)
+        self._device = device
+        self._lr = 0.0
+        self._before = 0.0
+        self._began = time.perf_counter()
+
+    def add(self, loss: Tensor, model: nn.Module, n: int, lr: float) -> None:
+        """Take in one step, after its backward pass and before the optimiser's step.
+
+        Args:
+            loss: scalar on the device.
+            model: its parameters hold the mini-batch gradient.
+            n: samples in the batch.
+            lr: learning rate of the step.
+        """
+        self.steps.add(loss, model, n)
+        self.information.add(model, n)
+        self._lr = lr
+
+    def seconds(self) -> float:
+        """Time since the epoch began, without that of an interruption."""
+        return self._before + time.perf_counter() - self._began
+
+    def values(self, n_train: int) -> list[Value]:
+        """The numbers of the epoch; ``n_train`` is the size of the training split."""
+        measured = [*self.steps.values(), *self.information.values(n_train)]
+        return [*measured, Value("lr", self._lr), Value("seconds_training", self.seconds())]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of it as tensors of one dimension by name."""
+        clocks = torch.tensor([self._lr, self.seconds()], dtype=torch.float64)
+        return {"clocks": clocks, **self.steps.state_dict(), **self.information.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._lr, self._before = state["clocks"].tolist()
+        self._began = time.perf_counter()
+        moved = {name: tensor.to(self._device) for name, tensor in state.items()}
+        self.steps.load_state_dict(moved)
+        self.information.load_state_dict(moved)

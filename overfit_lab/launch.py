@@ -1,0 +1,253 @@
+"""Start the processes of a run on this machine, one a device, and see that all of them end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch._C._distributed_c10d import Store, TCPStore
+
+from overfit_lab.build import complete, resolve_device
+from overfit_lab.config import RunConfig, load_config
+from overfit_lab.distributed.world import TIMEOUT, joined
+from overfit_lab.environment import now
+from overfit_lab.errors import ConfigError, FailedError, FolderBusyError, RunFolderError
+from overfit_lab.experiment import train_run
+from overfit_lab.pool import Job, Report, run_jobs, usable_cores
+from overfit_lab.runs import layout
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.writer import RunWriter
+from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.training.events import EventBus
+from overfit_lab.trust import check_trusted
+
+LOCAL = "127.0.0.1"
+Listen = Callable[[str], AbstractContextManager[EventBus]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the processes of a run are.
+
+    Args:
+        devices: processes on each machine.
+        nodes: machines.
+        node_rank: number of this machine.
+        host: the first machine.
+        port: where processes meet there; 0: any that is free, on one machine.
+        timeout: seconds after which a process that does not answer is given up.
+    """
+
+    devices: int
+    nodes: int = 1
+    node_rank: int = 0
+    host: str = LOCAL
+    port: int = 0
+    timeout: float = TIMEOUT
+
+    @property
+    def size(self) -> int:
+        """Processes in all."""
+        return self.devices * self.nodes
+
+    def check(self, device: torch.device) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ConfigError: a number out of bounds, or fewer CUDA devices than asked for.
+        """
+        for name, number in (("devices", self.devices), ("nodes", self.nodes)):
+            if number < 1:
+                raise ConfigError(f"--{name} {number}: expected 1 or more")
+        if not 0 <= self.node_rank < self.nodes:
+            raise ConfigError(f"--node-rank {self.node_rank}: expected 0 to {self.nodes - 1} for {self.nodes} nodes")
+        if self.nodes > 1 and self.port == 0:
+            raise ConfigError("--nodes needs --rendezvous HOST:PORT, the first node and a free port there")
+        if self.timeout <= 0:
+            raise ConfigError(f"--timeout {self.timeout:g}: expected seconds above 0")
+        if device.type == "cuda" and self.devices > torch.cuda.device_count():
+            raise ConfigError(f"--devices {self.devices}: this machine has {torch.cuda.device_count()} CUDA devices")
+
+
+def parse_rendezvous(text: str | None) -> tuple[str, int]:
+    """Host and port from ``HOST:PORT``; this machine and any port from None.
+
+    Raises:
+        ConfigError: something else.
+    """
+    if text is None:
+        return LOCAL, 0
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f"--rendezvous {text!r}: expected HOST:PORT, such as node1:29500")
+    return host, int(port)
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def started(self, name: str) -> None:
+        """Nothing."""
+
+    def progressed(self, name: str, share: float, text: str) -> None:
+        """Nothing."""
+
+    def ended(self, name: str, failure: str | None) -> None:
+        """Nothing."""
+
+
+def train_on_devices(
+    config: RunConfig | None,
+    folder: Path,
+    where: Layout,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    trust: bool = False,
+    sinks: Sequence[str] = (),
+    listen: Listen | None = None,
+) -> str:
+    """Train into a run folder on several devices, a process for each; see :func:`overfit_lab.experiment.train_run`.
+
+    Each process takes its rows of every batch, so that the run is the one that a single device would make, to rounding.
+    With several machines the same is called on each, with its number; the run folder is on a disk that all of them see.
+    A script that calls this guards its own beginning by ``if __name__ == "__main__":``.
+
+    Args:
+        config: what to train; None with ``resume`` takes the folder's own.
+        folder: the run folder.
+        where: the processes.
+        resume: go on from the last checkpoint, also one that more or fewer processes left.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        trust: import the code that configurations name.
+        sinks: names of what gets every record too.
+        listen: a function of a module; called with the folder's name in the first process, it gives the bus of its run.
+
+    Returns:
+        ``"completed"`` or ``"interrupted"``.
+
+    Raises:
+        FailedError: a process died, hung or failed; the others were ended and run.json says ``failed``. The longest
+            that this can take is the timeout and 15 seconds.
+        ConfigError: a wrong layout or configuration.
+        RunFolderError: as for one process.
+    """
+    kind = resolve_device(device)
+    where.check(kind)
+    make_sinks(sinks)
+    if resume:
+        own = load_config(layout.config_path(layout.check_run(folder)))
+        if config is None:
+            check_trusted(own, str(folder), trust=trust)
+        config = own if config is None else config
+    elif where.node_rank == 0:
+        layout.check_vacant(folder)
+        layout.check_writable(folder.parent)
+    if config is None:
+        raise ConfigError("a new run needs a configuration")
+    config = complete(config)
+    store, where = _meeting_place(where)
+    first = where.node_rank * where.devices
+    jobs = [
+        Job(
+            f"process {first + i}",
+            _train_process,
+            (config, folder, where, first + i, i, resume, kind.type, trust, tuple(sinks), listen),
+        )
+        for i in range(where.devices)
+    ]
+    threads = None if "OMP_NUM_THREADS" in os.environ else max(1, usable_cores() // where.devices)
+    try:
+        failures = run_jobs(jobs, Silent(), n_processes=where.devices, n_threads=threads, stop_at_failure=True)
+    except KeyboardInterrupt:
+        _say(folder, "interrupted")
+        return "interrupted"
+    finally:
+        del store
+    if failures:
+        _say(folder, "failed")
+        name, reason = next(iter(failures.items()))
+        raise FailedError(f"{name} of {where.size}: {reason}; the run was ended, --resume goes on in {folder}")
+    return "completed"
+
+
+def _meeting_place(where: Layout) -> tuple[Store | None, Layout]:
+    """The store that the processes meet at, kept by the first machine, and the layout with its port.
+
+    Raises:
+        ConfigError: the port is taken, or the host is not this machine.
+    """
+    if where.size == 1 or where.node_rank > 0:
+        return None, where
+    waits = timedelta(seconds=where.timeout)
+    host = LOCAL if where.nodes == 1 else where.host
+    try:
+        store = TCPStore(host, where.port, is_master=True, wait_for_workers=False, timeout=waits)
+    except (RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise ConfigError(f"--rendezvous {where.host}:{where.port}: cannot be listened at ({text})") from error
+    return store, replace(where, port=store.port)
+
+
+def _say(folder: Path, status: str) -> None:
+    """Correct run.json of a run that did not end well, whatever its processes could write."""
+    if not layout.is_run(folder) or Run(folder).info.get("status") in ("completed", status):
+        return
+    with suppress(RunFolderError, FolderBusyError), RunWriter.reopen(folder) as writer:
+        writer.update_info(status=status, ended=now())
+
+
+def _train_process(
+    report: Report,
+    config: RunConfig,
+    folder: Path,
+    where: Layout,
+    rank: int,
+    local_rank: int,
+    resume: bool,
+    device: str,
+    trust: bool,
+    sinks: Sequence[str],
+    listen: Listen | None,
+) -> None:
+    """One process of the run."""
+    if device == "cuda":
+        torch.cuda.set_device(local_rank)
+    if where.nodes == 1:
+        _stay_on_this_machine()
+    store = None
+    if where.size > 1:
+        store = TCPStore(where.host, where.port, is_master=False, timeout=timedelta(seconds=where.timeout))
+    synchronised = config.compute.batch_norm == "synchronised"
+    listening = listen(folder.name) if listen is not None and rank == 0 else nullcontext(None)
+    with (
+        joined(rank, where.size, store=store, timeout=where.timeout, synchronised=synchronised) as world,
+        listening as bus,
+    ):
+        status = train_run(
+            config,
+            folder,
+            resume=resume,
+            device=device,
+            bus=bus,
+            trust=trust,
+            sinks=sinks,
+            on_note=lambda text: print(f"overfit-lab: {text}", file=sys.stderr, flush=True),
+            world=world,
+        )
+    if status == "interrupted":
+        raise KeyboardInterrupt
+
+
+def _stay_on_this_machine() -> None:
+    """Have gloo talk over the loopback interface, whatever this machine's name resolves to."""
+    with suppress(OSError):
+        if "lo" in (name for _, name in socket.if_nameindex()):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
