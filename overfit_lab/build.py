@@ -135,6 +135,18 @@ def _check_classes(config: EvaluationConfig, data: Dataset) -> None:
         )
 
 
+def _check_shares(config: RunConfig, world: World) -> None:
+    """Refuse batches that cannot be dealt out among processes."""
+    least = 2 * world.size
+    if world.size > 1 and config.batch_size < least:
+        raise ConfigError(f"batch_size = {config.batch_size}: {world.size} processes need {least} or more")
+    if OBJECTIVES[config.objective.name].pairs_samples and config.batch_size % least and world.size > 1:
+        raise ConfigError(
+            f"batch_size = {config.batch_size}: objective {config.objective.name!r} pairs the two halves of a batch; "
+            f"{world.size} processes need a multiple of {least}"
+        )
+
+
 def _complete_part(part: Part, registry: Registry, prefix: str) -> Part:
     options = parse_options(registry[part.name], part.options, prefix=prefix)
     return Part(name=registry.canonical(part.name), **dump_options(options))
@@ -291,7 +303,7 @@ def compile_training(session: Session) -> None:
     if not compute["compile"]:
         return
     split = session.data.splits["train"]
-    n = session.world.share(session.loader.batch_size).size
+    n = session.share(session.loader.batch_size).size
     x = to_float(split.x[torch.arange(n, device=session.device) % len(split)])
     attack = session.attack
     reasons = {}
@@ -335,6 +347,7 @@ def build(
     config = complete(config)
     data = load_dataset(config.data, config.seed, device) if data is None else data
     _check_classes(config.evaluation, data)
+    _check_shares(config, world)
     model = build_model(config.model, data, device, seed=config.seed)
     compute = resolve_compute(config, model, data, device)
     if compute["channels_last"]:

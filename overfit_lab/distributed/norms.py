@@ -55,7 +55,7 @@ def synchronised(
     """
     channels = (1, -1, *([1] * (input.dim() - 2)))
     over = [0, *range(2, input.dim())]
-    x = input.float()
+    x = input if input.dtype == torch.float64 else input.float()
     count = x.new_full((1,), input.numel() / input.shape[1])
     sums = _Sum.apply(torch.cat([x.sum(dim=over), count]))
     mean, n = sums[:-1] / sums[-1].detach(), sums[-1].detach()

@@ -56,7 +56,7 @@ class Share:
         return loss if self.weight == 1.0 else loss * self.weight
 
 
-def share_of(n: int, rank: int, size: int) -> Share:
+def share_of(n: int, rank: int, size: int, paired: bool = False) -> Share:
     """Every ``size``-th row from ``rank`` on; all of them where there is not a pair of rows for each process.
 
     Rows far apart go to one process, so that a loss on pairs of the two halves of a batch finds its pairs there. A
@@ -66,9 +66,10 @@ def share_of(n: int, rank: int, size: int) -> Share:
         n: samples of the batch.
         rank: number of the process.
         size: processes.
+        paired: the loss is on pairs: where these cannot be dealt out evenly, every process takes the whole batch.
     """
     if size == 1:
         return Share(n)
-    if n < 2 * size:
+    if n < 2 * size or (paired and n % (2 * size)):
         return Share(n, weight=1 / size)
     return Share(n, rank, size, len(range(rank, n, size)) / n)

@@ -39,13 +39,9 @@ class World:
     def __deepcopy__(self, memo: dict[int, Any]) -> World:
         return self
 
-    def share(self, n: int) -> Share:
-        """This process's part of a batch of n samples."""
-        return share_of(n, self.rank, self.size)
-
-    def rows(self, n: int) -> slice:
-        """The rows of a batch of n samples that this process takes."""
-        return self.share(n).rows
+    def share(self, n: int, *, paired: bool = False) -> Share:
+        """This process's part of a batch of n samples; see :func:`overfit_lab.distributed.share.share_of`."""
+        return share_of(n, self.rank, self.size, paired)
 
     def norms(self, share: Share) -> AbstractContextManager[object]:
         """Batch norm as the run wants it while processes work on their shares of a batch."""

@@ -27,6 +27,8 @@ class Objective(ABC):
     """Whether the best epoch is that of the highest robust accuracy; else that of the highest clean accuracy."""
     one_label_each: ClassVar[bool] = False
     """Whether the loss is only defined where each image has one given label."""
+    pairs_samples: ClassVar[bool] = False
+    """Whether the loss is on pairs of the i-th image of a batch's first half and the i-th of its second half."""
 
     def __init__(self, options: config.Options) -> None:
         self.options = options

@@ -25,6 +25,7 @@ class Clp(NoisyImages):
     """
 
     Options = ClpOptions
+    pairs_samples = True
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch, and over its pairs."""

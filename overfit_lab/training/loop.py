@@ -77,6 +77,10 @@ class Session:
     world: World = ALONE
     tallies: EpochTallies | None = None
 
+    def share(self, n: int) -> Share:
+        """This process's part of a batch of n samples."""
+        return self.world.share(n, paired=self.objective.pairs_samples)
+
     @property
     def sees_whole_batches(self) -> bool:
         """Whether this process draws the whole of a batch before it takes its rows.
@@ -159,12 +163,12 @@ def train_epoch(session: Session, bus: EventBus) -> None:
     begun = clock.step - first
     tallies = session.tallies if session.tallies is not None else EpochTallies(session.device, session.reference)
     session.tallies = tallies
-    rows = None if session.sees_whole_batches else world.rows
+    rows = None if session.sees_whole_batches else lambda n: session.share(n).rows
     for i, batch in enumerate(session.loader.epoch(epoch, first=first, rows=rows), start=first):
         n = len(batch.y) if world.size == 1 else len(session.loader.indices(epoch, i))
         session.clock = replace(session.clock, step=begun + i, progress=epoch + i / n_batches)
         lr = set_learning_rate(session)
-        loss = train_step(session, batch, bus, world.share(n))
+        loss = train_step(session, batch, bus, session.share(n))
         tallies.add(loss, session.model, n, lr)
         session.optimizer.step()
         for regularizer in session.regularizers.values():

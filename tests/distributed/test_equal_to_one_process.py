@@ -1,0 +1,137 @@
+"""Two processes that share a run make the run that one process makes."""
+
+import pytest
+import torch
+from together import all_trained, together
+
+from overfit_lab.build import complete
+from overfit_lab.catalog import LABELS, OBJECTIVES, REGULARIZERS
+from overfit_lab.config import apply_settings
+from overfit_lab.distributed.world import ALONE
+from parts import part
+from tiny import tiny_config
+
+PLAIN = {"name": "together:plain"}
+L2 = {"norm": "l2", "eps": 0.5, "step_size": 0.2, "n_steps": 2, "n_restarts": 2}
+"""Its steps follow the gradient, not its sign. Near the clean image TRADES' gradient is so small that rounding turns
+signs, and with the sign a pixel moves by two steps: there l_inf runs part for good after a few steps."""
+
+
+def config_of(labels="sglr", **changes):
+    """An epoch over 101 samples in batches of 32, of which the last one holds 5."""
+    data = {
+        "name": "digits", "n_train": 101, "n_val": 20, "n_test": 40, "augment": ["crop", "flip"], "crop_padding": 1,
+        "noise": {"kind": "symmetric-flip", "rate": 0.3},
+    }  # fmt: skip
+    given = {"epochs": 1, "data": data, "probes": {}, "model": PLAIN, "schedule": "constant", **changes}
+    return tiny_config(labels, **given)
+
+
+def cases(teacher):
+    """Every label mode, objective and regularizer, with its memory active from the first epoch."""
+    now = {"sglr": {"start_epoch": 0}, "te": {"start_epoch": 0, "ramp_end": 0}}
+    found = {}
+    for name in LABELS:
+        labels = {**part(LABELS, name, teacher), **now.get(name, {})}
+        found[f"labels {name}"] = config_of(labels)
+    for name in OBJECTIVES:
+        found[f"objective {name}"] = config_of("hard", objective=name)
+    for name in REGULARIZERS:
+        labels = "smooth" if REGULARIZERS[name].mixes_samples else {"name": "sglr", "start_epoch": 0}
+        found[f"regularizer {name}"] = config_of(labels, regularizers=[part(REGULARIZERS, name, teacher)])
+    small = config_of().data.model_dump(mode="json") | {"n_train": 99}
+    found["a last batch of three"] = config_of({"name": "sglr", "start_epoch": 0}, data=small)
+    found["l_2 attack with restarts"] = config_of("hard", attack=L2)
+    return {name: complete(config) for name, config in found.items()}
+
+
+def with_batch_norm(teacher):
+    model = {"name": "mlp", "hidden": 16}
+    now, te = {"name": "sglr", "start_epoch": 0}, {"name": "te", "start_epoch": 0, "ramp_end": 0}
+    attack = {"eps": 0.1, "step_size": 0.025, "n_steps": 2, "bn_mode": "train"}
+    picked = {
+        "hard": config_of("hard", model=model),
+        "sglr": config_of(now, model=model),
+        "te": config_of(te, model=model),
+        "trades": config_of("hard", model=model, objective="trades", attack=L2 | {"n_steps": 1}),
+        "attack in train mode": config_of("hard", model=model, attack=attack),
+        "awp, swa": config_of(now, model=model, regularizers=["awp", "swa", "ema"]),
+        "convolutions": config_of(now, model={"name": "small-cnn", "width": 4}),
+    }
+    return {name: complete(config) for name, config in picked.items()}
+
+
+def largest_difference(one, other):
+    """Over losses, memories and weights."""
+    tensors = [(one["losses"], other["losses"])]
+    for kind in ("memories", "weights"):
+        assert one[kind].keys() == other[kind].keys()
+        tensors += [(one[kind][name], other[kind][name]) for name in one[kind]]
+    return max((a.double() - b.double()).abs().max().item() for a, b in tensors if a.numel())
+
+
+@pytest.fixture(scope="module")
+def pairs(teacher_run, tmp_path_factory):
+    configs = cases(teacher_run)
+    found = together(all_trained, configs, folder=tmp_path_factory.mktemp("shared"))
+    return all_trained(ALONE, configs), found
+
+
+def test_without_batch_norm(pairs):
+    alone, (first, _) = pairs
+    different = {name: largest_difference(alone[name], first[name]) for name in alone}
+    assert all(d <= 1e-6 for d in different.values()), different
+
+
+def test_label_memory_is_the_same_on_every_process(pairs):
+    _, (first, second) = pairs
+    for name in first:
+        for kind in ("memories", "weights"):
+            assert all(torch.equal(first[name][kind][key], second[name][kind][key]) for key in first[name][kind]), name
+        assert torch.equal(first[name]["losses"], second[name]["losses"])
+        assert first[name]["values"] == second[name]["values"]
+
+
+def test_label_memory_took_every_sample_in(pairs):
+    _, (first, _) = pairs
+    rows = first["labels te"]["memories"]["sums"]
+    assert (rows.sum(dim=1) > 0).all()
+
+
+def test_numbers_of_the_epoch(pairs):
+    alone, (first, _) = pairs
+    for name, one in alone.items():
+        for field, value in one["values"].items():
+            assert first[name]["values"][field] == pytest.approx(value, rel=1e-4, abs=1e-6), (name, field)
+
+
+@pytest.fixture(scope="module")
+def pairs_with_batch_norm(teacher_run, tmp_path_factory):
+    configs = with_batch_norm(teacher_run)
+    found = together(all_trained, configs, folder=tmp_path_factory.mktemp("shared"))
+    return all_trained(ALONE, configs), found
+
+
+def test_with_synchronised_batch_norm(pairs_with_batch_norm):
+    alone, (first, second) = pairs_with_batch_norm
+    different = {name: largest_difference(alone[name], first[name]) for name in alone}
+    assert all(d <= 1e-5 for d in different.values()), different
+    for name in first:
+        assert all(
+            torch.equal(first[name]["weights"][key], second[name]["weights"][key]) for key in first[name]["weights"]
+        )
+
+
+def test_batch_norm_per_device_is_another_run_but_one_model(teacher_run, tmp_path, pairs_with_batch_norm):
+    picked = {name: with_batch_norm(teacher_run)[name] for name in ("hard", "convolutions")}
+    alone, _ = pairs_with_batch_norm
+    first, second = together(all_trained, picked, folder=tmp_path, synchronised=False)
+    for name in picked:
+        assert largest_difference(alone[name], first[name]) > 1e-4
+        assert largest_difference(first[name], second[name]) == 0
+
+
+def test_a_batch_too_small_for_the_processes_is_refused(tmp_path):
+    configs = {"x": apply_settings(config_of("hard"), [("batch_size", 3)])}
+    with pytest.raises(AssertionError, match="batch_size = 3: 2 processes need 4 or more"):
+        together(all_trained, configs, folder=tmp_path)
