@@ -135,15 +135,19 @@ def _check_classes(config: EvaluationConfig, data: Dataset) -> None:
         )
 
 
-def _check_shares(config: RunConfig, world: World) -> None:
-    """Refuse batches that cannot be dealt out among processes."""
-    least = 2 * world.size
-    if world.size > 1 and config.batch_size < least:
-        raise ConfigError(f"batch_size = {config.batch_size}: {world.size} processes need {least} or more")
-    if OBJECTIVES[config.objective.name].pairs_samples and config.batch_size % least and world.size > 1:
+def check_shares(config: RunConfig, n_processes: int) -> None:
+    """Refuse batches that cannot be dealt out among processes.
+
+    Raises:
+        ConfigError: too small a batch, or one whose pairs do not come out even.
+    """
+    least = 2 * n_processes
+    if n_processes > 1 and config.batch_size < least:
+        raise ConfigError(f"batch_size = {config.batch_size}: {n_processes} processes need {least} or more")
+    if OBJECTIVES[config.objective.name].pairs_samples and config.batch_size % least and n_processes > 1:
         raise ConfigError(
             f"batch_size = {config.batch_size}: objective {config.objective.name!r} pairs the two halves of a batch; "
-            f"{world.size} processes need a multiple of {least}"
+            f"{n_processes} processes need a multiple of {least}"
         )
 
 
@@ -347,7 +351,7 @@ def build(
     config = complete(config)
     data = load_dataset(config.data, config.seed, device) if data is None else data
     _check_classes(config.evaluation, data)
-    _check_shares(config, world)
+    check_shares(config, world.size)
     model = build_model(config.model, data, device, seed=config.seed)
     compute = resolve_compute(config, model, data, device)
     if compute["channels_last"]:

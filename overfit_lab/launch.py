@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch._C._distributed_c10d import Store, TCPStore
 
-from overfit_lab.build import complete, resolve_device
+from overfit_lab.build import check_shares, complete, resolve_device
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.distributed.world import TIMEOUT, joined
 from overfit_lab.environment import now
-from overfit_lab.errors import ConfigError, FailedError, FolderBusyError, RunFolderError
+from overfit_lab.errors import ConfigError, FailedError, FolderBusyError, OverfitLabError, RunFolderError
 from overfit_lab.experiment import train_run
-from overfit_lab.pool import Job, Report, run_jobs, usable_cores
+from overfit_lab.pool import Job, Refusal, Report, run_jobs, usable_cores
 from overfit_lab.runs import layout
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.writer import RunWriter
@@ -153,6 +153,7 @@ def train_on_devices(
     if config is None:
         raise ConfigError("a new run needs a configuration")
     config = complete(config)
+    check_shares(config, where.size)
     store, where = _meeting_place(where)
     first = where.node_rank * where.devices
     jobs = [
@@ -174,6 +175,8 @@ def train_on_devices(
     if failures:
         _say(folder, "failed")
         name, reason = next(iter(failures.items()))
+        if isinstance(reason, Refusal):
+            raise OverfitLabError(reason)
         raise FailedError(f"{name} of {where.size}: {reason}; the run was ended, --resume goes on in {folder}")
     return "completed"
 

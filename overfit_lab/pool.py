@@ -20,7 +20,7 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-from overfit_lab.errors import OverfitLabError
+from overfit_lab.errors import FailedError, OverfitLabError
 
 Report = Callable[[float, str], None]
 """How a job says where it stands: the share of its work that is done, in [0, 1], and a few words."""
@@ -43,6 +43,10 @@ class Job:
     name: str
     work: Callable[..., None]
     arguments: tuple[Any, ...] = ()
+
+
+class Refusal(str):
+    """Why a job failed, where its input is at fault."""
 
 
 class Watcher(Protocol):
@@ -84,7 +88,7 @@ def run_jobs(
         stop_at_failure: end all jobs when the first one fails.
 
     Returns:
-        For each job that failed the reason, in one line.
+        For each job that failed the reason, in one line; a :class:`Refusal` where its input is at fault.
 
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came; every job was told to stop and has ended.
@@ -232,7 +236,7 @@ def _work(writer: Connection, work: Callable[..., None], arguments: tuple[Any, .
         reason = _describe(error)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with suppress(OSError):
-        writer.send((None, reason[:2000]))
+        writer.send((None, type(reason)(reason[:2000])))
 
 
 def _interrupt_once(*_: object) -> None:
@@ -243,11 +247,14 @@ def _interrupt_once(*_: object) -> None:
 
 def _describe(error: Exception) -> str:
     """An error in one line; with OVERFIT_LAB_DEBUG also where it came from, on stderr."""
+    text = " ".join(str(error).split())
     if isinstance(error, OverfitLabError):
-        return " ".join(str(error).split())
+        return Refusal(text)
+    if isinstance(error, FailedError):
+        return text
     if os.environ.get("OVERFIT_LAB_DEBUG"):
         traceback.print_exception(error, file=sys.stderr)
-    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    return f"unexpected {type(error).__name__}: {text}".rstrip(": ")
 
 
 def _end_with_parent() -> None:
