@@ -14,16 +14,22 @@ import torch
 from overfit_lab.build import build
 from overfit_lab.config import CheckpointConfig, ComputeConfig, NoiseConfig, Part, ProbesConfig, RunConfig
 from overfit_lab.cost.data_shape import DataShape
-from overfit_lab.cost.stand_in import Counted, N, StandIn, Tally, stand_in_data
+from overfit_lab.cost.stand_in import Counted, N, Operations, StandIn, Tally, stand_in_data
 from overfit_lab.snapshot import Snapshot
 from overfit_lab.teachers import TRAINED_FIRST, teacher_config
 from overfit_lab.training.events import EventBus
+from overfit_lab.training.information import InformationTally
 from overfit_lab.training.loop import Session, train_step
+from overfit_lab.training.tally import Tally as EpochTally
 from overfit_lab.types import Clock, Value
 
 Passes = dict[tuple[str, str], float]
 """Passes of an image through the network by part (attack, update, evaluation) and kind: ``forward``, ``to_input`` (a
 backward pass to the image alone), ``to_weights`` (one to the weights) and ``teacher`` (a forward pass of a teacher)."""
+
+
+Sort = tuple[tuple[tuple[str, str], float], ...]
+"""The passes of an image in one step."""
 
 
 @dataclass
@@ -32,6 +38,7 @@ class Rehearsal:
 
     Args:
         steps: by each sort of step, the epochs that consist of such.
+        others: by each sort of step, the operations of its parts that are none of the network's.
         evaluation: of one image on one set of weights.
         n_evaluations: how often a set of weights is evaluated, second ones too.
         statistics: forward passes of the whole training split in evaluations, for batch-norm statistics.
@@ -42,7 +49,8 @@ class Rehearsal:
         left_out: what could not be counted, in words.
     """
 
-    steps: Counter[tuple[tuple[tuple[str, str], float], ...]] = field(default_factory=Counter)
+    steps: Counter[Sort] = field(default_factory=Counter)
+    others: dict[Sort, dict[str, int]] = field(default_factory=dict)
     evaluation: Passes = field(default_factory=dict)
     n_evaluations: int = 0
     statistics: float = 0.0
@@ -51,6 +59,10 @@ class Rehearsal:
     weight_copies: int = 0
     teachers: dict[str, RunConfig] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+
+    def other_calls(self, part: str) -> int:
+        """Operations beside the network's, in a step of every epoch."""
+        return sum(self.others[step].get(part, 0) * n_epochs for step, n_epochs in self.steps.items())
 
     def training(self) -> Passes:
         """Passes of an image in all epochs."""
@@ -128,8 +140,15 @@ def _memory(session: Session, tally: Tally, found: Rehearsal) -> None:
 def _epoch(session: Session, epoch: int, tally: Tally, found: Rehearsal) -> None:
     """A step of an epoch, and what its end brings."""
     session.clock = Clock(epoch, epoch, session.config.epochs, float(epoch))
-    train_step(session, next(iter(session.loader.epoch(epoch))), EventBus())
-    found.steps[tuple(tally.take().items())] += 1
+    session.optimizer.param_groups[0]["lr"] = 0.0
+    _step(session, epoch)
+    sort = tuple(tally.take().items())
+    found.steps[sort] += 1
+    if sort not in found.others:
+        with Operations(tally) as operations:
+            _step(session, epoch)
+        found.others[sort] = dict(operations.calls)
+        tally.take()
     session.clock = replace(session.clock, epoch=epoch + 1, step=epoch + 1, progress=float(epoch + 1))
     regularizers = session.regularizers.values()
     for regularizer in regularizers:
@@ -144,6 +163,15 @@ def _epoch(session: Session, epoch: int, tally: Tally, found: Rehearsal) -> None
     with tally.counting("evaluation"):
         found.n_evaluations += 1 + len(session.second_snapshots())
     found.statistics += sum(tally.take().values())
+
+
+def _step(session: Session, epoch: int) -> None:
+    """What the training loop does with a batch."""
+    batch = next(iter(session.loader.epoch(epoch)))
+    loss = train_step(session, batch, EventBus())
+    EpochTally(session.device).add(loss, session.model, len(batch.y))
+    InformationTally(session.reference).add(session.model, len(batch.y))
+    session.optimizer.step()
 
 
 def _evaluation(session: Session, tally: Tally, found: Rehearsal) -> None:

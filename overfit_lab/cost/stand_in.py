@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from overfit_lab.attacks.base import Attack, Loss, Start
 from overfit_lab.cost.data_shape import DataShape
@@ -25,6 +26,7 @@ class Tally:
     def __init__(self) -> None:
         self.images: Counter[tuple[str, str]] = Counter()
         self.part = "update"
+        self.passing = False
 
     def add(self, kind: str, n: int) -> None:
         """``n`` images passed."""
@@ -39,6 +41,15 @@ class Tally:
         finally:
             self.part = before
 
+    @contextmanager
+    def in_network(self) -> Iterator[None]:
+        """Operations inside are the network's."""
+        self.passing = True
+        try:
+            yield
+        finally:
+            self.passing = False
+
     def take(self) -> dict[tuple[str, str], float]:
         """Passes an image since the last call."""
         found = {key: count / N for key, count in sorted(self.images.items())}
@@ -49,6 +60,25 @@ class Tally:
         return self
 
 
+class Operations(TorchDispatchMode):
+    """Counts operations by part, without those of the stand-in network.
+
+    Args:
+        tally: says which part it is, and whether the network is being passed.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tally = tally
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and count it."""
+        if not self.tally.passing:
+            self.calls[self.tally.part] += 1
+        return func(*args, **(kwargs or {}))
+
+
 class _Pass(torch.autograd.Function):
     """x w, counted on both ways."""
 
@@ -57,19 +87,17 @@ class _Pass(torch.autograd.Function):
         tally.add(kind, len(x))
         ctx.save_for_backward(x, weight)
         ctx.tally = tally
-        return x @ weight
+        with tally.in_network():
+            return x @ weight
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         to_image, to_weight = ctx.needs_input_grad[:2]
         ctx.tally.add("to_weights" if to_weight else "to_input", len(x))
-        return (
-            gradient @ weight.mT if to_image else None,
-            x.mT @ gradient if to_weight else None,
-            None,
-            None,
-        )
+        with ctx.tally.in_network():
+            of_image = gradient @ weight.mT if to_image else None
+            return of_image, x.mT @ gradient if to_weight else None, None, None
 
 
 class StandIn(nn.Module):
