@@ -39,7 +39,9 @@ class Rehearsal:
     Args:
         steps: by each sort of step, the epochs that consist of such.
         others: by each sort of step, the operations of its parts that are none of the network's.
+        last: the sort of the last epoch's steps.
         evaluation: of one image on one set of weights.
+        evaluation_calls: operations of a batch that is evaluated that are none of the network's.
         n_evaluations: how often a set of weights is evaluated, second ones too.
         statistics: forward passes of the whole training split in evaluations, for batch-norm statistics.
         graphs: forward passes whose activations are kept until the step's backward pass.
@@ -51,7 +53,9 @@ class Rehearsal:
 
     steps: Counter[Sort] = field(default_factory=Counter)
     others: dict[Sort, dict[str, int]] = field(default_factory=dict)
+    last: Sort = ()
     evaluation: Passes = field(default_factory=dict)
+    evaluation_calls: int = 0
     n_evaluations: int = 0
     statistics: float = 0.0
     graphs: int = 1
@@ -63,6 +67,24 @@ class Rehearsal:
     def other_calls(self, part: str) -> int:
         """Operations beside the network's, in a step of every epoch."""
         return sum(self.others[step].get(part, 0) * n_epochs for step, n_epochs in self.steps.items())
+
+    def last_step(self) -> dict[str, float]:
+        """Passes of an image in a step of the last epoch, by kind."""
+        total: Counter[str] = Counter()
+        for (_, kind), passes in self.last:
+            total[kind] += passes  # type: ignore[assignment]
+        return dict(total)
+
+    @property
+    def n_teachers(self) -> int:
+        """Networks beside the run's own that a step asks."""
+        return max((round(n) for step in self.steps for (_, kind), n in step if kind == "teacher"), default=0)
+
+    @property
+    def backwards(self) -> int:
+        """Backward passes to the weights of a step, each of as many graphs as the objective has: 2 with AWP."""
+        most = max((n for step in self.steps for (_, kind), n in step if kind == "to_weights"), default=0)
+        return round(most / max(self.graphs, 1))
 
     def training(self) -> Passes:
         """Passes of an image in all epochs."""
@@ -144,6 +166,7 @@ def _epoch(session: Session, epoch: int, tally: Tally, found: Rehearsal) -> None
     _step(session, epoch)
     sort = tuple(tally.take().items())
     found.steps[sort] += 1
+    found.last = sort
     if sort not in found.others:
         with Operations(tally) as operations:
             _step(session, epoch)
@@ -178,17 +201,20 @@ def _evaluation(session: Session, tally: Tally, found: Rehearsal) -> None:
     """The passes of an image that is evaluated."""
     snapshot: Snapshot = session.snapshot()
     given = {"clean": True, "adversarial": snapshot.attack, "noisy": snapshot.corruption}
-    with tally.counting("evaluation"):
+    with tally.counting("evaluation"), Operations(tally) as operations:
         for inputs, attack in given.items():
             if attack is not None:
                 snapshot.view("test", inputs, N)
     found.evaluation = tally.take()
+    found.evaluation_calls = operations.calls["evaluation"]
 
 
 def _left_out(config: RunConfig, found: Rehearsal) -> None:
     evaluation, probes = config.evaluation, config.probes
     if evaluation.n_steps and evaluation.attack != "pgd":
-        found.left_out.append(f"evaluation.attack {evaluation.attack}, whose work depends on what it finds (taken as PGD)")
+        found.left_out.append(
+            f"evaluation.attack {evaluation.attack}, whose work depends on what it finds (taken as PGD)"
+        )
     if probes.metrics:
         found.left_out.append(f"the probes ({', '.join(probes.metrics)})")
     for part in config.regularizers:

@@ -85,7 +85,7 @@ def workload(config: RunConfig, data: DataShape | None = None) -> Workload:
     n_images, n_batches = per_epoch(data.n_train, config.batch_size)
     training = rehearsal.training()
     parts = {
-        part: _work(_of(training, part), network, n_images, n_batches, rehearsal.other_calls(part) * n_batches)
+        part: work_of(_of(training, part), network, n_images, n_batches, rehearsal.other_calls(part) * n_batches)
         for part in TRAINING
     }
     parts["evaluation"] = _evaluation(config, data, network, rehearsal)
@@ -125,8 +125,16 @@ def _of(passes: Passes, part: str) -> dict[str, float]:
     return {kind: n for (name, kind), n in passes.items() if name == part}
 
 
-def _work(passes: dict[str, float], network: Network, n_images: int, n_batches: int, others: float = 0) -> Work:
-    """Work of passes of an image, of so many images in so many batches."""
+def work_of(passes: dict[str, float], network: Network, n_images: int, n_batches: int, others: float = 0) -> Work:
+    """Work of passes of an image, of so many images in so many batches.
+
+    Args:
+        passes: by kind; a teacher's count as those of the run's own network.
+        network: the network.
+        n_images: images in all.
+        n_batches: batches in all.
+        others: operations beside the network's.
+    """
     of_kind = {"teacher": "forward"}
     flops = sum(n * network.flops[of_kind.get(kind, kind)] for kind, n in passes.items()) * n_images
     calls = sum(n * network.calls[of_kind.get(kind, kind)] for kind, n in passes.items()) * n_batches
@@ -137,8 +145,9 @@ def _evaluation(config: RunConfig, data: DataShape, network: Network, rehearsal:
     sizes, chunk = evaluated(config, data), config.evaluation.chunk
     n_images = sum(sizes.values()) * rehearsal.n_evaluations
     n_chunks = sum(-(-n // chunk) for n in sizes.values()) * rehearsal.n_evaluations
-    found = _work(_of(rehearsal.evaluation, "evaluation"), network, n_images, n_chunks)
+    others = rehearsal.evaluation_calls * n_chunks
+    found = work_of(_of(rehearsal.evaluation, "evaluation"), network, n_images, n_chunks, others)
     rest = data.n_train % STATISTICS_CHUNK
     of_statistics = data.n_train - (1 if rest == 1 else 0)
     passes = {"forward": rehearsal.statistics}
-    return found + _work(passes, network, of_statistics, -(-of_statistics // STATISTICS_CHUNK))
+    return found + work_of(passes, network, of_statistics, -(-of_statistics // STATISTICS_CHUNK))

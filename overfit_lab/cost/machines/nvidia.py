@@ -40,7 +40,9 @@ def gpu(title: str, peak: dict[str, float], memory: int, link: float, sheet: str
 REGISTER = {
     "h200": gpu("NVIDIA H200 SXM", {"bf16": 989, "fp32": 67}, 141, 450, "NVIDIA H200 Tensor Core GPU data sheet"),
     "h100": gpu("NVIDIA H100 SXM", {"bf16": 989, "fp32": 67}, 80, 450, "NVIDIA H100 Tensor Core GPU data sheet"),
-    "a100": gpu("NVIDIA A100 SXM 80 GB", {"bf16": 312, "fp32": 19.5}, 80, 300, "NVIDIA A100 Tensor Core GPU data sheet"),
+    "a100": gpu(
+        "NVIDIA A100 SXM 80 GB", {"bf16": 312, "fp32": 19.5}, 80, 300, "NVIDIA A100 Tensor Core GPU data sheet"
+    ),
     "rtx4090": gpu(
         "NVIDIA GeForce RTX 4090", {"bf16": 165.2, "fp32": 82.6}, 24, 32, "NVIDIA Ada GPU architecture whitepaper"
     ),
