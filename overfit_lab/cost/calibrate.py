@@ -22,10 +22,10 @@ STEPS = 3
 def calibrate(work: Workload, device: torch.device, *, steps: int = STEPS) -> Hardware:
     """The device as this run finds it: the best of a few steps, on images of noise.
 
-    Two readings, a step and a chunk of an evaluation under attack, give two numbers on a CPU: a rate, and what an operation
-    costs beside its arithmetic. Where they give none, as on a GPU, all of a step's seconds are put down to its
-    arithmetic. Either way the device is good for runs of this network and these sizes, and for no other. The steps are as those
-    of the last epoch. Teachers are copies of the network.
+    Two readings, a step and a chunk of an evaluation under attack, give two numbers on a CPU: a rate, and what an
+    operation costs beside its arithmetic. Where they give none, as on a GPU, all of a step's seconds are put down to
+    its arithmetic. Either way the device is good for runs of this network and these sizes, and for no other. The steps
+    are as those of the last epoch. Teachers are copies of the network.
 
     Args:
         work: the run.
@@ -35,7 +35,8 @@ def calibrate(work: Workload, device: torch.device, *, steps: int = STEPS) -> Ha
     Returns:
         The device, with its rate in the run's precision.
 
-    Cost: ``steps + 1`` training steps, two chunks of evaluation, and compiling where the run compiles; the memory of a run of one batch.
+    Cost: ``steps + 1`` training steps, two chunks of evaluation, and compiling where the run compiles;
+        the memory of a run of one batch.
     """
     with torch.random.fork_rng(devices=[]):
         session = _session(work, device)
@@ -106,7 +107,7 @@ def _session(work: Workload, device: torch.device) -> Session:
     )
     session = build(config, device, data=_noise(work, device))
     if session.teachers is not None:
-        session.teachers.load = lambda source: copy.deepcopy(session.model)
+        session.teachers.load = lambda _: copy.deepcopy(session.model)
     epoch = config.epochs - 1
     session.clock = Clock(epoch, epoch, config.epochs, float(epoch))
     for group in session.optimizer.param_groups:

@@ -23,7 +23,8 @@ class Cost:
         hardware: the device.
         devices: how many share each batch.
         precision: what it computes in.
-        seconds: by part: ``attack``, ``update``, ``exchange`` (gradients between devices), ``evaluation``, ``teachers``.
+        seconds: by part: ``attack``, ``update``, ``exchange`` (gradients between devices), ``evaluation`` and
+            ``teachers``.
         memory: bytes on each device, see :func:`overfit_lab.cost.storage.device_bytes`.
         disk: bytes of the run folder, see :func:`overfit_lab.cost.storage.disk_bytes`.
     """

@@ -134,7 +134,7 @@ def _session(config: RunConfig, shape: DataShape, norm: bool) -> tuple[Session, 
     tally = session.model.tally
     tally.take()
     if session.teachers is not None:
-        session.teachers.load = lambda source: StandIn(data.n_classes, data.shape, norm, "teacher", tally)
+        session.teachers.load = lambda _: StandIn(data.n_classes, data.shape, norm, "teacher", tally)
     if session.attack is not None:
         session.attack = Counted(session.attack, tally)
     return session, tally

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -145,9 +145,12 @@ class Counted:
         tally: where passes are counted.
     """
 
+    adversarial: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+
     def __init__(self, attack: Attack, tally: Tally) -> None:
         self.attack, self.tally = attack, tally
-        self.threat, self.adversarial, self.trains = attack.threat, attack.adversarial, attack.trains
+        self.threat = attack.threat
 
     def __call__(
         self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None

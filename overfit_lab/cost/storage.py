@@ -30,8 +30,8 @@ def device_bytes(work: Workload, devices: int = 1, precision: str = "fp32") -> d
     Returns:
         ``weights`` (with buffers), ``initial weights`` (theta_0, which probes and the live IIW need), ``momentum``,
         ``second weights`` (averages and their like, and teachers), ``label memory``, ``images`` (of all splits as
-        uint8, with labels), ``step`` (gradients, activations and what regularizers need, or an evaluation where that takes
-        more).
+        uint8, with labels), ``step`` (gradients, activations and what regularizers need, or an evaluation where that
+        takes more).
     """
     network, rehearsal = work.network, work.rehearsal
     state = sum(network.state_bytes.values())
@@ -81,8 +81,9 @@ def disk_bytes(work: Workload) -> dict[str, int]:
     """Bytes of the run folder, by what they are for; probes' records and arrays are not in it.
 
     Returns:
-        ``checkpoints`` (initial, best, last and every k-th), ``records`` (of training and evaluation) and ``teachers`` (the folders of
-        runs that were trained first). While a checkpoint is written one more of its size is there.
+        ``checkpoints`` (initial, best, last and every k-th), ``records`` (of training and evaluation) and
+        ``teachers`` (the folders of runs that were trained first). While a checkpoint is written one more of its size
+        is there.
     """
     light, full = checkpoint_bytes(work)
     every = work.config.checkpoint.every
