@@ -62,7 +62,7 @@ class Workload:
 
     @property
     def evaluated(self) -> dict[str, int]:
-        """Images by split that an evaluation looks at."""
+        """Images by split that an evaluation makes."""
         return evaluated(self.config, self.data)
 
 
@@ -111,9 +111,10 @@ def per_epoch(n_train: int, batch_size: int) -> tuple[int, int]:
 
 
 def evaluated(config: RunConfig, data: DataShape) -> dict[str, int]:
-    """Images by split that an evaluation looks at."""
+    """Images by split that an evaluation makes: whole chunks, so a few more than it looks at."""
     wanted = {"train": config.evaluation.n_train, "val": config.evaluation.n_val, "test": config.evaluation.n_test}
-    return {name: min(wanted[name] or size, size) for name, size in data.sizes.items() if size}
+    chunk = config.evaluation.chunk
+    return {name: min(-(-(wanted[name] or size) // chunk) * chunk, size) for name, size in data.sizes.items() if size}
 
 
 @lru_cache(maxsize=16)
