@@ -23,6 +23,7 @@ from overfit_lab.cost.estimate import Cost, price
 from overfit_lab.cost.hardware import Hardware
 from overfit_lab.cost.machines.cpu import FITTED_TO
 from overfit_lab.cost.machines.nvidia import ASSUMED
+from overfit_lab.cost.storage import device_bytes
 from overfit_lab.cost.words import in_bytes, in_flops, in_time
 from overfit_lab.cost.workload import Work, Workload, workload
 from overfit_lab.recipes import recipe
@@ -209,6 +210,17 @@ def memory_part(name: str, part: str, hardware: str = "a100", devices: int = 1) 
     return in_bytes(cost(name, hardware, devices).memory[part])
 
 
+def step_bytes(name: str, precision: str) -> int:
+    """Bytes of a step of the whole batch on one device."""
+    return device_bytes(run_of(name), 1, precision)["step"]
+
+
+def disturbance(share: float) -> str:
+    """A quantile of the recorded sum over the undisturbed pace, runs with a core each."""
+    found = [run.seconds / run.pace for run in observed() if not is_crowded(run)]
+    return f"{np.quantile(found, share):.2f}"
+
+
 def measured_rows() -> list[list[str]]:
     """What the benchmark of several processes measured; no rows where it has not run."""
     if not MEASURED.is_file():
@@ -251,7 +263,7 @@ def render() -> str:
     shown = (
         markdown, check_rows, within, quantile, seconds, study_words, memory, memory_part, measured_rows,
         hardware_rows, parts_rows, run_of, cost, in_bytes, in_flops, in_time, percent, held_out, crowded,
-        observed, ratios,
+        observed, ratios, step_bytes, disturbance,
     )  # fmt: skip
     environment.globals.update({function.__name__: function for function in shown})
     environment.globals.update(
@@ -263,9 +275,9 @@ def render() -> str:
 
 def draw(path: Path) -> None:
     """Predicted over recorded seconds of training, both on logarithmic axes."""
-    from overfit_lab.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, VERMILLION, new_figure, save, style
-
     from matplotlib.lines import Line2D
+
+    from overfit_lab.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, VERMILLION, new_figure, save, style
 
     colors = dict(zip(FAMILIES, (VERMILLION, ORANGE, GREEN, BLUE), strict=True))
     n_fitted, n_held, n_crowded = sum(map(is_fitted, observed())), len(held_out()), len(crowded())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from overfit_lab.build import has_convolutions
 from overfit_lab.cost.workload import Workload
 
 FLOAT, LABELS_OF_AN_IMAGE = 4, 8 + 8 + 1 + 8
@@ -10,9 +11,9 @@ BF16_SHARE = 0.5
 """What activations in mixed precision take of those in float32; batch norm and the loss take more, so a little low."""
 IMAGES_OF_A_BATCH = 4
 """Batches of images at a time: clean, adversarial, the gradient, and the next iterate."""
-HEADER, PER_TENSOR, STREAMS = 700, 85, 624 * 8 + 5056
+HEADER, PER_TENSOR, STREAMS = 130, 58, 17_776
 """Bytes of a checkpoint beside its numbers: JSON, the entry of a tensor without its name, the random streams."""
-RECORD = 206
+RECORD = 185
 """Bytes of a line of records.jsonl."""
 TRAINING_RECORDS = 6
 
@@ -56,7 +57,8 @@ def _training_peak(work: Workload, devices: int, precision: str) -> int:
     update = _mixed(network.peak_of_update(batch, rehearsal.graphs) - gradients, network.weight_bytes, precision)
     attack = _mixed(network.peak_of_attack(batch), network.weight_bytes, precision) if work.parts["attack"].flops else 0
     ascent = 2 * network.weight_bytes if rehearsal.backwards > 1 else 0
-    return images + gradients + max(update + ascent, attack + sum(network.state_bytes.values()))
+    folded = sum(network.state_bytes.values()) if work.config.compute.fold and has_convolutions(network.model) else 0
+    return images + gradients + max(update + ascent, attack + folded)
 
 
 def _evaluation_peak(work: Workload, precision: str) -> int:
@@ -68,7 +70,7 @@ def _evaluation_peak(work: Workload, precision: str) -> int:
     chunk = min(config.evaluation.chunk, max(sizes.values()))
     images = IMAGES_OF_A_BATCH * chunk * work.data.image_bytes * FLOAT
     peak = _mixed(network.peak_of_attack(chunk), network.weight_bytes, precision)
-    second = sum(network.state_bytes.values()) * (1 + work.rehearsal.weight_copies)
+    second = sum(network.state_bytes.values()) * work.rehearsal.weight_copies
     return kept + images + peak + network.weight_bytes + second
 
 
@@ -104,7 +106,7 @@ def checkpoint_bytes(work: Workload) -> tuple[int, int]:
     light = (1 + copies) * sum(network.state_bytes.values()) + header
     light += work.data.n_train * rehearsal.label_row_bytes
     with_momentum = bool(work.config.optimizer.momentum)
-    resumable = STREAMS + with_momentum * (network.weight_bytes + (PER_TENSOR + 28) * len(network.parameters))
+    resumable = STREAMS + with_momentum * (network.weight_bytes + (PER_TENSOR + 33) * len(network.parameters))
     return light, light + resumable
 
 
