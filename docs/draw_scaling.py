@@ -282,8 +282,9 @@ def draw(path: Path) -> None:
     colors = dict(zip(FAMILIES, (VERMILLION, ORANGE, GREEN, BLUE), strict=True))
     n_fitted, n_held, n_crowded = sum(map(is_fitted, observed())), len(held_out()), len(crowded())
     note = (
-        f"{len(observed())} committed runs, one thread each. Recorded: seconds of training at the pace of an "
-        f"undisturbed epoch (10% quantile). Filled: a core each, {n_held} predicted and {n_fitted} (ringed) fitted. "
+        f"{len(observed())} committed runs, one thread each. Recorded: seconds of training, at an "
+        f"undisturbed epoch's pace (10% quantile). Filled: a core each, {n_held} predicted and {n_fitted} "
+        "(ringed) fitted. "
         f"Hollow: the {n_crowded} with more runs than cores at a time. Band: a factor of 1.5."
     )
     with style():

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
+from overfit_lab.config import NoiseConfig
 from overfit_lab.cost.data_shape import of_run
 from overfit_lab.cost.workload import Work, Workload, workload
 from overfit_lab.runs.reader import Run
@@ -61,7 +62,8 @@ def observe(runs: Sequence[Run], names: Sequence[str]) -> list[Observed]:
         seconds = run.series("training", "seconds_training")["value"].to_numpy()
         if not len(seconds):
             continue
-        own = run.config.model_copy(update={"name": "run", "seed": 0})
+        data = run.config.data.model_copy(update={"noise": NoiseConfig()})  # costs nothing
+        own = run.config.model_copy(update={"name": "run", "seed": 0, "data": data})
         key = own.model_dump_json()
         if key not in kept:
             kept[key] = workload(own, of_run(run.info))

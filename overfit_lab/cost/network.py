@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -58,6 +58,7 @@ class Network:
     calls: Mapping[str, int]
     parameters: Mapping[str, tuple[int, ...]]
     state_bytes: Mapping[str, int]
+    _peaks: dict[tuple[str, int, int], int] = field(default_factory=dict, repr=False)
 
     @property
     def n_parameters(self) -> int:
@@ -81,6 +82,20 @@ class Network:
             batch_size: images a pass.
             graphs: passes whose activations are kept until the backward pass.
         """
+        return self._once("update", batch_size, graphs)
+
+    def peak_of_attack(self, batch_size: int) -> int:
+        """Most bytes of new tensors in one step of an attack: forward pass and backward pass to the images."""
+        return self._once("attack", batch_size, 1)
+
+    def _once(self, what: str, batch_size: int, graphs: int) -> int:
+        key = (what, batch_size, graphs)
+        if key not in self._peaks:
+            found = self._update(batch_size, graphs) if what == "update" else self._attack(batch_size)
+            self._peaks[key] = found
+        return self._peaks[key]
+
+    def _update(self, batch_size: int, graphs: int) -> int:
         x, y = _batch(self.model, self.shape, batch_size)
         self.model.train().requires_grad_(True)
         with PeakBytes() as count:
@@ -89,8 +104,7 @@ class Network:
         self.model.zero_grad(set_to_none=True)
         return count.peak
 
-    def peak_of_attack(self, batch_size: int) -> int:
-        """Most bytes of new tensors in one step of an attack: forward pass and backward pass to the images."""
+    def _attack(self, batch_size: int) -> int:
         x, y = _batch(self.model, self.shape, batch_size)
         self.model.eval().requires_grad_(False)
         x.requires_grad_(True)
