@@ -59,6 +59,8 @@ class Teachers:
         data: the run's data.
         device: where to put teachers.
         trust: import the code that a teacher's configuration names.
+
+    ``load`` gives the network of a name; it may be replaced before the first prediction.
     """
 
     def __init__(self, config: RunConfig, data: Dataset, device: torch.device, *, trust: bool = False) -> None:
@@ -68,11 +70,12 @@ class Teachers:
         self.trust = trust
         self.folder: Path | None = None
         self.sources: list[str] = []
+        self.load: Callable[[str], nn.Module] = self._load
 
     def __call__(self, source: str) -> Teacher:
         """The teacher of that name; it need not exist yet."""
         self.sources.append(source)
-        return Teacher(lambda: self._load(source))
+        return Teacher(lambda: self.load(source))
 
     def check(self) -> None:
         """Refuse teachers that cannot be had, and those that were trained on this run's test or validation images.
@@ -85,7 +88,7 @@ class Teachers:
         self.to_train()
         for source in self.sources:
             if not source.startswith(TRAINED_FIRST):
-                self._load(source)
+                self.load(source)
                 self._check_leak(source)
 
     def to_train(self) -> dict[str, RunConfig]:

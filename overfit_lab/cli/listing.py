@@ -25,6 +25,7 @@ KINDS = (
     "tables",
     "sinks",
     "findings",
+    "hardware",
 )
 
 
@@ -72,6 +73,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "tables": catalog.TABLES,
         "sinks": catalog.SINKS,
         "findings": {name: question.find for name, question in catalog.FINDINGS.items()},
+        "hardware": catalog.HARDWARE,
     }
     return registries[kind]
 

@@ -15,6 +15,7 @@ from overfit_lab.cli import (
     check,
     compare,
     config,
+    cost,
     data,
     demo,
     diagnose,
@@ -72,6 +73,7 @@ app.command("compare")(compare.compare)
 app.command("table")(table.table)
 app.command("diagnose")(diagnose.diagnose)
 app.command("report")(report.report)
+app.command("cost")(cost.cost)
 app.command("list")(listing.list_)
 app.command("config")(config.config)
 app.add_typer(data.app, name="data")

@@ -33,6 +33,7 @@ FORBIDDEN = [
     ),
     ("evaluation", ("probes", "figures", "cli", "checks", "experiment")),
     ("checks", ("probes", "runs", "figures", "cli", "training", "experiment")),
+    ("cost", ("probes", "figures", "tables", "report", "cli", "experiment", "monitor", "grid")),
     (
         "diagnosis",
         ("training", "probes", "figures", "tables", "report", "cli", "build", "experiment", "evaluation", "checks"),
@@ -172,6 +173,7 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "report",
                 "list",
                 "config",
+                "cost",
                 "data",
                 "data fetch",
             )

@@ -1,0 +1,333 @@
+"""Write docs/scaling.md from scaling.md.j2, the committed records and the cost model, and draw its picture.
+
+`python docs/draw_scaling.py` writes both; with --text, the page alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from overfit_lab.catalog import HARDWARE
+from overfit_lab.config import RunConfig, parse_config
+from overfit_lab.cost.against_records import Observed, fit, observe
+from overfit_lab.cost.data_shape import DataShape
+from overfit_lab.cost.estimate import Cost, price
+from overfit_lab.cost.hardware import Hardware
+from overfit_lab.cost.machines.cpu import FITTED_TO
+from overfit_lab.cost.machines.nvidia import ASSUMED
+from overfit_lab.cost.storage import device_bytes
+from overfit_lab.cost.words import in_bytes, in_flops, in_time
+from overfit_lab.cost.workload import Work, Workload, workload
+from overfit_lab.recipes import recipe
+from overfit_lab.recipes.paper import TABLE_2
+from overfit_lab.runs.reader import Run
+
+DOCS = Path(__file__).resolve().parent
+RUNS = DOCS.parent / "runs" / "reference"
+TEMPLATE, PAGE, PICTURE = "scaling.md.j2", DOCS / "scaling.md", DOCS / "images" / "cost-against-records.png"
+MEASURED = DOCS.parent / "benchmarks" / "results" / "scaling.json"
+"""What a benchmark of one and more processes writes: a list of rows with the keys of :data:`COLUMNS`."""
+COLUMNS = {"processes": "processes", "seconds": "seconds a step", "images_per_second": "images a second"}
+N_CORES, CROWDED = 2, 2.1
+"""Cores of the machine of the records; runs at a time from which on they did not have a core each."""
+PRECISE, LOW, HIGH = "epyc-core", 0.05, 0.3
+SEEDS = 3
+FAMILIES = {
+    "cifar10-small": ("CIFAR-10 small", "^"),
+    "cifar10-noise": ("CIFAR-10 small, label noise", "v"),
+    "studies/transfer-sources": ("digits, larger MLPs", "D"),
+    "digits": ("digits", "o"),
+}
+IMAGENET = DataShape(1_281_167, 0, 50_000, (3, 224, 224), 1000)
+
+
+def imagenet() -> RunConfig:
+    """ResNet-50, PGD-3 at 4/255, 90 epochs, batch 1,024; evaluated ten times on 5,000 test images, no probes."""
+    return parse_config({
+        "name": "imagenet-resnet50",
+        "epochs": 90,
+        "batch_size": 1024,
+        "data": {"name": "imagefolder:imagenet", "augment": ["flip"]},
+        "model": {"name": "torchvision:resnet50"},
+        "attack": {"eps": "4/255", "step_size": "2/255", "n_steps": 3},
+        "schedule": {"name": "piecewise", "milestones": [30, 60]},
+        "evaluation": {"every": 9, "n_steps": 20, "n_train": 1000, "n_test": 5000, "chunk": 256},
+    })  # fmt: skip
+
+
+def paper(method: str) -> RunConfig:
+    """A run of Tab. 2 with PreAct-ResNet-18, without probes."""
+    config = recipe(f"paper-cifar10-{method}")
+    content = config.model_dump()
+    content["model"] = {"name": "preact-resnet18"}
+    content["probes"] = {}
+    return parse_config(content)
+
+
+@cache
+def observed() -> tuple[Observed, ...]:
+    """Every committed run that recorded its seconds."""
+    folders = sorted(path.parent for part in ("*", "studies/*/*") for path in RUNS.glob(f"{part}/run.json"))
+    folders = [folder for folder in folders if json.loads((folder / "run.json").read_text())["status"] == "completed"]
+    return tuple(observe([Run.open(f) for f in folders], [str(f.relative_to(RUNS)) for f in folders]))
+
+
+def is_fitted(run: Observed) -> bool:
+    """Whether the constants were fitted to it."""
+    return any(Path(run.name).match(pattern) for pattern in FITTED_TO)
+
+
+def is_crowded(run: Observed) -> bool:
+    """Whether more runs than cores were trained at a time."""
+    return run.beside > CROWDED
+
+
+def constants() -> tuple[float, float]:
+    """Rate and seconds an operation, fitted anew."""
+    return fit(run for run in observed() if is_fitted(run))
+
+
+def predicted(work: Work) -> float:
+    """Seconds on the machine of the records, by the constants that the package has."""
+    hardware: Hardware = HARDWARE[PRECISE]
+    return hardware.seconds(work.flops, work.calls, "fp32")
+
+
+def ratios(runs: Sequence[Observed]) -> np.ndarray:
+    """Predicted over recorded seconds of training at an undisturbed epoch's pace, (m,)."""
+    return np.array([predicted(run.work) / run.pace for run in runs])
+
+
+def held_out() -> list[Observed]:
+    """Runs with a core each that nothing was fitted to."""
+    return [run for run in observed() if not is_fitted(run) and not is_crowded(run)]
+
+
+def crowded() -> list[Observed]:
+    """Runs without a core each."""
+    return [run for run in observed() if is_crowded(run)]
+
+
+def family_of(name: str) -> str:
+    """The family of a run, a key of :data:`FAMILIES`."""
+    return next((prefix for prefix in FAMILIES if name.startswith(prefix)), "digits")
+
+
+def percent(value: float) -> str:
+    """A share in percent."""
+    return f"{100 * value:.0f}%"
+
+
+def within(factor: float) -> str:
+    """Share of held-out runs within a factor of what was recorded."""
+    return percent(float((np.abs(np.log(ratios(held_out()))) <= np.log(factor)).mean()))
+
+
+def quantile(share: float, of: Callable[[], list[Observed]] = held_out) -> str:
+    """A quantile of predicted over recorded."""
+    return f"{np.quantile(ratios(of()), share):.2f}"
+
+
+def check_rows() -> list[list[str]]:
+    """A row a family: what was recorded, predicted, and the ratio of both, runs with a core each."""
+    kept: dict[str, list[Observed]] = {}
+    for run in observed():
+        if not is_crowded(run):
+            kept.setdefault(_short(run.family), []).append(run)
+    rows = []
+    for name, runs in kept.items():
+        pace, total = np.mean([run.pace for run in runs]), np.mean([run.seconds for run in runs])
+        own = np.mean([predicted(run.work) for run in runs])
+        both = [run for run in runs if run.evaluation_seconds is not None]
+        evaluated = np.mean([run.evaluation_seconds or 0 for run in both]) if both else float("nan")
+        of_evaluation = np.mean([predicted(run.evaluation) for run in both]) if both else float("nan")
+        rows.append([
+            name + (" (fitted)" if is_fitted(runs[0]) else ""), str(len(runs)), in_flops(runs[0].work.flops),
+            f"{own:.3g}", f"{pace:.3g}", f"{own / pace:.2f}", f"{total:.3g}",
+            f"{of_evaluation:.3g}" if both else "–", f"{evaluated:.3g}" if both else "–",
+        ])  # fmt: skip
+    return rows
+
+
+def _short(family: str) -> str:
+    """Studies of one network and length in one row."""
+    return "/".join(family.split("/")[:2]) if family.startswith("studies/") else family
+
+
+@cache
+def run_of(name: str) -> Workload:
+    """A run of the paper's or of ImageNet's scale, by name."""
+    return workload(imagenet(), IMAGENET) if name == "imagenet" else workload(paper(name))
+
+
+def cost(name: str, hardware: str, devices: int = 1, share: float | None = None) -> Cost:
+    """What it costs; with another share of a GPU's peak where one is given."""
+    device: Hardware = HARDWARE[hardware]
+    return price(run_of(name), device if share is None else device.with_share(share), devices)
+
+
+def seconds(name: str, hardware: str, devices: int = 1) -> str:
+    """Seconds in words; of a GPU with the range of the assumed share."""
+    mid = cost(name, hardware, devices).total_seconds
+    if HARDWARE[hardware].measured:
+        return in_time(mid)
+    if HARDWARE[hardware].precision != "bf16":
+        return in_time(mid)
+    low, high = (cost(name, hardware, devices, share).total_seconds for share in (HIGH, LOW))
+    return f"{in_time(mid)} ({in_time(low)} to {in_time(high)})"
+
+
+def study(hardware: str, share: float | None = None) -> float:
+    """Seconds of Tab. 2's methods with three seeds each, one after the other."""
+    return SEEDS * sum(cost(method, hardware, share=share).total_seconds for method in TABLE_2)
+
+
+def study_words(hardware: str) -> str:
+    """The same in words, with the range."""
+    device = HARDWARE[hardware]
+    if device.measured:
+        return f"{in_time(study(hardware) / N_CORES)} (two runs at a time)"
+    if device.precision != "bf16":
+        return in_time(study(hardware))
+    return f"{in_time(study(hardware))} ({in_time(study(hardware, HIGH))} to {in_time(study(hardware, LOW))})"
+
+
+def memory(name: str, hardware: str, devices: int = 1) -> str:
+    """Bytes on a device."""
+    return in_bytes(sum(cost(name, hardware, devices).memory.values()))
+
+
+def memory_part(name: str, part: str, hardware: str = "a100", devices: int = 1) -> str:
+    """Bytes of one part on a device."""
+    return in_bytes(cost(name, hardware, devices).memory[part])
+
+
+def step_bytes(name: str, precision: str) -> int:
+    """Bytes of a step of the whole batch on one device."""
+    return device_bytes(run_of(name), 1, precision)["step"]
+
+
+def disturbance(share: float) -> str:
+    """A quantile of the recorded sum over the undisturbed pace, runs with a core each."""
+    found = [run.seconds / run.pace for run in observed() if not is_crowded(run)]
+    return f"{np.quantile(found, share):.2f}"
+
+
+def measured_rows() -> list[list[str]]:
+    """What the benchmark of several processes measured; no rows where it has not run."""
+    if not MEASURED.is_file():
+        return []
+    rows: list[dict[str, Any]] = json.loads(MEASURED.read_text(encoding="utf-8"))["rows"]
+    return [[f"{row[key]:.3g}" for key in COLUMNS] for row in rows]
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = ["| " + " | ".join(head) + " |", "| --- " + "| ---: " * (len(head) - 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def hardware_rows() -> list[list[str]]:
+    """What is known of each device."""
+    rows = []
+    for name, device in HARDWARE.items():
+        peaks = ", ".join(f"{value / 1e12:.4g} {precision}" for precision, value in device.peak.items())
+        share = "fitted" if device.measured else ", ".join(f"{s:g} {p}" for p, s in device.share.items())
+        memory_size = in_bytes(device.memory_bytes) if device.memory_bytes else "–"
+        link = f"{in_bytes(device.link_bytes)}/s" if device.link_bytes else "–"
+        rows.append([f"`{name}`", peaks, share, f"{device.op_seconds * 1e6:.3g}", memory_size, link, device.source])
+    return rows
+
+
+def parts_rows(name: str) -> list[list[str]]:
+    """Passes of a step, arithmetic of the parts."""
+    work = run_of(name)
+    return [[part, in_flops(own.flops), percent(own.flops / sum(p.flops for p in work.parts.values()))]
+            for part, own in work.parts.items()]  # fmt: skip
+
+
+def render() -> str:
+    """The page."""
+    environment = Environment(
+        loader=FileSystemLoader(DOCS), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    rate, op_seconds = constants()
+    shown = (
+        markdown, check_rows, within, quantile, seconds, study_words, memory, memory_part, measured_rows,
+        hardware_rows, parts_rows, run_of, cost, in_bytes, in_flops, in_time, percent, held_out, crowded,
+        observed, ratios, step_bytes, disturbance,
+    )  # fmt: skip
+    environment.globals.update({function.__name__: function for function in shown})
+    environment.globals.update(
+        rate=rate, op_seconds=op_seconds, columns=list(COLUMNS.values()), methods=TABLE_2, n_seeds=SEEDS, low=LOW,
+        high=HIGH, assumed=ASSUMED, hardware=HARDWARE, crowded_from=CROWDED,
+    )  # fmt: skip
+    return environment.get_template(TEMPLATE).render()
+
+
+def draw(path: Path) -> None:
+    """Predicted over recorded seconds of training, both on logarithmic axes."""
+    from matplotlib.lines import Line2D
+
+    from overfit_lab.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, VERMILLION, new_figure, save, style
+
+    colors = dict(zip(FAMILIES, (VERMILLION, ORANGE, GREEN, BLUE), strict=True))
+    n_fitted, n_held, n_crowded = sum(map(is_fitted, observed())), len(held_out()), len(crowded())
+    note = (
+        f"{len(observed())} committed runs, one thread each. Recorded: seconds of training, at an "
+        f"undisturbed epoch's pace (10% quantile). Filled: a core each, {n_held} predicted and {n_fitted} "
+        "(ringed) fitted. "
+        f"Hollow: the {n_crowded} with more runs than cores at a time. Band: a factor of 1.5."
+    )
+    with style():
+        figure = new_figure(COLUMN, 3.5, note)
+        axes = figure.subplots()
+        ends = np.array([0.7, 700])
+        axes.fill_between(ends, ends / 1.5, ends * 1.5, color="#E3E3E3", linewidth=0, zorder=0)
+        axes.plot(ends, ends, color=GREY, linewidth=0.8, zorder=1)
+        handles = []
+        for family, (title, marker) in FAMILIES.items():
+            color = colors[family]
+            handles.append(Line2D([], [], color=color, marker=marker, linestyle="", label=title))
+            for run in observed():
+                if family_of(run.name) == family:
+                    looks = {"markerfacecolor": "none"} if is_crowded(run) else {"markeredgecolor": "white"}
+                    axes.plot(run.pace, predicted(run.work), marker=marker, color=color, markersize=4,
+                              markeredgewidth=0.8 if is_crowded(run) else 0.3, zorder=3, **looks)  # fmt: skip
+        for run in observed():
+            if is_fitted(run):
+                axes.plot(run.pace, predicted(run.work), marker="o", color="black", markersize=8,
+                          markerfacecolor="none", markeredgewidth=0.7, zorder=4)  # fmt: skip
+        handles.append(Line2D([], [], color="black", marker="o", markersize=8, markerfacecolor="none",
+                              markeredgewidth=0.7, linestyle="", label="fitted"))  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(*ends)
+        axes.set_ylim(*ends)
+        axes.set_aspect("equal")
+        ticks = [1, 10, 100]
+        axes.set_xticks(ticks, [str(t) for t in ticks])
+        axes.set_yticks(ticks, [str(t) for t in ticks])
+        axes.set_xlabel("recorded seconds of training")
+        axes.set_ylabel("predicted seconds")
+        axes.legend(handles=handles, loc="upper left", handletextpad=0.3, borderaxespad=0.2)
+        save(figure, path)
+
+
+def main(arguments: list[str]) -> None:
+    """Write the page and, unless told otherwise, the picture."""
+    if "--text" not in arguments:
+        draw(PICTURE)
+    PAGE.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,110 @@
+"""`overfit-lab cost`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source
+from overfit_lab.errors import ConfigError
+from overfit_lab.recipes import STUDIES
+
+if TYPE_CHECKING:
+    from overfit_lab.config import RunConfig
+    from overfit_lab.cost.data_shape import Whole
+    from overfit_lab.cost.hardware import Hardware
+    from overfit_lab.cost.workload import Workload
+
+
+def cost(
+    source: Annotated[str, typer.Argument(metavar="RECIPE|STUDY|CONFIG.yaml", help="What would be trained.")],
+    assignments: SetOption = None,
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", help="A device by name; default all. See `overfit-lab list hardware`.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Time a few steps of the run here, and take that rate.")
+    ] = False,
+    device: DeviceOption = "auto",
+    devices: Annotated[int, typer.Option("--devices", metavar="D", help="Devices that share each batch.")] = 1,
+    grid: Annotated[
+        list[str] | None, typer.Option("--grid", metavar="KEY=V1,V2,...", help="Each value of a key; may be repeated.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="As many runs of each.")] = 1,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="N_TRAIN,N_TEST,CxHxW,K", help="Size of a data set that is not here."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    trust: TrustOption = False,
+) -> None:
+    """Say what training would cost: arithmetic, seconds on some hardware, memory, disk. Nothing is trained."""
+    for name, number in (("--seeds", seeds), ("--devices", devices)):
+        if number < 1:
+            raise ConfigError(f"{name} {number}: expected 1 or more")
+    if calibrate and hardware is not None:
+        raise ConfigError("--calibrate and --hardware: give one of the two")
+    axes = list(grid or [])
+    if source in STUDIES:
+        study = STUDIES[source]
+        source, axes = study.recipe, [*study.axes, *axes]
+        assignments = [*study.sets, *(assignments or [])]
+    config = read_source(source, assignments, trust=trust)
+    whole = None
+    if data is not None:
+        from overfit_lab.cost.data_shape import parse_whole
+
+        whole = parse_whole(data)
+    works = _works(config, axes, whole)
+    on = _hardware(works[0], hardware, calibrate, device)
+    _print(works, on, devices, seeds, as_json)
+
+
+def _works(config: RunConfig, grid: list[str], whole: Whole | None) -> list[Workload]:
+    """The runs of a grid, one seed each."""
+    from overfit_lab.axes import parse_axes
+    from overfit_lab.cost.data_shape import data_shape
+    from overfit_lab.cost.workload import workload
+
+    configs = [config]
+    if grid:
+        from overfit_lab.grid import plan_grid
+
+        configs = [cell.config for cell in plan_grid(config, parse_axes(grid), [config.seed])]
+    return [workload(own, data_shape(own.data, own.seed, whole)) for own in configs]
+
+
+def _hardware(work: Workload, name: str | None, calibrate: bool, device: str) -> dict[str, Hardware]:
+    from overfit_lab.build import resolve_device
+    from overfit_lab.catalog import HARDWARE
+
+    if calibrate:
+        from overfit_lab.cost.calibrate import calibrate as measured
+
+        return {"here": measured(work, resolve_device(device))}
+    return {name: HARDWARE[name]} if name is not None else {own: HARDWARE[own] for own in HARDWARE}
+
+
+def _print(works: list[Workload], hardware: dict[str, Hardware], devices: int, seeds: int, as_json: bool) -> None:
+    import json
+
+    from overfit_lab.cost import words
+    from overfit_lab.cost.estimate import price, total
+
+    costs = {name: [price(work, own, devices) for work in works] for name, own in hardware.items()}
+    if as_json:
+        content = {
+            name: {"runs": [one.to_dict() for one in own], "seeds": seeds, "total": total(own * seeds)}
+            for name, own in costs.items()
+        }
+        typer.echo(json.dumps(content, indent=2))
+        return
+    of_first = [own[0] for own in costs.values()]
+    single = len(works) * seeds == 1
+    rows = words.table(of_first) if single else words.summed([own * seeds for own in costs.values()])
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        typer.echo(f"{name:{width}}  {text}")
+    for line in words.notes(of_first):
+        typer.echo(line)

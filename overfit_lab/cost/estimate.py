@@ -1,0 +1,137 @@
+"""What a run costs: `estimate(config, hardware)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from overfit_lab.catalog import HARDWARE
+from overfit_lab.config import RunConfig
+from overfit_lab.cost.data_shape import DataShape
+from overfit_lab.cost.hardware import Hardware
+from overfit_lab.cost.storage import device_bytes, disk_bytes
+from overfit_lab.cost.workload import Workload, workload
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run costs on some hardware.
+
+    Args:
+        work: what it has to do.
+        hardware: the device.
+        devices: how many share each batch.
+        precision: what it computes in.
+        seconds: by part: ``attack``, ``update``, ``exchange`` (gradients between devices), ``evaluation`` and
+            ``teachers``.
+        memory: bytes on each device, see :func:`overfit_lab.cost.storage.device_bytes`.
+        disk: bytes of the run folder, see :func:`overfit_lab.cost.storage.disk_bytes`.
+    """
+
+    work: Workload
+    hardware: Hardware
+    devices: int
+    precision: str
+    seconds: Mapping[str, float]
+    memory: Mapping[str, int]
+    disk: Mapping[str, int]
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of everything, teachers too."""
+        return flops_of(self.work)
+
+    @property
+    def total_seconds(self) -> float:
+        """From the beginning to the end."""
+        return sum(self.seconds.values())
+
+    @property
+    def device_seconds(self) -> float:
+        """Seconds times devices: what is paid for."""
+        return self.devices * self.total_seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `overfit-lab cost --json` prints them; seconds, bytes and floating-point operations."""
+        work = self.work
+        return {
+            "name": work.config.name,
+            "hardware": self.hardware.title,
+            "measured": self.hardware.measured,
+            "devices": self.devices,
+            "precision": self.precision,
+            "data": {**work.data.sizes, "shape": list(work.data.shape), "n_classes": work.data.n_classes},
+            "n_parameters": work.network.n_parameters,
+            "n_steps": work.n_steps,
+            "flops": {**{name: part.flops for name, part in work.parts.items()}, "total": self.flops},
+            "attack_share": work.attack_share,
+            "seconds": {**self.seconds, "total": self.total_seconds},
+            "memory_bytes": {**self.memory, "total": sum(self.memory.values())},
+            "disk_bytes": {**self.disk, "total": sum(self.disk.values())},
+            "left_out": left_out(work),
+        }
+
+
+def estimate(config: RunConfig, hardware: Hardware | str, *, devices: int = 1, data: DataShape | None = None) -> Cost:
+    """What a run costs on a device, or on several that share each batch.
+
+    Args:
+        config: the run.
+        hardware: a device, or its name.
+        devices: how many.
+        data: the splits, where they are known otherwise; see :func:`overfit_lab.cost.data_shape.data_shape`.
+
+    Raises:
+        ConfigError: a wrong configuration, unknown hardware, or a data set whose size is not known; one line.
+
+    Cost: a network drawn on the CPU, and some milliseconds for each of the run's epochs.
+
+    Example:
+        >>> from overfit_lab.recipes import recipe
+        >>> cost = estimate(recipe("digits-hard"), "epyc-core")
+        >>> cost.work.n_steps, round(cost.work.attack_share, 2)
+        (1600, 0.83)
+    """
+    return price(workload(config, data), HARDWARE[hardware] if isinstance(hardware, str) else hardware, devices)
+
+
+def price(work: Workload, hardware: Hardware, devices: int = 1) -> Cost:
+    """What some work costs on a device.
+
+    With D devices each has a D-th of every batch, at the same number of operations; they sum their gradients by a ring
+    all-reduce that nothing hides; each evaluates a D-th of the images.
+    """
+    asked = work.config.compute.precision
+    precision = hardware.precision if asked == "auto" or asked not in hardware.peak else asked
+    seconds = {
+        part: hardware.seconds(work.parts[part].flops / devices, work.parts[part].calls, precision)
+        for part in ("attack", "update")
+    }
+    exchange = hardware.exchange_seconds(work.network.weight_bytes, devices)
+    seconds["exchange"] = work.n_exchanges * exchange
+    evaluation = work.parts["evaluation"]
+    seconds["evaluation"] = hardware.seconds(evaluation.flops / devices, evaluation.calls / devices, precision)
+    seconds["teachers"] = sum(price(teacher, hardware, devices).total_seconds for teacher in work.teachers.values())
+    return Cost(work, hardware, devices, precision, seconds, device_bytes(work, devices, precision), disk_bytes(work))
+
+
+def flops_of(work: Workload) -> int:
+    """Floating-point operations of a run and of those that it needs first."""
+    return sum(part.flops for part in work.parts.values()) + sum(map(flops_of, work.teachers.values()))
+
+
+def left_out(work: Workload) -> list[str]:
+    """What is not in the numbers, in words."""
+    return [*work.rehearsal.left_out, "reading the data, compiling, and what else other processes take"]
+
+
+def total(costs: Sequence[Cost]) -> dict[str, Any]:
+    """Many runs one after the other: sums of work, seconds and disk, and the most memory that one of them needs."""
+    return {
+        "n_runs": len(costs),
+        "flops": sum(cost.flops for cost in costs),
+        "seconds": sum(cost.total_seconds for cost in costs),
+        "memory_bytes": max(sum(cost.memory.values()) for cost in costs),
+        "disk_bytes": sum(sum(cost.disk.values()) for cost in costs),
+    }

@@ -1,0 +1,1 @@
+"""Named hardware, one maker a file."""
