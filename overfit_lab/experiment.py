@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,14 +209,20 @@ def train_teachers(session: Session, folder: Path, teacher_bus: Callable[[str], 
     teachers.folder = folder
     for name, config in teachers.to_train().items():
         path = teachers.path(name)
-        if layout.is_run(path) and json.loads(layout.info_path(path).read_text())["status"] == "completed":
+        before = session.world.at(0, partial(_status, path))
+        if before == "completed":
             continue
         bus = teacher_bus(name) if teacher_bus is not None else None
-        resume = layout.is_run(path)
+        resume = before is not None
         status = train_run(config, path, resume=resume, device=session.device.type, bus=bus, world=session.world)
         if status != "completed":
             return status
     return "completed"
+
+
+def _status(folder: Path) -> str | None:
+    """How a run stands; None where there is none yet."""
+    return str(json.loads(layout.info_path(folder).read_text())["status"]) if layout.is_run(folder) else None
 
 
 def check_probes(session: Session) -> None:
@@ -264,7 +271,7 @@ def _train_with_records(
     session.world.given(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
-    if session.clock.epoch == 0:
+    if session.clock.step == 0:
         keeper.save_initial()
     writer.update_info(status="running", processes=session.world.size)
     status = "failed"

@@ -106,8 +106,8 @@ def close(one, other, rel=2e-3):
     same_weights(one, other, 1e-4)
 
 
-def same_weights(one, other, within):
-    a, b = (load_checkpoint(folder / "checkpoints" / "last.safetensors") for folder in (one, other))
+def same_weights(one, other, within, name="last"):
+    a, b = (load_checkpoint(folder / "checkpoints" / f"{name}.safetensors") for folder in (one, other))
     for mine, theirs in ((a.model, b.model), (a.labels, b.labels)):
         assert mine.keys() == theirs.keys()
         for key in mine:
@@ -206,6 +206,18 @@ def test_sizes_for_a_budget_are_chosen_once_for_all_processes(tmp_path):
     for name, n in sizes.items():
         measured = found.records[(found.records["probe"] == name) & (found.records["split"] == "train")]
         assert measured.empty or set(measured["n"]) == {min(n, 96)}
+
+
+@pytest.mark.slow
+def test_a_teacher_is_trained_first_by_all_processes(tmp_path):
+    config = config_of(epochs=2, labels={"name": "kd", "teacher": "train:standard"}, probes={})
+    (tmp_path / "tiny.yaml").write_text(to_yaml(config))
+    done = run(tmp_path, "--out", "run", "--devices", "2")
+    assert done.returncode == 0, done.stderr
+    sys.path.insert(0, str(HERE))
+    assert train_run(config, tmp_path / "alone", device="cpu", trust=True) == "completed"
+    close(tmp_path / "alone", tmp_path / "run")
+    close(tmp_path / "alone" / "teachers" / "standard", tmp_path / "run" / "teachers" / "standard")
 
 
 @pytest.mark.slow
@@ -364,3 +376,4 @@ def test_a_run_stopped_within_an_epoch_goes_on_as_if_it_had_not_been(alone, tmp_
         assert train_run(None, folder, resume=True, device="cpu", trust=True) == "completed"
         assert numbers(folder).equals(numbers(alone))
         same_weights(folder, alone, 0)
+        same_weights(folder, alone, 0, "initial")
