@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -211,5 +213,11 @@ def joined(
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
         raise LostProcessError(f"process {rank} of {size} could not join the others: {text}") from error
-    yield Group(rank, size, synchronised=synchronised)
-    dist.destroy_process_group()
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM) if in_main else None
+    try:
+        yield Group(rank, size, synchronised=synchronised)
+        dist.destroy_process_group()
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, handler)  # a failed exchange has it ignored until all is put in order
