@@ -70,6 +70,7 @@ def run_jobs(
     n_processes: int,
     n_threads: int | None = None,
     stop_at_failure: bool = False,
+    n_retries: int = 0,
 ) -> dict[str, str]:
     """Run jobs, at most ``n_processes`` at a time, and wait for all of them.
 
@@ -82,6 +83,8 @@ def run_jobs(
         n_processes: jobs at a time.
         n_threads: threads of torch in each process; None leaves torch its own number.
         stop_at_failure: end all jobs when the first one fails.
+        n_retries: how often a job that failed is begun again, after those that wait. The watcher is told of the last
+            failure alone.
 
     Returns:
         For each job that failed the reason, in one line.
@@ -92,7 +95,8 @@ def run_jobs(
     waiting = list(jobs)
     running: dict[str, _Worker] = {}
     failures: dict[str, str] = {}
-    with _told_to_stop() as stop:
+    left = {job.name: n_retries for job in jobs}
+    with told_to_stop() as stop:
         try:
             while (waiting or running) and not (failures and stop_at_failure):
                 if stop.is_set():
@@ -100,7 +104,8 @@ def run_jobs(
                 while waiting and len(running) < n_processes:
                     job = waiting.pop(0)
                     running[job.name] = _Worker(job, n_threads)
-                    watcher.started(job.name)
+                    if left[job.name] == n_retries:
+                        watcher.started(job.name)
                 connection.wait([w.process.sentinel for w in running.values()] + _readers(running), timeout=0.2)
                 for name, worker in list(running.items()):
                     has_ended = worker.process.exitcode is not None
@@ -109,6 +114,11 @@ def run_jobs(
                     if has_ended:
                         del running[name]
                         failure = worker.failure()
+                        if failure is not None and left[name]:
+                            left[name] -= 1
+                            waiting.append(worker.job)
+                            watcher.progressed(name, 0.0, f"again after: {failure}")
+                            continue
                         if failure is not None:
                             failures[name] = failure
                         watcher.ended(name, failure)
@@ -126,6 +136,7 @@ class _Worker:
 
     def __init__(self, job: Job, n_threads: int | None) -> None:
         context = multiprocessing.get_context("spawn")
+        self.job = job
         self.reader, writer = context.Pipe(duplex=False)
         self._said_end, self._reason = False, ""
         self.process = context.Process(
@@ -173,7 +184,7 @@ def _stop(processes: Collection[Any]) -> None:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
+def told_to_stop() -> Iterator[threading.Event]:
     """SIGINT and SIGTERM set the event instead of interrupting just anywhere (only possible in the main thread)."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -23,6 +23,7 @@ from overfit_lab.cli import (
     listing,
     probe,
     report,
+    sweep,
     table,
     train,
     watch,
@@ -74,6 +75,7 @@ app.command("diagnose")(diagnose.diagnose)
 app.command("report")(report.report)
 app.command("list")(listing.list_)
 app.command("config")(config.config)
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(data.app, name="data")
 
 
