@@ -5,17 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from overfit_lab.config import RunConfig
-from overfit_lab.errors import FolderBusyError, RunFolderError
+from overfit_lab.errors import FolderBusyError
 from overfit_lab.experiment import train_run
 from overfit_lab.pool import GRACE, Report
 from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.writer import RunWriter
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
 from overfit_lab.types import Clock
 
@@ -78,15 +74,3 @@ def reporting(report: Report, n_epochs: int) -> EventBus:
     bus.on(StepEnded, step_ended)
     bus.on(EpochEnded, lambda event: tell(event.snapshot.clock))
     return bus
-
-
-def status_of(folder: Path) -> Any:
-    """What run.json says of the run's state; None where it says nothing."""
-    return Run(folder).info.get("status")
-
-
-def mark_ended(folder: Path, status: str) -> None:
-    """Correct run.json where a process that was killed could not; nothing where another process holds the folder."""
-    if layout.is_run(folder) and status_of(folder) == "running":
-        with suppress(RunFolderError), RunWriter.reopen(folder) as writer:
-            writer.update_info(status=status)

@@ -17,6 +17,7 @@ from overfit_lab.recipes import recipe
 from overfit_lab.runs import layout
 from overfit_lab.runs.experiments import flatten
 from overfit_lab.runs.later import with_later_options
+from overfit_lab.runs.status import status_of
 from overfit_lab.runs.writer import write_atomically
 from overfit_lab.sweeps.identity import FREE, cell_id, same_run
 from overfit_lab.sweeps.layout import MANIFEST, manifest_path
@@ -191,8 +192,6 @@ def is_completed(folder: Path, cell: SweepCell) -> bool:
     Raises:
         RunFolderError: its folder holds the run of another configuration.
     """
-    from overfit_lab.cell import status_of
-
     path = folder / cell.folder
     if not layout.is_run(path) or status_of(path) != "completed":
         return False

@@ -22,7 +22,9 @@ class Resources(Options):
     cpus: int = Field(1, ge=1, description="cores, and threads of torch in a cell")
     gpus: int = Field(0, ge=0, description="CUDA devices")
     memory: str | float | None = Field(None, description="such as 4 GB; a mere number is GB")
-    time: str | float | None = Field(None, description="longest time of a job, such as 30 min or 2 h; a number is minutes")
+    time: str | float | None = Field(
+        None, description="longest time of a job, such as 30 min or 2 h; a number is minutes"
+    )
 
     @field_validator("memory", "time")
     @classmethod

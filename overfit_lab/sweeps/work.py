@@ -14,6 +14,7 @@ from typing import Any
 
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.pool import Job, Report, run_jobs
+from overfit_lab.runs.status import mark_ended
 from overfit_lab.sweeps.beat import Heart, claim, release
 from overfit_lab.sweeps.layout import beat_path, log_path
 from overfit_lab.sweeps.spec import Resources
@@ -79,13 +80,16 @@ def look_after(job: CellJob) -> str | None:
     Raises:
         KeyboardInterrupt: it was told to stop.
     """
-    from overfit_lab.cell import mark_ended
-
     token = claim(job.beat).token
     work = Job(job.name, attempt, (job, token))
     try:
         failures = run_jobs(
-            [work], Unwatched(), n_processes=1, n_threads=job.resources.cpus, n_retries=job.retries
+            [work],
+            Unwatched(),
+            n_processes=1,
+            n_threads=job.resources.cpus,
+            n_retries=job.retries,
+            import_main=False,  # it is the backend's own worker
         )
     except BaseException:
         mark_ended(job.folder, "interrupted")
@@ -104,7 +108,9 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
     What it prints goes into the cell's log.
     """
     if hasattr(signal, "SIGUSR2"):
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm warns every process of a job; the one that looks after it acts
+        signal.signal(
+            signal.SIGUSR2, signal.SIG_IGN
+        )  # Slurm warns every process of a job; the one that looks after it acts
     _print_into(job.log)
     when = datetime.now().astimezone().isoformat(timespec="seconds")
     print(f"{when} {job.name} on {socket.gethostname()}, process {os.getpid()}", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overfit_lab.pool import Job, Watcher, run_jobs, usable_cores
+from overfit_lab.runs.status import mark_ended
 from overfit_lab.sweeps.backends.base import Backend
 from overfit_lab.sweeps.beat import claim, release
 from overfit_lab.sweeps.work import CellJob, attempt
@@ -54,8 +55,6 @@ class _Keeper:
         self._watcher.progressed(name, share, text)
 
     def ended(self, name: str, failure: str | None) -> None:
-        from overfit_lab.cell import mark_ended
-
         job = self._waiting.pop(name)
         if failure is not None:
             mark_ended(job.folder, "failed")
@@ -64,8 +63,6 @@ class _Keeper:
 
     def stopped(self) -> None:
         """Whatever has not ended has been told to stop."""
-        from overfit_lab.cell import mark_ended
-
         for name, job in self._waiting.items():
             mark_ended(job.folder, "interrupted")
             release(job.beat, self._tokens[name], "stopped" if name in self._running else "queued")
