@@ -180,7 +180,7 @@ def _changes(
 ) -> dict[str, Any]:
     """What options of the command line change of a sweep, as its file would say it."""
     given = {"backend": backend, "jobs": jobs, "retries": retries, "device": device}
-    changes = {key: value for key, value in given.items() if value is not None}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     name = changes.get("backend", spec.backend)
     own = dict(spec.backends.get(name, {}))
     for text in option or []:

@@ -138,8 +138,8 @@ class Heart:
             self.check()
             beat = read_beat(self._path)
             if beat is not None:
-                here = {"state": "running", "host": socket.gethostname(), "pid": os.getpid()}
-                write_beat(self._path, replace(beat, share=self._share, text=self._text, **here))
+                here = replace(beat, state="running", host=socket.gethostname(), pid=os.getpid())
+                write_beat(self._path, replace(here, share=self._share, text=self._text))
 
     @contextmanager
     def beating(self) -> Iterator[Heart]:

@@ -90,10 +90,9 @@ def _numbers(path: Path) -> dict[str, Any]:
             pass
     for name, (probe, field, split, inputs, factor) in METRICS.items():
         at = {end: run.value_at(epoch, probe, field, split, inputs) for end, epoch in ends.items()}
-        best_value, final_value = (None if at.get(end) is None else factor * at[end] for end in ("best", "final"))
-        found[f"{name}_best"], found[f"{name}_final"] = best_value, final_value
-        missing = best_value is None or final_value is None
-        found[f"{name}_diff"] = None if missing else best_value - final_value
+        values = {end: factor * value for end, value in at.items() if value is not None}
+        found |= {f"{name}_{end}": values.get(end) for end in ("best", "final")}
+        found[f"{name}_diff"] = values["best"] - values["final"] if len(values) == 2 else None
     return found
 
 

@@ -17,7 +17,7 @@ MINUTES = {"s": 1 / 60, "min": 1, "h": 60, "d": 24 * 60}
 
 
 class Resources(Options):
-    """What one cell needs. The local backend knows ``cpus`` alone; ``memory`` is asked of Ray and Slurm, ``time`` of Slurm."""
+    """What one cell needs; ``memory`` is asked of Ray and Slurm alone, ``time`` of Slurm alone."""
 
     cpus: int = Field(1, ge=1, description="cores, and threads of torch in a cell")
     gpus: int = Field(0, ge=0, description="CUDA devices")

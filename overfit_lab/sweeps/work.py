@@ -108,9 +108,7 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
     What it prints goes into the cell's log.
     """
     if hasattr(signal, "SIGUSR2"):
-        signal.signal(
-            signal.SIGUSR2, signal.SIG_IGN
-        )  # Slurm warns every process of a job; the one that looks after it acts
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends it to all of a job; the first acts
     _print_into(job.log)
     when = datetime.now().astimezone().isoformat(timespec="seconds")
     print(f"{when} {job.name} on {socket.gethostname()}, process {os.getpid()}", flush=True)

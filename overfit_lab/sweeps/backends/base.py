@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from overfit_lab.config import Options
+from overfit_lab.config import Options as OptionsBase
 from overfit_lab.errors import ConfigError
 from overfit_lab.options import parse_options
 from overfit_lab.pool import Watcher
@@ -29,7 +29,7 @@ class Backend(ABC):
     detaches: ClassVar[bool] = False
     """Whether cells go on when nobody waits for them."""
 
-    class Options(Options):
+    class Options(OptionsBase):
         """The backend's own options; none."""
 
     def __init__(self, options: Any, jobs: int | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import time
@@ -73,7 +74,7 @@ class RayBackend(Backend):
 
             own: dict[str, Any] = {} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
             try:
-                ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise ConfigError(f"ray: cannot join the cluster at {address!r} ({reason})") from error
@@ -86,7 +87,7 @@ class RayBackend(Backend):
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What raylets say of lost nodes is not printed; there is no public switch for it, and none is missed where it is gone."""
+    """What raylets say of lost nodes is not printed. There is no public switch for it."""
     from ray._private import worker
 
     before = getattr(worker, "_worker_logs_enabled", None)
@@ -181,7 +182,7 @@ def _check_room(ray: Any, jobs: Sequence[CellJob]) -> None:
     if not any(all(node.get(key, 0) >= n for key, n in want.items()) for node in nodes):
         most = ", ".join(f"{key} {max((node.get(key, 0) for node in nodes), default=0):g}" for key in want)
         print(
-            f"overfit-lab: no node of the Ray cluster has what a cell needs (nodes have at most {most}); waiting for one",
+            f"overfit-lab: no node of the Ray cluster has what a cell needs (they have at most {most}); waiting for one",
             file=sys.stderr,
             flush=True,
         )
