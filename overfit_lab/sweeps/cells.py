@@ -77,7 +77,10 @@ def plan(spec: SweepSpec, beside: Path, *, trust: bool = False) -> Manifest:
     base = apply_settings(base, spec.set.items(), "set")
     seeds = spec.numbers(base.seed)
     for name, settings, seed in name_cells(spec.grid, seeds):
-        wanted = apply_settings(base, [*settings.items(), ("seed", seed)], f"cell {name}")
+        try:
+            wanted = apply_settings(base, [*settings.items(), ("seed", seed)])
+        except ConfigError as error:
+            raise ConfigError(f"cell {name}: {error}") from error
         check_trusted(wanted, f"cell {name}", trust=trust)
     cells: dict[str, SweepCell] = {}
     for cell in plan_grid(base, spec.grid, seeds):

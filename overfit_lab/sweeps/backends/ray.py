@@ -182,7 +182,7 @@ def _check_room(ray: Any, jobs: Sequence[CellJob]) -> None:
     if not any(all(node.get(key, 0) >= n for key, n in want.items()) for node in nodes):
         most = ", ".join(f"{key} {max((node.get(key, 0) for node in nodes), default=0):g}" for key in want)
         print(
-            f"overfit-lab: no node of the Ray cluster has what a cell needs (they have at most {most}); waiting for one",
+            f"overfit-lab: no node of the Ray cluster has what a cell needs (at most {most}); waiting for one",
             file=sys.stderr,
             flush=True,
         )
