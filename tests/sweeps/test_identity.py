@@ -12,7 +12,7 @@ from pydantic import Field, create_model
 from overfit_lab import config as config_module
 from overfit_lab.build import complete
 from overfit_lab.config import AttackConfig, RunConfig, apply_settings, from_yaml, parse_config, to_dict, to_yaml
-from overfit_lab.labels.sglr import 
+from overfit_lab.labels.sglr import Sglr
 from overfit_lab.recipes import recipe
 from overfit_lab.sweeps.identity import cell_id, essence, same_run
 from tiny import tiny_config
@@ -113,8 +113,8 @@ def test_an_option_that_a_later_version_adds_keeps_the_name():
 
 def test_an_option_that_a_component_gets_later_keeps_the_name(monkeypatch):
     before = cell_id(complete(tiny_config("sglr")))
-    later = create_model("Options", __base__=.Options, sharpness=(float, 1.5))
-    monkeypatch.setattr(, "Options", later)
+    later = create_model("Options", __base__=Sglr.Options, sharpness=(float, 1.5))
+    monkeypatch.setattr(Sglr, "Options", later)
     config = complete(tiny_config("sglr"))
     assert config.labels.options["sharpness"] == 1.5
     assert cell_id(config) == before
