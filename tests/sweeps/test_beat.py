@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from sweeping import rows, small_config, wait_for
 
 from overfit_lab.config import to_dict
 from overfit_lab.sweeps import beat as beat_module
@@ -17,7 +18,6 @@ from overfit_lab.sweeps.beat import OUSTED, Beat, Heart, claim, read_beat, relea
 from overfit_lab.sweeps.layout import beat_path, log_path
 from overfit_lab.sweeps.spec import Resources
 from overfit_lab.sweeps.work import CellJob, attempt, last_lines
-from sweeping import rows, small_config, wait_for
 
 HERE = socket.gethostname()
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_given_to_another_writes_no_record_more(tmp_path):
     process.join(30)
     assert process.exitcode == OUSTED
     n = len(rows(folder))
-    assert 0 < n
+    assert n > 0
     last = json.loads(rows(folder)[-1])["epoch"]
     assert last < 400
     assert json.loads((folder / "run.json").read_text())["status"] == "running"

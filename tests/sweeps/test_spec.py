@@ -20,7 +20,7 @@ WRONG = {
     "base: digits-hard\njobs: 0": "jobs = 0",
     "base: digits-hard\nresources: {cpus: 0}": "resources.cpus = 0",
     "base: digits-hard\nresources: {cpu: 2}": "resources.cpu: unknown key 'cpu'; did you mean cpus",
-    "base: digits-hard\nresources: {memory: much}": "resources.memory = 'much': expected an amount of memory such as 4 GB",
+    "base: digits-hard\nresources: {memory: much}": "resources.memory = 'much': expected an amount of memory",
     "base: digits-hard\nresources: {time: soon}": "resources.time = 'soon': expected a time such as 30 min",
     "base: digits-hard\nbackend: lokal": "unknown backend 'lokal'; did you mean local",
     "base: digits-hard\nbackends: {local: {nodes: 2}}": "backends.local.nodes: unknown key, there are no options here",
@@ -62,9 +62,7 @@ def test_an_absent_package_is_one_line(name, tmp_path, monkeypatch, capsys):
     (tmp_path / "sweep.yaml").write_text("base: digits-hard\n")
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
     assert run(["sweep", str(tmp_path / "sweep.yaml"), "--backend", backend]) == 2
-    assert capsys.readouterr().err == (
-        f"overfit-lab: {name} is not installed; pip install 'overfit-lab[{backend}]'\n"
-    )
+    assert capsys.readouterr().err == (f"overfit-lab: {name} is not installed; pip install 'overfit-lab[{backend}]'\n")
 
 
 def test_slurm_elsewhere_is_one_line(tmp_path, monkeypatch, capsys):
