@@ -58,6 +58,10 @@ FORBIDDEN = [
             "monitor",
         ),
     ),
+    (
+        "sweeps",
+        ("probes", "metrics", "figures", "tables", "data", "evaluation", "checks", "report", "monitor", "cli"),
+    ),
     ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]
 
