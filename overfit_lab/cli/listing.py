@@ -25,6 +25,7 @@ KINDS = (
     "tables",
     "sinks",
     "findings",
+    "backends",
 )
 
 
@@ -72,6 +73,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "tables": catalog.TABLES,
         "sinks": catalog.SINKS,
         "findings": {name: question.find for name, question in catalog.FINDINGS.items()},
+        "backends": catalog.BACKENDS,
     }
     return registries[kind]
 
@@ -89,7 +91,7 @@ def options(kind: str, component: Any) -> list[str]:
 
     if kind == "studies":
         return [component.recipe, *component.sets, *component.axes]
-    if kind not in ("models", "objectives", "labels", "regularizers", "schedules", "metrics"):
+    if kind not in ("models", "objectives", "labels", "regularizers", "schedules", "metrics", "backends"):
         return []
     model = options_model(component, MODEL_CONTEXT if kind == "models" else frozenset())
     if model is None:

@@ -102,7 +102,7 @@ def resume(
     trust: TrustOption = False,
 ) -> None:
     """Go on with what of a sweep is not completed, from its folder alone."""
-    from overfit_lab.sweeps.cells import read_manifest
+    from overfit_lab.sweeps.manifest import read_manifest
 
     spec = read_manifest(folder).spec
     changes = _changes(spec, backend, jobs, retries, device, address, option)

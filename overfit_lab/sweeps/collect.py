@@ -12,7 +12,7 @@ from overfit_lab.runs import layout
 from overfit_lab.runs.experiments import flatten
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.summary import ENDINGS, best_epoch, final_epoch
-from overfit_lab.sweeps.cells import SweepCell, read_manifest
+from overfit_lab.sweeps.manifest import SweepCell, read_manifest
 from overfit_lab.sweeps.status import cell_status
 from overfit_lab.textfiles import check_file, write
 

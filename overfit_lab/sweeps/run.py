@@ -14,17 +14,9 @@ from overfit_lab.runs import layout
 from overfit_lab.runs.writer import take_lock
 from overfit_lab.sinks.mirror import make_sinks
 from overfit_lab.sweeps.backends.base import Backend, make_backend
-from overfit_lab.sweeps.cells import (
-    Manifest,
-    SweepCell,
-    check_cells_trusted,
-    extend,
-    is_completed,
-    plan,
-    read_manifest,
-    write_manifest,
-)
+from overfit_lab.sweeps.cells import check_cells_trusted, extend, is_completed, plan
 from overfit_lab.sweeps.layout import MANIFEST, manifest_path
+from overfit_lab.sweeps.manifest import Manifest, SweepCell, read_manifest, write_manifest
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 from overfit_lab.sweeps.work import CellJob, Unwatched
 

@@ -11,8 +11,8 @@ from typing import Any
 from overfit_lab.runs import layout
 from overfit_lab.runs.writer import is_held
 from overfit_lab.sweeps.beat import Beat, read_beat
-from overfit_lab.sweeps.cells import SweepCell, read_manifest
 from overfit_lab.sweeps.layout import beat_path, log_path
+from overfit_lab.sweeps.manifest import SweepCell, read_manifest
 from overfit_lab.sweeps.work import last_lines
 
 STATES = ("waiting", "running", "completed", "interrupted", "failed", "lost")

@@ -178,6 +178,11 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "config",
                 "data",
                 "data fetch",
+                "sweep",
+                "sweep run",
+                "sweep status",
+                "sweep resume",
+                "sweep collect",
             )
         ),
         "from overfit_lab.cli.main import run; assert run(['train', 'digits-herd']) == 2",

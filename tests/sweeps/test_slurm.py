@@ -7,10 +7,13 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 import slurm
 from sweeping import assert_same_run, cells, command, states, sweep, wait_for, write_base, write_sweep
+
+from overfit_lab.runs.writer import is_held
 
 pytest.importorskip("submitit", reason="submitit is not installed")
 pytestmark = pytest.mark.slow
@@ -92,7 +95,8 @@ def test_detached_cells_are_looked_at_cancelled_and_gone_on_with(environment, tm
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: reached(tmp_path / "out", 6))
+    wait_for(lambda: is_held(tmp_path / "out"))
+    time.sleep(2)
     assert len(slurm.ask("squeue", "--array", "--noheader", environment=environment).splitlines()) == 3
     again.send_signal(signal.SIGINT)
     out, err = again.communicate(timeout=90)

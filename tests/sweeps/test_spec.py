@@ -1,5 +1,8 @@
 """What a sweep's file may say, and what it is told where it is wrong: one line each."""
 
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -142,3 +145,12 @@ def _assign(spec):
         spec.retries = 3
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def test_no_backend_loads_its_package_before_it_is_asked_for():
+    code = (
+        "import sys, overfit_lab.catalog as c, overfit_lab.sweeps.status; list(c.BACKENDS);"
+        "assert not {'ray', 'submitit', 'torch', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

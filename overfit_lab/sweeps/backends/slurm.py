@@ -64,9 +64,8 @@ class SlurmBackend(Backend):
 
     def run(self, jobs: Sequence[CellJob], watcher: Watcher) -> dict[str, str]:
         """Have every cell trained, and wait."""
-        folder = jobs[0].folder.parent
-        self.submit(jobs, folder)
         with told_to_stop() as stop:
+            self.submit(jobs, jobs[0].folder.parent)
             return _Waiting(jobs, watcher).finish(stop)
 
     def submit(self, jobs: Sequence[CellJob], folder: Path) -> None:
