@@ -52,7 +52,7 @@ class SlurmBackend(Backend):
         warning: int = Field(90, ge=1, description="seconds before the time limit at which a cell is told to stop")
         setup: tuple[str, ...] = Field((), description="lines of shell to run first, such as 'module load cuda'")
         srun: bool = Field(True, description="start the cell by srun; false where srun does not work within jobs")
-        more: dict[str, Any] = Field(default_factory=dict, description="further options of sbatch, by their long names")
+        more: dict[str, Any] = Field({}, description="further options of sbatch, by their long names")
 
     def check(self) -> None:
         """The package and the commands of Slurm are there."""
