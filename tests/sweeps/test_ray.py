@@ -2,14 +2,17 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from sweeping import assert_same_run, cells, command, states, sweep, wait_for, write_base, write_sweep
+
+from overfit_lab.config import load_config
+from overfit_lab.experiment import train_run
 
 pytest.importorskip("ray", reason="ray is not installed")
 pytestmark = pytest.mark.slow
@@ -17,8 +20,10 @@ pytestmark = pytest.mark.slow
 TWELVE = "grid: {labels.r: [0.2, 0.4, 0.6], optimizer.lr: [0.1, 0.02]}\nseeds: 2"
 
 
-def ended(folder, state="completed"):
-    return [path for path in folder.glob("beats/*.json") if json.loads(path.read_text())["state"] == state]
+def in_state(folder, state, share=0.0):
+    """Cells whose signs of life say so, and that a share of their epochs is done."""
+    found = [json.loads(path.read_text()) for path in folder.glob("beats/*.json")]
+    return [beat for beat in found if beat["state"] == state and beat["share"] >= share]
 
 
 @pytest.fixture
@@ -43,12 +48,18 @@ def two_nodes():
     assert address, "the cluster did not start"
     yield address, lambda: tell("kill")
     tell("end")
-    process.wait(60)
+    process.communicate(timeout=60)
 
 
 def test_a_lost_node_s_cells_go_on_elsewhere_and_all_are_those_of_local_processes(two_nodes, tmp_path):
     address, kill = two_nodes
-    write_base(tmp_path, probes={"every": 2, "metrics": ["calibration"], "n": 40})
+    write_base(
+        tmp_path,
+        epochs=40,
+        probes={"every": 20, "metrics": ["calibration"], "n": 40},
+        evaluation={"every": 10, "n_steps": 3, "chunk": 64},
+        checkpoint={"every": 20},
+    )
     write_sweep(tmp_path, TWELVE)
     process = subprocess.Popen(
         command("sweep.yaml", "--out", "on-ray", "--backend", "ray", "--address", address),
@@ -57,7 +68,8 @@ def test_a_lost_node_s_cells_go_on_elsewhere_and_all_are_those_of_local_processe
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: len(ended(tmp_path / "on-ray")) >= 2 and len(ended(tmp_path / "on-ray", "running")) >= 2)
+    on_ray = tmp_path / "on-ray"
+    wait_for(lambda: len(in_state(on_ray, "completed")) >= 2 and len(in_state(on_ray, "running", 0.05)) >= 2, 240)
     assert kill().startswith("killed")
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
@@ -66,13 +78,13 @@ def test_a_lost_node_s_cells_go_on_elsewhere_and_all_are_those_of_local_processe
     assert all(": completed (" in line for line in err.splitlines())
     logs = [path.read_text() for path in (tmp_path / "on-ray" / "logs").iterdir()]
     assert sum(log.count(" process ") for log in logs) > 12, "no cell was begun twice"
-    local = sweep(tmp_path, "sweep.yaml", "--out", "local", "--jobs", "2")
-    assert local.returncode == 0, local.stderr
-    for name, folder in cells(tmp_path / "local").items():
-        assert_same_run(cells(tmp_path / "on-ray")[name], folder)
+    torch.set_num_threads(1)
+    for name, folder in cells(on_ray).items():  # a cell of the local backend is the plain run, as its own tests say
+        train_run(load_config(folder / "config.yaml"), tmp_path / "plain" / name, device="cpu")
+        assert_same_run(folder, tmp_path / "plain" / name)
 
 
-def test_ctrl_c_stops_the_cells_of_a_cluster_of_its_own_and_another_backend_goes_on(tmp_path):
+def test_ctrl_c_stops_the_cells_of_a_cluster_of_its_own(tmp_path):
     write_base(tmp_path, epochs=300, probes={"metrics": []}, evaluation={"every": 50, "n_steps": 2, "chunk": 64})
     write_sweep(tmp_path, "grid: {labels.r: [0.2, 0.4]}\nseeds: 2")
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
@@ -93,7 +105,6 @@ def test_ctrl_c_stops_the_cells_of_a_cluster_of_its_own_and_another_backend_goes
     found = states(tmp_path / "out")
     assert set(found.values()) <= {"interrupted", "waiting"}
     assert "interrupted" in found.values()
-    shutil.rmtree(tmp_path / "out" / "logs")
 
 
 def test_a_cell_that_fails_is_told_of_with_its_reason(tmp_path):
