@@ -1,10 +1,17 @@
 """Sweeps of tests: a tiny base, the command line, and when two run folders are the same run."""
 
+import contextlib
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
+from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
 from overfit_lab.runs.arrays import read_arrays
 from overfit_lab.training.checkpoint import load_checkpoint
@@ -77,7 +84,21 @@ def wait_for(condition, seconds=90):
     return found
 
 
+def inside(folder, *arguments):
+    """The command in this process, for what trains nothing: exit status, stdout and stderr."""
+    before, handler = Path.cwd(), signal.getsignal(signal.SIGTERM)
+    out, err = io.StringIO(), io.StringIO()
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = run(["sweep", *arguments])
+    finally:
+        os.chdir(before)
+        signal.signal(signal.SIGTERM, handler)
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+
+
 def states(folder):
-    done = sweep(folder.parent, "status", folder.name, "--json")
+    done = inside(folder.parent, "status", folder.name, "--json")
     assert done.returncode == 0, done.stderr
     return {cell["name"]: cell["state"] for cell in json.loads(done.stdout)}

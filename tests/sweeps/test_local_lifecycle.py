@@ -8,7 +8,7 @@ import subprocess
 
 import pandas as pd
 import pytest
-from sweeping import assert_same_run, cells, command, manifest, states, sweep, wait_for, write_base, write_sweep
+from sweeping import assert_same_run, cells, command, inside, manifest, states, sweep, wait_for, write_base, write_sweep
 
 from overfit_lab.config import load_config
 from overfit_lab.runs.reader import Run, find_runs
@@ -44,7 +44,7 @@ def test_more_values_and_seeds_train_the_new_cells_alone(extended):
         "r0.6-seed1",
     ]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    again = sweep(folder, "more.yaml", "--out", "out")
+    again = inside(folder, "more.yaml", "--out", "out")
     assert "completed: 4 of 4 cells in out, 0 of them trained now" in again.stdout
     assert again.stderr == ""
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -78,10 +78,10 @@ def test_a_smaller_sweep_keeps_cells_that_were_begun_and_another_base_is_refused
     shutil.copytree(extended[0], tmp_path / "copy", ignore=shutil.ignore_patterns(".lock"))
     folder = tmp_path / "copy"
     write_sweep(folder, "grid: {labels.r: [0.6]}", "less.yaml")
-    assert "completed: 4 of 4 cells in out, 0 of them" in sweep(folder, "less.yaml", "--out", "out").stdout
+    assert "completed: 4 of 4 cells in out, 0 of them" in inside(folder, "less.yaml", "--out", "out").stdout
     assert next(iter(manifest(folder / "out")["cells"])) == list(manifest(extended[0] / "out")["cells"])[2]
     write_sweep(folder, "set: {epochs: 3}\ngrid: {labels.r: [0.6]}", "other.yaml")
-    refused = sweep(folder, "other.yaml", "--out", "out")
+    refused = inside(folder, "other.yaml", "--out", "out")
     assert refused.returncode == 2
     assert refused.stderr == (
         "overfit-lab: out: holds a sweep with epochs = 2, not 3; make epochs an axis, or choose another --out\n"
@@ -93,7 +93,7 @@ def test_a_folder_with_another_run_in_it_is_refused(extended, tmp_path):
     folder = tmp_path / "copy"
     path = cells(folder / "out")["r0.2-seed0"] / "config.yaml"
     path.write_text(path.read_text().replace("momentum: 0.9", "momentum: 0.8"))
-    done = sweep(folder, "more.yaml", "--out", "out")
+    done = inside(folder, "more.yaml", "--out", "out")
     assert done.returncode == 2
     assert "holds a run with optimizer.momentum = 0.8, the sweep wants 0.9" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -110,7 +110,7 @@ def test_status_and_collect_of_what_is_there(extended, tmp_path):
         path.write_text(json.dumps({**json.loads(path.read_text()), "status": status}))
     wanted = {"r0.2-seed0": "waiting", "r0.2-seed1": "lost", "r0.6-seed0": "interrupted", "r0.6-seed1": "completed"}
     assert states(folder) == wanted
-    plain = sweep(folder.parent, "status", "out").stdout.splitlines()
+    plain = inside(folder.parent, "status", "out").stdout.splitlines()
     assert plain[-1] == "4 cells: 1 waiting, 1 lost, 1 interrupted, 1 completed"
     assert plain[0].split() == ["cell", "settings", "state", "epoch", "host", "failure"]
     frame = collect(folder)
@@ -126,7 +126,7 @@ def test_status_and_collect_of_what_is_there(extended, tmp_path):
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "md"])
 def test_the_table_is_read_back(extended, tmp_path, suffix):
     out, figure = tmp_path / f"table.{suffix}", tmp_path / "sweep.png"
-    done = sweep(extended[0], "collect", "out", "--out", str(out), "--figure", str(figure))
+    done = inside(extended[0], "collect", "out", "--out", str(out), "--figure", str(figure))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(out), str(figure)]
     assert figure.read_bytes().startswith(b"\x89PNG")
@@ -160,9 +160,9 @@ def test_a_cell_that_fails_is_retried_and_told_of_with_the_end_of_its_log(tmp_pa
     assert "cell times2-seed0 failed: unexpected RuntimeError: not today; its log: out/logs/" in done.stderr
     assert "    RuntimeError: not today" in done.stderr.splitlines()
     assert states(tmp_path / "out") == {"times2-seed0": "failed", "times0-seed0": "completed"}
-    status = json.loads(sweep(tmp_path, "status", "out", "--json").stdout)
+    status = json.loads(inside(tmp_path, "status", "out", "--json").stdout)
     assert status[0]["failure"] == "unexpected RuntimeError: not today"
-    assert "add --trust" in sweep(tmp_path, "resume", "out").stderr
+    assert "add --trust" in inside(tmp_path, "resume", "out").stderr
     again = sweep(tmp_path, "resume", "out", "--trust", "--retries", "1")
     assert again.returncode == 0, again.stderr
     assert len(list(tmp_path.glob("tried-*"))) == 2
@@ -216,7 +216,7 @@ def test_a_second_process_is_refused_while_one_runs_the_sweep(tmp_path):
     write_sweep(tmp_path, TEXT)
     (tmp_path / "out").mkdir()
     with take_lock(tmp_path / "out"):
-        done = sweep(tmp_path, "sweep.yaml", "--out", "out")
+        done = inside(tmp_path, "sweep.yaml", "--out", "out")
     assert (done.returncode, done.stderr) == (2, "overfit-lab: out: another process is running this sweep\n")
 
 
