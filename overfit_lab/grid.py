@@ -6,29 +6,24 @@ The folder of a grid holds ``grid.json``, which says what the grid is, and one r
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from overfit_lab.axes import Axes, name_cells
 from overfit_lab.build import complete, resolve_device
+from overfit_lab.cell import reporting, train_cell
 from overfit_lab.config import RunConfig, apply_settings, load_config, to_dict, to_yaml
 from overfit_lab.errors import ConfigError, FolderBusyError, OverfitLabError, RunFolderError
-from overfit_lab.experiment import train_run
-from overfit_lab.pool import GRACE, Job, Report, Watcher, run_jobs, usable_cores
+from overfit_lab.pool import Job, Report, Watcher, run_jobs, usable_cores
 from overfit_lab.runs import layout
-from overfit_lab.runs.writer import RunWriter, take_lock, write_atomically
+from overfit_lab.runs.status import mark_ended, status_of
+from overfit_lab.runs.writer import take_lock, write_atomically
 from overfit_lab.sinks.mirror import make_sinks
-from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
-from overfit_lab.types import Clock
 
 MANIFEST = "grid.json"
-REPORT_EVERY = 0.5
-"""Seconds between what a cell reports of itself."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +133,10 @@ def run_grid(
                 failures = run_jobs(work, watcher, n_processes=jobs, n_threads=1 if jobs > 1 else None)
             except KeyboardInterrupt:
                 for cell in waiting:
-                    _mark_ended(folder / cell.name, "interrupted")
+                    mark_ended(folder / cell.name, "interrupted")
                 raise
         for name in failures:
-            _mark_ended(folder / name, "failed")
+            mark_ended(folder / name, "failed")
     return GridResult(folder, cells, failures)
 
 
@@ -245,60 +240,9 @@ def _is_completed(cell: Cell, folder: Path) -> bool:
         return False
     if load_config(layout.config_path(folder)) != cell.config:
         raise RunFolderError(f"{folder}: holds a run of another configuration; remove it, or give another --out")
-    return _status(folder) == "completed"
-
-
-def _status(folder: Path) -> Any:
-    from overfit_lab.runs.reader import Run
-
-    return Run(folder).info.get("status")
-
-
-def _mark_ended(folder: Path, status: str) -> None:
-    """Correct run.json where a process that was killed could not."""
-    if layout.is_run(folder) and _status(folder) == "running":
-        with suppress(RunFolderError), RunWriter.reopen(folder) as writer:
-            writer.update_info(status=status)
+    return status_of(folder) == "completed"
 
 
 def _train_cell(report: Report, config: RunConfig, folder: Path, device: str, sinks: Sequence[str]) -> None:
-    """Begin a cell's run or go on with it; runs in a process of its own."""
-    deadline = time.monotonic() + GRACE
-    while True:
-        try:
-            status = train_run(
-                config,
-                folder,
-                resume=layout.is_run(folder),
-                device=device,
-                bus=_reporting(report, config.epochs),
-                sinks=sinks,
-                on_note=lambda text: print(f"overfit-lab: cell {folder.name}: {text}", file=sys.stderr, flush=True),
-            )
-            break
-        except FolderBusyError:  # a process of a grid that was killed has not yet ended
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(REPORT_EVERY)
-    if status == "interrupted":
-        raise KeyboardInterrupt
-
-
-def _reporting(report: Report, n_epochs: int) -> EventBus:
-    """A bus whose run reports where it stands, not too often."""
-    last = 0.0
-
-    def tell(clock: Clock) -> None:
-        nonlocal last
-        last = time.monotonic()
-        report(clock.progress / n_epochs, f"epoch {min(clock.epoch + 1, n_epochs)}/{n_epochs}")
-
-    def step_ended(event: StepEnded) -> None:
-        if time.monotonic() - last > REPORT_EVERY:
-            tell(event.clock)
-
-    bus = EventBus()
-    bus.on(RunStarted, lambda event: tell(event.snapshot.clock))
-    bus.on(StepEnded, step_ended)
-    bus.on(EpochEnded, lambda event: tell(event.snapshot.clock))
-    return bus
+    """A cell's run in a process of its own."""
+    train_cell(config, folder, device=device, sinks=sinks, bus=reporting(report, config.epochs))

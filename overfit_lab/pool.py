@@ -14,10 +14,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any, Protocol
 
 from overfit_lab.errors import FailedError, OverfitLabError
@@ -74,6 +75,8 @@ def run_jobs(
     n_processes: int,
     n_threads: int | None = None,
     stop_at_failure: bool = False,
+    n_retries: int = 0,
+    import_main: bool = True,
 ) -> dict[str, str]:
     """Run jobs, at most ``n_processes`` at a time, and wait for all of them.
 
@@ -86,6 +89,9 @@ def run_jobs(
         n_processes: jobs at a time.
         n_threads: threads of torch in each process; None leaves torch its own number.
         stop_at_failure: end all jobs when the first one fails.
+        n_retries: how often a job that failed is begun again, after those that wait. The watcher is told of the last
+            failure alone.
+        import_main: processes import the file that this process was begun with, where the jobs' code may lie.
 
     Returns:
         For each job that failed the reason, in one line; a :class:`Refusal` where its input is at fault.
@@ -96,15 +102,17 @@ def run_jobs(
     waiting = list(jobs)
     running: dict[str, _Worker] = {}
     failures: dict[str, str] = {}
-    with _told_to_stop() as stop:
+    left = {job.name: n_retries for job in jobs}
+    with told_to_stop() as stop:
         try:
             while (waiting or running) and not (failures and stop_at_failure):
                 if stop.is_set():
                     raise KeyboardInterrupt
                 while waiting and len(running) < n_processes:
                     job = waiting.pop(0)
-                    running[job.name] = _Worker(job, n_threads)
-                    watcher.started(job.name)
+                    running[job.name] = _Worker(job, n_threads, import_main)
+                    if left[job.name] == n_retries:
+                        watcher.started(job.name)
                 connection.wait([w.process.sentinel for w in running.values()] + _readers(running), timeout=0.2)
                 for name, worker in list(running.items()):
                     has_ended = worker.process.exitcode is not None
@@ -113,6 +121,11 @@ def run_jobs(
                     if has_ended:
                         del running[name]
                         failure = worker.failure()
+                        if failure is not None and left[name]:
+                            left[name] -= 1
+                            waiting.append(worker.job)
+                            watcher.progressed(name, 0.0, f"again after: {failure}")
+                            continue
                         if failure is not None:
                             failures[name] = failure
                         watcher.ended(name, failure)
@@ -128,14 +141,15 @@ def _readers(running: dict[str, _Worker]) -> list[Any]:
 class _Worker:
     """One job's process and the end of its pipe that we read."""
 
-    def __init__(self, job: Job, n_threads: int | None) -> None:
+    def __init__(self, job: Job, n_threads: int | None, import_main: bool) -> None:
         context = multiprocessing.get_context("spawn")
+        self.job = job
         self.reader, writer = context.Pipe(duplex=False)
         self._said_end, self._reason = False, ""
         self.process = context.Process(
             target=_work, args=(writer, job.work, job.arguments, n_threads), name=job.name, daemon=True
         )
-        with _clean_start():
+        with _clean_start(), nullcontext() if import_main else _no_main():
             self.process.start()
         writer.close()
 
@@ -177,7 +191,7 @@ def _stop(processes: Collection[Any]) -> None:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
+def told_to_stop() -> Iterator[threading.Event]:
     """SIGINT and SIGTERM set the event instead of interrupting just anywhere (only possible in the main thread)."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -210,6 +224,17 @@ def _clean_start() -> Iterator[None]:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = safe_path
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """For the start of a process: it is not told which file this process was begun with."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(writer: Connection, work: Callable[..., None], arguments: tuple[Any, ...], n_threads: int | None) -> None:

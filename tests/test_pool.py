@@ -129,3 +129,41 @@ def wait_for(condition, seconds=30):
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def fail_at_first(report, folder, times):
+    """Fail as often as is asked for, by every way of failing in turn."""
+    tries = len(list(Path(folder).iterdir()))
+    (Path(folder) / f"try-{tries}").touch()
+    report(0.5, f"try {tries}")
+    if tries < times:
+        work(report, ("die", "break")[tries % 2])
+
+
+@pytest.mark.parametrize(("n_retries", "n_tries"), [(0, 1), (1, 2), (2, 3), (5, 3)])
+def test_a_job_that_failed_is_begun_again_as_often_as_allowed(tmp_path, n_retries, n_tries):
+    seen = Seen()
+    jobs = [Job("frail", fail_at_first, (tmp_path, 2)), Job("well", work, ("well",))]
+    failures = run_jobs(jobs, seen, n_processes=1, n_retries=n_retries)
+    assert len(list(tmp_path.iterdir())) == n_tries
+    assert set(failures) == (set() if n_tries == 3 else {"frail"})
+    names = ("started", "frail"), ("started", "well")
+    assert [event for event in seen.events if event[0] == "started"] == [*names]
+    ends = [event for event in seen.events if event[0] == "ended"]
+    assert len(ends) == 2
+    assert ("ended", "frail", failures.get("frail")) in ends
+
+
+def name_of_main(report, folder):
+    """Whether the file that the first process was begun with is known here."""
+    (Path(folder) / str(hasattr(sys.modules["__main__"], "__file__"))).touch()
+
+
+@pytest.mark.parametrize("import_main", [True, False])
+def test_processes_import_the_beginning_of_the_first_only_where_they_are_to(tmp_path, import_main):
+    before = sys.modules["__main__"]
+    job = Job("a", name_of_main, (tmp_path,))
+    assert run_jobs([job], Seen(), n_processes=1, import_main=import_main) == {}
+    assert sys.modules["__main__"] is before
+    if not import_main:
+        assert [path.name for path in tmp_path.iterdir()] == ["False"]

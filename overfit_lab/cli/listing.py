@@ -26,6 +26,7 @@ KINDS = (
     "sinks",
     "findings",
     "hardware",
+    "backends",
 )
 
 
@@ -74,6 +75,7 @@ def entries(kind: str) -> Mapping[str, Any]:
         "sinks": catalog.SINKS,
         "findings": {name: question.find for name, question in catalog.FINDINGS.items()},
         "hardware": catalog.HARDWARE,
+        "backends": catalog.BACKENDS,
     }
     return registries[kind]
 
@@ -91,7 +93,7 @@ def options(kind: str, component: Any) -> list[str]:
 
     if kind == "studies":
         return [component.recipe, *component.sets, *component.axes]
-    if kind not in ("models", "objectives", "labels", "regularizers", "schedules", "metrics"):
+    if kind not in ("models", "objectives", "labels", "regularizers", "schedules", "metrics", "backends"):
         return []
     model = options_model(component, MODEL_CONTEXT if kind == "models" else frozenset())
     if model is None:

@@ -24,6 +24,7 @@ from overfit_lab.cli import (
     listing,
     probe,
     report,
+    sweep,
     table,
     train,
     watch,
@@ -76,6 +77,7 @@ app.command("report")(report.report)
 app.command("cost")(cost.cost)
 app.command("list")(listing.list_)
 app.command("config")(config.config)
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(data.app, name="data")
 
 

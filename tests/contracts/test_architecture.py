@@ -59,6 +59,10 @@ FORBIDDEN = [
             "monitor",
         ),
     ),
+    (
+        "sweeps",
+        ("probes", "metrics", "figures", "tables", "data", "evaluation", "checks", "report", "monitor", "cli"),
+    ),
     ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
 ]
 
@@ -176,6 +180,11 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "cost",
                 "data",
                 "data fetch",
+                "sweep",
+                "sweep run",
+                "sweep status",
+                "sweep resume",
+                "sweep collect",
             )
         ),
         "from overfit_lab.cli.main import run; assert run(['train', 'digits-herd']) == 2",

@@ -1,0 +1,255 @@
+"""`overfit-lab sweep`: a file, or one of run, status, resume and collect."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from overfit_lab.cli.interrupted import Interrupted
+from overfit_lab.cli.source import TrustOption
+from overfit_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from overfit_lab.sweeps.run import SweepResult
+    from overfit_lab.sweeps.spec import SweepSpec
+    from overfit_lab.sweeps.status import CellStatus
+
+
+class FileOrCommand(TyperGroup):
+    """``sweep FILE`` is ``sweep run FILE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``run`` before what is neither a command nor a request for help."""
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(help="Train many runs from one file.", no_args_is_help=False, cls=FileOrCommand)
+BackendOption = Annotated[str | None, typer.Option("--backend", help="Who runs the cells: local, ray or slurm.")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="Of the Ray cluster to join; default RAY_ADDRESS, else one is started.")
+]
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the backend; may be repeated."),
+]
+JobsOption = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Cells at a time.")]
+RetriesOption = Annotated[
+    int | None, typer.Option("--retries", metavar="N", help="How often a cell that failed is begun again.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for the cells (Slurm).")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a sweep.")]
+
+
+@app.callback(epilog="`overfit-lab sweep FILE.yaml` is `overfit-lab sweep run FILE.yaml`.")
+def root() -> None:
+    """Train many runs from one file, on this machine, a Ray cluster or Slurm."""
+
+
+@app.command("run")
+def run(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="What to train.")],
+    backend: BackendOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the sweep; default runs/NAME.")] = None,
+    jobs: JobsOption = None,
+    retries: RetriesOption = None,
+    device: DeviceOption = None,
+    address: AddressOption = None,
+    option: OptionsOption = None,
+    detach: DetachOption = False,
+    trust: TrustOption = False,
+) -> None:
+    """Train the cells of a sweep that are not completed; the same command with more values trains the new ones.
+
+    Ctrl-C leaves a sweep that `overfit-lab sweep resume` goes on with.
+    """
+    from overfit_lab.sweeps.spec import load_spec, parse_spec
+
+    spec = load_spec(file)
+    changes = _changes(spec, backend, jobs, retries, device, address, option)
+    spec = parse_spec({**spec.model_dump(mode="json"), **changes}, str(file))
+    folder = out if out is not None else Path("runs") / str(spec.name)
+    from overfit_lab.cli.jobs import GridProgress
+    from overfit_lab.sweeps.layout import manifest_path
+    from overfit_lab.sweeps.run import run_sweep
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        result = run_sweep(spec, folder, beside=file.parent, detach=detach, trust=trust, watch=GridProgress)
+    except KeyboardInterrupt:
+        if not manifest_path(folder).is_file():
+            raise
+        raise Interrupted(f"overfit-lab sweep resume {folder} goes on") from None
+    _tell(result)
+
+
+@app.command("resume")
+def resume(
+    folder: FolderArgument,
+    backend: BackendOption = None,
+    jobs: JobsOption = None,
+    retries: RetriesOption = None,
+    device: DeviceOption = None,
+    address: AddressOption = None,
+    option: OptionsOption = None,
+    detach: DetachOption = False,
+    trust: TrustOption = False,
+) -> None:
+    """Go on with what of a sweep is not completed, from its folder alone."""
+    from overfit_lab.sweeps.manifest import read_manifest
+
+    spec = read_manifest(folder).spec
+    changes = _changes(spec, backend, jobs, retries, device, address, option)
+    from overfit_lab.cli.jobs import GridProgress
+    from overfit_lab.sweeps.run import resume_sweep
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        result = resume_sweep(folder, changes, detach=detach, trust=trust, watch=GridProgress)
+    except KeyboardInterrupt:
+        raise Interrupted(f"overfit-lab sweep resume {folder} goes on") from None
+    _tell(result)
+
+
+@app.command("status")
+def status(
+    folder: FolderArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: a list with one object a cell.")] = False,
+) -> None:
+    """Show how every cell of a sweep stands."""
+    from overfit_lab.sweeps.status import sweep_status
+
+    cells = sweep_status(folder)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(cell) for cell in cells], indent=2, ensure_ascii=False))
+    else:
+        _print_status(cells)
+
+
+@app.command("collect")
+def collect(
+    folder: FolderArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write: .csv, .parquet or .md; default: print as Markdown.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw the figure `sweep` into a .png, .pdf or .svg too.")
+    ] = None,
+) -> None:
+    """Put all cells of a sweep into one table: settings, seed, status, and best, final and diff of every metric."""
+    from overfit_lab.figures.style import check_path, save
+    from overfit_lab.sweeps.collect import check_table, to_markdown, write_table
+    from overfit_lab.sweeps.collect import collect as collect_cells
+
+    if out is not None:
+        check_table(out)
+    if figure is not None:
+        check_path(figure)
+    frame = collect_cells(folder)
+    if out is None:
+        typer.echo(to_markdown(frame).rstrip("\n"))
+    else:
+        write_table(frame, out)
+        typer.echo(str(out))
+    if figure is not None:
+        from overfit_lab.catalog import FIGURES
+        from overfit_lab.runs.reader import Run
+
+        measured = frame.loc[frame["final_epoch"].notna(), "cell"]
+        save(FIGURES["sweep"]([Run(folder / cell) for cell in measured]), figure)
+        typer.echo(str(figure))
+
+
+def _changes(
+    spec: SweepSpec,
+    backend: str | None,
+    jobs: int | None,
+    retries: int | None,
+    device: str | None,
+    address: str | None,
+    option: list[str] | None,
+) -> dict[str, Any]:
+    """What options of the command line change of a sweep, as its file would say it."""
+    given = {"backend": backend, "jobs": jobs, "retries": retries, "device": device}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    name = changes.get("backend", spec.backend)
+    own = dict(spec.backends.get(name, {}))
+    for text in option or []:
+        own |= _option(text)
+    if address is not None:
+        if name != "ray":
+            raise ConfigError(f"--address goes with --backend ray, not {name}")
+        own["address"] = address
+    return changes | ({"backends": {**spec.backends, name: own}} if own else {})
+
+
+def _option(text: str) -> dict[str, Any]:
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--option {text!r}: expected key=value, such as partition=gpu")
+    try:
+        return {key.strip(): yaml.safe_load(value)}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--option {text!r}: the value is not valid YAML") from error
+
+
+def _tell(result: SweepResult) -> None:
+    """How a sweep ended: a line, and for each cell that failed the reason and the end of its log.
+
+    Raises:
+        typer.Exit: 1 when a cell failed.
+    """
+    folder = result.folder
+    if result.detached:
+        typer.echo(f"submitted: {result.n_trained} of {len(result.cells)} cells in {folder}")
+        typer.echo(f"next: overfit-lab sweep status {folder}")
+        return
+    from overfit_lab.sweeps.layout import log_path
+    from overfit_lab.sweeps.status import sweep_status
+    from overfit_lab.sweeps.work import last_lines
+
+    cells = sweep_status(folder)
+    n_completed = sum(cell.state == "completed" for cell in cells)
+    typer.echo(f"completed: {n_completed} of {len(cells)} cells in {folder}, {result.n_trained} of them trained now")
+    for cell in cells:
+        if cell.name in result.failures:
+            log = log_path(folder / cell.folder)
+            typer.echo(f"overfit-lab: cell {cell.name} failed: {result.failures[cell.name]}; its log: {log}", err=True)
+            for line in last_lines(log):
+                typer.echo(f"    {line}", err=True)
+    if result.failures:
+        typer.echo(f"overfit-lab: overfit-lab sweep resume {folder} tries again what failed", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"next: overfit-lab sweep collect {folder} --out table.csv --figure sweep.png")
+
+
+def _print_status(cells: list[CellStatus]) -> None:
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("cell", "settings", "state", "epoch", "host", "failure"):
+        table.add_column(title, overflow="fold")
+    for cell in cells:
+        words = (cell.folder, cell.name, cell.state, f"{cell.epoch}/{cell.epochs}", cell.host, cell.failure)
+        table.add_row(*map(Text, words))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(80, *(len(str(cell)) for cell in cells)) if cells else 80)
+    console.print(table)
+    counts = Counter(cell.state for cell in cells)
+    typer.echo(f"{len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items()))

@@ -1,0 +1,188 @@
+"""A sweep: robust accuracy at the best and the final epoch, and what is lost between, over what was swept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from overfit_lab.config import parse_fraction
+from overfit_lab.errors import RunFolderError
+from overfit_lab.figures.caption import caption
+from overfit_lab.figures.draw import legend_above
+from overfit_lab.figures.experiments import one_a_seed
+from overfit_lab.figures.series import check_some
+from overfit_lab.figures.style import GREY, LOOKS, OTHERS, PAGE, Look, new_figure, style
+from overfit_lab.runs.experiments import differences, experiments, settings
+from overfit_lab.runs.reader import Run
+from overfit_lab.runs.summary import RAW, compare
+
+PANELS = (
+    ("best", "best robust\ntest accuracy (%)"),
+    ("final", "final robust\ntest accuracy (%)"),
+    ("diff", ""),
+)
+MOST_LINES = 7
+LOG_FROM = 30.0
+"""Ratio of the largest to the smallest value from which on an axis of positive values is logarithmic."""
+APART = 0.012
+"""Distance between lines at one value, as a share of the axis, so that their bars do not cover each other."""
+LINES = (*LOOKS.values(), *OTHERS)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What was swept: the key along the axis, its values as numbers or words, and what else tells lines apart."""
+
+    key: str
+    numbers: bool
+    others: tuple[str, ...]
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """One line for each setting of what is not on the axis; points are means over seeds, bars one standard deviation.
+
+    The key with the most numeric values is on the axis; where none is numeric, the key with the most values. Settings
+    that the key on the axis determines (a step size that goes with eps) tell no lines apart. Accuracy is clean where
+    nothing was evaluated under attack.
+
+    Args:
+        runs: of one sweep, grid or study, in any number of seeds.
+
+    Raises:
+        RunFolderError: no records; the runs differ in nothing, or in so much that there would be too many lines.
+    """
+    check_some(runs, "sweep")
+    parts = [one_a_seed(part) for part in experiments(runs)]
+    swept = what_was_swept(parts)
+    table = measured(parts, swept)
+    kind = "robust" if table["robust_final"].notna().any() else "clean"
+    lines = list(dict.fromkeys(table["line"]))
+    if len(lines) > MOST_LINES:
+        raise RunFolderError(
+            f"sweep: {len(lines)} lines over {swept.key} ({', '.join(swept.others)} differ); give fewer"
+        )
+    places = positions(table, swept)
+    with style():
+        spread = table[f"{kind}_final_std"].notna().any()
+        note = "best: the epoch of the highest accuracy on " + " or ".join(_chosen_on(table))
+        note += "; bars: one standard deviation over seeds" if spread else ""
+        figure = new_figure(PAGE, 2.5, caption(runs, shows="mean", extra=note))
+        panels = figure.subplots(1, 3)
+        panels[1].sharey(panels[0])
+        for axes, (end, title) in zip(panels, PANELS, strict=True):
+            for number, line in enumerate(lines):
+                own = table[table["line"] == line]
+                at = [places[x] + (number - (len(lines) - 1) / 2) * _gap(places) for x in own["x"]]
+                _line(axes, at, own, f"{kind}_{end}", LINES[number], line, joined=swept.numbers)
+            _axis(axes, swept, places)
+            axes.set_ylabel(title.replace("robust", kind) if end != "diff" else f"{kind} best − final (points)")
+        panels[2].axhline(0, color=GREY, linewidth=0.6, zorder=0.5)
+        if lines != [""]:
+            legend_above(figure, *panels[0].get_legend_handles_labels())
+    return figure
+
+
+def what_was_swept(parts: Sequence[Sequence[Run]]) -> Swept:
+    """Which setting goes on the axis, and which tell lines apart.
+
+    Raises:
+        RunFolderError: nothing differs.
+    """
+    firsts = [part[0] for part in parts]
+    found = differences(firsts)
+    if not found:
+        raise RunFolderError("sweep: the runs differ in nothing but the seed; give those of a sweep")
+    numeric = {key: values for key, values in found.items() if all(_number(value) is not None for value in values)}
+    pool = numeric or found
+    key = max(pool, key=lambda name: len(pool[name]))  # the first of equal ones
+    own = [settings(run) for run in firsts]
+    others = []
+    for other in found:
+        pairs = {(str(s.get(key)), str(s.get(other))) for s in own}
+        if other != key and len(pairs) > len({x for x, _ in pairs}):
+            others.append(other)
+    return Swept(key, bool(numeric), tuple(others))
+
+
+def measured(parts: Sequence[Sequence[Run]], swept: Swept) -> pd.DataFrame:
+    """One row for each experiment: x, line, and means and standard deviations over seeds, sorted by x in each line."""
+    rows = []
+    for part in parts:
+        table = compare(part)
+        row = table[table["weights"] == RAW].iloc[0].to_dict()
+        own = settings(part[0])
+        value = own.get(swept.key)
+        row["x"] = _number(value) if swept.numbers else str(value)
+        row["line"] = ", ".join(_words(key, own.get(key)) for key in swept.others)
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    return frame.sort_values("x", kind="stable") if swept.numbers else frame
+
+
+def positions(table: pd.DataFrame, swept: Swept) -> dict[Any, float]:
+    """Where on the axis each value lies: numbers at themselves, words in order."""
+    values = list(dict.fromkeys(table["x"]))
+    return {value: float(value) if swept.numbers else float(i) for i, value in enumerate(values)}
+
+
+def _number(value: Any) -> float | None:
+    """A setting as a number; None for anything else. Pixel distances are written as fractions."""
+    try:
+        found = parse_fraction(value)
+    except ValueError:
+        return None
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def _words(key: str, value: Any) -> str:
+    group, _, short = key.rpartition(".")
+    spoken = group.rpartition(".")[2] if short == "name" and group else short
+    return (
+        f"{spoken.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{spoken.replace('_', ' ')} {value}"
+    )
+
+
+def _is_log(places: Mapping[Any, float]) -> bool:
+    low, high = min(places.values()), max(places.values())
+    return low > 0 and high / low >= LOG_FROM
+
+
+def _gap(places: Mapping[Any, float]) -> float:
+    return 0.0 if _is_log(places) else APART * (max(places.values()) - min(places.values()))
+
+
+def _line(axes: Axes, at: list[float], own: pd.DataFrame, column: str, look: Look, label: str, *, joined: bool) -> None:
+    spread = own.get(f"{column}_std")
+    axes.errorbar(
+        at,
+        own[column].to_numpy(float),
+        yerr=None if spread is None else spread.astype(float).fillna(0.0).to_numpy(),
+        marker=look.marker,
+        color=look.color,
+        linestyle=look.linestyle if joined else "",
+        linewidth=1.0,
+        elinewidth=0.6,
+        label=label or None,
+    )
+
+
+def _axis(axes: Axes, swept: Swept, places: Mapping[Any, float]) -> None:
+    axes.set_xlabel(swept.key.removesuffix(".name"))
+    if swept.numbers and _is_log(places):
+        axes.set_xscale("log")
+    long = not swept.numbers and sum(len(str(value)) for value in places) > 24
+    texts = [f"{value:g}" if swept.numbers else str(value) for value in places]
+    axes.set_xticks(list(places.values()), texts, rotation=30 if long else 0, ha="right" if long else "center")
+    axes.minorticks_off()
+
+
+def _chosen_on(table: pd.DataFrame) -> list[str]:
+    return sorted({str(chosen).partition(" on ")[2] for chosen in table["chosen_on"]})
+
+
+REGISTER = {"sweep": draw}

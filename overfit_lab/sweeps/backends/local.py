@@ -1,0 +1,71 @@
+"""Processes on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from overfit_lab.pool import Job, Watcher, run_jobs, usable_cores
+from overfit_lab.runs.status import mark_ended
+from overfit_lab.sweeps.backends.base import Backend
+from overfit_lab.sweeps.beat import claim, release
+from overfit_lab.sweeps.work import CellJob, attempt
+
+
+class LocalBackend(Backend):
+    """Each cell in a process of its own on this machine, as many at a time as there are cores (on a CUDA device one).
+
+    They end when this process ends, however it ends. Of a cell's resources only ``cpus`` counts: its threads.
+    """
+
+    def run(self, jobs: Sequence[CellJob], watcher: Watcher) -> dict[str, str]:
+        """Have every cell trained, and wait."""
+        from overfit_lab.build import resolve_device
+
+        if not jobs:
+            return {}
+        first = jobs[0]
+        room = 1 if resolve_device(first.device).type == "cuda" else max(1, usable_cores() // first.resources.cpus)
+        tokens = {job.name: claim(job.beat, "queued").token for job in jobs}
+        keeper = _Keeper(watcher, jobs, tokens)
+        try:
+            return run_jobs(
+                [Job(job.name, attempt, (job, tokens[job.name])) for job in jobs],
+                keeper,
+                n_processes=min(self.jobs or room, len(jobs)),
+                n_threads=first.resources.cpus,
+                n_retries=first.retries,
+            )
+        finally:
+            keeper.stopped()
+
+
+class _Keeper:
+    """Passes on what a watcher is told, and notes on disk how each cell ended."""
+
+    def __init__(self, watcher: Watcher, jobs: Sequence[CellJob], tokens: dict[str, str]) -> None:
+        self._watcher, self._tokens = watcher, tokens
+        self._running: set[str] = set()
+        self._waiting = {job.name: job for job in jobs}
+
+    def started(self, name: str) -> None:
+        self._running.add(name)
+        self._watcher.started(name)
+
+    def progressed(self, name: str, share: float, text: str) -> None:
+        self._watcher.progressed(name, share, text)
+
+    def ended(self, name: str, failure: str | None) -> None:
+        job = self._waiting.pop(name)
+        if failure is not None:
+            mark_ended(job.folder, "failed")
+        release(job.beat, self._tokens[name], "completed" if failure is None else "failed", failure or "")
+        self._watcher.ended(name, failure)
+
+    def stopped(self) -> None:
+        """Whatever has not ended has been told to stop."""
+        for name, job in self._waiting.items():
+            mark_ended(job.folder, "interrupted")
+            release(job.beat, self._tokens[name], "stopped" if name in self._running else "queued")
+
+
+REGISTER = {"local": LocalBackend}

@@ -1,0 +1,118 @@
+"""The cells of a sweep: from its file to complete configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.axes import name_cells
+from overfit_lab.build import complete
+from overfit_lab.config import RunConfig, apply_settings, load_config, parse_config, to_dict
+from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.grid import plan_grid
+from overfit_lab.recipes import recipe
+from overfit_lab.runs import layout
+from overfit_lab.runs.experiments import flatten
+from overfit_lab.runs.later import with_later_options
+from overfit_lab.runs.status import status_of
+from overfit_lab.sweeps.identity import FREE, cell_id, same_run
+from overfit_lab.sweeps.manifest import Manifest, SweepCell
+from overfit_lab.sweeps.spec import SweepSpec
+from overfit_lab.trust import check_trusted
+
+
+def plan(spec: SweepSpec, beside: Path, *, trust: bool = False) -> Manifest:
+    """The cells that a sweep asks for, each configuration checked and complete; nothing is written.
+
+    Args:
+        spec: the sweep.
+        beside: the folder from which a base that is a file is looked for.
+        trust: the code that the sweep names may be imported.
+
+    Raises:
+        ConfigError: an unknown recipe, a wrong key or value, or a cell that comes twice; code without ``trust``.
+    """
+    is_file = spec.base.endswith((".yaml", ".yml")) or "/" in spec.base
+    base = load_config(beside / spec.base) if is_file else recipe(spec.base)
+    base = apply_settings(base, spec.set.items(), "set")
+    seeds = spec.numbers(base.seed)
+    for name, settings, seed in name_cells(spec.grid, seeds):
+        try:
+            wanted = apply_settings(base, [*settings.items(), ("seed", seed)])
+        except ConfigError as error:
+            raise ConfigError(f"cell {name}: {error}") from error
+        check_trusted(wanted, f"cell {name}", trust=trust)
+    cells: dict[str, SweepCell] = {}
+    for cell in plan_grid(base, spec.grid, seeds):
+        key = cell_id(cell.config)
+        if key in cells:
+            raise ConfigError(f"cell {cell.name}: is the same run as cell {cells[key].name}; leave one of them out")
+        cells[key] = SweepCell(key, cell.name, cell.settings, cell.seed, to_dict(cell.config))
+    return Manifest(spec, to_dict(base), list(cells.values()))
+
+
+def extend(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
+    """A sweep that is asked for again, with more values, axes or seeds perhaps; earlier cells that were begun stay.
+
+    Raises:
+        RunFolderError: the folder holds a sweep with another base; the message names the key.
+    """
+    axes = {*found.spec.grid, *wanted.spec.grid, "seed"}
+    before, now = (_beside_axes(manifest.base, axes) for manifest in (found, wanted))
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            raise RunFolderError(
+                f"{folder}: holds a sweep with {key} = {before.get(key)!r}, not {now.get(key)!r}; "
+                f"make {key} an axis, or choose another --out"
+            )
+    new = {cell.folder for cell in wanted.cells}
+    begun = [cell for cell in found.cells if cell.folder not in new and layout.is_run(folder / cell.folder)]
+    return Manifest(wanted.spec, wanted.base, [*wanted.cells, *begun])
+
+
+def _beside_axes(base: Mapping[str, Any], axes: set[str]) -> dict[str, Any]:
+    """What of a base no axis replaces, by dotted keys; naming a component replaces its options too."""
+    replaced = tuple(f"{key.removesuffix('name') if key.endswith('.name') else key + '.'}" for key in axes)
+    flat = flatten(base)
+    return {key: value for key, value in flat.items() if key not in FREE and not f"{key}.".startswith(replaced)}
+
+
+def check_cells_trusted(cells: Sequence[SweepCell], source: str, *, trust: bool) -> None:
+    """Refuse cells whose configurations name code, unless the user allows it.
+
+    Raises:
+        ConfigError: they do; or a configuration is wrong.
+    """
+    for cell in cells:
+        check_trusted(parse_config(cell.config, f"cell {cell.name}"), source, trust=trust)
+
+
+def check_same_run(folder: Path, config: RunConfig) -> None:
+    """See that a cell's folder holds the run that it should, in whatever version it was begun.
+
+    Raises:
+        RunFolderError: the run of another configuration; the message names a key in which they differ.
+    """
+    own = complete(with_later_options(load_config(layout.config_path(folder))))
+    wanted = complete(with_later_options(config))
+    if not same_run(own, wanted):
+        one, two = flatten(to_dict(own)), flatten(to_dict(wanted))
+        key = next((k for k in sorted({*one, *two}) if k not in FREE and one.get(k) != two.get(k)), "its order")
+        raise RunFolderError(
+            f"{folder}: holds a run with {key} = {one.get(key)!r}, the sweep wants {two.get(key)!r} "
+            "(a default that has changed since?); remove the folder, or name the old value in the sweep"
+        )
+
+
+def is_completed(folder: Path, cell: SweepCell) -> bool:
+    """Whether a cell's run is completed.
+
+    Raises:
+        RunFolderError: its folder holds the run of another configuration.
+    """
+    path = folder / cell.folder
+    if not layout.is_run(path) or status_of(path) != "completed":
+        return False
+    check_same_run(path, parse_config(cell.config, cell.name))
+    return True

@@ -1,0 +1,88 @@
+"""Which run a cell is: a short hash of what its configuration says beyond the defaults."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from overfit_lab.catalog import LABELS, OBJECTIVES, REGULARIZERS, SCHEDULES
+from overfit_lab.config import Options, Part, RunConfig, to_dict
+from overfit_lab.models.factory import EVERY_MODEL, MODEL_CONTEXT, find_model
+from overfit_lab.options import options_model
+from overfit_lab.registry import Registry
+
+LENGTH = 12
+"""Hexadecimal digits: among a million cells two agree by chance with probability 0.002."""
+FREE = ("name", "data.root", "data.download")
+"""Keys that change no number: what the run is called, and where its data lies on which machine."""
+
+
+def cell_id(config: RunConfig) -> str:
+    """The name of a cell's folder, the same on every machine and in every version of Python.
+
+    Options that have their default are left out, so an option that a later version adds changes no name; neither does
+    the order of keys, nor :data:`FREE`. A default that changes leaves the name too, so whoever finds a folder of that
+    name compares the configurations; see :func:`same_run`.
+
+    Args:
+        config: complete.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    text = json.dumps(_plain(essence(config)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:LENGTH]
+
+
+def same_run(one: RunConfig, other: RunConfig) -> bool:
+    """Whether two complete configurations give the same numbers: they differ in :data:`FREE` keys alone."""
+    return _without_free(to_dict(one)) == _without_free(to_dict(other))
+
+
+def essence(config: RunConfig) -> dict[str, Any]:
+    """What a complete configuration says beyond the defaults, as nested plain values; a component keeps its name."""
+    content = _without_free(config.model_dump(mode="json", exclude_defaults=True))
+    for key, registry in (("objective", OBJECTIVES), ("labels", LABELS), ("schedule", SCHEDULES)):
+        content[key] = _part(getattr(config, key), registry)
+    content["regularizers"] = [_part(part, REGULARIZERS) for part in config.regularizers]
+    content["model"] = _model(config.model)
+    content.setdefault("attack", {})["eps_schedule"] = _part(config.attack.eps_schedule, SCHEDULES)
+    content["data"] = {"name": config.data.name, **content.get("data", {})}
+    return content
+
+
+def _part(part: Part, registry: Registry) -> dict[str, Any]:
+    return {"name": part.name, **_beyond(part.options, options_model(registry[part.name]))}
+
+
+def _model(part: Part) -> dict[str, Any]:
+    factory, _ = find_model(part.name)
+    own = {key: value for key, value in part.options.items() if key not in EVERY_MODEL}
+    every = {key: value for key, value in part.options.items() if key in EVERY_MODEL and value is not None}
+    return {"name": part.name, **_beyond(own, options_model(factory, MODEL_CONTEXT)), **every}
+
+
+def _beyond(options: Mapping[str, Any], model: type[Options] | None) -> dict[str, Any]:
+    """Those of a component's options that are not their defaults; all where they are not declared."""
+    if model is None:
+        return dict(options)
+    return model.model_validate(dict(options)).model_dump(mode="json", exclude_defaults=True)
+
+
+def _without_free(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    return {
+        key: _without_free(value, f"{prefix}{key}.") if isinstance(value, Mapping) and not prefix else value
+        for key, value in content.items()
+        if f"{prefix}{key}" not in FREE
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that are equal written alike: 1.0 as 1."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,94 @@
+"""``sweep.json``: what a sweep is and which cells it has. No torch is loaded, and nothing that it names is imported."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.runs.writer import write_atomically
+from overfit_lab.sweeps.layout import MANIFEST, manifest_path
+from overfit_lab.sweeps.spec import SweepSpec, parse_spec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """One run of a sweep.
+
+    Args:
+        folder: its name, a hash of the configuration.
+        name: its settings in words, for people.
+        settings: the axes' keys and the values that it has of them.
+        seed: of the run.
+        config: complete, as nested plain values.
+    """
+
+    folder: str
+    name: str
+    settings: dict[str, Any]
+    seed: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``sweep.json`` says.
+
+    Args:
+        spec: the sweep as last asked for.
+        base: the configuration that the cells have in common, as nested plain values.
+        cells: all of them: those that the sweep asks for, then earlier ones that were begun.
+    """
+
+    spec: SweepSpec
+    base: dict[str, Any]
+    cells: list[SweepCell]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``sweep.json``: a reader sees the old one or the new, never a part."""
+    content = {
+        "format": FORMAT,
+        "sweep": manifest.spec.model_dump(mode="json"),
+        "base": manifest.base,
+        "cells": {
+            cell.folder: {"name": cell.name, "settings": cell.settings, "seed": cell.seed, "config": cell.config}
+            for cell in manifest.cells
+        },
+    }
+    write_atomically(manifest_path(folder), (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What ``sweep.json`` says. No torch is needed and nothing that it names is imported.
+
+    Raises:
+        RunFolderError: no such folder, no sweep in it, or the file is damaged or of a later version.
+    """
+    path = manifest_path(folder)
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder}: no such folder of a sweep")
+    if not path.is_file():
+        raise RunFolderError(f"{folder}: not the folder of a sweep (no {MANIFEST} in it)")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise RunFolderError(f"{path}: has format {content['format']!r}, this version reads {FORMAT}")
+        cells = [
+            SweepCell(_plain_folder(key), str(c["name"]), dict(c["settings"]), int(c["seed"]), dict(c["config"]))
+            for key, c in content["cells"].items()
+        ]
+        return Manifest(parse_spec(content["sweep"], str(path)), dict(content["base"]), cells)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise RunFolderError(f"{path}: damaged, cannot be read as a sweep's JSON") from error
+
+
+def _plain_folder(name: str) -> str:
+    """A cell's folder lies in the sweep's, whatever a damaged or malicious file says."""
+    if not name.isalnum():
+        raise ValueError(name)
+    return name

@@ -1,0 +1,182 @@
+"""A sweep from beginning to end: plan it, write down what it is, have the cells trained that are not completed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
+from overfit_lab.pool import Watcher
+from overfit_lab.runs import layout
+from overfit_lab.runs.writer import take_lock
+from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.sweeps.backends.base import Backend, make_backend
+from overfit_lab.sweeps.cells import check_cells_trusted, extend, is_completed, plan
+from overfit_lab.sweeps.layout import MANIFEST, manifest_path
+from overfit_lab.sweeps.manifest import Manifest, SweepCell, read_manifest, write_manifest
+from overfit_lab.sweeps.spec import SweepSpec, parse_spec
+from overfit_lab.sweeps.work import CellJob, Unwatched
+
+Watch = Callable[[int, int], AbstractContextManager[Watcher]]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Args:
+        folder: of the sweep.
+        cells: all that it has.
+        n_trained: how many were begun or gone on with now; the others were completed before.
+        failures: the reason in one line, by the names of the cells that failed.
+        detached: nobody waited for the cells.
+    """
+
+    folder: Path
+    cells: list[SweepCell]
+    n_trained: int
+    failures: dict[str, str]
+    detached: bool = False
+
+
+def run_sweep(
+    spec: SweepSpec,
+    folder: Path,
+    *,
+    beside: Path = Path(),
+    detach: bool = False,
+    trust: bool = False,
+    watch: Watch = lambda *_: nullcontext(Unwatched()),
+) -> SweepResult:
+    """Train every cell of a sweep that is not completed; one that fails stops no other.
+
+    A folder that holds a sweep of the same base is extended: its completed cells are not trained again, interrupted
+    and failed ones are gone on with, new ones are begun. Every configuration is checked before anything is written.
+
+    Args:
+        spec: the sweep.
+        folder: of the sweep; each cell is a run folder in it, named by :func:`overfit_lab.sweeps.identity.cell_id`.
+        beside: where a base that is a file is looked for.
+        detach: do not wait for the cells, where the backend can do that.
+        trust: the code that the sweep names may be imported.
+        watch: is called with the number of cells and that of those completed before; what it gives is told how the
+            cells get on.
+
+    Raises:
+        ConfigError: a wrong key, value or cell; the message names it.
+        RunFolderError: the folder is occupied, holds a sweep of another base, or cannot be written to.
+        OverfitLabError: what the backend needs is not there.
+        KeyboardInterrupt: SIGINT or SIGTERM came; every cell was told to stop and can be gone on with.
+    """
+    make_sinks(spec.log)
+    backend = _backend(spec, detach)
+    wanted = plan(spec, beside, trust=trust)
+    is_new = not manifest_path(folder).is_file()
+    if is_new:
+        _check_vacant(folder)
+    with _held(folder):
+        manifest = wanted if is_new else extend(read_manifest(folder), wanted, folder)
+        write_manifest(folder, manifest)
+        asked_for = manifest.cells[: len(wanted.cells)]
+        return _train(folder, manifest, asked_for, backend, detach, watch)
+
+
+def resume_sweep(
+    folder: Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    detach: bool = False,
+    trust: bool = False,
+    watch: Watch = lambda *_: nullcontext(Unwatched()),
+) -> SweepResult:
+    """Go on with what of a sweep is not completed, from its folder alone.
+
+    Args:
+        folder: of the sweep.
+        changes: of how the cells are run, such as ``{"backend": "ray"}``; kept for the next time.
+        detach: do not wait for the cells, where the backend can do that.
+        trust: the code that the folder's configurations name may be imported.
+        watch: see :func:`run_sweep`.
+
+    Raises:
+        ConfigError: a wrong change, or code without ``trust``.
+        RunFolderError: no sweep, damaged, or another process runs it.
+        OverfitLabError: what the backend needs is not there.
+        KeyboardInterrupt: SIGINT or SIGTERM came; every cell was told to stop and can be gone on with.
+    """
+    found = read_manifest(folder)
+    spec = parse_spec({**found.spec.model_dump(mode="json"), **(changes or {})}, str(folder))
+    make_sinks(spec.log)
+    backend = _backend(spec, detach)
+    check_cells_trusted(found.cells, str(folder), trust=trust)
+    with _held(folder):
+        manifest = Manifest(spec, found.base, found.cells)
+        write_manifest(folder, manifest)
+        return _train(folder, manifest, manifest.cells, backend, detach, watch)
+
+
+def _backend(spec: SweepSpec, detach: bool) -> Backend:
+    backend = make_backend(spec.backend, spec.backends.get(spec.backend, {}), spec.jobs)
+    if detach and not backend.detaches:
+        raise ConfigError(f"--detach: cells of the backend {spec.backend!r} end when nobody waits for them")
+    return backend
+
+
+def _train(
+    folder: Path, manifest: Manifest, cells: list[SweepCell], backend: Backend, detach: bool, watch: Watch
+) -> SweepResult:
+    spec = manifest.spec
+    waiting = [cell for cell in cells if not is_completed(folder, cell)]
+    jobs = [
+        CellJob(
+            cell.name,
+            (folder / cell.folder).resolve(),
+            cell.config,
+            spec.resources,
+            retries=spec.retries,
+            device=spec.device,
+            sinks=spec.log,
+        )
+        for cell in _named_apart(waiting)
+    ]
+    if detach:
+        backend.submit(jobs, folder)
+        return SweepResult(folder, manifest.cells, len(jobs), {}, detached=True)
+    with watch(len(cells), len(cells) - len(waiting)) as watcher:
+        failures = backend.run(jobs, watcher) if jobs else {}
+    return SweepResult(folder, manifest.cells, len(jobs), failures)
+
+
+def _named_apart(cells: list[SweepCell]) -> list[SweepCell]:
+    """Cells of earlier axes may be called like others; each gets a name of its own."""
+    names: set[str] = set()
+    apart = []
+    for cell in cells:
+        name = cell.name if cell.name not in names else f"{cell.name} ({cell.folder})"
+        names.add(name)
+        apart.append(replace(cell, name=name))
+    return apart
+
+
+def _check_vacant(folder: Path) -> None:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock", f".{MANIFEST}.partial"}:
+        return
+    layout.check_vacant(folder)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The sweep's folder made and held for this process."""
+    layout.check_writable(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(folder)
+    except FolderBusyError as error:
+        raise FolderBusyError(f"{folder}: another process is running this sweep") from error
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be written to ({error.strerror})") from error
+    with lock:
+        yield

@@ -1,0 +1,165 @@
+"""What a sweep's file says: a base, what is set of it, axes, seeds, what a cell needs and who runs it. No torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from overfit_lab.config import Options, describe_validation_error
+from overfit_lab.errors import ConfigError
+
+UNITS = {"": 1e9, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+MINUTES = {"s": 1 / 60, "min": 1, "h": 60, "d": 24 * 60}
+
+
+class Resources(Options):
+    """What one cell needs; ``memory`` is asked of Ray and Slurm alone, ``time`` of Slurm alone."""
+
+    cpus: int = Field(1, ge=1, description="cores, and threads of torch in a cell")
+    gpus: int = Field(0, ge=0, description="CUDA devices")
+    memory: str | float | None = Field(None, description="such as 4 GB; a mere number is GB")
+    time: str | float | None = Field(
+        None, description="longest time of a job, such as 30 min or 2 h; a number is minutes"
+    )
+
+    @field_validator("memory", "time")
+    @classmethod
+    def _is_a_quantity(cls, value: Any, info: Any) -> Any:
+        if value is not None:
+            parse_memory(value) if info.field_name == "memory" else parse_minutes(value)
+        return value
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory in bytes."""
+        return None if self.memory is None else parse_memory(self.memory)
+
+    @property
+    def minutes(self) -> int | None:
+        """The longest time in minutes, rounded up."""
+        return None if self.time is None else parse_minutes(self.time)
+
+
+def parse_memory(value: str | float) -> int:
+    """Bytes of an amount of memory.
+
+    Example:
+        >>> parse_memory("4 GB"), parse_memory(0.5), parse_memory("512MiB")
+        (4000000000, 500000000, 536870912)
+
+    Raises:
+        ValueError: no such amount.
+    """
+    number, unit = _quantity(value)
+    if unit.lower() not in UNITS or number <= 0:
+        raise ValueError("expected an amount of memory such as 4 GB or 512 MiB")
+    return round(number * UNITS[unit.lower()])
+
+
+def parse_minutes(value: str | float) -> int:
+    """Whole minutes of a time, rounded up.
+
+    Example:
+        >>> parse_minutes("2 h"), parse_minutes(90), parse_minutes("1:30:00"), parse_minutes("45s")
+        (120, 90, 90, 1)
+
+    Raises:
+        ValueError: no such time.
+    """
+    if isinstance(value, str) and (clock := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", value.strip())):
+        days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+        return max(1, 24 * 60 * days + 60 * hours + minutes + (seconds > 0))
+    number, unit = _quantity(value)
+    unit = unit.lower() or "min"
+    if unit not in MINUTES or number <= 0:
+        raise ValueError("expected a time such as 30 min, 2 h, 1 d or 12:00:00")
+    return max(1, -int(-number * MINUTES[unit] // 1))
+
+
+def _quantity(value: str | float) -> tuple[float, str]:
+    """A number and its unit; (0, "") for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
+    return (float(found.group(1)), found.group(2)) if found else (0.0, "?")
+
+
+class SweepSpec(Options):
+    """A sweep, as its file says it; frozen, unknown keys refused."""
+
+    name: str | None = Field(None, description="names the folder runs/NAME; null: the file's name without its suffix")
+    base: str = Field(min_length=1, description="a recipe, or a configuration file beside the sweep's file")
+    set: dict[str, Any] = Field(default_factory=dict, description="keys of the configuration for all cells")
+    grid: dict[str, list[Any]] = Field(default_factory=dict, description="keys and the values that each takes")
+    seeds: int | tuple[int, ...] = Field(1, description="how many, from the configuration's seed upwards, or a list")
+    resources: Resources = Resources()
+    retries: int = Field(0, ge=0, description="how often a cell that failed is begun again")
+    backend: str = Field("local", min_length=1, description="who runs the cells: local, ray, slurm")
+    jobs: int | None = Field(None, ge=1, description="cells at a time; null: as many as there is room for")
+    device: str = Field("auto", description="auto, cpu or cuda")
+    log: tuple[str, ...] = Field((), description="sinks that the records are mirrored to")
+    backends: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a backend's own options, by name")
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _axes_are_lists(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key, values in value.items():
+                if not isinstance(values, list) or not values:
+                    raise ValueError(f"{key} needs a list of values, such as {key}: [0, 0.2]")
+        return value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seeds_are_whole(cls, value: Any) -> Any:
+        many = isinstance(value, list | tuple)
+        given = value if many else [value]
+        if not given or any(isinstance(n, bool) or not isinstance(n, int) for n in given):
+            raise ValueError("expected how many, such as 3, or a list such as [0, 1, 2]")
+        if (min(given) < 0 or len({*given}) < len(given)) if many else value < 1:
+            raise ValueError("expected at least 1, or a list of different seeds from 0 upwards")
+        return value
+
+    @field_validator("log", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return () if value is None else value
+
+    def numbers(self, first: int) -> list[int]:
+        """The seeds, where the configuration's own is ``first``."""
+        return list(range(first, first + self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
+
+
+def parse_spec(content: Any, source: str) -> SweepSpec:
+    """A validated sweep from nested plain values.
+
+    Raises:
+        ConfigError: one line that names the first wrong key, its value and what would be right.
+    """
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: expected keys and values, got {type(content).__name__}")
+    try:
+        return SweepSpec.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {describe_validation_error(error, SweepSpec)}") from error
+
+
+def load_spec(path: Path) -> SweepSpec:
+    """A sweep from its YAML file.
+
+    Raises:
+        ConfigError: the file is absent, unreadable or no valid sweep.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read it as a sweep's YAML ({error})") from error
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        raise ConfigError(f"{path}: not valid YAML" + (f" in line {line + 1}" if line is not None else "")) from error
+    spec = parse_spec(content, str(path))
+    return spec if spec.name is not None else spec.model_copy(update={"name": path.stem})

@@ -1,0 +1,171 @@
+"""A cell on whatever machine it comes to: trained in a process of its own, looked after, begun again where it fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import traceback
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.errors import OverfitLabError
+from overfit_lab.pool import Job, Report, run_jobs
+from overfit_lab.runs.status import mark_ended
+from overfit_lab.sweeps.beat import Heart, claim, release
+from overfit_lab.sweeps.layout import beat_path, log_path
+from overfit_lab.sweeps.spec import Resources
+
+LOG_LINES = 5
+"""How many of a log's last lines are shown for a cell that failed."""
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """All that a machine has to know to train a cell; plain values, so that any backend can send it.
+
+    Args:
+        name: of the cell in messages.
+        folder: of its run.
+        config: complete, as nested plain values.
+        resources: what it needs.
+        retries: how often it is begun again where it fails.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        sinks: names of what gets the records too.
+    """
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    resources: Resources
+    retries: int = 0
+    device: str = "auto"
+    sinks: tuple[str, ...] = ()
+
+    @property
+    def beat(self) -> Path:
+        """The file of its signs of life."""
+        return beat_path(self.folder)
+
+    @property
+    def log(self) -> Path:
+        """What its processes print."""
+        return log_path(self.folder)
+
+
+class Unwatched:
+    """A watcher that says nothing: where the cell runs, nobody looks on."""
+
+    def started(self, name: str) -> None:
+        """Nothing."""
+
+    def progressed(self, name: str, share: float, text: str) -> None:
+        """Nothing."""
+
+    def ended(self, name: str, failure: str | None) -> None:
+        """Nothing."""
+
+
+def look_after(job: CellJob) -> str | None:
+    """Train a cell and wait; called on the machine that the cell came to.
+
+    SIGINT and SIGTERM stop the run where it is, and it can be gone on with.
+
+    Returns:
+        Why it failed, in one line; None where it is completed.
+
+    Raises:
+        KeyboardInterrupt: it was told to stop.
+    """
+    token = claim(job.beat).token
+    work = Job(job.name, attempt, (job, token))
+    try:
+        failures = run_jobs(
+            [work],
+            Unwatched(),
+            n_processes=1,
+            n_threads=job.resources.cpus,
+            n_retries=job.retries,
+            import_main=False,  # it is the backend's own worker
+        )
+    except BaseException:
+        mark_ended(job.folder, "interrupted")
+        release(job.beat, token, "stopped")
+        raise
+    failure = failures.get(job.name)
+    if failure is not None:
+        mark_ended(job.folder, "failed")
+    release(job.beat, token, "completed" if failure is None else "failed", failure or "")
+    return failure
+
+
+def attempt(report: Report, job: CellJob, token: str) -> None:
+    """Train a cell once, from its last checkpoint if it has one; runs in a process of its own.
+
+    What it prints goes into the cell's log.
+    """
+    if hasattr(signal, "SIGUSR2"):
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends it to all of a job; the first acts
+    _print_into(job.log)
+    when = datetime.now().astimezone().isoformat(timespec="seconds")
+    print(f"{when} {job.name} on {socket.gethostname()}, process {os.getpid()}", flush=True)
+    try:
+        with Heart(job.beat, token).beating() as heart:
+            _train(report, job, heart)
+    except KeyboardInterrupt:
+        print("told to stop", flush=True)
+        raise
+    except OverfitLabError as error:
+        print(f"overfit-lab: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        raise
+    except Exception as error:
+        traceback.print_exception(error)
+        sys.stderr.flush()
+        raise
+    print("completed", flush=True)
+
+
+def _train(report: Report, job: CellJob, heart: Heart) -> None:
+    from overfit_lab.cell import reporting, train_cell
+    from overfit_lab.config import load_config, parse_config
+    from overfit_lab.runs import layout
+    from overfit_lab.sweeps.cells import check_same_run
+    from overfit_lab.training.events import EpochEnded
+
+    def tell(share: float, text: str) -> None:
+        heart.progressed(share, text)
+        report(share, text)
+
+    heart.check()
+    config = parse_config(job.config, job.name)
+    if layout.is_run(job.folder):
+        check_same_run(job.folder, config)
+        config = load_config(layout.config_path(job.folder))
+    bus = reporting(tell, config.epochs)
+    bus.on(EpochEnded, lambda _: heart.check())  # before anything of the epoch is written
+    train_cell(config, job.folder, device=job.device, sinks=job.sinks, bus=bus)
+
+
+def _print_into(path: Path) -> None:
+    """This process's stdout and stderr, those of C libraries too, to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def last_lines(path: Path, n: int = LOG_LINES) -> list[str]:
+    """The last lines of a log that are not empty; none where there is no log."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 20_000))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-n:]

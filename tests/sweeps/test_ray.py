@@ -1,0 +1,117 @@
+"""A real Ray cluster of two nodes on this machine, one of which is lost midway; and Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sweeping import assert_same_run, cells, command, states, sweep, wait_for, write_base, write_sweep
+
+from overfit_lab.config import load_config
+from overfit_lab.experiment import train_run
+
+pytest.importorskip("ray", reason="ray is not installed")
+pytestmark = pytest.mark.slow
+
+TWELVE = "grid: {labels.r: [0.2, 0.4, 0.6], optimizer.lr: [0.1, 0.02]}\nseeds: 2"
+
+
+def in_state(folder, state, share=0.0):
+    """Cells whose signs of life say so, and that a share of their epochs is done."""
+    found = [json.loads(path.read_text()) for path in folder.glob("beats/*.json")]
+    return [beat for beat in found if beat["state"] == state and beat["share"] >= share]
+
+
+@pytest.fixture
+def two_nodes():
+    """The address of a cluster, and a function that kills its second node."""
+    script = Path(__file__).with_name("two_nodes.py")
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+    def tell(word):
+        process.stdin.write(f"{word}\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    address = process.stdout.readline().strip()
+    assert address, "the cluster did not start"
+    yield address, lambda: tell("kill")
+    tell("end")
+    process.communicate(timeout=60)
+
+
+def test_a_lost_node_s_cells_go_on_elsewhere_and_all_are_those_of_local_processes(two_nodes, tmp_path):
+    address, kill = two_nodes
+    write_base(
+        tmp_path,
+        epochs=40,
+        probes={"every": 20, "metrics": ["calibration"], "n": 40},
+        evaluation={"every": 10, "n_steps": 3, "chunk": 64},
+        checkpoint={"every": 20},
+    )
+    write_sweep(tmp_path, TWELVE)
+    process = subprocess.Popen(
+        command("sweep.yaml", "--out", "on-ray", "--backend", "ray", "--address", address),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    on_ray = tmp_path / "on-ray"
+    wait_for(lambda: len(in_state(on_ray, "completed")) >= 2 and len(in_state(on_ray, "running", 0.05)) >= 2, 240)
+    assert kill().startswith("killed")
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "completed: 12 of 12 cells in on-ray, 12 of them trained now" in out
+    assert len(err.splitlines()) == 12, err  # a line for each cell, and nothing of Ray
+    assert all(": completed (" in line for line in err.splitlines())
+    logs = [path.read_text() for path in (tmp_path / "on-ray" / "logs").iterdir()]
+    assert sum(log.count(" process ") for log in logs) > 12, "no cell was begun twice"
+    torch.set_num_threads(1)
+    for name, folder in cells(on_ray).items():  # a cell of the local backend is the plain run, as its own tests say
+        train_run(load_config(folder / "config.yaml"), tmp_path / "plain" / name, device="cpu")
+        assert_same_run(folder, tmp_path / "plain" / name)
+
+
+def test_ctrl_c_stops_the_cells_of_a_cluster_of_its_own(tmp_path):
+    write_base(tmp_path, epochs=300, probes={"metrics": []}, evaluation={"every": 50, "n_steps": 2, "chunk": 64})
+    write_sweep(tmp_path, "grid: {labels.r: [0.2, 0.4]}\nseeds: 2")
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    process = subprocess.Popen(
+        command("sweep.yaml", "--out", "out", "--backend", "ray"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
+    )
+    wait_for(lambda: list((tmp_path / "out").glob("*/checkpoints/epoch-0003.safetensors")))
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=90)
+    assert (process.returncode, out) == (130, "")
+    assert err == "overfit-lab: interrupted; overfit-lab sweep resume out goes on\n"
+    found = states(tmp_path / "out")
+    assert set(found.values()) <= {"interrupted", "waiting"}
+    assert "interrupted" in found.values()
+
+
+def test_a_cell_that_fails_is_told_of_with_its_reason(tmp_path):
+    write_base(tmp_path, epochs=1, probes={"metrics": []})
+    write_sweep(tmp_path, "grid: {data.n_train: [99999, 64]}")
+    done = sweep(tmp_path, "sweep.yaml", "--out", "out", "--backend", "ray")
+    assert done.returncode == 1
+    assert "completed: 1 of 2 cells in out" in done.stdout
+    assert "cell n_train99999-seed0 failed: " in done.stderr
+    assert "Traceback" not in done.stderr
