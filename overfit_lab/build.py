@@ -20,6 +20,8 @@ from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfi
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.loader import EpochLoader
+from overfit_lab.data.stream_loader import StreamLoader
+from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import ConfigError
 from overfit_lab.labels.base import LabelContext
 from overfit_lab.models.constants import check_normalize
@@ -390,7 +392,7 @@ def _build_regularizers(
     }
 
 
-def _build_loader(config: RunConfig, data: Dataset) -> EpochLoader:
+def _build_loader(config: RunConfig, data: Dataset) -> Any:
     split = data.splits["train"]
     augmenter = Augmenter(
         config.data.augment,
@@ -399,7 +401,16 @@ def _build_loader(config: RunConfig, data: Dataset) -> EpochLoader:
         seed=config.seed,
         padding=config.data.crop_padding,
         cutout_size=config.data.cutout_size,
+        crop_scale=config.data.crop_scale,
     )
+    if isinstance(split.x, StreamedImages):
+        return StreamLoader(
+            split,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            augmenter=augmenter,
+            prefetch=config.data.prefetch,
+        )
     return EpochLoader(split, batch_size=config.batch_size, seed=config.seed, augmenter=augmenter)
 
 
