@@ -60,7 +60,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         OSError: it cannot be written.
     """
     with replacing(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def images_of(paths: list[Path]) -> Part:
     if len(found["start"]) == 0:
         raise DataUnavailableError(f"{paths[0].parent}: the shards hold no image ({', '.join(sorted(IMAGES))})")
     names = Texts(str(name) for name in found["name"])
-    images = ByteRanges([str(path) for path in paths], found["file"], found["start"], found["size"], names)
+    images = ByteRanges([str(path) for path in paths], found["shard"], found["start"], found["size"], names)
     return images, torch.from_numpy(found["label"])
 
 
@@ -135,7 +135,7 @@ def _index_of_all(paths: list[Path]) -> cache.Arrays:
     parts = [_index(path) for path in paths]
     sizes = [len(part["start"]) for part in parts]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {**joined, "file": np.repeat(np.arange(len(paths), dtype=np.int32), sizes)}
+    return {**joined, "shard": np.repeat(np.arange(len(paths), dtype=np.int32), sizes)}
 
 
 def _index(path: Path) -> cache.Arrays:
