@@ -16,7 +16,7 @@ from overfit_lab.catalog import ATTACKS, DATASETS, LABELS, MODELS, OBJECTIVES, P
 from overfit_lab.combination import Combination
 from overfit_lab.compute.compiled import compile_attack, compile_model
 from overfit_lab.compute.work import forward_flops, training_flops
-from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfig, RunConfig
+from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfig, RunConfig, parse_size
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.loader import EpochLoader
@@ -371,7 +371,12 @@ def _build_part(part: Part, registry: Registry, prefix: str, *context: Any) -> A
 
 def _label_context(config: RunConfig, data: Dataset, teachers: Teachers) -> LabelContext:
     return LabelContext(
-        given=data.splits["train"].y, n_classes=data.n_classes, n_epochs=config.epochs, teacher=teachers
+        given=data.splits["train"].y,
+        n_classes=data.n_classes,
+        n_epochs=config.epochs,
+        teacher=teachers,
+        place=config.compute.label_memory,
+        limit=parse_size(config.compute.label_memory_limit),
     )
 
 

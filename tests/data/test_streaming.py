@@ -162,7 +162,7 @@ def test_a_damaged_image_is_one_clear_line_and_no_thread_is_left(tmp_path, kind,
     name = write_set(kind, tmp_path, contents, np.arange(20) % 2, shards=1)
     place = {"imagefolder": "0001/000011.png", "parquet": "entry 11", "webdataset": "sample/000011.png"}[kind]
     data = load(name, stream=True, workers=workers, n_test=2)
-    with pytest.raises(DataUnavailableError, match=f"{place}.*damaged, or no image") as caught:
+    with pytest.raises(DataUnavailableError, match=f"{place}.*damaged, or no image") as caught:  # noqa: PT012
         list(StreamLoader(data.splits["train"], batch_size=4, seed=0).epoch(0))
         list(data.splits["test"].x.split(1))
     assert "\n" not in str(caught.value)
@@ -194,7 +194,7 @@ def test_a_file_that_changes_under_the_run_is_said(tmp_path):
 
 
 def test_images_of_many_sizes_are_brought_to_one(tmp_path):
-    """Streamed and in memory alike, grey images among coloured ones too; sides as torchvision's transforms make them."""
+    """Streamed and in memory alike, grey images among coloured ones too; as torchvision's transforms do it."""
     from PIL import Image
     from torchvision.transforms import CenterCrop, Compose, Resize
 
@@ -213,7 +213,7 @@ def test_images_of_many_sizes_are_brought_to_one(tmp_path):
     expected = {np.array(transform(Image.fromarray(image).convert("RGB"))).tobytes() for image in images}
     both = torch.cat([load(name, stream=False, **options).splits[s].x for s in ("train", "test")])
     assert {image.permute(1, 2, 0).numpy().tobytes() for image in both} == expected
-    with pytest.raises(DataUnavailableError, match="images of different sizes need data.image_size"):
+    with pytest.raises(DataUnavailableError, match=r"images of different sizes need data\.image_size"):
         load(name, n_test=3)
 
 
