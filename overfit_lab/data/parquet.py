@@ -21,8 +21,8 @@ from overfit_lab.errors import DataUnavailableError
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-KEPT_GROUPS = 2
-"""Row groups that are kept: workers stand in two neighbours at the border between them."""
+KEPT_ROWS = 1024
+"""Rows of the groups that are kept, two groups at least: as many as workers are at once at work on."""
 ROWS_AT_A_TIME = 256
 
 
@@ -67,14 +67,14 @@ class ParquetImages:
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def read(self, i: int) -> bytes:
-        """The encoded image of row i. Cost: its group of rows, unless that is one of the last two."""
+        """The encoded image of row i. Cost: its group of rows, unless that is one of the last."""
         group, row = self._place(i)
         with self._lock:
             column = self._kept.get(group)
             if column is None:
                 column = self._kept[group] = self._group(group)
             self._kept.move_to_end(group)
-            while len(self._kept) > KEPT_GROUPS:
+            while len(self._kept) > 2 and sum(self.groups[g, 2] for g in self._kept) > KEPT_ROWS:
                 self._kept.popitem(last=False)
         return _bytes_of(column[row].as_py())
 
