@@ -135,6 +135,8 @@ def bomb():
 
 
 PNG = encoded(pictures(1)[0])
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n"
+"""What Pillow would hand to Ghostscript to run."""
 FAULTS = {
     "no label": ({"a.png": PNG}, "'a.png' has no label; expected an entry .cls or .json"),
     "word": ({"a.png": PNG, "a.cls": b"cat"}, "'a.cls' holds no whole number"),
@@ -146,7 +148,7 @@ FAULTS = {
     "long label": ({"a.png": PNG, "a.cls": b" " * 2**21}, "'a.cls' has 2097152 bytes; expected a label"),
     "no image": ({"a.txt": b"a", "a.cls": b"1"}, "the shards hold no image"),
     "damaged": ({"a.png": b"text", "a.cls": b"1"}, r"a\.png .*damaged, or no image \(unknown format\)"),
-    "postscript": ({"a.png": b"%!PS-Adobe-3.0 EPSF-3.0\n", "a.cls": b"1"}, "unknown format"),
+    "postscript": ({"a.png": POSTSCRIPT, "a.cls": b"1"}, "unknown format"),
     "bomb": ({"a.png": bomb(), "a.cls": b"1"}, "damaged, or no image"),
 }
 

@@ -32,6 +32,7 @@ TENSORS = {
 def written(path, tensors, **metadata):
     with open(path, "wb") as file:
         tensorfile.write(file, tensors, metadata)
+    assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0, "tensors begin where their elements may lie"
     return path
 
 
