@@ -198,7 +198,7 @@ def test_images_of_many_sizes_are_brought_to_one(tmp_path):
     from PIL import Image
     from torchvision.transforms import CenterCrop, Compose, Resize
 
-    sizes = [(20, 31), (16, 16), (40, 17), (9, 12), (33, 16), (16, 27)] * 2
+    sizes = [(20, 31), (16, 16), (40, 17), (9, 12), (27, 16), (16, 27)] * 2
     pixels = pictures(12, side=60)
     images = [np.array(Image.fromarray(p).resize(size)) for p, size in zip(pixels, sizes, strict=True)]
     images[5] = images[5][:, :, 0]
