@@ -280,3 +280,23 @@ def test_a_copy_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     name = write_set("parquet", tmp_path / "set", pictures(8), np.arange(8) % 2)
     with pytest.raises(DataUnavailableError, match="point OVERFIT_LAB_CACHE at a folder with room"):
         load(name, n_test=2, stream=True)
+
+
+def test_evaluation_and_the_search_for_leaks_see_the_same_images(digits):
+    """An evaluation of a streamed split decodes batch by batch, and is the same evaluation as that in memory."""
+    from overfit_lab.data.digests import image_digests
+    from overfit_lab.evaluation.run import take_samples
+    from overfit_lab.snapshot import Snapshot
+    from overfit_lab.types import Clock
+
+    whole, streamed = (load(digits["webdataset"], stream=stream, n_test=20) for stream in (False, True))
+    model = torch.nn.Flatten()
+    samples = [take_samples(Snapshot(model, data, clock=Clock(0, 0, 1)), "test", 13) for data in (whole, streamed)]
+    assert isinstance(samples[1].x, StreamedImages)
+    at = torch.tensor([5, 0, 12])
+    assert torch.equal(samples[0].x[at], samples[1].x[at])
+    for a, b in zip(samples[0].x.split(5), samples[1].x.split(5), strict=True):
+        assert torch.equal(a, b)
+    found = [list(image_digests(data.splits["train"].x)) for data in (whole, streamed)]
+    assert found[0] == found[1]
+    assert len(set(found[0])) > 35
