@@ -16,10 +16,12 @@ from overfit_lab.catalog import ATTACKS, DATASETS, LABELS, MODELS, OBJECTIVES, P
 from overfit_lab.combination import Combination
 from overfit_lab.compute.compiled import compile_attack, compile_model
 from overfit_lab.compute.work import forward_flops, training_flops
-from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfig, RunConfig
+from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfig, RunConfig, parse_size
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
-from overfit_lab.data.loader import EpochLoader
+from overfit_lab.data.loader import EpochLoader, Loader
+from overfit_lab.data.stream_loader import StreamLoader
+from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.errors import ConfigError
 from overfit_lab.labels.base import LabelContext
@@ -398,7 +400,12 @@ def _build_part(part: Part, registry: Registry, prefix: str, *context: Any) -> A
 
 def _label_context(config: RunConfig, data: Dataset, teachers: Teachers) -> LabelContext:
     return LabelContext(
-        given=data.splits["train"].y, n_classes=data.n_classes, n_epochs=config.epochs, teacher=teachers
+        given=data.splits["train"].y,
+        n_classes=data.n_classes,
+        n_epochs=config.epochs,
+        teacher=teachers,
+        place=config.compute.label_memory,
+        limit=parse_size(config.compute.label_memory_limit),
     )
 
 
@@ -419,7 +426,7 @@ def _build_regularizers(
     }
 
 
-def _build_loader(config: RunConfig, data: Dataset) -> EpochLoader:
+def _build_loader(config: RunConfig, data: Dataset) -> Loader:
     split = data.splits["train"]
     augmenter = Augmenter(
         config.data.augment,
@@ -428,7 +435,16 @@ def _build_loader(config: RunConfig, data: Dataset) -> EpochLoader:
         seed=config.seed,
         padding=config.data.crop_padding,
         cutout_size=config.data.cutout_size,
+        crop_scale=config.data.crop_scale,
     )
+    if isinstance(split.x, StreamedImages):
+        return StreamLoader(
+            split,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            augmenter=augmenter,
+            prefetch=config.data.prefetch,
+        )
     return EpochLoader(split, batch_size=config.batch_size, seed=config.seed, augmenter=augmenter)
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -21,8 +21,10 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -106,6 +108,25 @@ def parse_share(value: Any) -> float:
     return share
 
 
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_size(value: str) -> int:
+    """Bytes, from text such as ``"8GB"`` (10^9 bytes) or ``"512MiB"`` (2^20 bytes).
+
+    Raises:
+        ValueError: anything else, or nothing at all.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", value, re.IGNORECASE)
+    size = 0
+    if found is not None:
+        unit = UNITS[found[2].upper()]
+        size = int(float(found[1]) * (1024 ** (len(str(unit)) // 3) if found[3] else unit))
+    if size <= 0:
+        raise ValueError(f"{value!r}: expected a size above 0 such as 8GB or 512MiB")
+    return size
+
+
 class Options(BaseModel):
     """Base of every group of options: frozen, unknown keys refused, text numbers of the right kind accepted."""
 
@@ -130,6 +151,22 @@ class Part(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Younger(Options):
+    """A group with options that came after the first run folders: they are written only where they were set.
+
+    So a run that does without them is written down, compared and hashed as before they were there.
+    """
+
+    younger: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        unused = [name for name in self.younger if getattr(self, name) == fields[name].default]
+        return {key: value for key, value in content.items() if key not in unused}
+
+
 class NoiseConfig(Options):
     """Label noise of the training split (SGLR, section 2)."""
 
@@ -146,25 +183,72 @@ class NoiseConfig(Options):
         return self
 
 
-AUGMENTATIONS = ("crop", "flip", "cutout")
+AUGMENTATIONS = ("resized-crop", "crop", "flip", "cutout")
 
 
-class DataConfig(Options):
-    """Which images, how many, how augmented, with which label noise."""
+class DataConfig(Younger):
+    """Which images, how many, how augmented, with which label noise, and whether they are decoded beforehand."""
+
+    younger: ClassVar[frozenset[str]] = frozenset(
+        ("crop_scale", "image_size", "shorter_side", "stream", "memory_limit", "workers", "prefetch")
+    )
 
     name: str = Field(
-        "digits", min_length=1, description="a data set's name, parquet:DIR, imagefolder:DIR or package.module:function"
+        "digits",
+        min_length=1,
+        description="a data set's name, parquet:DIR, imagefolder:DIR, webdataset:DIR or package.module:function",
     )
     root: str | None = Field(None, description="folder of downloaded sets; default: OVERFIT_LAB_DATA or ~/.cache")
     download: bool = Field(False, description="fetch the set if it is absent")
     n_train: int | None = Field(None, ge=1, description="training samples; null: all that are left")
     n_val: int = Field(0, ge=0, description="validation samples, taken from the training part")
     n_test: int | None = Field(None, ge=1, description="test samples; null: all")
-    augment: tuple[Literal["crop", "flip", "cutout"], ...] = ()
+    augment: tuple[Literal["resized-crop", "crop", "flip", "cutout"], ...] = ()
+    crop_scale: tuple[float, float] = Field(
+        (0.08, 1.0), description="least and most share of an image's area that resized-crop takes"
+    )
     crop_padding: int = Field(4, ge=0, description="zero pixels added on each side before the random crop")
     cutout_size: int = Field(8, ge=1, description="side of the square that cutout blanks, in pixels")
     noise: NoiseConfig = NoiseConfig()
     seed: int | None = Field(None, ge=0, description="seed of split and noise; null: the run's seed")
+    image_size: int | None = Field(
+        None,
+        ge=1,
+        description="side of the square that is cut out of a resized image's centre; null: images as they are",
+    )
+    shorter_side: int | None = Field(
+        None, ge=1, description="length of the resized image's shorter side; null: image_size"
+    )
+    stream: bool | Literal["auto"] = Field(
+        "auto", description="decode images when they are needed; auto: where the decoded set is beyond memory_limit"
+    )
+    memory_limit: str | None = Field(
+        None, description="most for decoded images, such as 8GB; null: half of the device's and host's free memory"
+    )
+    workers: int | None = Field(
+        None, ge=0, description="threads that decode a streamed set; null: one a core, at most 16; 0: the training one"
+    )
+    prefetch: int = Field(2, ge=0, description="batches of a streamed set that are decoded ahead")
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _is_a_size(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_size(value)
+        return value
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _are_shares(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1] <= 1:
+            raise ValueError("expected two shares of an area, 0 < least <= most <= 1")
+        return value
+
+    @model_validator(mode="after")
+    def _sides_go_together(self) -> DataConfig:
+        if self.shorter_side is not None and (self.image_size is None or self.shorter_side < self.image_size):
+            raise ValueError(f"shorter_side {self.shorter_side} needs an image_size that is no larger")
+        return self
 
     @field_validator("augment", mode="before")
     @classmethod
@@ -264,15 +348,19 @@ class ProbesConfig(Options):
         return value
 
 
-class CheckpointConfig(Options):
+class CheckpointConfig(Younger):
     """Which weights are kept: initial, last and best always, and every k-th epoch where k is given."""
+
+    younger: ClassVar[frozenset[str]] = frozenset(("steps",))
 
     every: int = Field(0, ge=0, description="epochs between kept checkpoints; 0: only initial, last and best")
     steps: int = Field(0, ge=0, description="steps between checkpoints to resume from within an epoch; 0: none")
 
 
-class ComputeConfig(Options):
+class ComputeConfig(Younger):
     """How the arithmetic is done. `auto` takes what the device is best at; what was taken is in run.json."""
+
+    younger: ClassVar[frozenset[str]] = frozenset(("label_memory", "label_memory_limit", "batch_norm"))
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool | Literal["auto"] = "auto"
@@ -281,6 +369,16 @@ class ComputeConfig(Options):
     batch_norm: Literal["synchronised", "per-device"] = Field(
         "synchronised", description="with several devices: statistics of the whole batch, or of each device's part"
     )
+    label_memory: Literal["auto", "device", "disk"] = Field(
+        "auto", description="where a label mode keeps its row of each sample; auto: on disk beyond label_memory_limit"
+    )
+    label_memory_limit: str = Field("1GB", description="most for rows on the device, n K 4 bytes, such as 1GB")
+
+    @field_validator("label_memory_limit")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        parse_size(value)
+        return value
 
 
 class RunConfig(Options):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from overfit_lab.catalog import OBJECTIVES
 from overfit_lab.config import CheckpointConfig, Part, ProbesConfig, RunConfig, load_config
 from overfit_lab.data.dataset import load_dataset
+from overfit_lab.data.digests import image_digests
 from overfit_lab.errors import ConfigError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
@@ -114,10 +115,10 @@ class Teachers:
         other = load_config(layout.config_path(folder))
         if other.data.name != self.config.data.name or split_key(other) == split_key(self.config):
             return
-        seen = {image.tobytes() for image in load_dataset(other.data, other.seed, "cpu").splits["train"].x.numpy()}
+        seen = set(image_digests(load_dataset(other.data, other.seed, "cpu").splits["train"].x))
         for name in ("val", "test"):
             split = self.data.splits.get(name)
-            n_seen = sum(image.tobytes() in seen for image in split.x.cpu().numpy()) if split is not None else 0
+            n_seen = sum(image in seen for image in image_digests(split.x)) if split is not None else 0
             if split is not None and n_seen > MOST_IN_COMMON * len(split):
                 raise ConfigError(
                     f"teacher {source!r}: was trained on {n_seen} of the {len(split)} images of this run's {name} "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -91,6 +92,33 @@ class Outputs:
         return self.clean, self.adv
 
 
+class Images(Protocol):
+    """The images of a split: a tensor, or :class:`overfit_lab.data.streamed.StreamedImages` used as one."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, C, H, W)."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """uint8, or float32 in a monitor's split."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are that indexing gives."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: Any, /) -> Tensor: ...
+
+    def split(self, n: int, /) -> Iterable[Tensor]:
+        """The images in parts of ``n``, in their order."""
+        ...
+
+
 @dataclass(frozen=True)
 class Split:
     """One part of a data set, on the device.
@@ -98,6 +126,7 @@ class Split:
     Args:
         name: ``"train"``, ``"val"`` or ``"test"``.
         x: images (N, C, H, W) uint8 in 0..255; a monitor keeps float32 in [0, 1] where bytes would lose something.
+            Streamed ones lie in their files and are decoded onto the device where they are asked for.
         y: given labels (N,) int64.
         y_true: labels before any noise (N,) int64.
         corrupted: True where label noise resampled the label (N,) bool, also where it drew the same class again.
@@ -106,7 +135,7 @@ class Split:
     """
 
     name: str
-    x: Tensor
+    x: Images
     y: Tensor
     y_true: Tensor
     corrupted: Tensor

@@ -8,23 +8,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from overfit_lab.data.resized_crop import ResizedCrop
 from overfit_lab.errors import ConfigError
 from overfit_lab.seeds import derive_generator
 
+DRAWN = ("crop", "flip", "cutout")
+
 
 class Augmenter:
-    """Random crop with zero padding, horizontal flip and cutout (DeVries and Taylor 2017), in this order.
+    """Resized crop, random crop with zero padding, horizontal flip and cutout (DeVries and Taylor 2017), in this order.
 
     What happens to a sample in an epoch depends on the seed, the epoch and the sample's index alone: it is the same in
     any batch, in any order and under any number of processes.
 
     Args:
-        names: any of ``"crop"``, ``"flip"``, ``"cutout"``.
+        names: any of ``"resized-crop"``, ``"crop"``, ``"flip"``, ``"cutout"``.
         n_samples: N, size of the split.
         shape: shape of an image (C, H, W).
         seed: the run's seed.
         padding: zero pixels on each side before the crop.
         cutout_size: side of the square that cutout sets to zero; it may reach over the edge.
+        crop_scale: least and most share of the area that a resized crop takes.
 
     Raises:
         ConfigError: a square or a padding that does not go with the images' size.
@@ -39,6 +43,7 @@ class Augmenter:
         seed: int,
         padding: int = 4,
         cutout_size: int = 8,
+        crop_scale: tuple[float, float] = (0.08, 1.0),
     ) -> None:
         smallest = min(shape[1:])
         if "cutout" in names and cutout_size > smallest:
@@ -46,6 +51,7 @@ class Augmenter:
         if "crop" in names and padding > smallest:
             raise ConfigError(f"data.crop_padding = {padding}: larger than the images, {shape[1]}x{shape[2]}")
         self.names = tuple(names)
+        self.resized_crop = ResizedCrop(seed, crop_scale) if "resized-crop" in names else None
         self.n_samples = n_samples
         self.shape = shape
         self.seed = seed
@@ -65,8 +71,14 @@ class Augmenter:
         Returns:
             (B, C, H, W) uint8.
         """
+        if self.resized_crop is not None:
+            images = self.resized_crop(images, index, epoch)
+        return self.after_resized_crop(images, index, epoch)
+
+    def after_resized_crop(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
+        """What is done to images on the device; a resized crop may be made when an image is decoded."""
         if epoch != self._epoch:
-            self._draws = {name: self._draw(name, epoch).to(images.device) for name in self.names}
+            self._draws = {name: self._draw(name, epoch).to(images.device) for name in self.names if name in DRAWN}
             self._epoch = epoch
         if "crop" in self.names:
             images = crop(images, self._draws["crop"][index], self.padding)

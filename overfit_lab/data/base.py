@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from overfit_lab.data.decoding import form_of
+from overfit_lab.data.encoded import EncodedImages
 from overfit_lab.errors import DataUnavailableError
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -22,7 +24,7 @@ class RawData:
     """Images and labels as a source has them, on the CPU, before splits, noise and augmentation.
 
     Args:
-        x_train: images (N, C, H, W) uint8.
+        x_train: images (N, C, H, W) uint8, or encoded ones in files, which are decoded or streamed later.
         y_train: labels (N,) int64 in 0..K-1.
         x_test: test images, or None where the source is one pool that has still to be split.
         y_test: labels of the test images.
@@ -33,9 +35,9 @@ class RawData:
         confusions: class to class, for asymmetric label noise; None means k to k+1.
     """
 
-    x_train: Tensor
+    x_train: Tensor | EncodedImages
     y_train: Tensor
-    x_test: Tensor | None
+    x_test: Tensor | EncodedImages | None
     y_test: Tensor | None
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
@@ -66,8 +68,9 @@ def confusions_of(class_names: tuple[str, ...]) -> dict[int, int] | None:
     return dict(CIFAR10_CONFUSIONS) if class_names == CIFAR10_CLASSES else None
 
 
-def statistics_of(class_names: tuple[str, ...], n_channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics_of(class_names: tuple[str, ...], images: EncodedImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation to normalise with: CIFAR-10's for CIFAR-10, else 0 and 1, which is no change."""
+    n_channels = form_of(images).channels
     if class_names == CIFAR10_CLASSES and n_channels == 3:
         return CIFAR10_MEAN, CIFAR10_STD
     return (0.0,) * n_channels, (1.0,) * n_channels
@@ -90,24 +93,36 @@ def _problem_of(raw: RawData) -> str | None:
     problem = _problem_of_part("train", raw.x_train, raw.y_train, len(raw.class_names))
     if problem is None and raw.x_test is not None and raw.y_test is not None:
         problem = _problem_of_part("test", raw.x_test, raw.y_test, len(raw.class_names))
-        if problem is None and raw.x_test.shape[1:] != raw.x_train.shape[1:]:
-            shapes = f"{tuple(raw.x_train.shape[1:])} and {tuple(raw.x_test.shape[1:])}"
-            problem = f"train and test images differ in shape, {shapes}; expected one size"
+        problem = problem or _problem_of_shapes(raw.x_train, raw.x_test)
     if problem is None and len(raw.class_names) < 2:
         problem = f"{len(raw.class_names)} class; expected at least 2"
-    n_channels = raw.x_train.shape[1] if raw.x_train.dim() == 4 else 0
-    if problem is None and not len(raw.mean) == len(raw.std) == n_channels:
-        problem = f"{len(raw.mean)} means and {len(raw.std)} standard deviations; expected {n_channels}, one a channel"
+    if problem is None and isinstance(raw.x_train, Tensor):
+        n_channels = raw.x_train.shape[1]
+        if not len(raw.mean) == len(raw.std) == n_channels:
+            counts = f"{len(raw.mean)} means and {len(raw.std)} standard deviations"
+            problem = f"{counts}; expected {n_channels}, one a channel"
     return problem
 
 
-def _problem_of_part(part: str, x: Tensor, y: Tensor, n_classes: int) -> str | None:
-    if x.dim() != 4 or x.dtype != torch.uint8:
+def _problem_of_shapes(train: Tensor | EncodedImages, test: Tensor | EncodedImages) -> str | None:
+    """Encoded images are looked at when it is known what they are decoded to."""
+    if isinstance(train, Tensor) and isinstance(test, Tensor):
+        if test.shape[1:] != train.shape[1:]:
+            shapes = f"{tuple(train.shape[1:])} and {tuple(test.shape[1:])}"
+            return f"train and test images differ in shape, {shapes}; expected one size"
+    elif isinstance(train, Tensor) or isinstance(test, Tensor):
+        return "images of one part are decoded and those of the other encoded; expected both alike"
+    return None
+
+
+def _problem_of_part(part: str, x: Tensor | EncodedImages, y: Tensor, n_classes: int) -> str | None:
+    n = len(x)
+    if isinstance(x, Tensor) and (x.dim() != 4 or x.dtype != torch.uint8):
         return f"{part} images are {x.dtype} of shape {tuple(x.shape)}; expected torch.uint8 of shape (N, C, H, W)"
-    if len(x) == 0:
+    if n == 0:
         return f"there are no {part} images"
-    if y.dtype != torch.int64 or y.shape != x.shape[:1]:
-        return f"{part} labels are {y.dtype} of shape {tuple(y.shape)}; expected torch.int64 of shape ({len(x)},)"
+    if y.dtype != torch.int64 or y.shape != (n,):
+        return f"{part} labels are {y.dtype} of shape {tuple(y.shape)}; expected torch.int64 of shape ({n},)"
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n_classes:
         return f"{part} labels go from {low} to {high}; expected 0 to {n_classes - 1}, as there are {n_classes} classes"

@@ -14,9 +14,10 @@ from overfit_lab.config import DataConfig
 from overfit_lab.data.arrays import channel_statistics, class_labels, images_and_labels, to_tensor
 from overfit_lab.data.base import RawData, Source, check_raw
 from overfit_lab.data.noise import corrupt
+from overfit_lab.data.placing import Placing
 from overfit_lab.data.split import probe_order, stratified_order, take
 from overfit_lab.errors import ConfigError
-from overfit_lab.types import Dataset, Split
+from overfit_lab.types import Dataset, Images, Split
 
 
 def find_source(name: str) -> tuple[Source, str]:
@@ -65,12 +66,12 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
         n_test = config.n_test if config.n_test is not None else raw.n_test
         n_test = n_test if n_test is not None else len(order) // 5
         test_index, order = take(order, n_test, key="data.n_test", what=config.name)
-        x_test, y_test = raw.x_train[test_index], raw.y_train[test_index]
+        test_part, y_test = "train", raw.y_train[test_index]
     else:
         test_order = stratified_order(raw.y_test, seed=seed, name="test")
         n_test = config.n_test if config.n_test is not None else len(test_order)
         test_index, _ = take(test_order, n_test, key="data.n_test", what=f"{config.name} test")
-        x_test, y_test = raw.x_test[test_index], raw.y_test[test_index]
+        test_part, y_test = "test", raw.y_test[test_index]
     val_index, order = take(order, config.n_val, key="data.n_val", what=f"{config.name} training")
     n_train = config.n_train if config.n_train is not None else len(order)
     train_index, _ = take(order, n_train, key="data.n_train", what=f"{config.name} training")
@@ -79,17 +80,21 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
     y_true = raw.y_train[train_index]
     n_classes = len(raw.class_names)
     y, corrupted = corrupt(y_true, config.noise, n_classes=n_classes, seed=seed, confusions=raw.confusions)
-    splits = {"train": make_split("train", raw.x_train[train_index], y, y_true, corrupted, seed=seed, device=device)}
+    chosen = {"train": ("train", train_index), "test": (test_part, test_index)}
     if config.n_val:
-        x_val, y_val = raw.x_train[val_index], raw.y_train[val_index]
-        splits["val"] = make_split("val", x_val, y_val, seed=seed, device=device)
-    splits["test"] = make_split("test", x_test, y_test, seed=seed, device=device)
+        chosen["val"] = ("train", val_index)
+    placing = Placing(raw, config, chosen, device)
+    x = {split: placing.images(split, *where) for split, where in chosen.items()}
+    splits = {"train": make_split("train", x["train"], y, y_true, corrupted, seed=seed, device=device)}
+    if config.n_val:
+        splits["val"] = make_split("val", x["val"], raw.y_train[val_index], seed=seed, device=device)
+    splits["test"] = make_split("test", x["test"], y_test, seed=seed, device=device)
     return Dataset(config.name, splits, raw.class_names, raw.mean, raw.std)
 
 
 def make_split(
     name: str,
-    x: Tensor,
+    x: Images,
     y: Tensor,
     y_true: Tensor | None = None,
     corrupted: Tensor | None = None,
@@ -101,7 +106,8 @@ def make_split(
     true = y if y_true is None else y_true
     mask = torch.zeros(len(y), dtype=torch.bool) if corrupted is None else corrupted
     order = probe_order(len(y), seed=seed, split=name)
-    return Split(name, *(tensor.to(device) for tensor in (x.contiguous(), y, true, mask, order)))
+    images = x.contiguous().to(device) if isinstance(x, Tensor) else x
+    return Split(name, images, *(tensor.to(device) for tensor in (y, true, mask, order)))
 
 
 def fetch(name: str, root: Path | None = None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def with_classes(data: Dataset, n_classes: int) -> Dataset:
 def describe_kept(data: Dataset) -> dict[str, str]:
     """One line a split on what is kept and what that takes, such as ``1000 of 50000 samples, 3.1 MB``."""
     return {
-        name: f"{len(split)} of {split.size} samples, {split.x.numel() * split.x.element_size() / 1e6:.1f} MB"
+        name: f"{len(split)} of {split.size} samples, {prod(split.x.shape) * split.x.dtype.itemsize / 1e6:.1f} MB"
         for name, split in data.splits.items()
     }
 

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from overfit_lab.data.base import RawData, confusions_of, statistics_of
-from overfit_lab.data.parquet import decode
+from overfit_lab.data.encoded import Texts
 from overfit_lab.errors import DataUnavailableError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
+
+
+class FolderImages:
+    """Images in files of their own, below a folder.
+
+    Args:
+        folder: the folder.
+        names: path of each file in it.
+    """
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self.folder = str(folder)
+        self.names = Texts(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, i: int) -> bytes:
+        """The file of image number i. Cost: opening a file and one read."""
+        try:
+            with open(self.where(i), "rb", buffering=0) as file:
+                return file.read()
+        except OSError as error:
+            raise DataUnavailableError(f"{self.where(i)}: cannot be read ({error.strerror})") from error
+
+    def where(self, i: int) -> str:
+        """The file of image number i."""
+        return f"{self.folder}/{self.names[i]}"
+
+    def in_any_order(self) -> FolderImages:
+        """Itself."""
+        return self
 
 
 def imagefolder(argument: str, *, root: Path | None, download: bool) -> RawData:
@@ -20,52 +52,48 @@ def imagefolder(argument: str, *, root: Path | None, download: bool) -> RawData:
     folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
         raise DataUnavailableError(f"imagefolder:{argument}: no such folder; expected imagefolder:DIR")
+    return folders_of_classes(folder, f"imagefolder:{argument}")
+
+
+def folders_of_classes(folder: Path, name: str) -> RawData:
+    """The images of a folder; see :func:`imagefolder`. ``name`` is what the set is called in messages."""
     train = folder / "train"
-    test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), None)
+    test = next((folder / part for part in ("test", "val") if (folder / part).is_dir()), None)
     pooled = not train.is_dir()
     base = folder if pooled else train
-    classes = _folders(base)
+    classes = subfolders(base)
     if not classes:
-        raise DataUnavailableError(f"imagefolder:{argument}: {base} has no folder of a class")
+        raise DataUnavailableError(f"{name}: {base} has no folder of a class")
     if test is not None and not pooled:
-        stray = sorted(set(_folders(test)) - set(classes))
+        stray = sorted(set(subfolders(test)) - set(classes))
         if stray:
-            raise DataUnavailableError(f"imagefolder:{argument}: {test} has a class that train has not, {stray[0]!r}")
-    x_train, y_train = _read(base, classes)
-    x_test, y_test = (None, None) if pooled or test is None else _read(test, classes)
-    mean, std = statistics_of(classes, x_train.shape[1])
+            raise DataUnavailableError(f"{name}: {test} has a class that train has not, {stray[0]!r}")
+    x_train, y_train = images_in(base, classes)
+    x_test, y_test = (None, None) if pooled or test is None else images_in(test, classes)
+    mean, std = statistics_of(classes, x_train)
     return RawData(x_train, y_train, x_test, y_test, classes, mean, std, confusions=confusions_of(classes))
 
 
-def _folders(base: Path) -> tuple[str, ...]:
+def subfolders(base: Path) -> tuple[str, ...]:
     """The folders in a folder, in order of name; hidden ones are no classes."""
     return tuple(sorted(path.name for path in base.iterdir() if path.is_dir() and not path.name.startswith(".")))
 
 
-def _read(folder: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    images: list[np.ndarray] = []
+def images_in(folder: Path, classes: tuple[str, ...]) -> tuple[FolderImages, Tensor]:
+    """The image files below the folder of each class, in order of path, and their labels (n,).
+
+    Raises:
+        DataUnavailableError: there is none.
+    """
+    names: list[str] = []
     labels: list[int] = []
-    first: Path | None = None
     for label, name in enumerate(classes):
-        for path in sorted((folder / name).glob("**/*")):
-            if path.suffix.lower() not in SUFFIXES:
-                continue
-            image = decode(path.read_bytes(), path)
-            first = first or path
-            if images and image.shape != images[0].shape:
-                raise DataUnavailableError(
-                    f"{path}: {_size(image)}, but {first} is {_size(images[0])}; expected one size"
-                )
-            images.append(image)
-            labels.append(label)
-    if not images:
+        paths = sorted(path for path in (folder / name).glob("**/*") if path.suffix.lower() in SUFFIXES)
+        names += [str(path.relative_to(folder)) for path in paths]
+        labels += [label] * len(paths)
+    if not names:
         raise DataUnavailableError(f"{folder}: no image in it ({', '.join(sorted(SUFFIXES))})")
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels)
-
-
-def _size(image: np.ndarray) -> str:
-    height, width, channels = image.shape
-    return f"{width}x{height} with {channels} channel{'s' if channels > 1 else ''}"
+    return FolderImages(folder, names), torch.tensor(labels)
 
 
 REGISTER = {"imagefolder": imagefolder}

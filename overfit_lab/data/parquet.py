@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overfit_lab.data import cache
 from overfit_lab.data.base import RawData, confusions_of, statistics_of
+from overfit_lab.data.encoded import ByteRanges
 from overfit_lab.errors import DataUnavailableError
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
+KEPT_ROWS = 1024
+"""Rows of the groups that are kept, two groups at least: as many as workers are at once at work on."""
+ROWS_AT_A_TIME = 256
 
 
 def parquet(argument: str, *, root: Path | None, download: bool) -> RawData:
@@ -31,45 +37,144 @@ def parquet(argument: str, *, root: Path | None, download: bool) -> RawData:
         raise DataUnavailableError(
             f"parquet:{argument}: no such folder; expected parquet:DIR with train-*.parquet in it"
         )
-    train, names = _read(folder, ("train",))
-    test, _ = _read(folder, ("test", "validation"))
+    train, names = _part(folder, ("train",))
+    test, _ = _part(folder, ("test", "validation"))
     if train is None:
         raise DataUnavailableError(f"parquet:{argument}: no train-*.parquet in the folder")
     n_classes = int(train[1].max()) + 1
     classes = names or tuple(str(k) for k in range(n_classes))
-    mean, std = statistics_of(classes, train[0].shape[1])
+    mean, std = statistics_of(classes, train[0])
     x_test, y_test = test if test is not None else (None, None)
     return RawData(*train, x_test, y_test, classes, mean, std, confusions=confusions_of(classes))
 
 
-def _read(folder: Path, parts: Sequence[str]) -> tuple[tuple[Tensor, Tensor] | None, tuple[str, ...] | None]:
+class ParquetImages:
+    """The images of Parquet files, of which whole groups of rows are read: cheap in their order alone.
+
+    Args:
+        paths: the files.
+        groups: for each group of rows its file, its number in the file and its number of rows (g, 3).
+    """
+
+    def __init__(self, paths: list[Path], groups: np.ndarray) -> None:
+        self.paths = paths
+        self.groups = groups
+        self.ends = np.cumsum(groups[:, 2])
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def read(self, i: int) -> bytes:
+        """The encoded image of row i. Cost: its group of rows, unless that is one of the last."""
+        group, row = self._place(i)
+        with self._lock:
+            column = self._kept.get(group)
+            if column is None:
+                column = self._kept[group] = self._group(group)
+            self._kept.move_to_end(group)
+            while len(self._kept) > 2 and sum(self.groups[g, 2] for g in self._kept) > KEPT_ROWS:
+                self._kept.popitem(last=False)
+        return _bytes_of(column[row].as_py())
+
+    def where(self, i: int) -> str:
+        """The file of row i, and its number in it."""
+        group, row = self._place(i)
+        file, number, _ = self.groups[group]
+        before = self.groups[(self.groups[:, 0] == file) & (self.groups[:, 1] < number), 2].sum()
+        return f"{self.paths[file]}, row {int(before) + row}"
+
+    def in_any_order(self) -> ByteRanges:
+        """A flat copy of the encoded images in the cache, written once.
+
+        Raises:
+            DataUnavailableError: it cannot be written.
+
+        Cost: the size of the files on disk, and one reading of them the first time.
+        """
+        path = cache.cache_folder() / f"{cache.key_of('parquet', self.paths)}.bytes"
+        index = path.with_suffix(".npz")
+        arrays = cache.read_arrays(index)
+        if arrays is None or not path.is_file() or path.stat().st_size != int(arrays["sizes"].sum()):
+            try:
+                with cache.replacing(path) as file:
+                    sizes = [file.write(content) for content in self._all()]
+                arrays = {"sizes": np.array(sizes, dtype=np.int64)}
+                cache.write_arrays(index, arrays)
+            except OSError as error:
+                raise DataUnavailableError(
+                    f"{path}: the copy that is read in any order cannot be written ({error.strerror}); "
+                    "point OVERFIT_LAB_CACHE at a folder with room for it"
+                ) from error
+        size = arrays["sizes"]
+        return ByteRanges([str(path)], np.zeros(len(size), dtype=np.int32), np.cumsum(size) - size, size)
+
+    def _place(self, i: int) -> tuple[int, int]:
+        group = int(np.searchsorted(self.ends, i, side="right"))
+        return group, i - int(self.ends[group] - self.groups[group, 2])
+
+    def _group(self, group: int) -> Any:
+        file, number, _ = self.groups[group].tolist()
+        reader = _opened(self.paths[file])
+        return reader.read_row_group(number, columns=[_image_column(reader, self.paths[file])]).column(0)
+
+    def _all(self) -> Iterator[bytes]:
+        for path in self.paths:
+            reader = _opened(path)
+            for batch in reader.iter_batches(ROWS_AT_A_TIME, columns=[_image_column(reader, path)]):
+                yield from (_bytes_of(entry.as_py()) for entry in batch.column(0))
+
+
+def _bytes_of(entry: Any) -> bytes:
+    """What an entry holds; nothing where it has no bytes, which no decoder takes for an image."""
+    content = entry.get("bytes") if isinstance(entry, dict) else entry
+    return content if isinstance(content, bytes) else b""
+
+
+def _part(folder: Path, parts: Sequence[str]) -> tuple[tuple[ParquetImages, Tensor] | None, tuple[str, ...] | None]:
     """Images, labels and class names of the first part that has files."""
     for part in parts:
-        files = sorted(path for path in folder.rglob("*.parquet") if re.match(rf"{part}(\W|_|\d|$)", path.stem))
-        if files:
-            tables = [_read_file(path) for path in files]
-            images = _stack([image for content, _, _ in tables for image in content], folder)
-            labels = torch.tensor(np.concatenate([labels for _, labels, _ in tables]), dtype=torch.int64)
-            return (images, labels), tables[0][2]
+        paths = sorted(path for path in folder.rglob("*.parquet") if re.match(rf"{part}(\W|_|\d|$)", path.stem))
+        if paths:
+            found = [_looked_at(path) for path in paths]
+            groups = [(file, number, n) for file, (_, sizes, _) in enumerate(found) for number, n in enumerate(sizes)]
+            images = ParquetImages(paths, np.array(groups, dtype=np.int64).reshape(-1, 3))
+            if len(images) == 0:
+                raise DataUnavailableError(f"{folder}: the files hold no image")
+            return (images, torch.cat([labels for labels, _, _ in found])), found[0][2]
     return None, None
 
 
-def _read_file(path: Path) -> tuple[list[np.ndarray], np.ndarray, tuple[str, ...] | None]:
+def _looked_at(path: Path) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
+    """Labels, sizes of the groups of rows, and class names of a file; its images are not read."""
+    import pyarrow
+
+    reader = _opened(path)
+    _image_column(reader, path)
+    schema = reader.schema_arrow
+    label = _column(schema.names, LABEL_COLUMNS, path, "label")
+    column = reader.read(columns=[label]).column(0)
+    kind, n_missing = schema.field(label).type, column.null_count
+    if not pyarrow.types.is_integer(kind) or n_missing:
+        raise DataUnavailableError(f"{path}: column {label} is {kind} with {n_missing} missing; expected whole numbers")
+    labels = torch.from_numpy(np.asarray(column).astype(np.int64))
+    sizes = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
+    return labels, sizes, _class_names(schema.metadata or {}, label)
+
+
+def _opened(path: Path) -> Any:
     import pyarrow
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        return pq.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise DataUnavailableError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    image = _column(table.column_names, IMAGE_COLUMNS, path, "image")
-    label = _column(table.column_names, LABEL_COLUMNS, path, "label")
-    kind, n_missing = table.schema.field(label).type, table.column(label).null_count
-    if not pyarrow.types.is_integer(kind) or n_missing:
-        raise DataUnavailableError(f"{path}: column {label} is {kind} with {n_missing} missing; expected whole numbers")
-    encoded = table.column(image).to_pylist()
-    images = [decode(item.get("bytes") if isinstance(item, dict) else item, path) for item in encoded]
-    return images, np.asarray(table.column(label)), _class_names(table.schema.metadata or {}, label)
+
+
+def _image_column(reader: Any, path: Path) -> str:
+    return _column(reader.schema_arrow.names, IMAGE_COLUMNS, path, "image")
 
 
 def _column(have: Sequence[str], wanted: Sequence[str], path: Path, what: str) -> str:
@@ -77,34 +182,6 @@ def _column(have: Sequence[str], wanted: Sequence[str], path: Path, what: str) -
         if name in have:
             return name
     raise DataUnavailableError(f"{path}: no {what} column; expected one of {', '.join(wanted)}, got {', '.join(have)}")
-
-
-def decode(encoded: bytes | None, path: Path) -> np.ndarray:
-    """An encoded image as (H, W, C) uint8, C being 1 or 3.
-
-    Raises:
-        DataUnavailableError: not an image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(encoded or b"")) as image:
-            plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
-            array = np.asarray(plain)
-    except (UnidentifiedImageError, OSError, TypeError) as error:
-        raise DataUnavailableError(f"{path}: holds an entry that is no image") from error
-    return array if array.ndim == 3 else array[:, :, None]
-
-
-def _stack(images: list[np.ndarray], where: Path) -> Tensor:
-    if not images:
-        raise DataUnavailableError(f"{where}: the files hold no image")
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) != 1:
-        raise DataUnavailableError(
-            f"{where}: images of different sizes ({shapes[0]} and {shapes[1]}); expected one size"
-        )
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:

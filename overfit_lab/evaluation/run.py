@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import ProbeError
 from overfit_lab.evaluation.attackers import Attacker, Stage
 from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome, load_outcome
 from overfit_lab.isolation import isolated
 from overfit_lab.snapshot import Snapshot
 from overfit_lab.subjects import fingerprint
-from overfit_lab.types import to_float
+from overfit_lab.types import Images, to_float
 
 OnProgress = Callable[[float, str], None]
 """Told the share of the work that is done, in [0, 1], and a few words."""
+DIGEST_CHUNK = 256
 SAVE_EVERY = 2.0
 """Seconds between writes of an incomplete outcome; an interruption writes at once."""
 
@@ -35,13 +37,13 @@ class Samples:
     Args:
         split: name of the split.
         index: position in it (n,).
-        x: images (n, C, H, W) uint8.
+        x: images (n, C, H, W) uint8; streamed ones are decoded batch by batch.
         y: given labels (n,).
     """
 
     split: str
     index: Tensor
-    x: Tensor
+    x: Images
     y: Tensor
 
 
@@ -54,7 +56,8 @@ def take_samples(snapshot: Snapshot, split: str = "test", n: int | None = None) 
     snapshot.check_view(split, "clean")
     part = snapshot.data.splits[split]
     index = part.order[: len(part) if n is None else n]
-    return Samples(split, index, part.x[index], part.y[index])
+    x = part.x.select(index) if isinstance(part.x, StreamedImages) else part.x[index]
+    return Samples(split, index, x, part.y[index])
 
 
 def evaluate(
@@ -105,7 +108,9 @@ def evaluation_settings(
 
 def _settings(snapshot: Snapshot, attacker: Attacker, samples: Samples, batch_size: int) -> dict[str, Any]:
     digest = hashlib.sha256()
-    digest.update(samples.x.cpu().numpy().tobytes() + samples.y.cpu().numpy().tobytes())
+    for images in samples.x.split(DIGEST_CHUNK):
+        digest.update(images.cpu().numpy().tobytes())
+    digest.update(samples.y.cpu().numpy().tobytes())
     return {
         **attacker.settings,
         "label": attacker.label,

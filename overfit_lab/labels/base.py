@@ -13,11 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from overfit_lab import config
+from overfit_lab.labels.rows import Initial, Rows, on_device, on_disk
 from overfit_lab.state import Memory
 from overfit_lab.types import Batch, Clock, Outputs, Predict, Targets
 
 if TYPE_CHECKING:
     from overfit_lab.combination import Combination
+
+
+DEFAULT_LIMIT = 10**9
 
 
 class Refresh(Enum):
@@ -49,19 +53,42 @@ class LabelContext:
         n_classes: K.
         n_epochs: length of the run.
         teacher: gives another model's predictions by its name; see :class:`overfit_lab.teachers.Teachers`.
+        place: ``"device"`` or ``"disk"``, where a mode keeps its rows; ``"auto"``: on disk beyond ``limit``.
+        limit: most bytes of rows on the device under ``"auto"``.
     """
 
     given: Tensor
     n_classes: int
     n_epochs: int
     teacher: Callable[[str], Predict] | None = None
+    place: str = "auto"
+    limit: int = DEFAULT_LIMIT
+
+    def rows(self, initial: Initial) -> Rows:
+        """Memory of one row (K,) a training sample, where the run keeps such memory; equal in its bits anywhere.
+
+        Args:
+            initial: gives the rows of a slice of the samples at the beginning (b, K) float32; called piece by piece.
+
+        Raises:
+            ConfigError: there is no room on disk.
+
+        Cost: N x K floats on the device or on disk.
+        """
+        n = len(self.given)
+        on_a_file = self.place == "disk" or (self.place == "auto" and 4 * n * self.n_classes > self.limit)
+        return (on_disk if on_a_file else on_device)(n, self.n_classes, initial, self.given.device)
+
+    def one_hot_rows(self) -> Rows:
+        """Rows that begin as e_y of the given labels."""
+        return self.rows(lambda part: one_hot(self.given[part], self.n_classes))
 
 
 class LabelMode(Memory, ABC):
     """Maps a batch to a target distribution. ``update`` is the only method that changes anything.
 
-    A mode with memory keeps one row per training sample, on the device, looked up by ``batch.index``; its whole
-    memory is in ``state_dict``, so that a resumed run goes on with the same rows.
+    A mode with memory keeps one row per training sample, which it asks ``context.rows`` for, looked up by
+    ``batch.index``; its whole memory is in ``state_dict``, so that a resumed run goes on with the same rows.
     """
 
     Options: ClassVar[type[config.Options]] = config.Options

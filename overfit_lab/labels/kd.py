@@ -39,7 +39,7 @@ class Kd(LabelMode):
             raise ValueError("knowledge distillation needs a teacher")
         self.options = options
         self.teacher = context.teacher(options.teacher)
-        self.rows = one_hot(context.given, context.n_classes)
+        self.rows = context.one_hot_rows()
 
     @classmethod
     def refuse(cls, options: config.Options, run: Combination) -> str | None:
@@ -60,7 +60,7 @@ class Kd(LabelMode):
 
     def state_dict(self) -> dict[str, Tensor]:
         """The teacher's predictions (N, K)."""
-        return {"rows": self.rows}
+        return {"rows": self.rows.tensor}
 
 
 def teacher_missing(key: str, teacher: str | None) -> str | None:

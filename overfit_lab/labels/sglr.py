@@ -67,7 +67,7 @@ class Sglr(LabelMode):
     Without an attack z(x') is z(x).
 
     Cost: one forward pass without gradients on the clean images a step, unless the objective makes one anyway;
-    memory of N x K floats.
+    memory of N x K floats, on disk where that is large.
     """
 
     Options = SglrOptions
@@ -78,7 +78,7 @@ class Sglr(LabelMode):
         super().__init__(options, context)
         self.options = options
         self.start_epoch = resolve_moment(options.start_epoch, context.n_epochs)
-        self.rows = one_hot(context.given, context.n_classes)
+        self.rows = context.one_hot_rows()
 
     @property
     def clean_forward(self) -> CleanForward:
@@ -113,7 +113,7 @@ class Sglr(LabelMode):
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averaged predictions p (N, K)."""
-        return {"rows": self.rows}
+        return {"rows": self.rows.tensor}
 
 
 REGISTER = {"sglr": Sglr}

@@ -57,7 +57,7 @@ class Te(LabelMode):
         self.options = options
         self.start_epoch = resolve_moment(options.start_epoch, context.n_epochs)
         self.ramp_end = resolve_moment(options.ramp_end, context.n_epochs)
-        self.sums = torch.zeros(len(context.given), context.n_classes, device=context.given.device)
+        self.sums = context.rows(lambda part: torch.zeros(len(context.given[part]), context.n_classes))
 
     @property
     def clean_forward(self) -> CleanForward:
@@ -98,7 +98,7 @@ class Te(LabelMode):
 
     def state_dict(self) -> dict[str, Tensor]:
         """The sums of predictions (N, K)."""
-        return {"sums": self.sums}
+        return {"sums": self.sums.tensor}
 
 
 REGISTER = {"te": Te}

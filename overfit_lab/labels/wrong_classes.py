@@ -40,8 +40,11 @@ class WrongClasses(LabelMode):
     def __init__(self, options: WrongClassesOptions, context: LabelContext) -> None:
         super().__init__(options, context)
         self.options = options
-        wrong = 1 - one_hot(context.given, context.n_classes)
-        self.rows = wrong / wrong.sum(dim=1, keepdim=True)
+        self.rows = context.rows(self._uniform)
+
+    def _uniform(self, part: slice) -> Tensor:
+        wrong = 1 - one_hot(self.context.given[part], self.context.n_classes)
+        return wrong / wrong.sum(dim=1, keepdim=True)
 
     @abstractmethod
     def direction(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -60,7 +63,7 @@ class WrongClasses(LabelMode):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Q of each sample (N, K)."""
-        return {"rows": self.rows}
+        return {"rows": self.rows.tensor}
 
 
 def without_given(logits: Tensor, y: Tensor) -> Tensor:

@@ -15,6 +15,10 @@ FREE = (
     "data.seed",
     "data.root",
     "data.download",
+    "data.stream",
+    "data.memory_limit",
+    "data.workers",
+    "data.prefetch",
     "evaluation.every",
     "evaluation.chunk",
     "probes",
@@ -22,6 +26,8 @@ FREE = (
     "compute.compile",
     "compute.channels_last",
     "compute.fold",
+    "compute.label_memory",
+    "compute.label_memory_limit",
 )
 """Keys in which seeds of one experiment may differ: they change what is recorded and how fast, not what is trained."""
 MOST_SETTINGS = 2

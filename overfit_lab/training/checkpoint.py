@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.seeds import Streams, get_streams, set_streams
+from overfit_lab.training import tensorfile
 from overfit_lab.training.loop import Session
 from overfit_lab.training.tally import EpochTallies
 from overfit_lab.types import Clock
@@ -89,12 +89,15 @@ def save_checkpoint(
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write tensors and JSON values to a safetensors file, atomically; its folder is made where it is not there."""
+    """Write tensors and JSON values to a safetensors file, atomically; its folder is made where it is not there.
+
+    Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    detached = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     temporary = path.with_name(f".{path.name}.partial")
-    save_file(detached, temporary, metadata={"overfit-lab": json.dumps(meta)})
-    with open(temporary, "rb") as file:
+    with open(temporary, "wb") as file:
+        tensorfile.write(file, tensors, {"overfit-lab": json.dumps(meta)})
+        file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
 

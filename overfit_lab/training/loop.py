@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from overfit_lab.attacks.base import Attack
 from overfit_lab.config import RunConfig, resolve_moment
-from overfit_lab.data.loader import EpochLoader
+from overfit_lab.data.loader import Loader
 from overfit_lab.distributed.share import Share
 from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.draws import for_rows
@@ -57,7 +57,7 @@ class Session:
     model: nn.Module
     reference: dict[str, Tensor]
     penultimate: str | None
-    loader: EpochLoader
+    loader: Loader
     attack: Attack | None
     evaluation_attack: Attack | None
     objective: Objective

@@ -19,12 +19,13 @@ def labels():
     return torch.randint(K, (N,), generator=torch.Generator().manual_seed(0))
 
 
-def make(name):
+def make(name, place="device"):
     given = part(LABELS, name, "another model")
     options = parse_options(
         LABELS[name], {key: value for key, value in given.items() if key != "name"}, prefix="labels"
     )
-    return LABELS[name](options, LabelContext(labels(), K, EPOCHS, teacher=lambda _: lambda x: x.flatten(1)))
+    context = LabelContext(labels(), K, EPOCHS, teacher=lambda _: lambda x: x.flatten(1), place=place)
+    return LABELS[name](options, context)
 
 
 def batch_of(index):
@@ -99,6 +100,20 @@ def test_a_restored_mode_goes_on_exactly(name):
     for mode in (kept, resumed):
         visit(mode, torch.arange(5, 20), seed=2)
     assert torch.equal(everything_of(kept), everything_of(resumed))
+
+
+@modes
+def test_memory_on_disk_is_that_on_the_device_to_the_bit(name):
+    device, disk = make(name), make(name, "disk")
+    for seed, index in enumerate((torch.arange(10), torch.tensor([30, 2, 7]), torch.arange(0, N, 3))):
+        visit(device, index, seed), visit(disk, index, seed)
+        assert torch.equal(everything_of(device), everything_of(disk))
+    kept, mapped = device.state_dict(), disk.state_dict()
+    assert kept.keys() == mapped.keys()
+    assert all(torch.equal(kept[key], mapped[key]) for key in kept)
+    resumed = make(name, "disk")
+    resumed.load_state_dict(kept)
+    assert torch.equal(everything_of(resumed), everything_of(device))
 
 
 @modes

@@ -129,3 +129,11 @@ def test_a_batch_that_is_not_there_is_refused():
     for i in (-1, loader.n_batches):
         with pytest.raises(IndexError, match=r"batches 0 to 4"):
             loader.indices(0, i)
+
+
+def test_a_loader_gives_each_epoch_as_a_new_one_does_whatever_it_was_asked_before():
+    used = EpochLoader(split(), batch_size=6, seed=3)
+    for epoch in (0, 2, 1, 0):
+        fresh = EpochLoader(split(), batch_size=6, seed=3)
+        assert torch.equal(used.indices(epoch, 1), fresh.indices(epoch, 1))
+    assert not torch.equal(used.indices(0, 1), used.indices(1, 1))

@@ -46,7 +46,7 @@ def test_rows_and_targets_equal_naive_transcription(a, lam, r, temperature):
             visits += list(zip(index.tolist(), clean.tolist(), adv.tolist(), strict=True))
     rows = naive_rows(y.tolist(), visits, a, lam, temperature)
     expected = torch.tensor(rows)
-    torch.testing.assert_close(mode.rows, expected, atol=2e-6, rtol=0)
+    torch.testing.assert_close(mode.rows.tensor, expected, atol=2e-6, rtol=0)
     everything = Batch(x=torch.zeros(N, 1, 1, 1), y=y, index=torch.arange(N))
     targets = mode.targets(everything, Clock(EPOCHS, 0, EPOCHS)).probs
     hard = torch.nn.functional.one_hot(y, K).float()
@@ -74,4 +74,4 @@ def test_without_an_attack_the_clean_prediction_stands_for_both():
     mode = Sglr(SglrOptions(a=0.0, lam=0.3, r=1.0), LabelContext(y, K, 1))
     logits = torch.randn(1, K, generator=torch.Generator().manual_seed(0))
     mode.update(Batch(torch.zeros(1, 1, 1, 1), y, torch.tensor([0])), Outputs(clean=logits), Clock(0, 0, 1))
-    torch.testing.assert_close(mode.rows, torch.softmax(logits, 1))
+    torch.testing.assert_close(mode.rows.tensor, torch.softmax(logits, 1))

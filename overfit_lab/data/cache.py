@@ -1,0 +1,84 @@
+"""What is derived from image files once and kept: where their images begin, and copies that are read in any order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+FORMAT = 1
+
+Arrays = dict[str, np.ndarray]
+
+
+def cache_folder() -> Path:
+    """Where it is kept: OVERFIT_LAB_CACHE, else ~/.cache/overfit-lab/streams. It may be deleted at any time."""
+    return Path(os.environ.get("OVERFIT_LAB_CACHE") or Path.home() / ".cache" / "overfit-lab" / "streams")
+
+
+def key_of(kind: str, paths: Sequence[Path]) -> str:
+    """A name for what is derived from files, another one where a file's path, size or time of change is another."""
+    facts: list[object] = [FORMAT, kind]
+    for path in paths:
+        status = path.stat()
+        facts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+    return f"{kind}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}"
+
+
+def kept_arrays(key: str, make: Callable[[], Arrays]) -> Arrays:
+    """Arrays from the cache; made, and kept where the cache can be written to, if they are not there."""
+    path = cache_folder() / f"{key}.npz"
+    found = read_arrays(path)
+    if found is None:
+        found = make()
+        with suppress(OSError):
+            write_arrays(path, found)
+    return found
+
+
+def read_arrays(path: Path) -> Arrays | None:
+    """The arrays of a file; None where there is none or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace a file of arrays, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of ``path`` on leaving, and is gone where an error is raised.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

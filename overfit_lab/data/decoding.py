@@ -1,0 +1,179 @@
+"""From an encoded image to its pixels, at the size and with the channels of its set."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overfit_lab.data.encoded import EncodedImages
+from overfit_lab.errors import DataUnavailableError
+
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "GIF", "TIFF")
+"""What is decoded. Nothing that a decoder would hand to another program, such as PostScript."""
+HEADERS = 16
+"""Images that are opened to see whether a set is in colour."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and lower edge of a part of an image, in pixels."""
+Crop = Callable[[int, int], Box]
+"""From an image's width and height to the part of it that is taken."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the decoded images of a set are like.
+
+    Args:
+        channels: 1 or 3; grey images among coloured ones are made coloured.
+        height: of a decoded image, in pixels.
+        width: of a decoded image.
+        shorter_side: length that the shorter side is resized to before the centre is cut out; None: images are of
+            that size already, and others are refused.
+        first: where the image is whose size was taken, for messages.
+    """
+
+    channels: int
+    height: int
+    width: int
+    shorter_side: int | None = None
+    first: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+
+def form_of(images: EncodedImages, *, image_size: int | None = None, shorter_side: int | None = None) -> Form:
+    """What the images of a set are decoded to.
+
+    Args:
+        images: the set.
+        image_size: side of the square that is cut out of the centre; None: images as they are.
+        shorter_side: length of the shorter side before that; None: ``image_size``.
+
+    Raises:
+        DataUnavailableError: there is no image, or one that is looked at is damaged.
+
+    Cost: the headers of 16 images, evenly spread.
+    """
+    if len(images) == 0:
+        raise DataUnavailableError("the files hold no image")
+    spread = np.linspace(0, len(images) - 1, min(HEADERS, len(images))).astype(int).tolist()
+    coloured, size = False, (0, 0)
+    for i in spread:
+        with opened(images.read(i), images.where(i)) as image:
+            coloured = coloured or image.mode != "L"
+            size = image.size if i == 0 else size
+    channels = 3 if coloured else 1
+    if image_size is None:
+        return Form(channels, size[1], size[0], first=images.where(0))
+    return Form(channels, image_size, image_size, shorter_side if shorter_side is not None else image_size)
+
+
+def decode(encoded: bytes, where: str, form: Form, crop: Crop | None = None) -> np.ndarray:
+    """The pixels of an image (H, W, C) uint8.
+
+    Args:
+        encoded: a PNG, JPEG or the like.
+        where: file and position, for messages.
+        form: what the set's images are like.
+        crop: a part that is taken of the image as it is in the file and brought to the set's size; None: the image
+            at the set's size, or the centre of the resized image.
+
+    Raises:
+        DataUnavailableError: damaged, no image, or not of the set's size; one line.
+    """
+    with opened(encoded, where) as image:
+        try:
+            image.load()
+            plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise damaged(where, error) from error
+        n_channels = 1 if plain.mode == "L" else 3
+        if n_channels > form.channels or (form.shorter_side is None and plain.size != (form.width, form.height)):
+            what = _said(plain.width, plain.height, n_channels)
+            expected = _said(form.width, form.height, form.channels)
+            raise DataUnavailableError(
+                f"{where}: {what}, but {form.first or 'the set'} is {expected}; "
+                "images of different sizes need data.image_size"
+            )
+        if n_channels < form.channels:
+            plain = plain.convert("RGB")
+        array = np.asarray(fitted(plain, form, crop))
+    return array if array.ndim == 3 else array[:, :, None]
+
+
+def opened(encoded: bytes, where: str) -> Any:
+    """An image whose header is read.
+
+    Raises:
+        DataUnavailableError: no image, or one of more pixels than an honest set has.
+    """
+    from PIL import Image
+
+    try:
+        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise damaged(where, error) from error
+
+
+def damaged(where: str, error: Exception) -> DataUnavailableError:
+    """What is said of an image that cannot be decoded: decoders raise errors of a dozen kinds."""
+    kind = type(error).__name__
+    reason = "unknown format" if kind == "UnidentifiedImageError" else (str(error) or kind).splitlines()[0]
+    return DataUnavailableError(f"{where}: damaged, or no image ({reason})")
+
+
+def fitted(image: Any, form: Form, crop: Crop | None = None) -> Any:
+    """An image at the set's size; bilinear with antialiasing, as torchvision's transforms are by default."""
+    from PIL.Image import Resampling
+
+    if crop is not None:
+        part = image.crop(crop(*image.size))
+        return part.resize((form.width, form.height), Resampling.BILINEAR)
+    if form.shorter_side is None:
+        return image
+    width, height = image.size
+    if width <= height:
+        size = form.shorter_side, int(form.shorter_side * height / width)
+    else:
+        size = int(form.shorter_side * width / height), form.shorter_side
+    resized = image if size == image.size else image.resize(size, Resampling.BILINEAR)
+    left, top = round((size[0] - form.width) / 2), round((size[1] - form.height) / 2)
+    return resized.crop((left, top, left + form.width, top + form.height))
+
+
+def refit(images: Tensor, form: Form, crops: list[Crop] | None = None) -> Tensor:
+    """Decoded images (N, C, H, W) uint8 brought to the set's size, channel by channel where there are not 1 or 3.
+
+    Args:
+        images: on any device.
+        form: what comes out; its channels are not looked at.
+        crops: the part of each that is taken; None: the centre.
+
+    Cost: a resize on the CPU for each image.
+    """
+    from PIL import Image
+
+    found = torch.empty((len(images), images.shape[1], form.height, form.width), dtype=torch.uint8)
+    arrays = images.cpu().numpy()
+    for i, planes in enumerate(arrays):
+        crop = None if crops is None else crops[i]
+        for channel, plane in enumerate(planes):
+            found[i, channel] = torch.from_numpy(np.array(fitted(Image.fromarray(plane), form, crop)))
+    return found.to(images.device)
+
+
+def _said(width: int, height: int, channels: int) -> str:
+    return f"{width}x{height} with {channels} channel{'s' if channels > 1 else ''}"

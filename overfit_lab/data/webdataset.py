@@ -1,0 +1,224 @@
+"""Images in WebDataset shards: plain tar files in which KEY.jpg and KEY.cls lie side by side.
+
+Nothing is unpacked: what is read of a shard is a range of its bytes. Entries of other kinds are passed over, pickles
+(``.pyd``, ``.pth``) among them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overfit_lab.data import cache
+from overfit_lab.data.base import RawData, confusions_of, statistics_of
+from overfit_lab.data.encoded import ByteRanges, Texts
+from overfit_lab.errors import DataUnavailableError
+
+IMAGES = {"jpg", "jpeg", "png", "ppm", "webp", "bmp", "img"}
+LABELS = ("cls", "json")
+KEYS_OF_LABELS = ("label", "cls", "class", "class_id")
+MOST_LABEL_BYTES = 2**20
+MOST_SHARDS = 100_000
+
+Part = tuple[ByteRanges, Tensor]
+
+
+def webdataset(argument: str, *, root: Path | None, download: bool) -> RawData:
+    """``webdataset:DIR``, or ``webdataset:PATTERN`` such as DIR/train-{000000..000146}.tar, as one pool.
+
+    In a folder the shards are train-*.tar and test-*.tar (or val-*, validation-*), also as train/*.tar; a pattern for
+    test shards may follow that of train after a semicolon. The label is a whole number in KEY.cls, or in KEY.json
+    under ``label``, ``cls``, ``class`` or ``class_id``; names of classes are the lines of DIR/classes.txt if it is
+    there.
+    """
+    train, test, folder = _shards(argument)
+    return read_shards(train, test, folder)
+
+
+def read_shards(train: list[Path], test: list[Path], folder: Path) -> RawData:
+    """The images of training and test shards; no test shards: one pool. ``folder`` may hold classes.txt."""
+    x_train, y_train = images_of(train)
+    x_test, y_test = images_of(test) if test else (None, None)
+    classes = _class_names(folder) or tuple(str(k) for k in range(int(y_train.max()) + 1))
+    mean, std = statistics_of(classes, x_train)
+    return RawData(x_train, y_train, x_test, y_test, classes, mean, std, confusions=confusions_of(classes))
+
+
+def shards_in(folder: Path, parts: tuple[str, ...]) -> list[Path]:
+    """The tar files of the first part that has any: PART*.tar, also in a folder of that name."""
+    for part in parts:
+        beginning = re.compile(rf"{part}(\W|_|\d|$)")
+        found = sorted(
+            path
+            for path in folder.rglob("*.tar")
+            if any(beginning.match(name) for name in (*path.relative_to(folder).parts[:-1], path.stem))
+        )
+        if found:
+            return found
+    return []
+
+
+def _shards(argument: str) -> tuple[list[Path], list[Path], Path]:
+    name = f"webdataset:{argument}"
+    if "{" in argument or argument.endswith(".tar"):
+        train, _, test = argument.partition(";")
+        paths = [[Path(path).expanduser() for path in braces(pattern)] for pattern in (train, test) if pattern]
+        absent = [path for part in paths for path in part if not path.is_file()]
+        if absent:
+            raise DataUnavailableError(f"{name}: no such shard, {absent[0]} ({len(absent)} absent)")
+        return paths[0], paths[1] if len(paths) > 1 else [], paths[0][0].parent
+    folder = Path(argument).expanduser()
+    if not argument or not folder.is_dir():
+        raise DataUnavailableError(f"{name}: no such folder; expected webdataset:DIR with train-*.tar in it")
+    found = shards_in(folder, ("train",))
+    if not found:
+        raise DataUnavailableError(f"{name}: no train-*.tar in the folder")
+    return found, shards_in(folder, ("test", "val", "validation")), folder
+
+
+def braces(pattern: str) -> list[str]:
+    """Every text that a pattern stands for: ``{000..146}`` counts, with as many digits, and ``{a,b}`` lists.
+
+    Raises:
+        DataUnavailableError: braces that are not closed, or more than 100,000 texts.
+
+    Example:
+        >>> braces("train-{08..10}.tar")
+        ['train-08.tar', 'train-09.tar', 'train-10.tar']
+    """
+    head, opened, rest = pattern.partition("{")
+    if not opened:
+        return [pattern]
+    inside, closed, tail = rest.partition("}")
+    if not closed or "{" in inside:
+        raise DataUnavailableError(f"webdataset:{pattern}: braces that are not closed")
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
+    if span is None:
+        middles = inside.split(",")
+    else:
+        low, high = int(span[1]), int(span[2])
+        if high - low >= MOST_SHARDS:
+            raise DataUnavailableError(f"webdataset:{pattern}: {high - low + 1} shards; expected {MOST_SHARDS} at most")
+        middles = [f"{number:0{len(span[1])}d}" for number in range(low, high + 1)]
+    ends = braces(tail)
+    if len(middles) * len(ends) > MOST_SHARDS:
+        raise DataUnavailableError(f"webdataset:{pattern}: more than {MOST_SHARDS} shards")
+    return [f"{head}{middle}{end}" for middle in middles for end in ends]
+
+
+def images_of(paths: list[Path]) -> Part:
+    """The images of shards, in their order, and their labels.
+
+    Raises:
+        DataUnavailableError: a shard is damaged or compressed, or an image has no label.
+
+    Cost: one pass over the headers of each shard the first time; then its index is read from the cache.
+    """
+    found = cache.kept_arrays(cache.key_of("webdataset", paths), lambda: _index_of_all(paths))
+    if len(found["start"]) == 0:
+        raise DataUnavailableError(f"{paths[0].parent}: the shards hold no image ({', '.join(sorted(IMAGES))})")
+    names = Texts(str(name) for name in found["name"])
+    images = ByteRanges([str(path) for path in paths], found["shard"], found["start"], found["size"], names)
+    return images, torch.from_numpy(found["label"])
+
+
+def _index_of_all(paths: list[Path]) -> cache.Arrays:
+    parts = [_index(path) for path in paths]
+    sizes = [len(part["start"]) for part in parts]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {**joined, "shard": np.repeat(np.arange(len(paths), dtype=np.int32), sizes)}
+
+
+def _index(path: Path) -> cache.Arrays:
+    """Where the images of a shard begin, their sizes, labels and names."""
+    try:
+        with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
+            length = os.fstat(file.fileno()).st_size
+            rows = [_row(path, file, key, entries, length) for key, entries in _samples(path, shard)]
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataUnavailableError(f"{path}: cannot be read as a plain tar file ({reason})") from error
+    kept = [row for row in rows if row is not None]
+    starts, sizes, labels, names = zip(*kept, strict=True) if kept else ((), (), (), ())
+    return {
+        "start": np.array(starts, dtype=np.int64),
+        "size": np.array(sizes, dtype=np.int64),
+        "label": np.array(labels, dtype=np.int64),
+        "name": np.array(names, dtype=np.str_),
+    }
+
+
+def _samples(path: Path, shard: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Entries that follow one another and are called alike up to the first point: key, and entry by its ending."""
+    key: str | None = None
+    entries: dict[str, tarfile.TarInfo] = {}
+    while (member := shard.next()) is not None:
+        shard.members = []  # type: ignore[attr-defined]
+        folder, _, name = member.name.rpartition("/")
+        stem, point, ending = name.partition(".")
+        if not member.isreg() or not point or not stem:
+            continue
+        own = f"{folder}/{stem}"
+        if own != key:
+            if key is not None:
+                yield key, entries
+            key, entries = own, {}
+        if ending.lower() in entries:
+            raise DataUnavailableError(f"{path}: {member.name!r} is there twice")
+        entries[ending.lower()] = member
+    if key is not None:
+        yield key, entries
+
+
+def _row(
+    path: Path, file: BinaryIO, key: str, entries: dict[str, tarfile.TarInfo], length: int
+) -> tuple[int, int, int, str] | None:
+    """First byte, size, label and name of a sample's image; None where it has no image."""
+    image = next((entry for ending, entry in entries.items() if ending in IMAGES), None)
+    if image is None:
+        return None
+    label = next((entries[ending] for ending in LABELS if ending in entries), None)
+    if label is None:
+        raise DataUnavailableError(f"{path}: {image.name!r} has no label; expected an entry .cls or .json beside it")
+    for entry in (image, label):
+        if entry.issparse() or entry.size < 0 or entry.offset_data + entry.size > length:
+            raise DataUnavailableError(f"{path}: {entry.name!r} reaches beyond the end of the file, or is sparse")
+    if label.size > MOST_LABEL_BYTES:
+        raise DataUnavailableError(f"{path}: {label.name!r} has {label.size} bytes; expected a label")
+    place = file.tell()
+    file.seek(label.offset_data)
+    content = file.read(label.size)
+    file.seek(place)
+    return image.offset_data, image.size, _label(path, label.name, content), image.name
+
+
+def _label(path: Path, name: str, content: bytes) -> int:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        value = next((value[key] for key in KEYS_OF_LABELS if key in value), None)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise DataUnavailableError(f"{path}: {name!r} holds no whole number of 0 or more as label")
+    return value
+
+
+def _class_names(folder: Path) -> tuple[str, ...] | None:
+    try:
+        lines = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return tuple(line.strip() for line in lines if line.strip()) or None
+
+
+REGISTER = {"webdataset": webdataset}
