@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from together import all_trained, together
+from together import all_trained, together, trained
 
+from image_sets import pictures, write_set
 from overfit_lab.build import complete
 from overfit_lab.catalog import LABELS, OBJECTIVES, REGULARIZERS
 from overfit_lab.config import apply_settings
@@ -136,3 +137,21 @@ def test_a_batch_too_small_for_the_processes_is_refused(tmp_path):
     configs = {"x": apply_settings(config_of("hard"), [("batch_size", 3)])}
     with pytest.raises(AssertionError, match="batch_size = 3: 2 processes need 4 or more"):
         together(all_trained, configs, folder=tmp_path)
+
+
+def test_streamed_images_and_rows_on_disk_are_shared_as_well(tmp_path):
+    """Two processes that decode their own rows of each batch, against one that has everything in memory."""
+    labels = [k % 5 for k in range(180)]
+    name = write_set("webdataset", tmp_path / "set", pictures(180), labels)
+    data = {"name": name, "n_train": 101, "n_test": 40, "augment": ["crop", "flip"], "crop_padding": 1}
+    rows = {"name": "sglr", "start_epoch": 0}
+    in_memory = config_of(rows, data={**data, "stream": False}, compute={"label_memory": "device"})
+    streamed = config_of(rows, data={**data, "stream": True, "workers": 1}, compute={"label_memory": "disk"})
+    mixed = {"regularizers": ["mixup"], "data": {**data, "stream": True, "workers": 1}}
+    configs = {"rows": complete(streamed), "mixup": complete(config_of("smooth", **mixed))}
+    alone = {
+        "rows": trained(complete(in_memory), ALONE),
+        "mixup": trained(complete(config_of("smooth", **{**mixed, "data": {**data, "stream": False}})), ALONE),
+    }
+    for found in together(all_trained, configs, folder=tmp_path / "shared"):
+        assert {key: largest_difference(alone[key], found[key]) <= 1e-6 for key in alone} == dict.fromkeys(alone, True)
