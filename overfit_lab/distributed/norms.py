@@ -51,7 +51,7 @@ def synchronised(
 ) -> Tensor:
     """Batch norm with the mean and variance of all processes' inputs; the arguments are those of torch's function."""
     with torch.no_grad():
-        mean, variance, n = statistics(input)
+        mean, variance, n = statistics(input, eps)
         if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean.to(running_mean), momentum)
             running_var.lerp_((variance * n / (n - 1)).to(running_var), momentum)
@@ -59,12 +59,15 @@ def synchronised(
     return normalised
 
 
-def statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance (C,) of all processes' values in each channel, and how many values there are.
 
-    Each process's own are brought together without a difference of large numbers (Chan, Golub, LeVeque 1983).
+    Each process's own are torch's fused ones, and are brought together without a difference of large numbers (Chan,
+    Golub, LeVeque 1983).
     """
-    variance, mean = torch.var_mean(_exact(x), dim=_all_but_channels(x), correction=0)
+    ones = torch.ones(x.shape[1], device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
+    _, mean, scale = torch.native_batch_norm(x, ones, torch.zeros_like(ones), None, None, True, 0.0, eps)
+    variance = (scale.square().reciprocal() - eps).clamp_min(0)
     count = mean.new_full((1,), x.numel() / x.shape[1])
     own = torch.cat([count, mean, variance])
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
@@ -90,30 +93,25 @@ class _Normalised(torch.autograd.Function):
         n: Tensor,
         eps: float,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt(), n)
-        ctx.has_bias = bias is not None
+        ctx.save_for_backward(x, weight, mean, variance, n)
+        ctx.eps, ctx.has_bias = eps, bias is not None
         return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, scale, n = ctx.saved_tensors
-        channels, over = (1, -1, *([1] * (x.dim() - 2))), _all_but_channels(x)
-        gradient, normalised = _exact(gradients[0]), (_exact(x) - mean.view(channels)) * scale.view(channels)
-        of_bias, of_weight = gradient.sum(dim=over), (gradient * normalised).sum(dim=over)
+        """That of fixed statistics, fused, less what the statistics take: a plane through (1, x) in each channel."""
+        x, weight, mean, variance, n = ctx.saved_tensors
+        factor = weight if weight is not None else torch.ones_like(mean)
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0], x, factor, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
         total = torch.cat([of_bias, of_weight])
         with exchanging():
             dist.all_reduce(total)
         first, second = (total / n).chunk(2)
-        factor = scale if weight is None else scale * weight
-        inner = gradient - first.view(channels) - normalised * second.view(channels)
-        of_x = (inner * factor.view(channels)).to(x.dtype)
+        scale = (variance + ctx.eps).rsqrt()
+        slope = -factor * scale * scale * second
+        level = factor * scale * (mean * scale * second - first)
+        channels = (1, -1, *([1] * (x.dim() - 2)))
+        of_x = torch.addcmul(of_x, x, slope.view(channels).to(x.dtype)).add_(level.view(channels).to(x.dtype))
         return of_x, of_weight if weight is not None else None, of_bias if ctx.has_bias else None, *[None] * 4
-
-
-def _exact(values: Tensor) -> Tensor:
-    """At least single precision."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
-def _all_but_channels(x: Tensor) -> list[int]:
-    return [0, *range(2, x.dim())]

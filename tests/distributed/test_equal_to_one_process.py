@@ -155,3 +155,12 @@ def test_streamed_images_and_rows_on_disk_are_shared_as_well(tmp_path):
     }
     for found in together(all_trained, configs, folder=tmp_path / "shared"):
         assert {key: largest_difference(alone[key], found[key]) <= 1e-6 for key in alone} == dict.fromkeys(alone, True)
+
+
+def test_mixed_precision_is_shared(tmp_path):
+    """To the precision of bfloat16."""
+    config = config_of("hard", model={"name": "small-cnn", "width": 4}, compute={"precision": "bf16"})
+    configs = {"bf16": complete(config)}
+    alone = all_trained(ALONE, configs)["bf16"]
+    for found in together(all_trained, configs, folder=tmp_path):
+        assert largest_difference({**alone, "weights": {}}, {**found["bf16"], "weights": {}}) < 0.05
