@@ -16,9 +16,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from overfit_lab.catalog import HARDWARE
-from overfit_lab.config import RunConfig, parse_config
+from overfit_lab.config import ProbesConfig, RunConfig, parse_config
 from overfit_lab.cost.against_records import Observed, fit, observe
-from overfit_lab.cost.data_shape import DataShape
 from overfit_lab.cost.estimate import Cost, price
 from overfit_lab.cost.hardware import Hardware
 from overfit_lab.cost.machines.cpu import FITTED_TO
@@ -35,7 +34,14 @@ RUNS = DOCS.parent / "runs" / "reference"
 TEMPLATE, PAGE, PICTURE = "scaling.md.j2", DOCS / "scaling.md", DOCS / "images" / "cost-against-records.png"
 MEASURED = DOCS.parent / "benchmarks" / "results" / "scaling.json"
 """What a benchmark of one and more processes writes: a list of rows with the keys of :data:`COLUMNS`."""
-COLUMNS = {"processes": "processes", "seconds": "seconds a step", "images_per_second": "images a second"}
+COLUMNS = {
+    "contender": "",
+    "width": "width",
+    "processes": "processes",
+    "seconds": "seconds a step",
+    "images_per_second": "images a second",
+    "speedup": "over one process",
+}
 N_CORES, CROWDED = 2, 2.1
 """Cores of the machine of the records; runs at a time from which on they did not have a core each."""
 PRECISE, LOW, HIGH = "epyc-core", 0.05, 0.3
@@ -46,21 +52,12 @@ FAMILIES = {
     "studies/transfer-sources": ("digits, larger MLPs", "D"),
     "digits": ("digits", "o"),
 }
-IMAGENET = DataShape(1_281_167, 0, 50_000, (3, 224, 224), 1000)
 
 
-def imagenet() -> RunConfig:
-    """ResNet-50, PGD-3 at 4/255, 90 epochs, batch 1,024; evaluated ten times on 5,000 test images, no probes."""
-    return parse_config({
-        "name": "imagenet-resnet50",
-        "epochs": 90,
-        "batch_size": 1024,
-        "data": {"name": "imagefolder:imagenet", "augment": ["flip"]},
-        "model": {"name": "torchvision:resnet50"},
-        "attack": {"eps": "4/255", "step_size": "2/255", "n_steps": 3},
-        "schedule": {"name": "piecewise", "milestones": [30, 60]},
-        "evaluation": {"every": 9, "n_steps": 20, "n_train": 1000, "n_test": 5000, "chunk": 256},
-    })  # fmt: skip
+def imagenet(method: str) -> RunConfig:
+    """A run of the recipe on ImageNet, without probes."""
+    config = recipe(f"imagenet-{method}")
+    return config.model_copy(update={"probes": ProbesConfig()})
 
 
 def paper(method: str) -> RunConfig:
@@ -165,7 +162,8 @@ def _short(family: str) -> str:
 @cache
 def run_of(name: str) -> Workload:
     """A run of the paper's or of ImageNet's scale, by name."""
-    return workload(imagenet(), IMAGENET) if name == "imagenet" else workload(paper(name))
+    scale, _, method = name.rpartition("imagenet-")
+    return workload(imagenet(method)) if name.startswith("imagenet-") and not scale else workload(paper(name))
 
 
 def cost(name: str, hardware: str, devices: int = 1, share: float | None = None) -> Cost:
@@ -226,7 +224,20 @@ def measured_rows() -> list[list[str]]:
     if not MEASURED.is_file():
         return []
     rows: list[dict[str, Any]] = json.loads(MEASURED.read_text(encoding="utf-8"))["rows"]
-    return [[f"{row[key]:.3g}" for key in COLUMNS] for row in rows]
+    return [[_in_words(row[key]) for key in COLUMNS] for row in rows]
+
+
+def _in_words(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def measured(contender: str, width: int) -> float:
+    """The speed-up of two processes that was measured."""
+    rows: list[dict[str, Any]] = json.loads(MEASURED.read_text(encoding="utf-8"))["rows"]
+    (found,) = (row for row in rows if (row["contender"], row["width"]) == (contender, width))
+    return float(found["speedup"])
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -261,7 +272,7 @@ def render() -> str:
     )
     rate, op_seconds = constants()
     shown = (
-        markdown, check_rows, within, quantile, seconds, study_words, memory, memory_part, measured_rows,
+        markdown, check_rows, within, quantile, seconds, study_words, memory, memory_part, measured, measured_rows,
         hardware_rows, parts_rows, run_of, cost, in_bytes, in_flops, in_time, percent, held_out, crowded,
         observed, ratios, step_bytes, disturbance,
     )  # fmt: skip

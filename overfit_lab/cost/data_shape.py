@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from overfit_lab.config import DataConfig
@@ -60,6 +60,8 @@ KNOWN: Mapping[str, Whole] = {
     "cifar10": Whole(50_000, 10_000, (3, 32, 32), 10),
     "cifar100": Whole(50_000, 10_000, (3, 32, 32), 100),
     "svhn": Whole(73_257, 26_032, (3, 32, 32), 10),
+    "tiny-imagenet": Whole(100_000, 10_000, (3, 64, 64), 200),
+    "imagenet": Whole(1_281_167, 50_000, (3, 224, 224), 1000),
 }
 """Sizes as their authors publish them; a test holds those that are at hand against the data."""
 
@@ -79,9 +81,11 @@ def data_shape(config: DataConfig, seed: int, whole: Whole | None = None) -> Dat
     Cost: none for a set whose size is known, else that of loading it.
     """
     find_source(config.name)
-    whole = whole if whole is not None else KNOWN.get(config.name)
+    whole = whole if whole is not None else KNOWN.get(config.name.partition(":")[0])
     if whole is None:
         return _loaded(config, seed)
+    if config.image_size is not None:
+        whole = replace(whole, shape=(whole.shape[0], config.image_size, config.image_size))
     return split_sizes(config, whole)
 
 

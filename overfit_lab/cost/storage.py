@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from overfit_lab.build import has_convolutions
+from overfit_lab.config import parse_size
 from overfit_lab.cost.workload import Workload
 
 FLOAT, LABELS_OF_AN_IMAGE = 4, 8 + 8 + 1 + 8
@@ -31,8 +32,8 @@ def device_bytes(work: Workload, devices: int = 1, precision: str = "fp32") -> d
     Returns:
         ``weights`` (with buffers), ``initial weights`` (theta_0, which probes and the live IIW need), ``momentum``,
         ``second weights`` (averages and their like, and teachers), ``label memory``, ``images`` (of all splits as
-        uint8, with labels), ``step`` (gradients, activations and what regularizers need, or an evaluation where that
-        takes more).
+        uint8, with labels; of a streamed set the batches that are decoded ahead), ``step`` (gradients, activations
+        and what regularizers need, or an evaluation where that takes more).
     """
     network, rehearsal = work.network, work.rehearsal
     state = sum(network.state_bytes.values())
@@ -43,10 +44,32 @@ def device_bytes(work: Workload, devices: int = 1, precision: str = "fp32") -> d
         "initial weights": network.weight_bytes,
         "momentum": momentum,
         "second weights": state * (rehearsal.weight_copies + rehearsal.n_teachers),
-        "label memory": work.data.n_train * rehearsal.label_row_bytes,
-        "images": n_images * (work.data.image_bytes + LABELS_OF_AN_IMAGE),
+        "label memory": 0 if is_on_disk(work) else work.data.n_train * rehearsal.label_row_bytes,
+        "images": n_images * LABELS_OF_AN_IMAGE + n_decoded(work, devices) * work.data.image_bytes,
         "step": max(_training_peak(work, devices, precision), _evaluation_peak(work, precision)),
     }
+
+
+def is_on_disk(work: Workload) -> bool:
+    """Whether label memory lies in a mapped file beside the device."""
+    compute = work.config.compute
+    rows = work.data.n_train * work.rehearsal.label_row_bytes
+    return compute.label_memory == "disk" or (
+        compute.label_memory == "auto" and rows > parse_size(compute.label_memory_limit)
+    )
+
+
+def n_decoded(work: Workload, devices: int = 1) -> int:
+    """Images that lie decoded on a device: all of them, or of a streamed set the batches ahead.
+
+    A set that ``data.stream`` leaves to the free memory counts as decoded, unless its resized crops have to be
+    streamed.
+    """
+    data = work.config.data
+    must = "resized-crop" in data.augment and data.image_size is not None
+    if data.stream is True or (data.stream == "auto" and must):
+        return (1 + data.prefetch) * -(-work.config.batch_size // devices)
+    return sum(work.data.sizes.values())
 
 
 def _training_peak(work: Workload, devices: int, precision: str) -> int:
@@ -83,9 +106,9 @@ def disk_bytes(work: Workload) -> dict[str, int]:
     """Bytes of the run folder, by what they are for; probes' records and arrays are not in it.
 
     Returns:
-        ``checkpoints`` (initial, best, last and every k-th), ``records`` (of training and evaluation) and
-        ``teachers`` (the folders of runs that were trained first). While a checkpoint is written one more of its size
-        is there.
+        ``checkpoints`` (initial, best, last and every k-th), ``records`` (of training and evaluation), ``teachers``
+        (the folders of runs that were trained first) and ``label memory`` (a mapped file while it trains). While a
+        checkpoint is written one more of its size is there.
     """
     light, full = checkpoint_bytes(work)
     every = work.config.checkpoint.every
@@ -94,6 +117,7 @@ def disk_bytes(work: Workload) -> dict[str, int]:
         "checkpoints": n_kept * light + full,
         "records": RECORD * n_records(work),
         "teachers": sum(sum(disk_bytes(teacher).values()) for teacher in work.teachers.values()),
+        "label memory": work.data.n_train * work.rehearsal.label_row_bytes if is_on_disk(work) else 0,
     }
 
 

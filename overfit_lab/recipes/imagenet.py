@@ -37,7 +37,8 @@ def imagenet(name: str, method: str, **parts: Any) -> dict[str, Any]:
     """ResNet-50 at 224x224, l_inf 4/255, PGD-3 with steps of 2/3 eps, 90 epochs (Salman et al. 2020, arXiv 2007.08489).
 
     Batch 512, learning rate 0.1 times 0.1 every 30 epochs, weight decay 1e-4. Training images are resized crops,
-    others the centre 224 of a shorter side of 256. SGLR's rows (1.28 million x 1,000) are on disk.
+    others the centre 224 of a shorter side of 256. SGLR's rows (1.28 million x 1,000) are on disk. A checkpoint to
+    resume from comes every 500 of the 2,502 steps of an epoch.
     """
     content = {
         "name": name,
@@ -55,7 +56,7 @@ def imagenet(name: str, method: str, **parts: Any) -> dict[str, Any]:
         "schedule": {"name": "piecewise", "milestones": [30, 60]},
         "evaluation": {"every": 5, "n_steps": 20, "n_train": 1000, "n_test": 2000, "chunk": 128},
         "probes": {"every": 15, "metrics": ["gradient-norm", "iiw", "calibration", "confidence"], "n": 1000},
-        "checkpoint": {"every": 15},
+        "checkpoint": {"every": 15, "steps": 500},
         **parts,
     }
     return combined(content, METHODS[method][0])

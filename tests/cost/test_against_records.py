@@ -73,7 +73,7 @@ def test_the_page_is_what_records_and_model_say(page):
 
 def test_imagenet_and_the_papers_scale_follow_from_their_numbers(page):
     """Closed forms: images times passes times the published work of an image."""
-    work = page.run_of("imagenet")
+    work = page.run_of("imagenet-hard")
     forward = work.network.flops["forward"]
     assert work.training.flops == pytest.approx(90 * 1_281_167 * (2 * 3 + 3) * forward, rel=0.01)
     hard = page.run_of("hard")
