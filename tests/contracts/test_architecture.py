@@ -13,6 +13,10 @@ FORBIDDEN = [
     ("figures", ("training", "probes", "metrics", "tables", "build", "experiment", "cli")),
     ("training", ("probes", "runs", "figures", "cli", "build", "experiment", "monitor")),
     ("probes", ("runs", "figures", "cli", "build", "experiment")),
+    (
+        "distributed",
+        ("training", "probes", "runs", "figures", "models", "data", "labels", "cli", "build", "experiment"),
+    ),
     ("priors", ("probes", "figures", "tables", "evaluation", "checks", "cli", "experiment")),
     ("runs", ("training", "probes", "metrics", "figures", "tables", "cli", "build", "experiment")),
     ("data", ("training", "probes", "runs", "models", "cli", "build", "experiment")),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from overfit_lab.catalog import HARDWARE
+from overfit_lab.cost.data_shape import DataShape
 from overfit_lab.cost.workload import workload
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -47,8 +48,8 @@ def test_a_model_that_forgets_the_attack_fails(page):
     wrong = []
     for run in attacked:
         config = page.Run.open(page.RUNS / run.name).config
-        data = page.DataShape(500, 0, 797, (1, 8, 8), 10) if "digits" in run.name else None
-        data = data or page.DataShape(2000, 0, 1000, (3, 32, 32), 10)
+        data = DataShape(500, 0, 797, (1, 8, 8), 10) if "digits" in run.name else None
+        data = data or DataShape(2000, 0, 1000, (3, 32, 32), 10)
         work = workload(config, data)
         assert work.training == run.work
         wrong.append(replace(run, work=work.parts["update"]))

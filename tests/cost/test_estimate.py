@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from overfit_lab.catalog import HARDWARE
-from overfit_lab.config import DataConfig, apply_overrides
+from overfit_lab.catalog import DATASETS, HARDWARE
+from overfit_lab.config import ComputeConfig, DataConfig, apply_overrides
 from overfit_lab.cost.calibrate import calibrate, solve
 from overfit_lab.cost.data_shape import KNOWN, data_shape, parse_whole, split_sizes
 from overfit_lab.cost.estimate import estimate, price, total
 from overfit_lab.cost.hardware import Hardware
+from overfit_lab.cost.storage import device_bytes, disk_bytes
 from overfit_lab.cost.workload import Work, workload
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.errors import ConfigError
@@ -129,7 +130,21 @@ def test_sizes_of_sets_that_are_not_here():
         data_shape(DataConfig(name="cifar10", n_train=60_000), 0)
     with pytest.raises(ConfigError, match="not known and it is not here; give --data"):
         data_shape(DataConfig(name="imagefolder:nowhere"), 0)
-    assert set(KNOWN) <= {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn"}
+    assert data_shape(DataConfig(name="imagenet:DIR", image_size=160), 0).shape == (3, 160, 160)
+    assert set(KNOWN) <= set(DATASETS)
+
+
+def test_a_streamed_set_and_rows_on_disk_take_no_room_on_the_device():
+    work = workload(recipe("imagenet-sglr"))
+    memory, disk = device_bytes(work), disk_bytes(work)
+    assert memory["label memory"] == 0
+    assert disk["label memory"] == 1_281_167 * 1000 * 4
+    assert memory["images"] == (1_281_167 + 50_000) * 25 + 3 * 512 * 3 * 224 * 224
+    kept = work.config.model_copy(update={"compute": ComputeConfig(label_memory="device"), "data": DataConfig(
+        name="imagenet", image_size=224, stream=False)})  # fmt: skip
+    whole = device_bytes(workload(kept))
+    assert whole["label memory"] == disk["label memory"]
+    assert whole["images"] == (1_281_167 + 50_000) * (25 + 3 * 224 * 224)
 
 
 def test_two_readings_give_both_constants_back():
