@@ -17,7 +17,7 @@ from overfit_lab.build import complete, resolve_device
 from overfit_lab.cell import reporting, train_cell
 from overfit_lab.config import RunConfig, apply_settings, load_config, to_dict, to_yaml
 from overfit_lab.errors import ConfigError, FolderBusyError, OverfitLabError, RunFolderError
-from overfit_lab.pool import Job, Report, Watcher, run_jobs, usable_cores
+from overfit_lab.pool import Job, Report, Silent, Watcher, run_jobs, usable_cores
 from overfit_lab.runs import layout
 from overfit_lab.runs.status import mark_ended, status_of
 from overfit_lab.runs.writer import take_lock, write_atomically
@@ -61,19 +61,6 @@ class GridResult:
     def completed(self) -> list[Path]:
         """The run folders of the cells that are completed, in order."""
         return [self.folder / cell.name for cell in self.cells if cell.name not in self.failures]
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def started(self, name: str) -> None:
-        """Nothing."""
-
-    def progressed(self, name: str, share: float, text: str) -> None:
-        """Nothing."""
-
-    def ended(self, name: str, failure: str | None) -> None:
-        """Nothing."""
 
 
 def run_grid(

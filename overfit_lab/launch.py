@@ -18,9 +18,16 @@ from overfit_lab.build import check_shares, complete, resolve_device
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.distributed.world import TIMEOUT, joined
 from overfit_lab.environment import now
-from overfit_lab.errors import ConfigError, FailedError, FolderBusyError, OverfitLabError, RunFolderError
+from overfit_lab.errors import (
+    ConfigError,
+    FailedError,
+    FolderBusyError,
+    LostProcessError,
+    OverfitLabError,
+    RunFolderError,
+)
 from overfit_lab.experiment import train_run
-from overfit_lab.pool import Job, Refusal, Report, run_jobs, usable_cores
+from overfit_lab.pool import Job, Refusal, Report, Silent, run_jobs, usable_cores
 from overfit_lab.runs import layout
 from overfit_lab.runs.reader import Run
 from overfit_lab.runs.writer import RunWriter
@@ -90,19 +97,6 @@ def parse_rendezvous(text: str | None) -> tuple[str, int]:
     return host, int(port)
 
 
-class Silent:
-    """A watcher that says nothing."""
-
-    def started(self, name: str) -> None:
-        """Nothing."""
-
-    def progressed(self, name: str, share: float, text: str) -> None:
-        """Nothing."""
-
-    def ended(self, name: str, failure: str | None) -> None:
-        """Nothing."""
-
-
 def train_on_devices(
     config: RunConfig | None,
     folder: Path,
@@ -165,6 +159,7 @@ def train_on_devices(
         for i in range(where.devices)
     ]
     threads = None if "OMP_NUM_THREADS" in os.environ else max(1, usable_cores() // where.devices)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # for the processes: what fails is told in one line
     try:
         failures = run_jobs(jobs, Silent(), n_processes=where.devices, n_threads=threads, stop_at_failure=True)
     except KeyboardInterrupt:
@@ -174,10 +169,11 @@ def train_on_devices(
         del store
     if failures:
         _say(folder, "failed")
-        name, reason = next(iter(failures.items()))
+        name, reason = min(failures.items(), key=lambda failure: "another process" in failure[1])  # the cause first
         if isinstance(reason, Refusal):
             raise OverfitLabError(reason)
-        raise FailedError(f"{name} of {where.size}: {reason}; the run was ended, --resume goes on in {folder}")
+        again = f"; the run was ended, --resume goes on in {folder}" if layout.is_run(folder) else ""
+        raise FailedError(f"{name} of {where.size}: {reason}{again}")
     return "completed"
 
 
@@ -225,9 +221,7 @@ def _train_process(
         torch.cuda.set_device(local_rank)
     if where.nodes == 1:
         _stay_on_this_machine()
-    store = None
-    if where.size > 1:
-        store = TCPStore(where.host, where.port, is_master=False, timeout=timedelta(seconds=where.timeout))
+    store = _reach(where) if where.size > 1 else None
     synchronised = config.compute.batch_norm == "synchronised"
     listening = listen(folder.name) if listen is not None and rank == 0 else nullcontext(None)
     with (
@@ -247,6 +241,18 @@ def _train_process(
         )
     if status == "interrupted":
         raise KeyboardInterrupt
+
+
+def _reach(where: Layout) -> TCPStore:
+    """The store that the first machine keeps.
+
+    Raises:
+        LostProcessError: it is not there.
+    """
+    try:
+        return TCPStore(where.host, where.port, is_master=False, timeout=timedelta(seconds=where.timeout))
+    except RuntimeError as error:
+        raise LostProcessError(f"{where.host}:{where.port} was not reached within {where.timeout:g} s") from error
 
 
 def _stay_on_this_machine() -> None:

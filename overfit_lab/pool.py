@@ -63,6 +63,19 @@ class Watcher(Protocol):
         """A job is done, or has failed for the reason given."""
 
 
+class Silent:
+    """A watcher that says nothing."""
+
+    def started(self, name: str) -> None:
+        """Nothing."""
+
+    def progressed(self, name: str, share: float, text: str) -> None:
+        """Nothing."""
+
+    def ended(self, name: str, failure: str | None) -> None:
+        """Nothing."""
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

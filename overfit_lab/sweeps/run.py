@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
-from overfit_lab.pool import Watcher
+from overfit_lab.pool import Silent, Watcher
 from overfit_lab.runs import layout
 from overfit_lab.runs.writer import take_lock
 from overfit_lab.sinks.mirror import make_sinks
@@ -18,7 +18,7 @@ from overfit_lab.sweeps.cells import check_cells_trusted, extend, is_completed, 
 from overfit_lab.sweeps.layout import MANIFEST, manifest_path
 from overfit_lab.sweeps.manifest import Manifest, SweepCell, read_manifest, write_manifest
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
-from overfit_lab.sweeps.work import CellJob, Unwatched
+from overfit_lab.sweeps.work import CellJob
 
 Watch = Callable[[int, int], AbstractContextManager[Watcher]]
 
@@ -49,7 +49,7 @@ def run_sweep(
     beside: Path = Path(),
     detach: bool = False,
     trust: bool = False,
-    watch: Watch = lambda *_: nullcontext(Unwatched()),
+    watch: Watch = lambda *_: nullcontext(Silent()),
 ) -> SweepResult:
     """Train every cell of a sweep that is not completed; one that fails stops no other.
 
@@ -90,7 +90,7 @@ def resume_sweep(
     *,
     detach: bool = False,
     trust: bool = False,
-    watch: Watch = lambda *_: nullcontext(Unwatched()),
+    watch: Watch = lambda *_: nullcontext(Silent()),
 ) -> SweepResult:
     """Go on with what of a sweep is not completed, from its folder alone.
 

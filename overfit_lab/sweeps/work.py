@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import OverfitLabError
-from overfit_lab.pool import Job, Report, run_jobs
+from overfit_lab.pool import Job, Report, Silent, run_jobs
 from overfit_lab.runs.status import mark_ended
 from overfit_lab.sweeps.beat import Heart, claim, release
 from overfit_lab.sweeps.layout import beat_path, log_path
@@ -56,19 +56,6 @@ class CellJob:
         return log_path(self.folder)
 
 
-class Unwatched:
-    """A watcher that says nothing: where the cell runs, nobody looks on."""
-
-    def started(self, name: str) -> None:
-        """Nothing."""
-
-    def progressed(self, name: str, share: float, text: str) -> None:
-        """Nothing."""
-
-    def ended(self, name: str, failure: str | None) -> None:
-        """Nothing."""
-
-
 def look_after(job: CellJob) -> str | None:
     """Train a cell and wait; called on the machine that the cell came to.
 
@@ -85,7 +72,7 @@ def look_after(job: CellJob) -> str | None:
     try:
         failures = run_jobs(
             [work],
-            Unwatched(),
+            Silent(),
             n_processes=1,
             n_threads=job.resources.cpus,
             n_retries=job.retries,

@@ -246,6 +246,16 @@ def test_two_machines_make_the_same_run(shared, place):
 
 
 @pytest.mark.slow
+def test_a_first_machine_that_does_not_come_is_told_of_in_one_line(place):
+    at = f"127.0.0.1:{free_port()}"
+    second = ["--nodes", "2", "--node-rank", "1", "--rendezvous", at, "--timeout", "2"]
+    done = run(place, "--out", "run", *second)
+    assert done.returncode == 1
+    assert done.stderr == f"overfit-lab: process 1 of 2: {at} was not reached within 2 s\n"
+    assert not (place / "run").exists()
+
+
+@pytest.mark.slow
 def test_resumed_with_two_then_one_then_two_processes(alone, tmp_path):
     (tmp_path / "tiny.yaml").write_text(to_yaml(config_of(epochs=6)))
     out, epochs = tmp_path / "run", []
