@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from overfit_lab.pool import Job, Watcher, run_jobs, usable_cores
+from overfit_lab.errors import ConfigError
+from overfit_lab.pool import Job, Report, Watcher, run_jobs, usable_cores
 from overfit_lab.runs.status import mark_ended
 from overfit_lab.sweeps.backends.base import Backend
 from overfit_lab.sweeps.beat import claim, release
+from overfit_lab.sweeps.devices import take, visible_devices
 from overfit_lab.sweeps.work import CellJob, attempt
 
 
 class LocalBackend(Backend):
-    """Each cell in a process of its own on this machine, as many at a time as there are cores (on a CUDA device one).
+    """Each cell in a process of its own on this machine, as many at a time as there are cores or GPUs for.
 
-    They end when this process ends, however it ends. Of a cell's resources only ``cpus`` counts: its threads.
+    On CUDA each cell sees the ``gpus`` (one at least) that no other cell of the sweep has. Cells end when this process
+    ends, however it ends. Of a cell's other resources ``cpus`` counts: its threads.
     """
 
     def run(self, jobs: Sequence[CellJob], watcher: Watcher) -> dict[str, str]:
@@ -24,12 +28,20 @@ class LocalBackend(Backend):
         if not jobs:
             return {}
         first = jobs[0]
-        room = 1 if resolve_device(first.device).type == "cuda" else max(1, usable_cores() // first.resources.cpus)
+        room, devices = max(1, usable_cores() // first.resources.cpus), []
+        each = max(1, first.resources.gpus)
+        if resolve_device(first.device).type == "cuda":
+            import torch
+
+            devices = visible_devices(torch.cuda.device_count)
+            room = len(devices) // each
+            if room == 0:
+                raise ConfigError(f"resources.gpus = {each}: this machine has {len(devices)}")
         tokens = {job.name: claim(job.beat, "queued").token for job in jobs}
         keeper = _Keeper(watcher, jobs, tokens)
         try:
             return run_jobs(
-                [Job(job.name, attempt, (job, tokens[job.name])) for job in jobs],
+                [Job(job.name, attempt_on, (job, tokens[job.name], devices, each)) for job in jobs],
                 keeper,
                 n_processes=min(self.jobs or room, len(jobs)),
                 n_threads=first.resources.cpus,
@@ -37,6 +49,12 @@ class LocalBackend(Backend):
             )
         finally:
             keeper.stopped()
+
+
+def attempt_on(report: Report, job: CellJob, token: str, devices: Sequence[str], n: int) -> None:
+    """Train a cell on GPUs of its own, where there are any; runs in a process of its own."""
+    with take(job.folder.parent / "devices", devices, n) if devices else nullcontext():
+        attempt(report, job, token)
 
 
 class _Keeper:
