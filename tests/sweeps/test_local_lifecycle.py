@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -58,7 +59,7 @@ def test_a_cell_is_the_plain_run_of_its_configuration(extended, tmp_path):
         "from overfit_lab.experiment import train_run; torch.set_num_threads(1);"
         "train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), device='cpu')"
     )
-    arguments = ["python", "-c", code, str(cell / "config.yaml"), str(tmp_path / "plain")]
+    arguments = [sys.executable, "-c", code, str(cell / "config.yaml"), str(tmp_path / "plain")]
     subprocess.run(arguments, check=True, timeout=120)
     assert_same_run(cell, tmp_path / "plain")
 
