@@ -155,7 +155,7 @@ def training(folder, *arguments, start=command, out="run"):
 
 def long_config():
     """Long enough to be stopped on the way; a checkpoint after every step."""
-    return to_yaml(config_of(epochs=400, probes={}, evaluation={"every": 400, "n_steps": 3, "chunk": 24}))
+    return to_yaml(config_of(epochs=4000, probes={}, evaluation={"every": 4000, "n_steps": 3, "chunk": 24}))
 
 
 def test_two_processes_make_the_run_of_one(alone, shared):
@@ -303,7 +303,7 @@ def test_a_killed_process_ends_the_run_which_can_be_resumed(place, victim):
     assert "Traceback" not in errors
     assert status(place / "run") == "failed"
     assert not any(Path(f"/proc/{pid}").exists() for pid in both)
-    before = load_checkpoint(place / "run" / "checkpoints" / "midway.safetensors").clock.step
+    before = load_checkpoint(resumable(place / "run")).clock.step
     with training(place, "--out", "run", "--devices", "2", "--resume") as process:
         wait_for(lambda: load_checkpoint(resumable(place / "run")).clock.step > before)
         process.send_signal(signal.SIGTERM)

@@ -88,7 +88,7 @@ def test_a_lost_node_s_cells_go_on_elsewhere_and_all_are_those_of_local_processe
 
 
 def test_ctrl_c_stops_the_cells_of_a_cluster_of_its_own(tmp_path):
-    write_base(tmp_path, epochs=300, probes={"metrics": []}, evaluation={"every": 50, "n_steps": 2, "chunk": 64})
+    write_base(tmp_path, epochs=3000, probes={"metrics": []}, evaluation={"every": 50, "n_steps": 2, "chunk": 64})
     write_sweep(tmp_path, "grid: {labels.r: [0.2, 0.4]}\nseeds: 2")
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     process = subprocess.Popen(

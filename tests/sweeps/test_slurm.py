@@ -40,7 +40,7 @@ def reached(folder, epoch):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    write_base(folder, epochs=60, probes={"metrics": []})
+    write_base(folder, epochs=100, probes={"metrics": []})
     write_sweep(folder, "seeds: 2")
     done = sweep(folder, "sweep.yaml", "--out", "out", "--jobs", "2")
     assert done.returncode == 0, done.stderr
@@ -79,7 +79,7 @@ def test_a_job_that_is_stopped_by_slurm_goes_on_from_its_checkpoint(environment,
 
 
 def test_detached_cells_are_looked_at_cancelled_and_gone_on_with(environment, tmp_path):
-    write_base(tmp_path, epochs=400, probes={"metrics": []}, evaluation={"every": 100, "n_steps": 2, "chunk": 64})
+    write_base(tmp_path, epochs=8000, probes={"metrics": []}, evaluation={"every": 100, "n_steps": 2, "chunk": 64})
     write_sweep(tmp_path, "seeds: 3\nbackend: slurm")
     done = sweep(tmp_path, "sweep.yaml", "--out", "out", "--detach", "--jobs", "1", env=environment)
     assert done.returncode == 0, done.stderr
