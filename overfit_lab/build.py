@@ -31,6 +31,7 @@ from overfit_lab.options import accepted, dump_options, parse_options
 from overfit_lab.priors.base import PriorStore
 from overfit_lab.probes.base import Probe
 from overfit_lab.registry import Registry
+from overfit_lab.regularizers.average import batch_norms
 from overfit_lab.regularizers.base import Regularizer, RegularizerContext
 from overfit_lab.teachers import Teachers
 from overfit_lab.threat import ThreatModel
@@ -319,14 +320,19 @@ def compile_training(session: Session) -> None:
         and attack.ascended(session.model, x) is not session.model
     ):
         reasons["attack"] = compile_attack(session.model, x, session.autocast)
-    synchronised = session.world.size > 1 and session.config.compute.batch_norm == "synchronised"
-    if (session.device.type == "cuda" or not reasons) and not synchronised:
+    if (session.device.type == "cuda" or not reasons) and not _exchanges_statistics(session):
         reasons["model"] = compile_model(session.model, x, session.autocast)
     failed = {part: reason for part, reason in reasons.items() if reason is not None}
     compute["compile"] = len(failed) < len(reasons)
     if failed:
         compute["fallback"] = "; ".join(f"{part} not compiled: {reason}" for part, reason in failed.items())
         logger.warning("overfit-lab: %s; training goes on without", compute["fallback"])
+
+
+def _exchanges_statistics(session: Session) -> bool:
+    """Whether processes exchange statistics in the midst of a forward pass, which compiled code would leave out."""
+    synchronised = session.world.size > 1 and session.config.compute.batch_norm == "synchronised"
+    return synchronised and any(batch_norms(session.model))
 
 
 def build(

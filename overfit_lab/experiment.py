@@ -106,7 +106,7 @@ def train_run(
     if config is None:
         raise ConfigError("a new run needs a configuration")
     if not resume:
-        world.at(0, lambda: _check_place(folder))
+        world.at(0, lambda: check_place(folder))
     seed = derive_seed(config.seed, "global", *([world.rank] if world.rank else []))
     with private_streams(seed):
         session = world.in_turn(lambda: build(config, where, trust=trust, world=world))
@@ -130,7 +130,12 @@ def train_run(
     return "interrupted"
 
 
-def _check_place(folder: Path) -> None:
+def check_place(folder: Path) -> None:
+    """Refuse, before anything is done, a folder that a new run cannot be made in.
+
+    Raises:
+        RunFolderError: it is occupied, or cannot be written to.
+    """
     layout.check_vacant(folder)
     layout.check_writable(folder.parent)
 

@@ -26,7 +26,7 @@ from overfit_lab.errors import (
     OverfitLabError,
     RunFolderError,
 )
-from overfit_lab.experiment import train_run
+from overfit_lab.experiment import check_place, train_run
 from overfit_lab.pool import Job, Refusal, Report, Silent, run_jobs, usable_cores
 from overfit_lab.runs import layout
 from overfit_lab.runs.reader import Run
@@ -136,17 +136,7 @@ def train_on_devices(
     kind = resolve_device(device)
     where.check(kind)
     make_sinks(sinks)
-    if resume:
-        own = load_config(layout.config_path(layout.check_run(folder)))
-        if config is None:
-            check_trusted(own, str(folder), trust=trust)
-        config = own if config is None else config
-    elif where.node_rank == 0:
-        layout.check_vacant(folder)
-        layout.check_writable(folder.parent)
-    if config is None:
-        raise ConfigError("a new run needs a configuration")
-    config = complete(config)
+    config = _settled(config, folder, resume=resume, begins=where.node_rank == 0, trust=trust)
     check_shares(config, where.size)
     store, where = _meeting_place(where)
     first = where.node_rank * where.devices
@@ -175,6 +165,20 @@ def train_on_devices(
         again = f"; the run was ended, --resume goes on in {folder}" if layout.is_run(folder) else ""
         raise FailedError(f"{name} of {where.size}: {reason}{again}")
     return "completed"
+
+
+def _settled(config: RunConfig | None, folder: Path, *, resume: bool, begins: bool, trust: bool) -> RunConfig:
+    """The complete configuration, and what would be refused later is refused now, before a process is started."""
+    if resume:
+        own = load_config(layout.config_path(layout.check_run(folder)))
+        if config is None:
+            check_trusted(own, str(folder), trust=trust)
+            config = own
+    elif begins:
+        check_place(folder)
+    if config is None:
+        raise ConfigError("a new run needs a configuration")
+    return complete(config)
 
 
 def _meeting_place(where: Layout) -> tuple[Store | None, Layout]:
@@ -217,18 +221,77 @@ def _train_process(
     listen: Listen | None,
 ) -> None:
     """One process of the run."""
-    if device == "cuda":
-        torch.cuda.set_device(local_rank)
     if where.nodes == 1:
         _stay_on_this_machine()
-    store = _reach(where) if where.size > 1 else None
+    place = Place(rank, local_rank, where.size)
+    status = train_as_one(
+        place,
+        config,
+        folder,
+        store=_reach(where) if where.size > 1 else None,
+        timeout=where.timeout,
+        resume=resume,
+        device=device,
+        trust=trust,
+        sinks=sinks,
+        listen=listen,
+    )
+    if status == "interrupted":
+        raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which process of a run this one is: its number, that on its machine, and how many there are."""
+
+    rank: int
+    local_rank: int
+    size: int
+
+
+def train_as_one(
+    place: Place,
+    config: RunConfig,
+    folder: Path,
+    *,
+    store: Store | None = None,
+    timeout: float = TIMEOUT,
+    resume: bool = False,
+    device: str = "auto",
+    trust: bool = False,
+    sinks: Sequence[str] = (),
+    listen: Listen | None = None,
+) -> str:
+    """Train as one of the processes of a run, whoever started them; all of them call this.
+
+    Args:
+        place: which one this is.
+        config: what to train.
+        folder: the run folder.
+        store: where the processes meet; None: at MASTER_ADDR and MASTER_PORT.
+        timeout: seconds after which a process that does not answer is given up.
+        resume: go on from the last checkpoint.
+        device: ``auto``, ``cpu`` or ``cuda``; of several CUDA devices that of the number on this machine.
+        trust: import the code that configurations name.
+        sinks: names of what gets every record too.
+        listen: gives the bus of the run in the first process, by the folder's name.
+
+    Returns:
+        ``"completed"`` or ``"interrupted"``.
+
+    Raises:
+        LostProcessError: another process is gone or does not answer.
+        OverfitLabError: as :func:`overfit_lab.experiment.train_run`.
+    """
+    if resolve_device(device).type == "cuda":
+        torch.cuda.set_device(place.local_rank)
     synchronised = config.compute.batch_norm == "synchronised"
-    listening = listen(folder.name) if listen is not None and rank == 0 else nullcontext(None)
+    listening = listen(folder.name) if listen is not None and place.rank == 0 else nullcontext(None)
     with (
-        joined(rank, where.size, store=store, timeout=where.timeout, synchronised=synchronised) as world,
+        joined(place.rank, place.size, store=store, timeout=timeout, synchronised=synchronised) as world,
         listening as bus,
     ):
-        status = train_run(
+        return train_run(
             config,
             folder,
             resume=resume,
@@ -239,8 +302,6 @@ def _train_process(
             on_note=lambda text: print(f"overfit-lab: {text}", file=sys.stderr, flush=True),
             world=world,
         )
-    if status == "interrupted":
-        raise KeyboardInterrupt
 
 
 def _reach(where: Layout) -> TCPStore:

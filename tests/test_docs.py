@@ -173,3 +173,13 @@ def test_the_page_on_performance_shows_the_saved_run():
         assert bar["met"] == (
             bar["reached"] >= bar["asked"] if bar["more_is_better"] else bar["reached"] <= bar["asked"]
         )
+
+
+def test_the_page_on_streaming_has_the_figures_of_its_benchmark():
+    results = json.loads((ROOT / "benchmarks" / "results" / "streaming.json").read_text())
+    page = (ROOT / "docs" / "streaming.md").read_text()
+    rows = results["benchmarks"]["streaming"]["rows"]
+    assert len(rows) == 6
+    for row in rows:
+        figures = " | ".join(f"{value:,.0f}" for value in row["figures"].values())
+        assert f"| {row['contender']} | {figures} |" in page

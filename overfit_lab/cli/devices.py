@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from overfit_lab.cli.interrupted import Interrupted
-from overfit_lab.cli.target import note
 from overfit_lab.config import RunConfig
 from overfit_lab.errors import ConfigError, OverfitLabError
 
@@ -34,7 +33,7 @@ class SharedRun:
     @property
     def is_wanted(self) -> bool:
         """Whether several processes are asked for, or this is one of them already."""
-        return self.devices is not None or self.nodes != 1 or self.rendezvous is not None or from_torchrun() is not None
+        return self.devices is not None or self.nodes != 1 or self.rendezvous is not None or started_by_torchrun()
 
     def refuse_grid(self) -> None:
         """A grid shares out whole runs, not batches.
@@ -50,11 +49,8 @@ class SharedRun:
     ) -> None:
         """Train, show where the run stands, and say how it ended."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        place = from_torchrun()
-        if place is not None:
-            if self.devices is not None or self.nodes != 1:
-                raise ConfigError("--devices: torchrun has started the processes already; leave it out")
-            _train_as_one(place, config, folder, self.timeout, resume, device, trust, sinks)
+        if started_by_torchrun():
+            self._train_under_torchrun(config, folder, resume=resume, device=device, trust=trust, sinks=sinks)
             return
         from overfit_lab.launch import Layout, parse_rendezvous, train_on_devices
 
@@ -67,22 +63,28 @@ class SharedRun:
         if self.node_rank == 0:
             tell_end(status, folder)
 
+    def _train_under_torchrun(self, config: RunConfig, folder: Path, **given: Any) -> None:
+        """Train as one of its processes; the first one speaks for all."""
+        if self.devices is not None or self.nodes != 1:
+            raise ConfigError("--devices: torchrun has started the processes already; leave it out")
+        from overfit_lab.launch import Place, train_as_one
 
-@dataclass(frozen=True)
-class Place:
-    """Where this process is among those of torchrun."""
+        place = Place(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
+        try:
+            status = train_as_one(place, config, folder, timeout=self.timeout, listen=progress_of, **given)
+        except OverfitLabError:
+            if place.rank == 0:
+                raise
+            raise typer.Exit(2) from None
+        if place.rank == 0:
+            tell_end(status, folder)
+        elif status == "interrupted":
+            raise typer.Exit(130)
 
-    rank: int
-    local_rank: int
-    size: int
 
-
-def from_torchrun() -> Place | None:
-    """This process's place, from the variables that torchrun sets; None where it did not start this process."""
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    if not all(name in os.environ for name in names):
-        return None
-    return Place(int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"]))
+def started_by_torchrun() -> bool:
+    """Whether torchrun started this process: it sets variables that say which one it is."""
+    return all(name in os.environ for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
 
 
 @contextmanager
@@ -95,50 +97,6 @@ def progress_of(name: str) -> Iterator[EventBus]:
     with TrainingProgress(name) as progress:
         progress.subscribe(bus)
         yield bus
-
-
-def _train_as_one(
-    place: Place,
-    config: RunConfig,
-    folder: Path,
-    timeout: float,
-    resume: bool,
-    device: str,
-    trust: bool,
-    sinks: Sequence[str],
-) -> None:
-    """Train as one of the processes that torchrun started; the first one speaks for all."""
-    import torch
-
-    from overfit_lab.build import resolve_device
-    from overfit_lab.distributed.world import joined
-    from overfit_lab.experiment import train_run
-
-    if resolve_device(device).type == "cuda":
-        torch.cuda.set_device(place.local_rank)
-    synchronised = config.compute.batch_norm == "synchronised"
-    listening = progress_of(folder.name) if place.rank == 0 else nullcontext(None)
-    try:
-        with joined(place.rank, place.size, timeout=timeout, synchronised=synchronised) as world, listening as bus:
-            status = train_run(
-                config,
-                folder,
-                resume=resume,
-                device=device,
-                bus=bus,
-                trust=trust,
-                sinks=sinks,
-                on_note=note,
-                world=world,
-            )
-    except OverfitLabError:
-        if place.rank == 0:
-            raise
-        raise typer.Exit(2) from None  # the first process says what is wrong
-    if place.rank == 0:
-        tell_end(status, folder)
-    elif status == "interrupted":
-        raise typer.Exit(130)
 
 
 def tell_end(status: str, folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,16 +78,10 @@ def run(
     spec = parse_spec({**spec.model_dump(mode="json"), **changes}, str(file))
     folder = out if out is not None else Path("runs") / str(spec.name)
     from overfit_lab.cli.jobs import GridProgress
-    from overfit_lab.sweeps.layout import manifest_path
     from overfit_lab.sweeps.run import run_sweep
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with _resumable(folder):
         result = run_sweep(spec, folder, beside=file.parent, detach=detach, trust=trust, watch=GridProgress)
-    except KeyboardInterrupt:
-        if not manifest_path(folder).is_file():
-            raise
-        raise Interrupted(f"overfit-lab sweep resume {folder} goes on") from None
     _tell(result)
 
 
@@ -109,11 +105,8 @@ def resume(
     from overfit_lab.cli.jobs import GridProgress
     from overfit_lab.sweeps.run import resume_sweep
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with _resumable(folder):
         result = resume_sweep(folder, changes, detach=detach, trust=trust, watch=GridProgress)
-    except KeyboardInterrupt:
-        raise Interrupted(f"overfit-lab sweep resume {folder} goes on") from None
     _tell(result)
 
 
@@ -167,6 +160,20 @@ def collect(
         measured = frame.loc[frame["final_epoch"].notna(), "cell"]
         save(FIGURES["sweep"]([Run(folder / cell) for cell in measured]), figure)
         typer.echo(str(figure))
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """A stop inside leaves a sweep that can be gone on with, and says so."""
+    from overfit_lab.sweeps.layout import manifest_path
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not manifest_path(folder).is_file():
+            raise
+        raise Interrupted(f"overfit-lab sweep resume {folder} goes on") from None
 
 
 def _changes(

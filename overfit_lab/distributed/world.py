@@ -38,9 +38,6 @@ class World:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> World:
-        return self
-
     def share(self, n: int, *, paired: bool = False) -> Share:
         """This process's part of a batch of n samples; see :func:`overfit_lab.distributed.share.share_of`."""
         return share_of(n, self.rank, self.size, paired)

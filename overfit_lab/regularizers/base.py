@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab import config
+from overfit_lab.distributed.share import Share
 from overfit_lab.distributed.world import ALONE
 from overfit_lab.objectives.base import Objective
 from overfit_lab.state import Memory
@@ -53,7 +54,8 @@ class Step:
         objective: the objective.
         clock: the moment.
         autocast: a context of the run's precision.
-        weight: by which the mean over this batch enters that of all processes' batches.
+        given: the batch that targets are asked for: this one, or the whole of which processes take rows.
+        share: the part that this batch is of the whole one.
         sum_tensors: replaces tensors by their sums over processes.
     """
 
@@ -64,7 +66,8 @@ class Step:
     objective: Objective
     clock: Clock
     autocast: Callable[[], AbstractContextManager[object]]
-    weight: float = 1.0
+    given: Batch
+    share: Share
     sum_tensors: Callable[[Sequence[Tensor]], None] = ALONE.sum_tensors
 
     def objective_loss(self) -> Tensor:
@@ -74,8 +77,7 @@ class Step:
 
     def gradients(self, weights: Sequence[nn.Parameter]) -> list[Tensor | None]:
         """Gradients of the objective's loss on the whole batch, also where processes share it; None where unused."""
-        loss = self.objective_loss()
-        loss = loss if self.weight == 1 else loss * self.weight
+        loss = self.share.weighted(self.objective_loss())
         found: list[Tensor | None] = list(torch.autograd.grad(loss, weights, allow_unused=True))
         self.sum_tensors([gradient for gradient in found if gradient is not None])
         return found

@@ -7,21 +7,24 @@ import math
 from torch.nn import functional
 
 from overfit_lab.config import EvaluationConfig
+from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.snapshot import Snapshot, View
 from overfit_lab.types import Value
 
 SUFFIX = {"clean": "clean", "adversarial": "adv", "noisy": "noisy"}
 
 
-def evaluate(snapshot: Snapshot, config: EvaluationConfig) -> list[Value]:
+def evaluate(snapshot: Snapshot, config: EvaluationConfig, world: World = ALONE) -> list[Value]:
     """Accuracy and mean cross entropy, clean, attacked, and noisy where asked for, on a fixed subset of each split.
 
     Accuracies are fractions in [0, 1] against the given labels, with the binomial standard error of the subset.
 
     Cost: n forward passes, and n times steps times restarts forward and backward passes for the attack; the images
-    and logits stay in the snapshot for the probes.
+    and logits stay in the snapshot for the probes. Several processes share out the making of images.
     """
-    return [value for wanted in evaluated(snapshot, config) for value in accuracy_and_loss(snapshot.view(*wanted))]
+    views = evaluated(snapshot, config)
+    snapshot.make_together(views, world)
+    return [value for view in views for value in accuracy_and_loss(snapshot.view(*view))]
 
 
 def evaluated(snapshot: Snapshot, config: EvaluationConfig) -> list[tuple[str, str, int | None]]:

@@ -29,7 +29,7 @@ from overfit_lab.schedules.base import Schedule
 from overfit_lab.seeds import derive_generator
 from overfit_lab.snapshot import RAW, History, Snapshot
 from overfit_lab.teachers import Teachers
-from overfit_lab.training.evaluation import evaluate, evaluated
+from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import (
     EpochEnded,
     EventBus,
@@ -187,16 +187,14 @@ def end_epoch(session: Session, bus: EventBus, values: list[Value]) -> None:
     due = session.clock.epoch >= session.config.epochs or session.clock.epoch % session.config.evaluation.every == 0
     began = time.perf_counter()
     if due:
-        snapshot.make_together(evaluated(snapshot, session.config.evaluation), session.world)
-        measured = evaluate(snapshot, session.config.evaluation)
+        measured = evaluate(snapshot, session.config.evaluation, session.world)
         for regularizer in session.regularizers.values():
             regularizer.evaluated(measured, session.clock)
         values = [*values, *measured]
-    seconds = []
-    for second in _wanted(session, due):
-        if due:
-            second.make_together(evaluated(second, session.config.evaluation), session.world)
-        seconds.append(SecondWeights(second, evaluate(second, session.config.evaluation) if due else []))
+    seconds = [
+        SecondWeights(second, evaluate(second, session.config.evaluation, session.world) if due else [])
+        for second in _wanted(session, due)
+    ]
     if due:
         values.append(Value("seconds_evaluation", time.perf_counter() - began))
     bus.emit(EpochEnded(snapshot, values, session.ended, seconds))
@@ -233,13 +231,12 @@ def train_step(session: Session, batch: Batch, bus: EventBus, share: Share | Non
     Returns:
         The loss over the whole batch, a scalar on the device, detached.
     """
-    share = share if share is not None else Share(len(batch.y))
     session.model.train()
     step = attacked_step(session, batch, share)
-    with session.world.norms(share), ExitStack() as perturbations:
+    with session.world.norms(step.share), ExitStack() as perturbations:
         for regularizer in session.regularizers.values():
             perturbations.enter_context(regularizer.perturbed(step))
-        loss = share.weighted(step_loss(session, step, batch, share))
+        loss = step.share.weighted(step_loss(session, step))
         session.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
     loss = sum_over_processes(session, loss.detach())
@@ -277,26 +274,17 @@ def attacked_step(session: Session, batch: Batch, share: Share | None = None) ->
             update_labels(session, own, Outputs(clean=clean), share)
         targets = targets_of(session, batch, share)
         x_adv = attack_batch(session, own, targets, share)
-    return Step(model, own, x_adv, targets, session.objective, clock, session.autocast, share.weight, world.sum_tensors)
+    return Step(model, own, x_adv, targets, session.objective, clock, session.autocast, batch, share, world.sum_tensors)
 
 
-def step_loss(session: Session, step: Step, given: Batch | None = None, share: Share | None = None) -> Tensor:
-    """The scalar to minimise, with gradients; label memory takes in this step's predictions on the way.
-
-    Args:
-        session: the run.
-        step: after its attack.
-        given: the batch as the loader gave it; None: that of the step.
-        share: this process's part of it; None: all of it.
-    """
+def step_loss(session: Session, step: Step) -> Tensor:
+    """The scalar to minimise, with gradients; label memory takes in this step's predictions on the way."""
     model, labels, batch = session.model, session.labels, step.batch
-    share = share if share is not None else Share(len(batch.y))
-    given = given if given is not None else batch
     with session.autocast():
         outputs = session.objective.forward(model, batch, step.x_adv)
         if labels.refresh is Refresh.AFTER_FORWARD and labels.active(step.clock):
-            update_labels(session, batch, seen_by_labels(model, batch, outputs, labels), share)
-        loss = session.objective.loss(outputs, targets_of(session, given, share))
+            update_labels(session, batch, seen_by_labels(model, batch, outputs, labels), step.share)
+        loss = session.objective.loss(outputs, targets_of(session, step.given, step.share))
         for regularizer in session.regularizers.values():
             loss = regularizer.loss(loss, step, outputs)
     return loss
@@ -325,7 +313,7 @@ def targets_of(session: Session, batch: Batch, share: Share | None = None) -> Ta
     return share.take(targets) if share is not None and session.sees_whole_batches else targets
 
 
-def attack_batch(session: Session, batch: Batch, targets: Targets, share: Share | None = None) -> Tensor:
+def attack_batch(session: Session, batch: Batch, targets: Targets, share: Share) -> Tensor:
     """Adversarial images of this process's rows; the clean ones where the objective needs no attack."""
     if session.attack is None or not session.objective.needs_attack:
         return batch.x
@@ -333,11 +321,10 @@ def attack_batch(session: Session, batch: Batch, targets: Targets, share: Share 
     if session.eps_schedule is not None:
         attack = attack.scaled(session.eps_schedule.factor(session.clock.progress))
     generator = derive_generator(session.config.seed, "attack", session.clock.step, device=session.device)
-    if share is not None and share.is_split:
+    if share.is_split:
         generator = for_rows(generator, share.rows, share.n)
     loss = session.objective.attack_loss(session.model, batch, targets)
-    uses_batch_statistics = share is not None and session.config.attack.bn_mode == "train"
-    with session.world.norms(share) if uses_batch_statistics and share is not None else nullcontext():
+    with session.world.norms(share) if session.config.attack.bn_mode == "train" else nullcontext():
         return attack(session.model, batch.x, loss, generator=generator, start=session.objective.attack_start)
 
 

@@ -1,6 +1,7 @@
 """The cost model against the committed records, and the page on scaling against both."""
 
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_the_constants_are_those_of_the_fitted_runs(page):
 @pytest.mark.slow
 def test_the_page_is_what_records_and_model_say(page):
     assert (DOCS / "scaling.md").read_text() == page.render(), "run `python docs/draw_scaling.py`"
+
+
+@pytest.mark.slow
+def test_what_the_readme_says_is_what_the_page_says(page):
+    text = " ".join((DOCS.parent / "README.md").read_text().split())
+    assert f"{page.within(1.25)} of {len(page.held_out())} held-out runs are predicted within a factor of 1.25" in text
+    rows = json.loads(page.MEASURED.read_text())["rows"]
+    most = max(row["speedup"] for row in rows if row["contender"].startswith("overfit-lab"))
+    assert f"Two processes on two cores make up to {most:.1f} times one" in text
 
 
 def test_imagenet_and_the_papers_scale_follow_from_their_numbers(page):

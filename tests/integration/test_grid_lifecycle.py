@@ -14,7 +14,7 @@ from overfit_lab.config import apply_overrides, to_yaml
 from overfit_lab.experiment import train_run
 from overfit_lab.grid import run_grid
 from overfit_lab.runs.reader import Run, find_runs
-from overfit_lab.training.checkpoint import load_checkpoint
+from same_run import assert_same_run, rows
 from tiny import tiny_config
 
 AXES = ["--grid", "labels.r=0.2,0.6", "--grid", "optimizer.lr=0.1,0.02"]
@@ -33,24 +33,6 @@ def command(folder, *arguments, out="grid"):
 
 def grid(folder, *arguments):
     return subprocess.run(command(folder, *arguments), cwd=folder, capture_output=True, text=True, timeout=300)
-
-
-def rows(folder):
-    """Every record but for the time that it took, as text."""
-    found = []
-    for line in (folder / "records.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        row.pop("seconds")
-        if not row["field"].startswith("seconds"):
-            found.append(json.dumps(row, sort_keys=True))
-    return found
-
-
-def same_run(a, b):
-    assert rows(a) == rows(b)
-    one, two = (load_checkpoint(folder / "checkpoints" / "last.safetensors") for folder in (a, b))
-    assert one.model.keys() == two.model.keys()
-    assert all((one.model[key] == two.model[key]).all() for key in one.model)
 
 
 def wait_for(condition, seconds=60):
@@ -88,7 +70,7 @@ def test_a_cell_is_the_plain_run_of_its_configuration(finished, tmp_path):
     plain = command(folder, *arguments, out=str(tmp_path / "plain"))
     assert subprocess.run(plain, cwd=folder, env=environment, capture_output=True, timeout=120).returncode == 0
     cell = folder / "grid" / "r0.6-lr0.02-seed0"
-    same_run(cell, tmp_path / "plain")
+    assert_same_run(cell, tmp_path / "plain")
     assert (cell / "config.yaml").read_bytes() == (tmp_path / "plain" / "config.yaml").read_bytes()
 
 
@@ -102,7 +84,7 @@ def test_completed_cells_are_passed_over(finished, tmp_path):
     assert done.stderr.startswith(f"{NAMES[0]}: completed (4 of 4")
     assert {path: path.stat().st_mtime_ns for path in before} == before
     for name in NAMES:
-        same_run(tmp_path / "again" / "grid" / name, folder / "grid" / name)
+        assert_same_run(tmp_path / "again" / "grid" / name, folder / "grid" / name)
 
 
 def test_a_run_of_another_configuration_in_a_cells_place_is_refused(finished, tmp_path):
@@ -191,7 +173,7 @@ def test_stopped_in_the_middle_and_resumed_equals_uninterrupted(uninterrupted, t
     assert done.returncode == 0, done.stderr
     assert "completed: 3 of 3 cells" in done.stdout
     for run in find_runs([uninterrupted / "grid"]):
-        same_run(tmp_path / "grid" / run.name, run.folder)
+        assert_same_run(tmp_path / "grid" / run.name, run.folder)
 
 
 def test_from_python(tmp_path):

@@ -13,8 +13,6 @@ from types import SimpleNamespace
 
 from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
-from overfit_lab.runs.arrays import read_arrays
-from overfit_lab.training.checkpoint import load_checkpoint
 from tiny import tiny_config
 
 
@@ -48,32 +46,6 @@ def manifest(folder):
 def cells(folder):
     """Folders of cells by their names in words."""
     return {entry["name"]: folder / key for key, entry in manifest(folder)["cells"].items()}
-
-
-def rows(folder):
-    """Every record but for the time that it took, as text."""
-    found = []
-    for line in (folder / "records.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        row.pop("seconds")
-        if not row["field"].startswith("seconds"):
-            found.append(json.dumps(row, sort_keys=True))
-    return found
-
-
-def assert_same_run(a, b):
-    """Records, arrays, weights and configuration to the bit; times and machines may differ."""
-    assert rows(a) == rows(b)
-    assert (a / "config.yaml").read_bytes() == (b / "config.yaml").read_bytes()
-    names = [sorted(path.name for path in (folder / "arrays").glob("*.npz")) for folder in (a, b)]
-    assert names[0] == names[1]
-    for name in names[0]:
-        one, two = (read_arrays(folder / "arrays" / name) for folder in (a, b))
-        assert one.keys() == two.keys()
-        assert all((one[key] == two[key]).all() for key in one)
-    one, two = (load_checkpoint(folder / "checkpoints" / "last.safetensors") for folder in (a, b))
-    assert one.model.keys() == two.model.keys()
-    assert all((one.model[key] == two.model[key]).all() for key in one.model)
 
 
 def wait_for(condition, seconds=90):

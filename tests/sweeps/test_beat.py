@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from sweeping import rows, small_config, wait_for
+from sweeping import small_config, wait_for
 
 from overfit_lab.config import to_dict
 from overfit_lab.sweeps import beat as beat_module
@@ -18,6 +18,7 @@ from overfit_lab.sweeps.beat import OUSTED, Beat, Heart, claim, read_beat, relea
 from overfit_lab.sweeps.layout import beat_path, log_path
 from overfit_lab.sweeps.spec import Resources
 from overfit_lab.sweeps.work import CellJob, attempt, last_lines
+from same_run import rows
 
 HERE = socket.gethostname()
 
@@ -81,7 +82,7 @@ def test_a_heart_beats_while_nothing_is_reported(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     with Heart(path, claim(path).token).beating():
         first = read_beat(path).time
-        wait_for(lambda: read_beat(path).time > first, 5)
+        assert wait_for(lambda: read_beat(path).time > first, 5)
 
 
 def test_a_process_that_lost_its_cell_ends_at_once(tmp_path):

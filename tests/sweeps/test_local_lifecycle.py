@@ -9,13 +9,14 @@ import sys
 
 import pandas as pd
 import pytest
-from sweeping import assert_same_run, cells, command, inside, manifest, states, sweep, wait_for, write_base, write_sweep
+from sweeping import cells, command, inside, manifest, states, sweep, wait_for, write_base, write_sweep
 
 from overfit_lab.config import load_config
 from overfit_lab.runs.reader import Run, find_runs
 from overfit_lab.runs.summary import summarise_run
 from overfit_lab.sweeps.backends.base import make_backend
 from overfit_lab.sweeps.collect import collect
+from same_run import assert_same_run
 
 pytestmark = pytest.mark.slow
 

@@ -7,12 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from sweeping import assert_same_run, cells, command, states, sweep, wait_for, write_base, write_sweep
+from sweeping import cells, command, states, sweep, wait_for, write_base, write_sweep
 
-from overfit_lab.config import load_config
-from overfit_lab.experiment import train_run
 from overfit_lab.runs.reader import Run
+from same_run import assert_same_run
 
 pytest.importorskip("ray", reason="ray is not installed")
 pytestmark = pytest.mark.slow
@@ -81,10 +79,13 @@ def test_a_lost_node_s_cells_go_on_elsewhere_and_all_are_those_of_local_processe
     assert all(": completed (" in line for line in err.splitlines())
     logs = [path.read_text() for path in (tmp_path / "on-ray" / "logs").iterdir()]
     assert sum(log.count(" process ") for log in logs) > 12, "no cell was begun twice"
-    torch.set_num_threads(1)
-    for name, folder in cells(on_ray).items():  # a cell of the local backend is the plain run, as its own tests say
-        train_run(load_config(folder / "config.yaml"), tmp_path / "plain" / name, device="cpu")
-        assert_same_run(folder, tmp_path / "plain" / name)
+    done = sweep(tmp_path, "sweep.yaml", "--out", "here", "--backend", "local", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    here = cells(tmp_path / "here")
+    assert len(here) == 12
+    for name, folder in cells(on_ray).items():
+        assert folder.name == here[name].name
+        assert_same_run(folder, here[name])
 
 
 def test_ctrl_c_stops_the_cells_of_a_cluster_of_its_own(tmp_path):

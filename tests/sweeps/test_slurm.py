@@ -11,9 +11,10 @@ import time
 
 import pytest
 import slurm
-from sweeping import assert_same_run, cells, command, states, sweep, wait_for, write_base, write_sweep
+from sweeping import cells, command, states, sweep, wait_for, write_base, write_sweep
 
 from overfit_lab.runs.writer import is_held
+from same_run import assert_same_run
 
 pytest.importorskip("submitit", reason="submitit is not installed")
 pytestmark = pytest.mark.slow
