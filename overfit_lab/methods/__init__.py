@@ -1,0 +1,1 @@
+"""How to train: attacks, label modes, objectives, regularizers, schedules."""

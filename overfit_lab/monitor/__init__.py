@@ -1,0 +1,1 @@
+"""Any training loop, watched: the monitor, and callbacks of other trainers."""
