@@ -8,8 +8,8 @@ import torch
 from harness import Bar, Result, Row, seconds_of
 from setting import Setting, flops, images, network
 
-from overfit_lab.metrics.hessian.exact import exact_trace
-from overfit_lab.metrics.iiw import iiw_by_layer
+from overfit_lab.probes.metrics.hessian.exact import exact_trace
+from overfit_lab.probes.metrics.iiw import iiw_by_layer
 
 
 def measure(setting: Setting) -> Result:

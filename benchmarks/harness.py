@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from overfit_lab.environment import git_revision, hardware, now, versions
+from overfit_lab.records.environment import git_revision, hardware, now, versions
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from harness import Bar, Result, Row, take_turns
 from setting import Setting, images, network
 
-from overfit_lab.metrics.hessian.exact import exact_trace
-from overfit_lab.metrics.hessian.hutchinson import hutchinson_trace
-from overfit_lab.metrics.hessian.products import hessian_product, trainable
-from overfit_lab.metrics.hessian.sampled import sampled_trace
+from overfit_lab.probes.metrics.hessian.exact import exact_trace
+from overfit_lab.probes.metrics.hessian.hutchinson import hutchinson_trace
+from overfit_lab.probes.metrics.hessian.products import hessian_product, trainable
+from overfit_lab.probes.metrics.hessian.sampled import sampled_trace
 
 
 def pyhessian_vector(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[int], list[float]]:

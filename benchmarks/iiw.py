@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from overfit_lab.metrics.iiw import iiw, iiw_by_layer
+from overfit_lab.probes.metrics.iiw import iiw, iiw_by_layer
 
 
 def per_sample_loop(model: nn.Module, x: Tensor, y: Tensor, d: dict[str, Tensor]) -> float:

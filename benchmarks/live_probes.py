@@ -12,12 +12,12 @@ import torch
 from harness import Bar, Result, Row
 from setting import Setting, images
 
-from overfit_lab import build as building
-from overfit_lab.build import build, make_probes
 from overfit_lab.config import apply_overrides
+from overfit_lab.config.recipes.book import recipe
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.probes.base import run_probe
-from overfit_lab.recipes.book import recipe
+from overfit_lab.training import build as building
+from overfit_lab.training.build import build, make_probes
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.loop import Session, train_epoch

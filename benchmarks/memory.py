@@ -8,13 +8,13 @@ import torch
 from harness import Bar, Result, Row
 from setting import K, Setting, images
 
-from overfit_lab.catalog import PROBES
-from overfit_lab.compute.memory import PeakBytes
+from overfit_lab.config.catalog import PROBES
+from overfit_lab.config.options import parse_options
 from overfit_lab.data.dataset import dataset_from_arrays
+from overfit_lab.models.compute.memory import PeakBytes
 from overfit_lab.models.preact_resnet import preact_resnet18
-from overfit_lab.options import parse_options
 from overfit_lab.probes.base import run_probe
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.types import Clock
 
 WITHOUT_SAMPLES = ("phases",)

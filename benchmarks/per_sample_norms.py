@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from overfit_lab.labels.base import one_hot
-from overfit_lab.metrics.per_sample_norms import per_sample_norms
+from overfit_lab.methods.labels.base import one_hot
+from overfit_lab.probes.metrics.per_sample_norms import per_sample_norms
 
 
 def loop(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

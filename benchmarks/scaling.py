@@ -30,14 +30,14 @@ sys.path.insert(0, str(HERE))
 from setting import images  # noqa: E402
 from training_step import naive_attack  # noqa: E402
 
-from overfit_lab.build import build  # noqa: E402
 from overfit_lab.config import apply_overrides  # noqa: E402
+from overfit_lab.config.recipes import recipe  # noqa: E402
 from overfit_lab.data.dataset import dataset_from_arrays  # noqa: E402
-from overfit_lab.distributed.world import World, joined  # noqa: E402
-from overfit_lab.environment import git_revision, hardware, now, versions  # noqa: E402
 from overfit_lab.models.factory import build_model  # noqa: E402
-from overfit_lab.pool import Job, run_jobs  # noqa: E402
-from overfit_lab.recipes import recipe  # noqa: E402
+from overfit_lab.processes.pool import Job, run_jobs  # noqa: E402
+from overfit_lab.processes.world import World, joined  # noqa: E402
+from overfit_lab.records.environment import git_revision, hardware, now, versions  # noqa: E402
+from overfit_lab.training.build import build  # noqa: E402
 from overfit_lab.training.events import EventBus, StepEnded  # noqa: E402
 from overfit_lab.training.loop import train_epoch  # noqa: E402
 

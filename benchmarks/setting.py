@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.compute.work import forward_flops
+from overfit_lab.models.compute.work import forward_flops
 from overfit_lab.models.preact_resnet import preact_resnet18
 
 K = 10

@@ -25,7 +25,7 @@ from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.decoding import decode
 from overfit_lab.data.stream_loader import StreamLoader
-from overfit_lab.pool import usable_cores
+from overfit_lab.processes.pool import usable_cores
 
 BATCH = 64
 ROUNDS = 3

@@ -11,11 +11,11 @@ from setting import Setting, flops, images, network
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.attacks.losses import CrossEntropy
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.compute.folded import folded
-from overfit_lab.compute.work import training_flops
-from overfit_lab.threat import ThreatModel
+from overfit_lab.methods.attacks.losses import CrossEntropy
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.compute.folded import folded
+from overfit_lab.models.compute.work import training_flops
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 10
 

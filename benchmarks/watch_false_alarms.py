@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from overfit_lab.metrics.phases import LEAST, phases
+from overfit_lab.probes.metrics.phases import LEAST, phases
 
 N, DECAY = 100, 50
 RULES = [(looks, level) for level in (0.05, 0.02, 0.01) for looks in (1, 2, 3, 5)]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from overfit_lab.catalog import FIGURES
-from overfit_lab.runs.reader import Run
+from overfit_lab.config.catalog import FIGURES
+from overfit_lab.records.reader import Run
 
 DOCS = Path(__file__).resolve().parent
 RUNS = DOCS.parent / "runs" / "reference"
@@ -87,7 +87,7 @@ def draw(name: str, entry: dict) -> Path:
     """The picture of one figure, small: few colours and screen resolution."""
     from PIL import Image
 
-    from overfit_lab.figures.style import SUFFIXES, save
+    from overfit_lab.views.figures.style import SUFFIXES, save
 
     path = PICTURES / f"{name}.png"
     with tempfile.TemporaryDirectory() as folder:

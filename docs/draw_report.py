@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from overfit_lab.report.page import make_report
-from overfit_lab.runs.reader import find_runs
+from overfit_lab.records.reader import find_runs
+from overfit_lab.views.report.page import make_report
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("hard", "smooth", "sglr")

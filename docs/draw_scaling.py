@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from overfit_lab.catalog import HARDWARE
 from overfit_lab.config import ProbesConfig, RunConfig, parse_config
-from overfit_lab.cost.against_records import Observed, fit, observe
-from overfit_lab.cost.estimate import Cost, price
-from overfit_lab.cost.hardware import Hardware
-from overfit_lab.cost.machines.cpu import FITTED_TO
-from overfit_lab.cost.machines.nvidia import ASSUMED
-from overfit_lab.cost.storage import device_bytes
-from overfit_lab.cost.words import in_bytes, in_flops, in_time
-from overfit_lab.cost.workload import Work, Workload, workload
-from overfit_lab.recipes import recipe
-from overfit_lab.recipes.paper import TABLE_2
-from overfit_lab.runs.reader import Run
+from overfit_lab.config.catalog import HARDWARE
+from overfit_lab.config.recipes import recipe
+from overfit_lab.config.recipes.paper import TABLE_2
+from overfit_lab.records.reader import Run
+from overfit_lab.sweeps.cost.against_records import Observed, fit, observe
+from overfit_lab.sweeps.cost.estimate import Cost, price
+from overfit_lab.sweeps.cost.hardware import Hardware
+from overfit_lab.sweeps.cost.machines.cpu import FITTED_TO
+from overfit_lab.sweeps.cost.machines.nvidia import ASSUMED
+from overfit_lab.sweeps.cost.storage import device_bytes
+from overfit_lab.sweeps.cost.words import in_bytes, in_flops, in_time
+from overfit_lab.sweeps.cost.workload import Work, Workload, workload
 
 DOCS = Path(__file__).resolve().parent
 RUNS = DOCS.parent / "runs" / "reference"
@@ -288,7 +288,7 @@ def draw(path: Path) -> None:
     """Predicted over recorded seconds of training, both on logarithmic axes."""
     from matplotlib.lines import Line2D
 
-    from overfit_lab.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, VERMILLION, new_figure, save, style
+    from overfit_lab.views.figures.style import BLUE, COLUMN, GREEN, GREY, ORANGE, VERMILLION, new_figure, save, style
 
     colors = dict(zip(FAMILIES, (VERMILLION, ORANGE, GREEN, BLUE), strict=True))
     n_fitted, n_held, n_crowded = sum(map(is_fitted, observed())), len(held_out()), len(crowded())

@@ -4,12 +4,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from overfit_lab.attacks.pgd import PGD
 from overfit_lab.data.dataset import dataset_from_arrays
-from overfit_lab.runs.history import MemoryHistory
-from overfit_lab.runs.recorder import to_records
-from overfit_lab.snapshot import Snapshot
-from overfit_lab.threat import ThreatModel
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.records.history import MemoryHistory
+from overfit_lab.records.recorder import to_records
 from overfit_lab.types import Clock, Value
 
 K = 4

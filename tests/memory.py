@@ -1,6 +1,6 @@
 """How many bytes of new tensors a computation holds at most."""
 
-from overfit_lab.compute.memory import PeakBytes
+from overfit_lab.models.compute.memory import PeakBytes
 
 __all__ = ["PeakBytes", "peak_bytes"]
 

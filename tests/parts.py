@@ -1,6 +1,6 @@
 """Parts of a configuration with what a component needs to be built: a teacher, where it has an option for one."""
 
-from overfit_lab.options import options_model
+from overfit_lab.config.options import options_model
 
 
 def part(registry, name, teacher):

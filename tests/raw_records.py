@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overfit_lab.runs.reader import find_runs
+from overfit_lab.records.reader import find_runs
 
 REFERENCE = Path(__file__).parents[1] / "runs" / "reference"
 
@@ -69,7 +69,7 @@ def assert_draws(line, axes, epochs, found):
 
 def check_print(figure):
     """What every printed figure must have: labels that are apart, legends beside the data, a width of the format."""
-    from overfit_lab.figures.style import COLUMN, PAGE, style
+    from overfit_lab.views.figures.style import COLUMN, PAGE, style
 
     assert figure.get_figwidth() in (COLUMN, PAGE)
     with style():

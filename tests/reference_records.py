@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.collections import PolyCollection
 
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
 FOLDER = Path(__file__).parents[1] / "runs" / "reference"
 KEY = ["epoch", "probe", "field", "split", "inputs", "n"]

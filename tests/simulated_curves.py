@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from overfit_lab.config import parse_config
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
 FIELDS = ["run", "epoch", "step", "probe", "field", "split", "inputs", "labels", "value", "stderr", "n", "seconds"]
 N_TEST = 1000

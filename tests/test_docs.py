@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from factories import make_snapshot
-from overfit_lab.build import complete
-from overfit_lab.catalog import ATTACKS, CHECKS, LABELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
+from overfit_lab.config.catalog import ATTACKS, CHECKS, LABELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
+from overfit_lab.config.recipes import RECIPES
 from overfit_lab.errors import ConfigError
-from overfit_lab.experiment import train_run
 from overfit_lab.probes.base import run_probe
-from overfit_lab.recipes import RECIPES
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.training.build import complete
+from overfit_lab.training.experiment import train_run
 from tiny import tiny_config
 
 ROOT = Path(__file__).parents[1]

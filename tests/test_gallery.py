@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 
 DOCS = Path(__file__).parents[1] / "docs"
 

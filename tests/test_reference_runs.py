@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from overfit_lab.catalog import TABLES
 from overfit_lab.config import to_dict
+from overfit_lab.config.catalog import TABLES
+from overfit_lab.config.recipes.methods import METHODS
 from overfit_lab.evaluation.store import read_outcomes
-from overfit_lab.recipes.methods import METHODS
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import compare
-from overfit_lab.tables.as_text import as_markdown
-from overfit_lab.tables.options import TableOptions
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import compare
+from overfit_lab.views.tables.as_text import as_markdown
+from overfit_lab.views.tables.options import TableOptions
 
 FOLDER = Path(__file__).parents[1] / "runs" / "reference"
 RUNS = sorted(
@@ -108,7 +108,7 @@ def test_noisy_labels_are_memorised_by_hard_labels_and_not_by_sglr():
 
 
 def test_the_readme_quotes_the_diagnosis_as_it_is():
-    from overfit_lab.diagnosis.diagnose import diagnose
+    from overfit_lab.views.diagnosis.diagnose import diagnose
 
     found = diagnose([Run.open(path) for path in sorted(FOLDER.glob("cifar10-small-hard-seed*"))]).findings
     shown = " ".join((FOLDER.parents[1] / "README.md").read_text().split())
@@ -151,7 +151,7 @@ def test_te_awp_and_trades_lose_less_than_hard_labels_on_cifar10_small():
 
 def test_the_diagnosis_finds_the_peak_with_hard_labels_and_little_loss_with_sglr():
     """The onset is within two epochs of the records' best epoch; SGLR has none, or loses less than two points."""
-    from overfit_lab.diagnosis.diagnose import diagnose
+    from overfit_lab.views.diagnosis.diagnose import diagnose
 
     for prefix in ("cifar10-small", "digits"):
         for seed in (0, 1, 2):

@@ -3,8 +3,8 @@
 import numpy as np
 
 from overfit_lab.config import parse_config, to_yaml
-from overfit_lab.runs.recorder import to_records
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.records.recorder import to_records
+from overfit_lab.records.writer import RunWriter
 from overfit_lab.types import Clock, Value
 
 N, DECAY = 60, 20

@@ -24,11 +24,11 @@ from overfit_lab.cli.target import (
 from overfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
-    from overfit_lab.checks.base import Share
-    from overfit_lab.checks.report import Report
     from overfit_lab.evaluation.attackers import AttackOptions, Source
+    from overfit_lab.evaluation.checks.base import Share
+    from overfit_lab.evaluation.checks.report import Report
     from overfit_lab.evaluation.outcome import Outcome
-    from overfit_lab.snapshot import Snapshot
+    from overfit_lab.probes.snapshot import Snapshot
 
 SUSPICIOUS = 1
 MARKS = {"passed": "passed", "suspicious": "SUSPICIOUS", "not run": "not run"}
@@ -64,8 +64,8 @@ def check(
 
     Every attack's outcome is kept in the run folder, so a check that was stopped goes on where it was.
     """
-    from overfit_lab.catalog import CHECKS
-    from overfit_lab.figures.style import check_path
+    from overfit_lab.config.catalog import CHECKS
+    from overfit_lab.views.figures.style import check_path
 
     names = split_names(only) if only is not None else list(CHECKS)
     chosen = [(name, CHECKS[name]) for name in names]
@@ -102,9 +102,9 @@ def check(
 def _run(
     target: Target, chosen: list[tuple[str, Any]], source: str | None, queries: int, trust: bool, how: dict[str, Any]
 ) -> list[tuple[Snapshot, Report]]:
-    from overfit_lab.checks.base import Bench
-    from overfit_lab.checks.report import run_checks
     from overfit_lab.cli.share import ShareProgress
+    from overfit_lab.evaluation.checks.base import Bench
+    from overfit_lab.evaluation.checks.report import run_checks
     from overfit_lab.evaluation.source import open_source
     from overfit_lab.evaluation.store import record_measurement
 
@@ -152,9 +152,9 @@ class _Runner:
 
 
 def _draw(target: Target, picture: Path | None) -> Path:
-    from overfit_lab.figures.masking import draw
-    from overfit_lab.figures.style import save
-    from overfit_lab.runs.reader import Run
+    from overfit_lab.records.reader import Run
+    from overfit_lab.views.figures.masking import draw
+    from overfit_lab.views.figures.style import save
 
     path = picture if picture is not None else target.folder / "masking.png"
     save(draw([Run(target.folder)]), path)

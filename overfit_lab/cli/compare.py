@@ -14,8 +14,8 @@ def compare(
 ) -> None:
     """Print best, final and diff of runs; runs that differ in the seed alone as mean ± standard deviation."""
     from overfit_lab.errors import ConfigError
-    from overfit_lab.runs import summary
-    from overfit_lab.runs.reader import find_runs
+    from overfit_lab.records import summary
+    from overfit_lab.records.reader import find_runs
 
     if style not in summary.FORMATS:
         raise ConfigError(f"--format {style!r}: expected one of {', '.join(summary.FORMATS)}")

@@ -15,7 +15,7 @@ def config(
     trust: TrustOption = False,
 ) -> None:
     """Print a complete configuration as YAML, which `train` takes back."""
-    from overfit_lab.build import complete
     from overfit_lab.config import to_yaml
+    from overfit_lab.training.build import complete
 
     typer.echo(to_yaml(complete(read_source(source, assignments, trust=trust))), nl=False)

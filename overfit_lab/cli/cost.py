@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source
+from overfit_lab.config.recipes import STUDIES
 from overfit_lab.errors import ConfigError
-from overfit_lab.recipes import STUDIES
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
-    from overfit_lab.cost.data_shape import Whole
-    from overfit_lab.cost.hardware import Hardware
-    from overfit_lab.cost.workload import Workload
+    from overfit_lab.sweeps.cost.data_shape import Whole
+    from overfit_lab.sweeps.cost.hardware import Hardware
+    from overfit_lab.sweeps.cost.workload import Workload
 
 
 def cost(
@@ -53,7 +53,7 @@ def cost(
     config = read_source(source, assignments, trust=trust)
     whole = None
     if data is not None:
-        from overfit_lab.cost.data_shape import parse_whole
+        from overfit_lab.sweeps.cost.data_shape import parse_whole
 
         whole = parse_whole(data)
     works = _works(config, axes, whole)
@@ -63,24 +63,24 @@ def cost(
 
 def _works(config: RunConfig, grid: list[str], whole: Whole | None) -> list[Workload]:
     """The runs of a grid, one seed each."""
-    from overfit_lab.axes import parse_axes
-    from overfit_lab.cost.data_shape import data_shape
-    from overfit_lab.cost.workload import workload
+    from overfit_lab.sweeps.axes import parse_axes
+    from overfit_lab.sweeps.cost.data_shape import data_shape
+    from overfit_lab.sweeps.cost.workload import workload
 
     configs = [config]
     if grid:
-        from overfit_lab.grid import plan_grid
+        from overfit_lab.sweeps.grid import plan_grid
 
         configs = [cell.config for cell in plan_grid(config, parse_axes(grid), [config.seed])]
     return [workload(own, data_shape(own.data, own.seed, whole)) for own in configs]
 
 
 def _hardware(work: Workload, name: str | None, calibrate: bool, device: str) -> dict[str, Hardware]:
-    from overfit_lab.build import resolve_device
-    from overfit_lab.catalog import HARDWARE
+    from overfit_lab.config.catalog import HARDWARE
+    from overfit_lab.training.build import resolve_device
 
     if calibrate:
-        from overfit_lab.cost.calibrate import calibrate as measured
+        from overfit_lab.sweeps.cost.calibrate import calibrate as measured
 
         return {"here": measured(work, resolve_device(device))}
     return {name: HARDWARE[name]} if name is not None else {own: HARDWARE[own] for own in HARDWARE}
@@ -89,8 +89,8 @@ def _hardware(work: Workload, name: str | None, calibrate: bool, device: str) ->
 def _print(works: list[Workload], hardware: dict[str, Hardware], devices: int, seeds: int, as_json: bool) -> None:
     import json
 
-    from overfit_lab.cost import words
-    from overfit_lab.cost.estimate import price, total
+    from overfit_lab.sweeps.cost import words
+    from overfit_lab.sweeps.cost.estimate import price, total
 
     costs = {name: [price(work, own, devices) for work in works] for name, own in hardware.items()}
     if as_json:

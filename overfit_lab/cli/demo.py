@@ -11,8 +11,8 @@ from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
-    from overfit_lab.pool import Report
-    from overfit_lab.runs.reader import Run
+    from overfit_lab.processes.pool import Report
+    from overfit_lab.records.reader import Run
 
 RECIPES = ("digits-hard", "digits-smooth", "digits-sglr")
 NOISE_RECIPES = ("digits-noise-hard", "digits-noise-sglr")
@@ -28,10 +28,10 @@ def demo(
         raise ConfigError(f"--seed {seed}: expected 0 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out}: is not empty; choose another --out, or remove it")
-    from overfit_lab.runs.layout import check_writable
+    from overfit_lab.records.layout import check_writable
 
     check_writable(out)
-    from overfit_lab.runs.reader import find_runs
+    from overfit_lab.records.reader import find_runs
 
     typer.echo("Robust overfitting on digits: 500 training images, 30% of their labels flipped on purpose.")
     try:
@@ -51,8 +51,8 @@ def demo(
 
 def write_report(runs: list[Run], out: Path) -> Path:
     """The page of `overfit-lab report` of the adversarially trained runs."""
-    from overfit_lab.report.page import make_report
-    from overfit_lab.textfiles import write
+    from overfit_lab.records.textfiles import write
+    from overfit_lab.views.report.page import make_report
 
     path = out / "report.html"
     write(make_report(runs, "Robust overfitting on digits"), path)
@@ -67,7 +67,7 @@ def train_all(out: Path, seed: int) -> None:
         KeyboardInterrupt: stopped by the user.
     """
     from overfit_lab.cli.jobs import RunBars
-    from overfit_lab.pool import Job, run_jobs, usable_cores
+    from overfit_lab.processes.pool import Job, run_jobs, usable_cores
 
     jobs = [Job(name, train_recipe, (name, str(out / name), seed)) for name in (*RECIPES, *NOISE_RECIPES)]
     n_processes = min(len(jobs), usable_cores(), 4)
@@ -80,9 +80,9 @@ def train_all(out: Path, seed: int) -> None:
 def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
     """Train one recipe; runs in a process of its own."""
     from overfit_lab.config import apply_overrides
-    from overfit_lab.experiment import train_run
-    from overfit_lab.recipes import recipe
+    from overfit_lab.config.recipes import recipe
     from overfit_lab.training.events import EpochEnded, EventBus
+    from overfit_lab.training.experiment import train_run
 
     bus = EventBus()
     bus.on(EpochEnded, lambda event: report(event.snapshot.clock.epoch / event.snapshot.clock.n_epochs, ""))
@@ -93,7 +93,7 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
 
 def report(runs: list[Run]) -> None:
     """The table, and what it says in plain words, from the records."""
-    from overfit_lab.runs.summary import compare, format_table, summarise
+    from overfit_lab.records.summary import compare, format_table, summarise
 
     typer.echo(format_table(compare(runs)))
     rows = {row["labels"]: row for _, row in summarise(runs).iterrows()}
@@ -112,8 +112,8 @@ def report(runs: list[Run]) -> None:
 
 def draw_all(runs: list[Run], noise: list[Run], out: Path) -> list[Path]:
     """Every figure, from the records; the paths."""
-    from overfit_lab.catalog import FIGURES as REGISTRY
-    from overfit_lab.figures.style import save
+    from overfit_lab.config.catalog import FIGURES as REGISTRY
+    from overfit_lab.views.figures.style import save
 
     folder = out / "figures"
     folder.mkdir(exist_ok=True)

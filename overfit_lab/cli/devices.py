@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SharedRun:
-    """What was asked for on the command line; see :class:`overfit_lab.launch.Layout`."""
+    """What was asked for on the command line; see :class:`overfit_lab.training.launch.Layout`."""
 
     devices: int | None
     nodes: int
@@ -52,7 +52,7 @@ class SharedRun:
         if started_by_torchrun():
             self._train_under_torchrun(config, folder, resume=resume, device=device, trust=trust, sinks=sinks)
             return
-        from overfit_lab.launch import Layout, parse_rendezvous, train_on_devices
+        from overfit_lab.training.launch import Layout, parse_rendezvous, train_on_devices
 
         host, port = parse_rendezvous(self.rendezvous)
         devices = self.devices if self.devices is not None else 1
@@ -67,7 +67,7 @@ class SharedRun:
         """Train as one of its processes; the first one speaks for all."""
         if self.devices is not None or self.nodes != 1:
             raise ConfigError("--devices: torchrun has started the processes already; leave it out")
-        from overfit_lab.launch import Place, train_as_one
+        from overfit_lab.training.launch import Place, train_as_one
 
         place = Place(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
         try:

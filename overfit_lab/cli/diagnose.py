@@ -21,10 +21,10 @@ def diagnose(
 
     Records are read and no model is run. Overfitting is an answer, not an error: the exit status is 0.
     """
-    from overfit_lab.diagnosis.diagnose import diagnose as find_out
-    from overfit_lab.diagnosis.writing import FORMATS, SUFFIXES
-    from overfit_lab.runs.reader import find_runs
-    from overfit_lab.textfiles import check_file, format_of, write
+    from overfit_lab.records.reader import find_runs
+    from overfit_lab.records.textfiles import check_file, format_of, write
+    from overfit_lab.views.diagnosis.diagnose import diagnose as find_out
+    from overfit_lab.views.diagnosis.writing import FORMATS, SUFFIXES
 
     to_text = FORMATS[format_of(style, out, FORMATS, SUFFIXES)]
     if out is not None:

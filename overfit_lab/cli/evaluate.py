@@ -26,7 +26,7 @@ from overfit_lab.errors import ConfigError
 if TYPE_CHECKING:
     from overfit_lab.evaluation.attackers import AttackOptions
     from overfit_lab.evaluation.outcome import Outcome
-    from overfit_lab.snapshot import Snapshot
+    from overfit_lab.probes.snapshot import Snapshot
 
 CHANCE = 1.5
 """Clean accuracy below so many times chance is taken for a mistake in how the weights are used."""
@@ -97,7 +97,7 @@ def evaluate(
 
 def _check(attack: str, split: str, n: int | None, batch_size: int | None, source: str | None) -> list[str]:
     """The attacks' names; everything that can be checked before data and weights are read is."""
-    from overfit_lab.catalog import ATTACKS
+    from overfit_lab.config.catalog import ATTACKS
     from overfit_lab.evaluation.attackers import TRANSFER
 
     names = split_names(attack)
@@ -121,8 +121,8 @@ def _check(attack: str, split: str, n: int | None, batch_size: int | None, sourc
 
 
 def _options(**given: Any) -> AttackOptions:
+    from overfit_lab.config.options import parse_options
     from overfit_lab.evaluation.attackers import Attacker
-    from overfit_lab.options import parse_options
 
     options: AttackOptions = parse_options(Attacker, given, prefix="evaluate")
     return options

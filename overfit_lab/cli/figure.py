@@ -16,9 +16,9 @@ def figure(
     ] = None,
 ) -> None:
     """Draw a figure from the records of runs."""
-    from overfit_lab.catalog import FIGURES
-    from overfit_lab.figures.style import check_path, save
-    from overfit_lab.runs.reader import find_runs
+    from overfit_lab.config.catalog import FIGURES
+    from overfit_lab.records.reader import find_runs
+    from overfit_lab.views.figures.style import check_path, save
 
     draw = FIGURES[name]
     path = out if out is not None else Path(f"{name.rpartition(':')[2]}.png")

@@ -36,11 +36,11 @@ def train_grid(
     for name, number in (("--seeds", seeds), ("--jobs", jobs)):
         if number is not None and number < 1:
             raise ConfigError(f"{name} {number}: expected 1 or more")
-    from overfit_lab.axes import parse_axes
+    from overfit_lab.sweeps.axes import parse_axes
 
     axes = parse_axes(grid)
     from overfit_lab.cli.jobs import GridProgress
-    from overfit_lab.grid import MANIFEST, run_grid
+    from overfit_lab.sweeps.grid import MANIFEST, run_grid
 
     folder = out if out is not None else Path("runs") / f"{config.name}-grid"
     numbers = range(config.seed, config.seed + seeds)
@@ -63,8 +63,8 @@ def train_grid(
 
 def _print_table(folders: Sequence[Path]) -> None:
     """Best, final and diff of runs; many of them as a line each."""
-    from overfit_lab.runs.reader import find_runs
-    from overfit_lab.runs.summary import compare, format_table
+    from overfit_lab.records.reader import find_runs
+    from overfit_lab.records.summary import compare, format_table
 
     if folders:
         table = compare(find_runs(folders))

@@ -54,8 +54,8 @@ def list_(
 
 def entries(kind: str) -> Mapping[str, Any]:
     """The names of a kind and what they stand for."""
-    from overfit_lab import catalog
-    from overfit_lab.recipes import RECIPES, STUDIES
+    from overfit_lab.config import catalog
+    from overfit_lab.config.recipes import RECIPES, STUDIES
 
     registries: dict[str, Mapping[str, Any]] = {
         "recipes": RECIPES,
@@ -88,8 +88,8 @@ def first_line(component: Any) -> str:
 
 def options(kind: str, component: Any) -> list[str]:
     """``name=default`` of each option."""
+    from overfit_lab.config.options import options_model
     from overfit_lab.models.factory import MODEL_CONTEXT
-    from overfit_lab.options import options_model
 
     if kind == "studies":
         return [component.recipe, *component.sets, *component.axes]

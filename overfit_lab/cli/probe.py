@@ -12,7 +12,7 @@ from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, split_n
 from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
-    from overfit_lab.runs.records import Record
+    from overfit_lab.records.records import Record
     from overfit_lab.training.events import EventBus
 
 
@@ -58,8 +58,8 @@ def probe(
     metrics = _check(metric, split, inputs, n)
     _check_prior(prior, reference, metrics)
     splits, kinds = split_names(split or ""), split_names(inputs or "")
-    from overfit_lab import experiment
     from overfit_lab.cli.progress import TrainingProgress
+    from overfit_lab.training import experiment
 
     shared: dict[str, Any] = {
         "splits": splits,
@@ -118,7 +118,7 @@ def _check_prior(prior: str | None, reference: Path | None, metrics: list[str]) 
 
 def _check(metric: str, split: str | None, inputs: str | None, n: int | None) -> list[str]:
     """The metrics' names; everything that can be checked before data and weights are read is."""
-    from overfit_lab.catalog import PROBES
+    from overfit_lab.config.catalog import PROBES
 
     metrics = split_names(metric)
     if not metrics:
@@ -174,7 +174,7 @@ def _run_options(
 
 def _print_budget(content: dict[str, object]) -> None:
     """On stderr, so that what is printed is the records alone."""
-    from overfit_lab.budget import in_words
+    from overfit_lab.training.budget import in_words
 
     typer.echo(f"overfit-lab: {in_words(content)}", err=True)
 

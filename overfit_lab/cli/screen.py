@@ -12,7 +12,7 @@ from rich.text import Text
 
 from overfit_lab.cli.jobs import duration
 from overfit_lab.cli.plots import columns_of, plot
-from overfit_lab.live.view import Curve, View
+from overfit_lab.views.live.view import Curve, View
 
 TWO_COLUMNS = 110
 """Characters from which on two curves stand side by side."""

@@ -29,12 +29,12 @@ def read_source(source: str, assignments: list[str] | None, *, trust: bool = Fal
     A name that ends in .yaml or .yml, or that has a path separator in it, is a file.
     """
     from overfit_lab.config import apply_overrides, load_config
-    from overfit_lab.recipes import recipe
+    from overfit_lab.config.recipes import recipe
 
     is_file = source.endswith((".yaml", ".yml")) or "/" in source
     config = load_config(Path(source)) if is_file else recipe(source)
     if is_file:
-        from overfit_lab.trust import check_trusted
+        from overfit_lab.config.trust import check_trusted
 
         check_trusted(config, source, trust=trust)
     return apply_overrides(config, assignments or [])

@@ -139,9 +139,9 @@ def collect(
     ] = None,
 ) -> None:
     """Put all cells of a sweep into one table: settings, seed, status, and best, final and diff of every metric."""
-    from overfit_lab.figures.style import check_path, save
     from overfit_lab.sweeps.collect import check_table, to_markdown, write_table
     from overfit_lab.sweeps.collect import collect as collect_cells
+    from overfit_lab.views.figures.style import check_path, save
 
     if out is not None:
         check_table(out)
@@ -154,8 +154,8 @@ def collect(
         write_table(frame, out)
         typer.echo(str(out))
     if figure is not None:
-        from overfit_lab.catalog import FIGURES
-        from overfit_lab.runs.reader import Run
+        from overfit_lab.config.catalog import FIGURES
+        from overfit_lab.records.reader import Run
 
         measured = frame.loc[frame["final_epoch"].notna(), "cell"]
         save(FIGURES["sweep"]([Run(folder / cell) for cell in measured]), figure)

@@ -26,12 +26,12 @@ def table(
     ] = None,
 ) -> None:
     """Print a table as papers do: best, final and diff over seeds, the published figures beside it on request."""
-    from overfit_lab.catalog import TABLES
+    from overfit_lab.config.catalog import TABLES
     from overfit_lab.errors import ConfigError
-    from overfit_lab.runs.reader import find_runs
-    from overfit_lab.tables.options import TableOptions
-    from overfit_lab.tables.writing import FORMATS, SUFFIXES
-    from overfit_lab.textfiles import check_file, format_of, write
+    from overfit_lab.records.reader import find_runs
+    from overfit_lab.records.textfiles import check_file, format_of, write
+    from overfit_lab.views.tables.options import TableOptions
+    from overfit_lab.views.tables.writing import FORMATS, SUFFIXES
 
     draw = TABLES[kind]
     to_text = FORMATS[format_of(style, out, FORMATS, SUFFIXES)]

@@ -16,7 +16,7 @@ from overfit_lab.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
-    from overfit_lab.snapshot import Snapshot
+    from overfit_lab.probes.snapshot import Snapshot
     from overfit_lab.training.loop import Session
 
 TargetArgument = Annotated[Path, typer.Argument(help="A run folder, or a weights file with --model and --data.")]
@@ -72,7 +72,7 @@ class Target:
 
     def snapshots(self) -> Iterator[Snapshot]:
         """One after the other, each loaded when it is asked for."""
-        from overfit_lab.subjects import at_checkpoints, foreign_snapshot
+        from overfit_lab.training.subjects import at_checkpoints, foreign_snapshot
 
         if self.which is None:
             yield foreign_snapshot(self.session)
@@ -99,7 +99,7 @@ def open_target(
         RunFolderError: no run, or no such checkpoint.
         WeightsError: the file is unsafe, damaged or does not fit.
     """
-    from overfit_lab.subjects import checkpoint_files, open_run
+    from overfit_lab.training.subjects import checkpoint_files, open_run
 
     if target.is_file():
         return _open_file(target, weights, model, data, out, assignments, device)
@@ -108,7 +108,7 @@ def open_target(
     for option, value in (("--model", model), ("--data", data), ("--out", out), ("--set", assignments)):
         if value:
             raise ConfigError(f"{option} goes with a weights file; the run in {target} has its own")
-    from overfit_lab.runs.layout import check_run
+    from overfit_lab.records.layout import check_run
 
     checkpoint_files(check_run(target), checkpoint)
     return Target(target, open_run(target, device=device, trust=trust), checkpoint, weights)
@@ -128,7 +128,7 @@ def _open_file(
     if weights != "raw":
         raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
     from overfit_lab.config import RunConfig, apply_overrides
-    from overfit_lab.subjects import open_weights
+    from overfit_lab.training.subjects import open_weights
 
     config = apply_overrides(
         RunConfig(), [f"name={_plain(target.stem)}", f"model.name={model}", f"data.name={data}", *(assignments or [])]

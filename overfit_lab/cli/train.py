@@ -11,8 +11,8 @@ import typer
 from overfit_lab.cli.devices import SharedRun, tell_end
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source, split_names
 from overfit_lab.cli.target import note
+from overfit_lab.config.recipes import STUDIES
 from overfit_lab.errors import ConfigError
-from overfit_lab.recipes import STUDIES
 
 
 def train(
@@ -77,8 +77,8 @@ def train(
         shared.train(config, folder, resume=resume, device=device, trust=trust, sinks=sinks)
         return
     from overfit_lab.cli.progress import TrainingProgress
-    from overfit_lab.experiment import train_run
     from overfit_lab.training.events import EventBus
+    from overfit_lab.training.experiment import train_run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop leaves a resumable run too
     bus = EventBus()

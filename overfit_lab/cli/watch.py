@@ -15,8 +15,8 @@ from overfit_lab.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from overfit_lab.live.runs_below import Watched
-    from overfit_lab.live.view import View
+    from overfit_lab.views.live.runs_below import Watched
+    from overfit_lab.views.live.view import View
 
 ONSET = 3
 HELP = "q ends; n and p, or the arrows, show another run"
@@ -41,7 +41,7 @@ def watch(
         raise ConfigError(f"--every {every:g}: expected seconds from 0.05 to 86400")
     from rich.console import Console
 
-    from overfit_lab.live.runs_below import Watched
+    from overfit_lab.views.live.runs_below import Watched
 
     watched, console = Watched(folder), Console(highlight=False)
     views = watched.look()

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from overfit_lab.registry import Registry
+from overfit_lab.config.registry import Registry
 
 DATASETS = Registry("dataset", "overfit_lab.data")
 MODELS = Registry("model", "overfit_lab.models")
 LAYOUTS = Registry("layout", "overfit_lab.models.layouts")
-ATTACKS = Registry("attack", "overfit_lab.attacks")
-LABELS = Registry("label mode", "overfit_lab.labels")
-OBJECTIVES = Registry("objective", "overfit_lab.objectives")
-REGULARIZERS = Registry("regularizer", "overfit_lab.regularizers")
-SCHEDULES = Registry("schedule", "overfit_lab.schedules")
+ATTACKS = Registry("attack", "overfit_lab.methods.attacks")
+LABELS = Registry("label mode", "overfit_lab.methods.labels")
+OBJECTIVES = Registry("objective", "overfit_lab.methods.objectives")
+REGULARIZERS = Registry("regularizer", "overfit_lab.methods.regularizers")
+SCHEDULES = Registry("schedule", "overfit_lab.methods.schedules")
 PROBES = Registry("metric", "overfit_lab.probes")
-PRIORS = Registry("prior", "overfit_lab.priors")
-FIGURES = Registry("figure", "overfit_lab.figures")
-CHECKS = Registry("check", "overfit_lab.checks")
-TABLES = Registry("table", "overfit_lab.tables")
-SINKS = Registry("sink", "overfit_lab.sinks")
-FINDINGS = Registry("finding", "overfit_lab.diagnosis")
-SECTIONS = Registry("report section", "overfit_lab.report.sections")
-HARDWARE = Registry("hardware", "overfit_lab.cost.machines")
+PRIORS = Registry("prior", "overfit_lab.probes.priors")
+FIGURES = Registry("figure", "overfit_lab.views.figures")
+CHECKS = Registry("check", "overfit_lab.evaluation.checks")
+TABLES = Registry("table", "overfit_lab.views.tables")
+SINKS = Registry("sink", "overfit_lab.records.sinks")
+FINDINGS = Registry("finding", "overfit_lab.views.diagnosis")
+SECTIONS = Registry("report section", "overfit_lab.views.report.sections")
+HARDWARE = Registry("hardware", "overfit_lab.sweeps.cost.machines")
 BACKENDS = Registry("backend", "overfit_lab.sweeps.backends")

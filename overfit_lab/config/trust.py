@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from overfit_lab.catalog import DATASETS, MODELS
 from overfit_lab.config import RunConfig
+from overfit_lab.config.catalog import DATASETS, MODELS
 from overfit_lab.errors import ConfigError
 
 

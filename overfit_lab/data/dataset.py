@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overfit_lab.catalog import DATASETS
 from overfit_lab.config import DataConfig
+from overfit_lab.config.catalog import DATASETS
 from overfit_lab.data.arrays import channel_statistics, class_labels, images_and_labels, to_tensor
 from overfit_lab.data.base import RawData, Source, check_raw
 from overfit_lab.data.noise import corrupt

@@ -17,7 +17,7 @@ from overfit_lab.data.decoding import Form, form_of, refit
 from overfit_lab.data.encoded import Chosen, EncodedImages
 from overfit_lab.data.streamed import StreamedImages, decoded
 from overfit_lab.errors import ConfigError, DataUnavailableError
-from overfit_lab.pool import usable_cores
+from overfit_lab.processes.pool import usable_cores
 from overfit_lab.types import Images
 
 logger = logging.getLogger(__name__)

@@ -10,15 +10,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from overfit_lab.attacks.base import Attack
-from overfit_lab.attacks.losses import LOSSES, LabelLoss
-from overfit_lab.attacks.transfer import Transfer
-from overfit_lab.catalog import ATTACKS
 from overfit_lab.config import Options, Pixels, RunConfig, format_pixels
+from overfit_lab.config.catalog import ATTACKS
+from overfit_lab.config.options import accepted
 from overfit_lab.errors import ConfigError
-from overfit_lab.options import accepted
+from overfit_lab.methods.attacks.base import Attack
+from overfit_lab.methods.attacks.losses import LOSSES, LabelLoss
+from overfit_lab.methods.attacks.transfer import Transfer
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_seed
-from overfit_lab.threat import ThreatModel
 
 TRANSFER = "transfer"
 STEPS = 20

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.metrics.proportion import interval
-from overfit_lab.runs.arrays import read_arrays, write_arrays
+from overfit_lab.probes.metrics.proportion import interval
+from overfit_lab.records.arrays import read_arrays, write_arrays
 from overfit_lab.types import Value
 
 ROBUST = -1
@@ -84,7 +84,7 @@ class Outcome:
         return float(((self.broken_by == ROBUST) | (self.broken_by > stage)).mean())
 
     def interval(self) -> tuple[float, float]:
-        """95% interval of the robust accuracy, see :func:`overfit_lab.metrics.proportion.interval`."""
+        """95% interval of the robust accuracy, see :func:`overfit_lab.probes.metrics.proportion.interval`."""
         return interval(int(self.robust.sum()), len(self))
 
     def values(self, split: str) -> list[Value]:

@@ -18,9 +18,9 @@ from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import ProbeError
 from overfit_lab.evaluation.attackers import Attacker, Stage
 from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome, load_outcome
-from overfit_lab.isolation import isolated
-from overfit_lab.snapshot import Snapshot
-from overfit_lab.subjects import fingerprint
+from overfit_lab.models.isolation import isolated
+from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.training.subjects import fingerprint
 from overfit_lab.types import Images, to_float
 
 OnProgress = Callable[[float, str], None]

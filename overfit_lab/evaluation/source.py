@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from overfit_lab.config import RunConfig, load_config
+from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.evaluation.attackers import Source, plain
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
-from overfit_lab.runs import layout
-from overfit_lab.runs.naming import method_title, model_title
-from overfit_lab.subjects import OnNote, fingerprint
-from overfit_lab.trust import check_trusted
+from overfit_lab.records import layout
+from overfit_lab.records.naming import method_title, model_title
+from overfit_lab.training.subjects import OnNote, fingerprint
 from overfit_lab.types import Dataset
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.config import load_config, to_yaml
-from overfit_lab.environment import git_revision, hardware, now, versions
 from overfit_lab.errors import RunFolderError
 from overfit_lab.evaluation.attackers import Attacker, plain
 from overfit_lab.evaluation.outcome import Outcome, load_outcome
 from overfit_lab.evaluation.run import OnProgress, evaluate, evaluation_settings, take_samples
-from overfit_lab.runs import layout
-from overfit_lab.runs.recorder import to_records
-from overfit_lab.runs.writer import RunWriter
-from overfit_lab.snapshot import Snapshot
-from overfit_lab.subjects import describe, fingerprint
+from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.records import layout
+from overfit_lab.records.environment import git_revision, hardware, now, versions
+from overfit_lab.records.recorder import to_records
+from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.loop import Session
+from overfit_lab.training.subjects import describe, fingerprint
 from overfit_lab.types import Measurement
 
 PROBE = "robustness"
@@ -117,7 +117,7 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
 
     Args:
         weights: the file.
-        session: as :func:`overfit_lab.subjects.open_weights` made it.
+        session: as :func:`overfit_lab.training.subjects.open_weights` made it.
         out: the folder; None: below ``runs``, named after the file and a hash of weights and configuration.
 
     Raises:

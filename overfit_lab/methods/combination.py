@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from overfit_lab.config import RunConfig
+from overfit_lab.config.options import parse_options
 from overfit_lab.errors import ConfigError
-from overfit_lab.options import parse_options
 
 if TYPE_CHECKING:
-    from overfit_lab.schedules.base import Schedule
+    from overfit_lab.methods.schedules.base import Schedule
 
 
 @dataclass(frozen=True)

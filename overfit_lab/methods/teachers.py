@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.catalog import OBJECTIVES
 from overfit_lab.config import CheckpointConfig, Part, ProbesConfig, RunConfig, load_config
+from overfit_lab.config.catalog import OBJECTIVES
+from overfit_lab.config.trust import check_trusted
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.digests import image_digests
 from overfit_lab.errors import ConfigError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
-from overfit_lab.runs import layout
-from overfit_lab.trust import check_trusted
+from overfit_lab.records import layout
 from overfit_lab.types import Dataset
 
 TRAINED_FIRST = "train:"

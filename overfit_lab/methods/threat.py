@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from overfit_lab.draws import draw
+from overfit_lab.processes.draws import draw
 
 Norm = Literal["linf", "l2"]
 

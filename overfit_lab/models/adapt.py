@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.isolation import isolated
+from overfit_lab.models.isolation import isolated
 from overfit_lab.models.normalize import InFront, Normalize
 
 

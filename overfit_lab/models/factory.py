@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.catalog import MODELS
 from overfit_lab.config import Part
+from overfit_lab.config.catalog import MODELS
 from overfit_lab.errors import ConfigError
-from overfit_lab.isolation import isolated
 from overfit_lab.models.constants import choose_constants
+from overfit_lab.models.isolation import isolated
 from overfit_lab.models.normalize import Normalize, find_normalize, put_in_front
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.types import Dataset, to_float

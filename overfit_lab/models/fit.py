@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.catalog import LAYOUTS
+from overfit_lab.config.catalog import LAYOUTS
 from overfit_lab.errors import WeightsError
 from overfit_lab.models.layout import Layout
 from overfit_lab.models.normalize import find_normalize

@@ -14,10 +14,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.attacks.base import Attack
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.build import make_probes
-from overfit_lab.catalog import ATTACKS
 from overfit_lab.config import (
     AttackConfig,
     DataConfig,
@@ -29,25 +25,29 @@ from overfit_lab.config import (
     to_dict,
     to_yaml,
 )
+from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.data.arrays import channel_statistics
 from overfit_lab.data.given import by_split, dataset_from_given, describe_kept, with_classes
-from overfit_lab.environment import hardware, now, versions
 from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
+from overfit_lab.methods.attacks.base import Attack
+from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.models.adapt import Adapter, count_logits, unwrapped
 from overfit_lab.models.normalize import Normalize
-from overfit_lab.priors.base import PriorStore
-from overfit_lab.probes.live import LiveProbes
-from overfit_lab.runs import layout
-from overfit_lab.runs.history import MemoryHistory
-from overfit_lab.runs.recorder import EVALUATION_FIELDS, Recorder, to_records
-from overfit_lab.runs.records import Record
-from overfit_lab.runs.writer import RunWriter
-from overfit_lab.sinks.base import Beginning, Sink
-from overfit_lab.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.records import layout
+from overfit_lab.records.environment import hardware, now, versions
+from overfit_lab.records.history import MemoryHistory
+from overfit_lab.records.recorder import EVALUATION_FIELDS, Recorder, to_records
+from overfit_lab.records.records import Record
+from overfit_lab.records.sinks.base import Beginning, Sink
+from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
+from overfit_lab.records.writer import RunWriter
+from overfit_lab.training.build import make_probes
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.information import InformationTally
+from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.tally import Tally
 from overfit_lab.types import Clock, Dataset, Measurement, Value, to_float
 

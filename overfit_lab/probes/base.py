@@ -13,8 +13,8 @@ from pydantic import Field as OptionField
 
 from overfit_lab import config
 from overfit_lab.errors import ProbeError
-from overfit_lab.isolation import isolated
-from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.models.isolation import isolated
+from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement
 
 Better = Literal["higher", "lower", ""]

@@ -6,10 +6,10 @@ import torch
 from pydantic import Field as OptionField
 from torch import Tensor
 
-from overfit_lab.metrics.calibration import adaptive_ece, brier, classwise_ece, ece, mce, nll, reliability
-from overfit_lab.metrics.temperature import fit_temperature, scale_crosswise
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.probes.metrics.calibration import adaptive_ece, brier, classwise_ece, ece, mce, nll, reliability
+from overfit_lab.probes.metrics.temperature import fit_temperature, scale_crosswise
+from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement
 
 

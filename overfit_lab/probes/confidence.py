@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from pydantic import Field as OptionField
 
-from overfit_lab.metrics.calibration import mean_and_stderr
-from overfit_lab.metrics.confidence import confidences, label_probability
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.metrics.calibration import mean_and_stderr
+from overfit_lab.probes.metrics.confidence import confidences, label_probability
+from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.types import Measurement
 
 

@@ -10,10 +10,10 @@ import torch
 from pydantic import Field as OptionField
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
 from overfit_lab.models.features import find_layer, penultimate_features
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
+from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.types import Measurement, Value
 
 LEAST = 5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from overfit_lab.metrics.gradient_norm import gradient_norm
 from overfit_lab.probes.base import Field, Probe
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.metrics.gradient_norm import gradient_norm
+from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.types import Measurement
 
 
@@ -33,7 +33,7 @@ class GradientNormProbe(Probe):
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """Norms on each view.
 
-        See :func:`overfit_lab.metrics.gradient_norm.gradient_norm`. Standard errors are over samples, that of
+        See :func:`overfit_lab.probes.metrics.gradient_norm.gradient_norm`. Standard errors are over samples, that of
         ``minibatch`` over batches.
 
         Cost: two forward and backward passes over the view, and the arithmetic of two more forward passes.

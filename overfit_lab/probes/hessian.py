@@ -9,8 +9,10 @@ import torch
 from pydantic import Field as OptionField
 from pydantic import field_validator
 
+from overfit_lab.config.registry import Registry
 from overfit_lab.errors import ConfigError
-from overfit_lab.metrics.hessian import (
+from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.probes.metrics.hessian import (
     hessian_product,
     known_piecewise_linear,
     pyhessian_summary,
@@ -18,13 +20,11 @@ from overfit_lab.metrics.hessian import (
     top_eigenvalues,
     trainable,
 )
-from overfit_lab.metrics.hessian.trace import Problem, Trace
-from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.registry import Registry
-from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.probes.metrics.hessian.trace import Problem, Trace
+from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement, Value
 
-ESTIMATORS = Registry("estimator", "overfit_lab.metrics.hessian")
+ESTIMATORS = Registry("estimator", "overfit_lab.probes.metrics.hessian")
 
 
 class HessianOptions(ProbeOptions):

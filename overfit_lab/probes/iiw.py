@@ -8,12 +8,12 @@ import torch
 from pydantic import Field as OptionField
 from torch import Tensor
 
-from overfit_lab.metrics.directional import check_direction
-from overfit_lab.metrics.iiw import Iiw, distance, iiw, iiw_by_layer
-from overfit_lab.metrics.layers import group_by_layer
-from overfit_lab.priors.base import find_prior
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.probes.metrics.directional import check_direction
+from overfit_lab.probes.metrics.iiw import Iiw, distance, iiw, iiw_by_layer
+from overfit_lab.probes.metrics.layers import group_by_layer
+from overfit_lab.probes.priors.base import find_prior
+from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement
 
 
@@ -33,7 +33,7 @@ class IiwProbe(Probe):
     """IIW = n d^T F d in nats, d = theta - theta_0, F the Fisher at theta, n the size of the training split.
 
     The prior's mean theta_0 is by default the snapshot's reference: the run's initial weights unless another was
-    given. Other priors (:mod:`overfit_lab.priors`) make other quantities, as do other estimators; both append their
+    given. Other priors (:mod:`overfit_lab.probes.priors`) make other quantities, as do other estimators; both append their
     name to the fields (``iiw-expected-fisher``, ``iiw-prior-held-out``). Readings of layers use the layer's part of d
     alone; they do not add up to the whole, which has cross terms.
     """
@@ -70,7 +70,7 @@ class IiwProbe(Probe):
         self._prior.weights(snapshot)
 
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
-        """IIW on each view; see :func:`overfit_lab.metrics.iiw.iiw`.
+        """IIW on each view; see :func:`overfit_lab.probes.metrics.iiw.iiw`.
 
         Cost: the arithmetic of about three forward passes over the view, with or without layers; for
         ``expected-fisher`` as much again for each layer.

@@ -11,12 +11,12 @@ from pydantic import Field as OptionField
 from scipy.stats import rankdata
 from torch import Tensor
 
-from overfit_lab.metrics.calibration import mean_and_stderr
-from overfit_lab.metrics.logit_geometry import logit_geometry
-from overfit_lab.metrics.minimal_perturbation import minimal_perturbation
+from overfit_lab.methods.threat import Norm, ThreatModel
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.snapshot import Snapshot, View
-from overfit_lab.threat import Norm, ThreatModel
+from overfit_lab.probes.metrics.calibration import mean_and_stderr
+from overfit_lab.probes.metrics.logit_geometry import logit_geometry
+from overfit_lab.probes.metrics.minimal_perturbation import minimal_perturbation
+from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement, Value
 
 LEAST = 3

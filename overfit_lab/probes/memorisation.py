@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from pydantic import Field as OptionField
 
-from overfit_lab.metrics.calibration import mean_and_stderr
-from overfit_lab.metrics.memorisation import detection_auc, hits, losses
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.probes.metrics.calibration import mean_and_stderr
+from overfit_lab.probes.metrics.memorisation import detection_auc, hits, losses
+from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement, Value
 
 

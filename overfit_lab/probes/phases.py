@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.phases import Phases, decays_of, growth_ratio, phases
 from overfit_lab.probes.base import Field, Probe
-from overfit_lab.snapshot import RAW, History, Snapshot
+from overfit_lab.probes.metrics.phases import Phases, decays_of, growth_ratio, phases
+from overfit_lab.probes.snapshot import RAW, History, Snapshot
 from overfit_lab.types import Measurement, Value
 
 ACCURACIES = {"adversarial": "acc_adv", "clean": "acc_clean", "noisy": "acc_noisy"}
@@ -21,7 +21,7 @@ class PhasesProbe(Probe):
     against that on train, ``inputs`` says which accuracy (clean ones give overfitting of clean accuracy), and the ``n``
     of a number counts evaluations; the option ``n`` plays no part. Numbers that cannot be told are left out: an onset
     that is not significant, a growth ratio without readings of the gradient norm. ``overfits`` is not a number while
-    there are too few evaluations. Meaning and limits of the tests: :mod:`overfit_lab.metrics.phases`.
+    there are too few evaluations. Meaning and limits of the tests: :mod:`overfit_lab.probes.metrics.phases`.
     """
 
     name = "phases"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.errors import ProbeError
 from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.probes.plan import FLOOR, Cost, Demand, Inputs, plan_sizes, seconds_at
-from overfit_lab.snapshot import Made, Snapshot
+from overfit_lab.probes.snapshot import Made, Snapshot
+from overfit_lab.processes.world import ALONE, World
 
 Timer = Callable[[], float]
 FEW, MORE = 16, FLOOR

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.attacks.base import Attack
-from overfit_lab.attacks.losses import CrossEntropy
-from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.errors import ProbeError
-from overfit_lab.isolation import isolated
-from overfit_lab.labels.base import LabelMode, one_hot
-from overfit_lab.objectives.base import Objective
-from overfit_lab.priors.base import PriorStore
+from overfit_lab.methods.attacks.base import Attack
+from overfit_lab.methods.attacks.losses import CrossEntropy
+from overfit_lab.methods.labels.base import LabelMode, one_hot
+from overfit_lab.methods.objectives.base import Objective
+from overfit_lab.models.isolation import isolated
+from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.processes.world import ALONE, World
 from overfit_lab.seeds import derive_generator
 from overfit_lab.types import Batch, Clock, Dataset, Targets, Value, to_float
 

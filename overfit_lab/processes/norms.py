@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from overfit_lab.distributed.exchange import exchanging
+from overfit_lab.processes.exchange import exchanging
 
 SIGNATURE = inspect.signature(functional.batch_norm)
 

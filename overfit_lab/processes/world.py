@@ -13,10 +13,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from overfit_lab.distributed.exchange import exchanging
-from overfit_lab.distributed.norms import SynchronisedNorms
-from overfit_lab.distributed.share import Share, share_of
 from overfit_lab.errors import LostProcessError, OverfitLabError
+from overfit_lab.processes.exchange import exchanging
+from overfit_lab.processes.norms import SynchronisedNorms
+from overfit_lab.processes.share import Share, share_of
 
 T_ = TypeVar("T_")
 TIMEOUT = 600.0
@@ -39,7 +39,7 @@ class World:
         return self.rank == 0
 
     def share(self, n: int, *, paired: bool = False) -> Share:
-        """This process's part of a batch of n samples; see :func:`overfit_lab.distributed.share.share_of`."""
+        """This process's part of a batch of n samples; see :func:`overfit_lab.processes.share.share_of`."""
         return share_of(n, self.rank, self.size, paired)
 
     def norms(self, share: Share) -> AbstractContextManager[object]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
 
 @dataclass(frozen=True)

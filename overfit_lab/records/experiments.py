@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from overfit_lab.config import to_dict
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import common_name
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import common_name
 
 FREE = (
     "seed",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run, read_records
-from overfit_lab.runs.records import Record
+from overfit_lab.records import layout
+from overfit_lab.records.reader import Run, read_records
+from overfit_lab.records.records import Record
 
 BEFORE_PROBES = ("training", "evaluation")
 """What is recorded before any probe looks; of these the present epoch's numbers are there, live as well as later."""
@@ -30,7 +30,7 @@ class RunHistory(ABC):
     def series(
         self, probe: str, field: str, split: str = "", inputs: str = ""
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Epochs, values and standard errors, each (m,); see :class:`overfit_lab.snapshot.History`.
+        """Epochs, values and standard errors, each (m,); see :class:`overfit_lab.probes.snapshot.History`.
 
         Where an epoch has the number at several sample sizes, the largest stands, and of equal ones the last.
         """
@@ -72,7 +72,7 @@ class FolderHistory(RunHistory):
         self.folder = folder
 
     def arrays(self, probe: str, name: str) -> tuple[int, np.ndarray] | None:
-        """See :class:`overfit_lab.snapshot.History`.
+        """See :class:`overfit_lab.probes.snapshot.History`.
 
         Raises:
             RunFolderError: a file of arrays is damaged.
@@ -106,7 +106,7 @@ class MemoryHistory(RunHistory):
         self.latest = latest
 
     def arrays(self, probe: str, name: str) -> tuple[int, np.ndarray] | None:
-        """See :class:`overfit_lab.snapshot.History`; an array that a probe did not measure the last time is gone."""
+        """See :class:`overfit_lab.probes.snapshot.History`; an array that a probe did not measure the last time is gone."""
         epoch, arrays = self.latest.get(probe, (self.epoch, {}))
         return (epoch, arrays[name]) if name in arrays and epoch < self.epoch else None
 

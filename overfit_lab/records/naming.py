@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from overfit_lab.config import RunConfig
-from overfit_lab.runs.later import later_options
+from overfit_lab.records.later import later_options
 
 OBJECTIVES = {
     "standard": "standard training",

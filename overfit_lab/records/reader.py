@@ -13,10 +13,10 @@ import pandas as pd
 
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs import layout
-from overfit_lab.runs.arrays import read_arrays
-from overfit_lab.runs.later import with_later_options
-from overfit_lab.runs.records import FIELDS, KEY, Record
+from overfit_lab.records import layout
+from overfit_lab.records.arrays import read_arrays
+from overfit_lab.records.later import with_later_options
+from overfit_lab.records.records import FIELDS, KEY, Record
 
 
 class Run:

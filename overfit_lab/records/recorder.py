@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from overfit_lab.runs.records import Record
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.records.records import Record
+from overfit_lab.records.writer import RunWriter
 from overfit_lab.types import Clock, Measurement, Value
 
 EVALUATION_FIELDS = ("acc_clean", "acc_adv", "acc_noisy", "loss_clean", "loss_adv", "loss_noisy")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs import layout
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.records import layout
+from overfit_lab.records.writer import RunWriter
 
 
 def status_of(folder: Path) -> Any:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from overfit_lab.config import to_dict
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 ACCURACIES = {"acc_clean": "clean", "acc_adv": "adversarial"}

@@ -13,9 +13,9 @@ from typing import IO, Any
 import numpy as np
 
 from overfit_lab.errors import FolderBusyError, RunFolderError
-from overfit_lab.runs import layout
-from overfit_lab.runs.arrays import read_arrays, write_arrays
-from overfit_lab.runs.records import Record
+from overfit_lab.records import layout
+from overfit_lab.records.arrays import read_arrays, write_arrays
+from overfit_lab.records.records import Record
 
 
 class RunWriter:

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.axes import name_cells
-from overfit_lab.build import complete
 from overfit_lab.config import RunConfig, apply_settings, load_config, parse_config, to_dict
+from overfit_lab.config.recipes import recipe
+from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.grid import plan_grid
-from overfit_lab.recipes import recipe
-from overfit_lab.runs import layout
-from overfit_lab.runs.experiments import flatten
-from overfit_lab.runs.later import with_later_options
-from overfit_lab.runs.status import status_of
+from overfit_lab.records import layout
+from overfit_lab.records.experiments import flatten
+from overfit_lab.records.later import with_later_options
+from overfit_lab.records.status import status_of
+from overfit_lab.sweeps.axes import name_cells
+from overfit_lab.sweeps.grid import plan_grid
 from overfit_lab.sweeps.identity import FREE, cell_id, same_run
 from overfit_lab.sweeps.manifest import Manifest, SweepCell
 from overfit_lab.sweeps.spec import SweepSpec
-from overfit_lab.trust import check_trusted
+from overfit_lab.training.build import complete
 
 
 def plan(spec: SweepSpec, beside: Path, *, trust: bool = False) -> Manifest:

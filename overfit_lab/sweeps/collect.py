@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.runs import layout
-from overfit_lab.runs.experiments import flatten
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import ENDINGS, best_epoch, final_epoch
+from overfit_lab.records import layout
+from overfit_lab.records.experiments import flatten
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import ENDINGS, best_epoch, final_epoch
+from overfit_lab.records.textfiles import check_file, write
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest
 from overfit_lab.sweeps.status import cell_status
-from overfit_lab.textfiles import check_file, write
 
 METRICS: dict[str, tuple[str, str, str, str, float]] = {
     "clean": ("evaluation", "acc_clean", "test", "clean", 100.0),

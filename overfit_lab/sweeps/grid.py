@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.axes import Axes, name_cells
-from overfit_lab.build import complete, resolve_device
-from overfit_lab.cell import reporting, train_cell
 from overfit_lab.config import RunConfig, apply_settings, load_config, to_dict, to_yaml
 from overfit_lab.errors import ConfigError, FolderBusyError, OverfitLabError, RunFolderError
-from overfit_lab.pool import Job, Report, Silent, Watcher, run_jobs, usable_cores
-from overfit_lab.runs import layout
-from overfit_lab.runs.status import mark_ended, status_of
-from overfit_lab.runs.writer import take_lock, write_atomically
-from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.processes.pool import Job, Report, Silent, Watcher, run_jobs, usable_cores
+from overfit_lab.records import layout
+from overfit_lab.records.sinks.mirror import make_sinks
+from overfit_lab.records.status import mark_ended, status_of
+from overfit_lab.records.writer import take_lock, write_atomically
+from overfit_lab.sweeps.axes import Axes, name_cells
+from overfit_lab.sweeps.cell import reporting, train_cell
+from overfit_lab.training.build import complete, resolve_device
 
 MANIFEST = "grid.json"
 

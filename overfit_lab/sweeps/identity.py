@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from overfit_lab.catalog import LABELS, OBJECTIVES, REGULARIZERS, SCHEDULES
 from overfit_lab.config import Options, Part, RunConfig, to_dict
+from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS, SCHEDULES
+from overfit_lab.config.options import options_model
+from overfit_lab.config.registry import Registry
 from overfit_lab.models.factory import EVERY_MODEL, MODEL_CONTEXT, find_model
-from overfit_lab.options import options_model
-from overfit_lab.registry import Registry
 
 LENGTH = 12
 """Hexadecimal digits: among a million cells two agree by chance with probability 0.002."""

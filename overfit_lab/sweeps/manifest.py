@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs.writer import write_atomically
+from overfit_lab.records.writer import write_atomically
 from overfit_lab.sweeps.layout import MANIFEST, manifest_path
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
-from overfit_lab.pool import Silent, Watcher
-from overfit_lab.runs import layout
-from overfit_lab.runs.writer import take_lock
-from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.processes.pool import Silent, Watcher
+from overfit_lab.records import layout
+from overfit_lab.records.sinks.mirror import make_sinks
+from overfit_lab.records.writer import take_lock
 from overfit_lab.sweeps.backends.base import Backend, make_backend
 from overfit_lab.sweeps.cells import check_cells_trusted, extend, is_completed, plan
 from overfit_lab.sweeps.layout import MANIFEST, manifest_path

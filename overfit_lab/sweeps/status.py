@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.runs import layout
-from overfit_lab.runs.writer import is_held
+from overfit_lab.records import layout
+from overfit_lab.records.writer import is_held
 from overfit_lab.sweeps.beat import Beat, read_beat
 from overfit_lab.sweeps.layout import beat_path, log_path
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import OverfitLabError
-from overfit_lab.pool import Job, Report, Silent, run_jobs
-from overfit_lab.runs.status import mark_ended
+from overfit_lab.processes.pool import Job, Report, Silent, run_jobs
+from overfit_lab.records.status import mark_ended
 from overfit_lab.sweeps.beat import Heart, claim, release
 from overfit_lab.sweeps.layout import beat_path, log_path
 from overfit_lab.sweeps.spec import Resources
@@ -116,9 +116,9 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
 
 
 def _train(report: Report, job: CellJob, heart: Heart) -> None:
-    from overfit_lab.cell import reporting, train_cell
     from overfit_lab.config import load_config, parse_config
-    from overfit_lab.runs import layout
+    from overfit_lab.records import layout
+    from overfit_lab.sweeps.cell import reporting, train_cell
     from overfit_lab.sweeps.cells import check_same_run
     from overfit_lab.training.events import EpochEnded
 

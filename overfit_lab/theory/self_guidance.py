@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from overfit_lab.errors import ConfigError
-from overfit_lab.objectives.losses import soft_cross_entropy
+from overfit_lab.methods.objectives.losses import soft_cross_entropy
 from overfit_lab.theory.checks import check_labels, check_share
 
 LOG_ZERO = -4.0

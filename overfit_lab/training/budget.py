@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.build import make_probes
-from overfit_lab.catalog import PROBES
 from overfit_lab.config import ProbesConfig, parse_share
+from overfit_lab.config.catalog import PROBES
 from overfit_lab.errors import ConfigError
 from overfit_lab.probes.base import Probe
 from overfit_lab.probes.pilot import BudgetTooSmallError, Choice, choose_sizes
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.recorder import Recorder
-from overfit_lab.runs.writer import write_atomically
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.records import layout
+from overfit_lab.records.reader import Run
+from overfit_lab.records.recorder import Recorder
+from overfit_lab.records.writer import write_atomically
+from overfit_lab.training.build import make_probes
 from overfit_lab.training.events import EpochEnded
 
 OnBudget = Callable[[dict[str, Any]], None]

@@ -10,31 +10,31 @@ from typing import Any
 import torch
 from torch import nn
 
-from overfit_lab.attacks.base import Attack
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.catalog import ATTACKS, DATASETS, LABELS, MODELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
-from overfit_lab.combination import Combination
-from overfit_lab.compute.compiled import compile_attack, compile_model
-from overfit_lab.compute.work import forward_flops, training_flops
 from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfig, RunConfig, parse_size
+from overfit_lab.config.catalog import ATTACKS, DATASETS, LABELS, MODELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
+from overfit_lab.config.options import accepted, dump_options, parse_options
+from overfit_lab.config.registry import Registry
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.loader import EpochLoader, Loader
 from overfit_lab.data.stream_loader import StreamLoader
 from overfit_lab.data.streamed import StreamedImages
-from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.errors import ConfigError
-from overfit_lab.labels.base import LabelContext
+from overfit_lab.methods.attacks.base import Attack
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.labels.base import LabelContext
+from overfit_lab.methods.regularizers.average import batch_norms
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.methods.teachers import Teachers
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.compute.compiled import compile_attack, compile_model
+from overfit_lab.models.compute.work import forward_flops, training_flops
 from overfit_lab.models.constants import check_normalize
 from overfit_lab.models.factory import EVERY_MODEL, MODEL_CONTEXT, build_model, find_model
-from overfit_lab.options import accepted, dump_options, parse_options
-from overfit_lab.priors.base import PriorStore
 from overfit_lab.probes.base import Probe
-from overfit_lab.registry import Registry
-from overfit_lab.regularizers.average import batch_norms
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext
-from overfit_lab.teachers import Teachers
-from overfit_lab.threat import ThreatModel
+from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.processes.world import ALONE, World
 from overfit_lab.training.loop import Session
 from overfit_lab.types import Clock, Dataset, to_float
 

@@ -7,8 +7,8 @@ import math
 from torch.nn import functional
 
 from overfit_lab.config import EvaluationConfig
-from overfit_lab.distributed.world import ALONE, World
-from overfit_lab.snapshot import Snapshot, View
+from overfit_lab.probes.snapshot import Snapshot, View
+from overfit_lab.processes.world import ALONE, World
 from overfit_lab.types import Value
 
 SUFFIX = {"clean": "clean", "adversarial": "adv", "noisy": "noisy"}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.types import Clock, Value
 
 

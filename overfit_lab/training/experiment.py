@@ -13,28 +13,33 @@ from typing import Any
 
 import torch
 
-from overfit_lab.budget import LiveBudget, OnBudget, Spending, chosen_before, parse_budget, training_seconds
-from overfit_lab.build import build, compile_training, complete, make_probe, make_probes, resolve_device
 from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_dict, to_yaml
-from overfit_lab.distributed.world import ALONE, World
-from overfit_lab.environment import now
+from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, LostProcessError, OverfitLabError, ProbeError, RunFolderError
+from overfit_lab.methods.regularizers.base import Regularizer
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
-from overfit_lab.probes.live import LiveProbes
-from overfit_lab.regularizers.base import Regularizer
-from overfit_lab.runs import layout
-from overfit_lab.runs.history import FolderHistory, no_history
-from overfit_lab.runs.reader import Run, read_records
-from overfit_lab.runs.recorder import Recorder, to_records
-from overfit_lab.runs.records import Record
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.probes.snapshot import RAW, Snapshot
+from overfit_lab.processes.world import ALONE, World
+from overfit_lab.records import layout
+from overfit_lab.records.environment import now
+from overfit_lab.records.history import FolderHistory, no_history
+from overfit_lab.records.reader import Run, read_records
+from overfit_lab.records.recorder import Recorder, to_records
+from overfit_lab.records.records import Record
+from overfit_lab.records.sinks.base import Sink
+from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror
+from overfit_lab.records.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
-from overfit_lab.sinks.base import Sink
-from overfit_lab.sinks.mirror import Mirror, make_sinks, open_mirror
-from overfit_lab.snapshot import RAW, Snapshot
-from overfit_lab.subjects import (
+from overfit_lab.training.budget import LiveBudget, OnBudget, Spending, chosen_before, parse_budget, training_seconds
+from overfit_lab.training.build import build, compile_training, complete, make_probe, make_probes, resolve_device
+from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
+from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
+from overfit_lab.training.keeper import Best, CheckpointKeeper
+from overfit_lab.training.live import LiveProbes
+from overfit_lab.training.loop import Session, train
+from overfit_lab.training.subjects import (
     OnNote,
     at_checkpoints,
     checkpoint_files,
@@ -44,11 +49,6 @@ from overfit_lab.subjects import (
     open_weights,
     take_initial,
 )
-from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
-from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
-from overfit_lab.training.keeper import Best, CheckpointKeeper
-from overfit_lab.training.loop import Session, train
-from overfit_lab.trust import check_trusted
 from overfit_lab.types import Clock, Measurement
 
 OnRecord = Callable[[Record], None]
@@ -86,7 +86,7 @@ def train_run(
         sinks: get every record too, such as ``["tensorboard"]``; nothing of the run depends on them, and one that fails
             does not stop it. Teachers and priors that are trained first are not mirrored.
         on_note: told in a line of a sink that failed; default: a line on stderr.
-        world: the processes that share the run; see :mod:`overfit_lab.distributed`.
+        world: the processes that share the run; see :mod:`overfit_lab.processes`.
 
     Returns:
         ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).

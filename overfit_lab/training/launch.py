@@ -14,10 +14,8 @@ from pathlib import Path
 import torch
 from torch._C._distributed_c10d import Store, TCPStore
 
-from overfit_lab.build import check_shares, complete, resolve_device
 from overfit_lab.config import RunConfig, load_config
-from overfit_lab.distributed.world import TIMEOUT, joined
-from overfit_lab.environment import now
+from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import (
     ConfigError,
     FailedError,
@@ -26,14 +24,16 @@ from overfit_lab.errors import (
     OverfitLabError,
     RunFolderError,
 )
-from overfit_lab.experiment import check_place, train_run
-from overfit_lab.pool import Job, Refusal, Report, Silent, run_jobs, usable_cores
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.writer import RunWriter
-from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.processes.pool import Job, Refusal, Report, Silent, run_jobs, usable_cores
+from overfit_lab.processes.world import TIMEOUT, joined
+from overfit_lab.records import layout
+from overfit_lab.records.environment import now
+from overfit_lab.records.reader import Run
+from overfit_lab.records.sinks.mirror import make_sinks
+from overfit_lab.records.writer import RunWriter
+from overfit_lab.training.build import check_shares, complete, resolve_device
 from overfit_lab.training.events import EventBus
-from overfit_lab.trust import check_trusted
+from overfit_lab.training.experiment import check_place, train_run
 
 LOCAL = "127.0.0.1"
 Listen = Callable[[str], AbstractContextManager[EventBus]]
@@ -108,7 +108,7 @@ def train_on_devices(
     sinks: Sequence[str] = (),
     listen: Listen | None = None,
 ) -> str:
-    """Train into a run folder on several devices, a process for each; see :func:`overfit_lab.experiment.train_run`.
+    """Train into a run folder on several devices, a process for each; see :func:`overfit_lab.training.experiment.train_run`.
 
     Each process takes its rows of every batch, so that the run is the one that a single device would make, to rounding.
     With several machines the same is called on each, with its number; the run folder is on a disk that all of them see.
@@ -281,7 +281,7 @@ def train_as_one(
 
     Raises:
         LostProcessError: another process is gone or does not answer.
-        OverfitLabError: as :func:`overfit_lab.experiment.train_run`.
+        OverfitLabError: as :func:`overfit_lab.training.experiment.train_run`.
     """
     if resolve_device(device).type == "cuda":
         torch.cuda.set_device(place.local_rank)

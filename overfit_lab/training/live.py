@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from overfit_lab.distributed.world import ALONE, World
 from overfit_lab.probes.base import Probe, run_probe
+from overfit_lab.processes.world import ALONE, World
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.types import Clock, Measurement
 

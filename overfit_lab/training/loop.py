@@ -14,21 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from overfit_lab.attacks.base import Attack
 from overfit_lab.config import RunConfig, resolve_moment
 from overfit_lab.data.loader import Loader
-from overfit_lab.distributed.share import Share
-from overfit_lab.distributed.world import ALONE, World
-from overfit_lab.draws import for_rows
-from overfit_lab.isolation import mode, unmoved_statistics
-from overfit_lab.labels.base import CleanForward, LabelMode, Refresh
-from overfit_lab.objectives.base import Objective
-from overfit_lab.priors.base import PriorStore
-from overfit_lab.regularizers.base import Regularizer, Step
-from overfit_lab.schedules.base import Schedule
+from overfit_lab.methods.attacks.base import Attack
+from overfit_lab.methods.labels.base import CleanForward, LabelMode, Refresh
+from overfit_lab.methods.objectives.base import Objective
+from overfit_lab.methods.regularizers.base import Regularizer, Step
+from overfit_lab.methods.schedules.base import Schedule
+from overfit_lab.methods.teachers import Teachers
+from overfit_lab.models.isolation import mode, unmoved_statistics
+from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.probes.snapshot import RAW, History, Snapshot
+from overfit_lab.processes.draws import for_rows
+from overfit_lab.processes.share import Share
+from overfit_lab.processes.world import ALONE, World
 from overfit_lab.seeds import derive_generator
-from overfit_lab.snapshot import RAW, History, Snapshot
-from overfit_lab.teachers import Teachers
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import (
     EpochEnded,
@@ -45,7 +45,7 @@ from overfit_lab.types import Batch, Clock, Dataset, Outputs, Targets, Value
 
 @dataclass
 class Session:
-    """Everything one run consists of while it trains; :func:`overfit_lab.build.build` makes it from a configuration.
+    """Everything one run consists of while it trains; :func:`overfit_lab.training.build.build` makes it from a configuration.
 
     ``clock`` is where training stands: completed epochs and steps. ``regularizers`` are applied in their order.
     ``world`` are the processes that share the run's batches; ``tallies`` holds what the present epoch came to so far.

@@ -18,17 +18,17 @@ from typing import Any
 import yaml
 from make import HERE, is_completed, jobs, work
 
-from overfit_lab.catalog import CHECKS
-from overfit_lab.checks.base import Bench
-from overfit_lab.checks.report import run_checks
 from overfit_lab.cli.jobs import GridProgress
+from overfit_lab.config.catalog import CHECKS
 from overfit_lab.evaluation.attackers import make_attacker
+from overfit_lab.evaluation.checks.base import Bench
+from overfit_lab.evaluation.checks.report import run_checks
 from overfit_lab.evaluation.store import evaluate_into, record_measurement
-from overfit_lab.experiment import probe_run
-from overfit_lab.pool import Job, Report, run_jobs, usable_cores
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.records import KEY
-from overfit_lab.subjects import at_checkpoints, open_run
+from overfit_lab.processes.pool import Job, Report, run_jobs, usable_cores
+from overfit_lab.records.reader import Run
+from overfit_lab.records.records import KEY
+from overfit_lab.training.experiment import probe_run
+from overfit_lab.training.subjects import at_checkpoints, open_run
 
 WORK = HERE.parent / "reference-work"
 METHODS = (

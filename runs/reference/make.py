@@ -14,15 +14,15 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from overfit_lab.axes import parse_axes
 from overfit_lab.cli.jobs import GridProgress
 from overfit_lab.config import apply_overrides
-from overfit_lab.experiment import train_run
-from overfit_lab.grid import run_grid
-from overfit_lab.pool import Job, Report, run_jobs, usable_cores
-from overfit_lab.recipes import STUDIES, recipe
-from overfit_lab.recipes.methods import METHODS
+from overfit_lab.config.recipes import STUDIES, recipe
+from overfit_lab.config.recipes.methods import METHODS
+from overfit_lab.processes.pool import Job, Report, run_jobs, usable_cores
+from overfit_lab.sweeps.axes import parse_axes
+from overfit_lab.sweeps.grid import run_grid
 from overfit_lab.training.events import EpochEnded, EventBus
+from overfit_lab.training.experiment import train_run
 
 HERE = Path(__file__).resolve().parent
 CIFAR10 = os.environ.get("CIFAR10", "parquet:.data/cifar10-jpeg")

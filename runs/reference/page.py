@@ -15,11 +15,11 @@ import pandas as pd
 import table
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from overfit_lab.catalog import TABLES
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import best_epoch, compare, final_epoch, format_table
-from overfit_lab.tables.as_text import as_markdown, number
-from overfit_lab.tables.options import TableOptions
+from overfit_lab.config.catalog import TABLES
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import best_epoch, compare, final_epoch, format_table
+from overfit_lab.views.tables.as_text import as_markdown, number
+from overfit_lab.views.tables.options import TableOptions
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = "page.md.j2"

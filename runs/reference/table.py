@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from overfit_lab.catalog import TABLES
-from overfit_lab.figures.methods import row_title
-from overfit_lab.recipes.methods import METHODS
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW, compare
-from overfit_lab.tables.as_text import as_markdown
-from overfit_lab.tables.options import TableOptions
+from overfit_lab.config.catalog import TABLES
+from overfit_lab.config.recipes.methods import METHODS
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW, compare
+from overfit_lab.views.figures.methods import row_title
+from overfit_lab.views.tables.as_text import as_markdown
+from overfit_lab.views.tables.options import TableOptions
 
 HERE = Path(__file__).resolve().parent
 HEAD = (

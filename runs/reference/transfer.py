@@ -18,9 +18,9 @@ from overfit_lab.cli.jobs import GridProgress
 from overfit_lab.evaluation.attackers import TRANSFER, make_attacker
 from overfit_lab.evaluation.source import open_source
 from overfit_lab.evaluation.store import evaluate_into
-from overfit_lab.pool import Job, Report, run_jobs, usable_cores
-from overfit_lab.runs.reader import Run
-from overfit_lab.subjects import at_checkpoints, open_run
+from overfit_lab.processes.pool import Job, Report, run_jobs, usable_cores
+from overfit_lab.records.reader import Run
+from overfit_lab.training.subjects import at_checkpoints, open_run
 
 KEPT_SOURCES = HERE / "studies" / "transfer-sources"
 MADE_SOURCES = WORK / "studies" / "transfer-sources"

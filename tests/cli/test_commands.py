@@ -15,9 +15,9 @@ import yaml
 
 from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
+from overfit_lab.config.recipes import RECIPES
 from overfit_lab.models.weights import load_weights
-from overfit_lab.recipes import RECIPES
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 from tiny import METRICS, tiny_config
 
 KEYS = ["epoch", "step", "probe", "field", "split", "inputs", "value", "stderr", "n", "seconds"]
@@ -234,7 +234,7 @@ def test_an_unexpected_error_is_one_line_too(trained, monkeypatch, capfd):
     def broken(*_, **__):
         raise ZeroDivisionError("some\nthing")
 
-    monkeypatch.setattr("overfit_lab.runs.summary.compare", broken)
+    monkeypatch.setattr("overfit_lab.records.summary.compare", broken)
     assert run(["compare", str(trained)]) == 1
     err = capfd.readouterr()[1]
     assert err == "overfit-lab: unexpected ZeroDivisionError: some thing (OVERFIT_LAB_DEBUG=1 shows where)\n"

@@ -18,8 +18,8 @@ from overfit_lab.cli.main import run
 from overfit_lab.evaluation.outcome import load_outcome
 from overfit_lab.models.mlp import mlp
 from overfit_lab.models.weights import load_weights
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run
+from overfit_lab.records import layout
+from overfit_lab.records.reader import Run
 
 QUICK = ["--iterations", "8", "--queries", "40"]
 LABEL = "autoattack-iter8-queries40"
@@ -232,7 +232,7 @@ def test_bad_input_is_one_line(trained, capfd, arguments, message):
 
 
 def test_a_busy_folder_is_named(trained, capfd):
-    from overfit_lab.runs.writer import RunWriter
+    from overfit_lab.records.writer import RunWriter
 
     with RunWriter.reopen(trained):
         assert "another process is writing to it" in complaint(capfd, "evaluate", trained, "--n", 10)

@@ -7,9 +7,9 @@ import pytest
 
 from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
-from overfit_lab.recipes import RECIPES, STUDIES
-from overfit_lab.recipes.methods import METHODS
-from overfit_lab.runs.reader import Run
+from overfit_lab.config.recipes import RECIPES, STUDIES
+from overfit_lab.config.recipes.methods import METHODS
+from overfit_lab.records.reader import Run
 from tiny import tiny_config
 
 
@@ -112,10 +112,10 @@ def test_every_method_has_a_recipe_at_both_scales():
 
 @pytest.mark.parametrize("name", list(STUDIES))
 def test_every_study_plans_its_cells(name):
-    from overfit_lab.axes import parse_axes
     from overfit_lab.config import apply_overrides
-    from overfit_lab.grid import plan_grid
-    from overfit_lab.recipes import recipe
+    from overfit_lab.config.recipes import recipe
+    from overfit_lab.sweeps.axes import parse_axes
+    from overfit_lab.sweeps.grid import plan_grid
 
     study = STUDIES[name]
     axes = parse_axes(study.axes)

@@ -18,8 +18,8 @@ from overfit_lab.cli.main import run
 from overfit_lab.cli.plots import columns_of, plot
 from overfit_lab.cli.screen import draw, plain
 from overfit_lab.cli.watch import lines
-from overfit_lab.live.runs_below import Watched
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.records.writer import RunWriter
+from overfit_lab.views.live.runs_below import Watched
 from written import N, begin, write
 
 NASTY = "run\x1b[31m[red]x[/red]\u202e"

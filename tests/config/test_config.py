@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overfit_lab.config import RunConfig, apply_overrides, from_yaml, load_config, parse_config, resolve_moment, to_yaml
+from overfit_lab.config.recipes import RECIPES, recipe
 from overfit_lab.errors import ConfigError
-from overfit_lab.recipes import RECIPES, recipe
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from overfit_lab.build import complete
 from overfit_lab.config import (
     ComputeConfig,
     DataConfig,
@@ -19,10 +18,11 @@ from overfit_lab.config import (
     to_yaml,
 )
 from overfit_lab.errors import ConfigError
-from overfit_lab.runs.experiments import differences
+from overfit_lab.records.experiments import differences
+from overfit_lab.training.build import complete
 from run_factory import make_run
 
-REFERENCE = Path(__file__).parents[1] / "runs" / "reference"
+REFERENCE = Path(__file__).parents[2] / "runs" / "reference"
 STREAMED = ["data.stream=true", "data.workers=3", "data.prefetch=4", "data.memory_limit=8GB"]
 
 

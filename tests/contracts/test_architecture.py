@@ -162,7 +162,7 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
     "code",
     [
         "import overfit_lab",
-        "import overfit_lab.config, overfit_lab.recipes, overfit_lab.catalog",
+        "import overfit_lab.config, overfit_lab.config.recipes, overfit_lab.config.catalog",
         "from overfit_lab.cli.main import run; assert run(['--help']) == 0",
         "from overfit_lab.cli.main import run; assert run(['--version']) == 0",
         *(
@@ -206,5 +206,5 @@ WRITERS = ("table", "as_text", "as_latex", "as_data", "writing")
 @pytest.mark.parametrize("module", WRITERS)
 def test_what_writes_tables_knows_nothing_of_runs(module):
     targets = {t for t in imports_of(PACKAGE / "tables" / f"{module}.py") if t.startswith("overfit_lab")}
-    allowed = ("overfit_lab.errors", *(f"overfit_lab.tables.{name}" for name in WRITERS))
+    allowed = ("overfit_lab.errors", *(f"overfit_lab.views.tables.{name}" for name in WRITERS))
     assert all(target.startswith(allowed) for target in targets), targets

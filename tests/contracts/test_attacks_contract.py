@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from overfit_lab.attacks.losses import CrossEntropy
-from overfit_lab.catalog import ATTACKS
-from overfit_lab.options import accepted
+from overfit_lab.config.catalog import ATTACKS
+from overfit_lab.config.options import accepted
+from overfit_lab.methods.attacks.losses import CrossEntropy
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_generator
-from overfit_lab.threat import ThreatModel
 
 attacks = pytest.mark.parametrize("name", list(ATTACKS))
 norms = pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.9)])

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from overfit_lab.build import build, complete
-from overfit_lab.catalog import LABELS, OBJECTIVES, REGULARIZERS
+from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS
 from overfit_lab.errors import ConfigError
-from overfit_lab.labels.base import Refresh
+from overfit_lab.methods.labels.base import Refresh
+from overfit_lab.training.build import build, complete
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.loop import train
 from parts import part

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from overfit_lab.catalog import LABELS
-from overfit_lab.labels.base import CleanForward, LabelContext, Refresh
-from overfit_lab.options import parse_options
+from overfit_lab.config.catalog import LABELS
+from overfit_lab.config.options import parse_options
+from overfit_lab.methods.labels.base import CleanForward, LabelContext, Refresh
 from overfit_lab.types import Batch, Clock, Outputs
 from parts import part
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from overfit_lab.build import build
-from overfit_lab.catalog import LABELS, OBJECTIVES
+from overfit_lab.config.catalog import LABELS, OBJECTIVES
+from overfit_lab.training.build import build
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.loop import set_learning_rate, train_step
 from parts import part

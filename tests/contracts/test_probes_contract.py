@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from factories import awkward_model, make_snapshot
-from overfit_lab.catalog import PROBES
+from overfit_lab.config.catalog import PROBES
+from overfit_lab.config.options import parse_options
 from overfit_lab.errors import ProbeError
-from overfit_lab.options import parse_options
 from overfit_lab.probes.base import run_probe
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.snapshot import Snapshot
 
 probes = pytest.mark.parametrize("name", list(PROBES))
 QUICK = {"hessian": {"max_probes": 4}}

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from overfit_lab.build import build
-from overfit_lab.catalog import REGULARIZERS
-from overfit_lab.experiment import probe_run, train_run
-from overfit_lab.runs.reader import Run
+from overfit_lab.config.catalog import REGULARIZERS
+from overfit_lab.records.reader import Run
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus
+from overfit_lab.training.experiment import probe_run, train_run
 from overfit_lab.training.loop import attacked_step, train
 from overfit_lab.types import Batch
 from parts import part

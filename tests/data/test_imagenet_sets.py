@@ -8,7 +8,7 @@ from image_sets import encoded, load, pictures, write_shard
 from overfit_lab.cli.main import run
 from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import DataUnavailableError
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
 WNIDS = ("n01443537", "n01629819", "n02056570")
 SHORT = ["epochs=1", "batch_size=4", "attack.n_steps=1", "evaluation.n_steps=1", "evaluation.n_train=4"]

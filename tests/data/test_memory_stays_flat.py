@@ -12,7 +12,7 @@ LIMIT = 100
 
 EPOCH = """
 import torch
-from overfit_lab.build import _build_loader
+from overfit_lab.training.build import _build_loader
 from overfit_lab.config import parse_config
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.streamed import StreamedImages

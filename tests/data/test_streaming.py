@@ -8,7 +8,6 @@ import torch
 from sklearn.datasets import load_digits
 
 from image_sets import KINDS, encoded, load, pictures, write_set
-from overfit_lab.build import build
 from overfit_lab.config import DataConfig
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
@@ -16,9 +15,10 @@ from overfit_lab.data.loader import EpochLoader
 from overfit_lab.data.stream_loader import StreamLoader
 from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import ConfigError, DataUnavailableError
-from overfit_lab.experiment import train_run
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint
+from overfit_lab.training.experiment import train_run
 from tiny import tiny_config
 
 N = 60
@@ -286,7 +286,7 @@ def test_evaluation_and_the_search_for_leaks_see_the_same_images(digits):
     """An evaluation of a streamed split decodes batch by batch, and is the same evaluation as that in memory."""
     from overfit_lab.data.digests import image_digests
     from overfit_lab.evaluation.run import take_samples
-    from overfit_lab.snapshot import Snapshot
+    from overfit_lab.probes.snapshot import Snapshot
     from overfit_lab.types import Clock
 
     whole, streamed = (load(digits["webdataset"], stream=stream, n_test=20) for stream in (False, True))

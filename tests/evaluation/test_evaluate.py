@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from overfit_lab.attacks.losses import CrossEntropy
-from overfit_lab.attacks.pgd import PGD
 from overfit_lab.config import load_config
 from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
 from overfit_lab.evaluation.attackers import AttackOptions, Source, make_attacker, single
 from overfit_lab.evaluation.outcome import ROBUST, WRONG, load_outcome
 from overfit_lab.evaluation.run import evaluate, take_samples
 from overfit_lab.evaluation.store import evaluate_into, read_outcomes
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run
-from overfit_lab.subjects import at_checkpoints, open_run
+from overfit_lab.methods.attacks.losses import CrossEntropy
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.records import layout
+from overfit_lab.records.reader import Run
+from overfit_lab.training.subjects import at_checkpoints, open_run
 from overfit_lab.types import to_float
 
 QUICK = AttackOptions(n_iter=8, n_queries=40)
@@ -334,7 +334,7 @@ def test_an_outcome_file_of_another_kind_is_refused(tmp_path):
 
 def test_a_fingerprint_sees_weights_buffers_and_constants_of_normalisation():
     from overfit_lab.models.mlp import mlp
-    from overfit_lab.subjects import fingerprint
+    from overfit_lab.training.subjects import fingerprint
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

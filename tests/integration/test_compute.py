@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 
-from overfit_lab.experiment import probe_run, train_run
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.training.experiment import probe_run, train_run
 from tiny import tiny_config
 
 QUIET = {"every": 2, "metrics": ["iiw", "gradient-norm"], "n": 40}

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from overfit_lab.config import apply_overrides, to_yaml
-from overfit_lab.experiment import train_run
-from overfit_lab.grid import run_grid
-from overfit_lab.runs.reader import Run, find_runs
+from overfit_lab.records.reader import Run, find_runs
+from overfit_lab.sweeps.grid import run_grid
+from overfit_lab.training.experiment import train_run
 from same_run import assert_same_run, rows
 from tiny import tiny_config
 
@@ -196,7 +196,7 @@ def test_stopped_while_a_cell_has_no_time_to_say_so(tmp_path, monkeypatch):
         path.write_text(json.dumps({**json.loads(path.read_text()), "status": "running"}))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("overfit_lab.grid.run_jobs", begin_and_stop)
+    monkeypatch.setattr("overfit_lab.sweeps.grid.run_jobs", begin_and_stop)
     with pytest.raises(KeyboardInterrupt):
         run_grid(config, {}, [0, 1], tmp_path / "grid", jobs=1, device="cpu")
     (run,) = find_runs([tmp_path / "grid"])

@@ -9,16 +9,16 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from overfit_lab.attacks.pgd import PGD
 from overfit_lab.config import apply_overrides
 from overfit_lab.errors import ProbeError
-from overfit_lab.experiment import probe_run, probe_weights, train_run
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.models.weights import load_weights
-from overfit_lab.monitor import Monitor
-from overfit_lab.runs.history import FolderHistory, MemoryHistory
-from overfit_lab.runs.reader import Run, read_records
-from overfit_lab.threat import ThreatModel
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records.history import FolderHistory, MemoryHistory
+from overfit_lab.records.reader import Run, read_records
 from overfit_lab.training.events import EventBus, StepEnded
+from overfit_lab.training.experiment import probe_run, probe_weights, train_run
 from tiny import tiny_config
 
 KEYS = ["epoch", "step", "probe", "field", "split", "inputs", "labels", "value", "stderr", "n"]
@@ -165,7 +165,7 @@ def test_of_several_sample_sizes_the_largest_counts_and_empty_values_are_passed_
 
 
 def test_only_lines_that_matter_are_parsed(finished, monkeypatch):
-    from overfit_lab.runs.records import Record
+    from overfit_lab.records.records import Record
 
     parsed = []
     plain = Record.from_json.__func__

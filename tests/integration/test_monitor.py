@@ -9,14 +9,14 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from overfit_lab.attacks.pgd import PGD
 from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
-from overfit_lab.figures.caption import caption
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.models.normalize import Normalize, put_in_front
-from overfit_lab.monitor import Monitor
-from overfit_lab.runs.reader import Run
-from overfit_lab.threat import ThreatModel
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records.reader import Run
 from overfit_lab.training.events import EpochEnded
+from overfit_lab.views.figures.caption import caption
 
 EPOCHS = 3
 

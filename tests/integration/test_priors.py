@@ -6,22 +6,22 @@ import shutil
 import pytest
 import torch
 
-from overfit_lab.build import build
-from overfit_lab.catalog import PRIORS
 from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
+from overfit_lab.config.catalog import PRIORS
+from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
-from overfit_lab.experiment import probe_run, probe_weights, train_run
-from overfit_lab.metrics.iiw import distance, iiw
-from overfit_lab.monitor import Monitor
-from overfit_lab.priors.base import find_prior
-from overfit_lab.priors.held_out import prior_config
-from overfit_lab.runs.reader import Run
-from overfit_lab.subjects import at_checkpoints, open_run
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.probes.metrics.iiw import distance, iiw
+from overfit_lab.probes.priors.base import find_prior
+from overfit_lab.probes.priors.held_out import prior_config
+from overfit_lab.records.reader import Run
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint, read_tensors, write_tensors
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
+from overfit_lab.training.experiment import probe_run, probe_weights, train_run
 from overfit_lab.training.loop import train_epoch
-from overfit_lab.trust import check_trusted
+from overfit_lab.training.subjects import at_checkpoints, open_run
 from overfit_lab.types import Dataset, Split
 from tiny import tiny_config
 
@@ -329,7 +329,7 @@ def test_a_prior_that_cannot_be_had_is_refused_before_anything_is_made(finished,
 def test_a_prior_of_ones_own_is_a_class_and_needs_trust_where_a_file_names_it(tmp_path, monkeypatch, finished):
     (tmp_path / "zero_prior.py").write_text(
         "import torch\n"
-        "from overfit_lab.priors.base import Prior\n\n"
+        "from overfit_lab.probes.priors.base import Prior\n\n"
         "class Zero(Prior):\n"
         "    suffix = 'prior-zero'\n"
         "    def check(self, snapshot): pass\n"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from overfit_lab.isolation import frozen, isolated, mode, unmoved_statistics
+from overfit_lab.models.isolation import frozen, isolated, mode, unmoved_statistics
 from overfit_lab.seeds import Streams, derive_generator, derive_seed, get_streams, private_streams, set_streams
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from overfit_lab.catalog import MODELS
+from overfit_lab.config.catalog import MODELS
 from overfit_lab.errors import ConfigError
 from overfit_lab.models.features import penultimate_features
 from overfit_lab.models.normalize import Normalize

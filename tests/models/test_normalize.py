@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from overfit_lab.build import complete
-from overfit_lab.catalog import FIGURES
 from overfit_lab.config import RunConfig
+from overfit_lab.config.catalog import FIGURES
+from overfit_lab.config.recipes import RECIPES
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.errors import ConfigError, UnknownNameError
 from overfit_lab.models.constants import choose_constants
 from overfit_lab.models.factory import build_model, find_model
 from overfit_lab.models.features import penultimate_features
 from overfit_lab.models.normalize import find_normalize
-from overfit_lab.recipes import RECIPES
+from overfit_lab.training.build import complete
 from strangers import images
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)

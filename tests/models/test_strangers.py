@@ -15,12 +15,12 @@ import yaml
 from torch import nn
 from torch.nn import functional as F
 
-from overfit_lab.build import complete
-from overfit_lab.catalog import LAYOUTS, MODELS
 from overfit_lab.config import RunConfig
+from overfit_lab.config.catalog import LAYOUTS, MODELS
 from overfit_lab.errors import WeightsError
 from overfit_lab.models.normalize import Normalize, find_normalize, put_in_front
 from overfit_lab.models.weights import load_into, load_weights
+from overfit_lab.training.build import complete
 from strangers import (
     DeepMindPreAct,
     DeepMindWide,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from overfit_lab.metrics.calibration import adaptive_ece, brier, classwise_ece, ece, mce, nll, reliability
+from overfit_lab.probes.metrics.calibration import adaptive_ece, brier, classwise_ece, ece, mce, nll, reliability
 
 
 def logits_of(probs):

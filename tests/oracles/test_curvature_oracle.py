@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from memory import peak_bytes
 from nets import CURVED, LINEAR, K, images, net_of
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.hessian import (
+from overfit_lab.models.small_cnn import small_cnn
+from overfit_lab.probes.metrics.hessian import (
     exact_trace,
     ggn_product,
     hessian_product,
@@ -23,9 +24,8 @@ from overfit_lab.metrics.hessian import (
     top_eigenvalues,
     trainable,
 )
-from overfit_lab.metrics.hessian.exact import output_columns
-from overfit_lab.metrics.layers import group_by_layer
-from overfit_lab.models.small_cnn import small_cnn
+from overfit_lab.probes.metrics.hessian.exact import output_columns
+from overfit_lab.probes.metrics.layers import group_by_layer
 
 N = 18
 
@@ -342,7 +342,7 @@ def test_memory_of_the_trace_does_not_grow_with_the_samples():
 
 def test_exactly_is_refused_where_it_does_not_hold():
     from factories import awkward_model, make_snapshot
-    from overfit_lab.options import parse_options
+    from overfit_lab.config.options import parse_options
     from overfit_lab.probes.base import run_probe
     from overfit_lab.probes.hessian import HessianProbe
 
@@ -373,8 +373,8 @@ def test_exactly_is_refused_where_it_does_not_hold():
 
 
 def test_an_estimator_that_is_not_there_is_refused_with_those_that_are():
+    from overfit_lab.config.options import parse_options
     from overfit_lab.errors import ConfigError
-    from overfit_lab.options import parse_options
     from overfit_lab.probes.hessian import HessianProbe
 
     with pytest.raises(ConfigError, match="hutchinson") as caught:
@@ -383,7 +383,7 @@ def test_an_estimator_that_is_not_there_is_refused_with_those_that_are():
 
 
 def test_the_check_is_made_once_for_a_model_and_again_when_it_changes(monkeypatch):
-    from overfit_lab.metrics.hessian import known_piecewise_linear, piecewise
+    from overfit_lab.probes.metrics.hessian import known_piecewise_linear, piecewise
 
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).eval()
     x, made = torch.rand(6, 1, 2, 2), []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from overfit_lab.metrics.gradient_norm import gradient_norm
+from overfit_lab.probes.metrics.gradient_norm import gradient_norm
 
 N, K = 50, 4
 

@@ -8,7 +8,7 @@ from torch.func import functional_call, hessian
 from torch.nn import functional
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.hessian import (
+from overfit_lab.probes.metrics.hessian import (
     exact_trace,
     hessian_product,
     hutchinson_trace,

@@ -11,14 +11,14 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from memory import PeakBytes
+from overfit_lab.config.options import parse_options
 from overfit_lab.data.dataset import dataset_from_arrays
-from overfit_lab.metrics.iiw import iiw
-from overfit_lab.metrics.layers import group_by_layer
-from overfit_lab.metrics.likelihood import Categorical, Gaussian
-from overfit_lab.options import parse_options
 from overfit_lab.probes.base import run_probe
 from overfit_lab.probes.iiw import IiwProbe
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.metrics.iiw import iiw
+from overfit_lab.probes.metrics.layers import group_by_layer
+from overfit_lab.probes.metrics.likelihood import Categorical, Gaussian
+from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.types import Clock
 
 ESTIMATORS = ("empirical-fisher", "expected-fisher", "pib-reference")

@@ -10,9 +10,9 @@ from torch.nn import functional
 from flops import Flops
 from memory import peak_bytes
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.iiw import distance, iiw, iiw_by_layer
-from overfit_lab.metrics.layers import group_by_layer
 from overfit_lab.models.preact_resnet import preact_resnet18
+from overfit_lab.probes.metrics.iiw import distance, iiw, iiw_by_layer
+from overfit_lab.probes.metrics.layers import group_by_layer
 
 N, K, N_TRAIN = 40, 3, 500
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from overfit_lab.catalog import LABELS
-from overfit_lab.labels.base import LabelContext
-from overfit_lab.options import parse_options
+from overfit_lab.config.catalog import LABELS
+from overfit_lab.config.options import parse_options
+from overfit_lab.methods.labels.base import LabelContext
 from overfit_lab.types import Batch, Clock, Outputs
 
 N, K, EPOCHS = 12, 4, 200

@@ -10,13 +10,13 @@ from torch import nn
 from torch.func import jacrev, vmap
 
 from factories import informed_model, make_snapshot
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.catalog import PROBES
-from overfit_lab.metrics.logit_geometry import logit_geometry
-from overfit_lab.metrics.minimal_perturbation import minimal_perturbation
-from overfit_lab.options import parse_options
+from overfit_lab.config.catalog import PROBES
+from overfit_lab.config.options import parse_options
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.probes.base import run_probe
-from overfit_lab.threat import ThreatModel
+from overfit_lab.probes.metrics.logit_geometry import logit_geometry
+from overfit_lab.probes.metrics.minimal_perturbation import minimal_perturbation
 
 NORMS = ("linf", "l2")
 ORDER = {"linf": torch.inf, "l2": 2}

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.catalog import OBJECTIVES
-from overfit_lab.options import parse_options
+from overfit_lab.config.catalog import OBJECTIVES
+from overfit_lab.config.options import parse_options
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_generator
-from overfit_lab.threat import ThreatModel
 from overfit_lab.types import Batch, Outputs, Targets
 
 B, K = 6, 4

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from overfit_lab.catalog import OBJECTIVES
-from overfit_lab.options import parse_options
+from overfit_lab.config.catalog import OBJECTIVES
+from overfit_lab.config.options import parse_options
 from overfit_lab.types import Batch, Outputs, Targets
 
 B, K = 7, 5

@@ -9,13 +9,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from memory import peak_bytes
 from nets import NETS, K, images, net_of
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.layer_kinds.base import Kept
-from overfit_lab.metrics.layer_kinds.products import gram_is_cheaper, outer_squared_norm
-from overfit_lab.metrics.layer_kinds.select import kind_of
-from overfit_lab.metrics.layers import group_by_layer
-from overfit_lab.metrics.local import local_pass
-from overfit_lab.metrics.per_sample_norms import per_sample_norms
 from overfit_lab.models.small_cnn import small_cnn
+from overfit_lab.probes.metrics.layer_kinds.base import Kept
+from overfit_lab.probes.metrics.layer_kinds.products import gram_is_cheaper, outer_squared_norm
+from overfit_lab.probes.metrics.layer_kinds.select import kind_of
+from overfit_lab.probes.metrics.layers import group_by_layer
+from overfit_lab.probes.metrics.local import local_pass
+from overfit_lab.probes.metrics.per_sample_norms import per_sample_norms
 
 N = 35  # more than are worked on at once
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from overfit_lab.build import build
-from overfit_lab.experiment import train_run
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus
+from overfit_lab.training.experiment import train_run
 from overfit_lab.training.loop import attacked_step, step_loss, targets_of, train
 from overfit_lab.types import Outputs, to_float
 from tiny import tiny_config

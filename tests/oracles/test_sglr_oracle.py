@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from overfit_lab.config import parse_config
-from overfit_lab.labels.base import LabelContext
-from overfit_lab.labels.sglr import Sglr, SglrOptions
+from overfit_lab.methods.labels.base import LabelContext
+from overfit_lab.methods.labels.sglr import Sglr, SglrOptions
 from overfit_lab.types import Batch, Clock, Outputs
 
 N, K, EPOCHS = 23, 5, 6

@@ -10,10 +10,10 @@ from scipy.stats import chi2
 from torch.nn import functional
 
 from factories import informed_model, make_snapshot
-from overfit_lab.catalog import PROBES
-from overfit_lab.metrics.calibration import ece, nll, reliability
-from overfit_lab.metrics.temperature import COLDEST, HOTTEST, fit_temperature, scale_crosswise
+from overfit_lab.config.catalog import PROBES
 from overfit_lab.probes.base import run_probe
+from overfit_lab.probes.metrics.calibration import ece, nll, reliability
+from overfit_lab.probes.metrics.temperature import COLDEST, HOTTEST, fit_temperature, scale_crosswise
 
 
 def drawn(n, k, temperature, seed, spread=3.0):

@@ -7,12 +7,12 @@ import torch
 from together import together
 from torch import nn
 
-from overfit_lab.distributed.norms import SynchronisedNorms
-from overfit_lab.distributed.share import Share, share_of
-from overfit_lab.distributed.world import ALONE
-from overfit_lab.draws import draw, for_rows
 from overfit_lab.errors import ConfigError, ProbeError
-from overfit_lab.threat import ThreatModel
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.processes.draws import draw, for_rows
+from overfit_lab.processes.norms import SynchronisedNorms
+from overfit_lab.processes.share import Share, share_of
+from overfit_lab.processes.world import ALONE
 from overfit_lab.types import Batch
 
 N = 13

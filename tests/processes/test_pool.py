@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from overfit_lab.errors import ConfigError
-from overfit_lab.pool import Job, run_jobs
+from overfit_lab.processes.pool import Job, run_jobs
 
 
 class Seen:
@@ -82,7 +82,7 @@ def test_the_first_failure_can_end_all(tmp_path):
 
 SCRIPT = """
 import sys
-from overfit_lab.pool import Job, run_jobs
+from overfit_lab.processes.pool import Job, run_jobs
 from test_pool import Seen, wait_and_note
 if __name__ == "__main__":
     try:

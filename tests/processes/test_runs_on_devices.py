@@ -16,10 +16,10 @@ import torch
 
 from overfit_lab.cli import main
 from overfit_lab.config import to_yaml
-from overfit_lab.experiment import probe_run, train_run
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EventBus, StepEnded
+from overfit_lab.training.experiment import probe_run, train_run
 from tiny import METRICS, tiny_config
 
 HERE = Path(__file__).parent
@@ -313,7 +313,7 @@ def test_a_killed_process_ends_the_run_which_can_be_resumed(place, victim):
 
 
 def resumable(folder):
-    from overfit_lab.runs.layout import resumable_path
+    from overfit_lab.records.layout import resumable_path
 
     return resumable_path(folder)
 

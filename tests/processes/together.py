@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.distributed import TCPStore
 
-from overfit_lab.build import build
-from overfit_lab.distributed.world import joined
-from overfit_lab.pool import Job, run_jobs
+from overfit_lab.processes.pool import Job, run_jobs
+from overfit_lab.processes.world import joined
+from overfit_lab.training.build import build
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.loop import train
 

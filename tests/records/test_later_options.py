@@ -2,9 +2,9 @@
 
 import yaml
 
-from overfit_lab.runs.experiments import differences
-from overfit_lab.runs.naming import model_title
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.experiments import differences
+from overfit_lab.records.naming import model_title
+from overfit_lab.records.reader import Run
 from run_factory import make_run
 
 MODEL = {"name": "preact-resnet18", "width": 16}

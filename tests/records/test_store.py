@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from overfit_lab.config import RunConfig, to_yaml
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run, find_runs
-from overfit_lab.runs.records import Record
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.records import layout
+from overfit_lab.records.reader import Run, find_runs
+from overfit_lab.records.records import Record
+from overfit_lab.records.writer import RunWriter
 
 YAML = to_yaml(RunConfig())
 
@@ -200,7 +200,7 @@ def test_the_beginning_of_a_killed_run_is_no_run(tmp_path, monkeypatch):
     """A kill after the first two files and before the folder has its name once left a run without records."""
     RunWriter.create(tmp_path / "a", YAML, {}).close()
     with monkeypatch.context() as patch:
-        patch.setattr("overfit_lab.runs.writer.os.replace", _replace_files_only)
+        patch.setattr("overfit_lab.records.writer.os.replace", _replace_files_only)
         with pytest.raises(RunFolderError, match="cannot write"):
             RunWriter.create(tmp_path / "b", YAML, {})
     assert layout.is_run(tmp_path / ".b.partial")

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.runs.reader import find_runs
-from overfit_lab.runs.recorder import to_records
-from overfit_lab.runs.summary import FORMATS, aggregate, best_epoch, common_name, compare, format_table, summarise
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.records.reader import find_runs
+from overfit_lab.records.recorder import to_records
+from overfit_lab.records.summary import FORMATS, aggregate, best_epoch, common_name, compare, format_table, summarise
+from overfit_lab.records.writer import RunWriter
 from overfit_lab.types import Clock, Value
 from run_factory import make_run
 

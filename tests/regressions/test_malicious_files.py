@@ -18,7 +18,7 @@ from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
 from overfit_lab.errors import RunFolderError
 from overfit_lab.models.weights import TORCH_SUFFIXES
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 from tiny import tiny_config
 
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")

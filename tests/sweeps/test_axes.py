@@ -5,9 +5,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overfit_lab.axes import name_cells, parse_axes, short_keys, split_values
 from overfit_lab.errors import ConfigError
-from overfit_lab.runs.layout import PLAIN_NAME
+from overfit_lab.records.layout import PLAIN_NAME
+from overfit_lab.sweeps.axes import name_cells, parse_axes, short_keys, split_values
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from overfit_lab.cli.jobs import Estimate, GridProgress, duration
 from overfit_lab.cli.main import run
 from overfit_lab.config import parse_config, to_yaml
 from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
-from overfit_lab.grid import plan_grid, run_grid
-from overfit_lab.runs.writer import take_lock
+from overfit_lab.records.writer import take_lock
+from overfit_lab.sweeps.grid import plan_grid, run_grid
 from tiny import tiny_config
 
 AXES = {"labels.r": [0.2, 0.4], "optimizer.lr": [0.1, 0.01]}
@@ -24,7 +24,7 @@ def untrained(monkeypatch):
         asked.update(how, names=[job.name for job in jobs])
         return {}
 
-    monkeypatch.setattr("overfit_lab.grid.run_jobs", done)
+    monkeypatch.setattr("overfit_lab.sweeps.grid.run_jobs", done)
     return asked
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pydantic import Field, create_model
 
 from overfit_lab import config as config_module
-from overfit_lab.build import complete
 from overfit_lab.config import AttackConfig, RunConfig, apply_settings, from_yaml, parse_config, to_dict, to_yaml
-from overfit_lab.labels.sglr import Sglr
-from overfit_lab.recipes import recipe
+from overfit_lab.config.recipes import recipe
+from overfit_lab.methods.labels.sglr import Sglr
 from overfit_lab.sweeps.identity import cell_id, essence, same_run
+from overfit_lab.training.build import complete
 from tiny import tiny_config
 
 PINNED = {"digits-hard": "9775d3353bbf", "digits-sglr": "0a77d3a46ffb", "paper-cifar10-awp": "d56ca7272a79"}
@@ -32,7 +32,7 @@ def test_is_what_it_was_in_earlier_versions(name):
 
 def test_is_the_same_in_another_process_with_another_order_of_sets():
     code = (
-        "from overfit_lab.build import complete; from overfit_lab.recipes import recipe;"
+        "from overfit_lab.training.build import complete; from overfit_lab.config.recipes import recipe;"
         "from overfit_lab.sweeps.identity import cell_id; print(cell_id(complete(recipe('digits-sglr'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=_with_hash_seed("77"), capture_output=True, text=True)

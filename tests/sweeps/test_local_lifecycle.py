@@ -12,8 +12,8 @@ import pytest
 from sweeping import cells, command, inside, manifest, states, sweep, wait_for, write_base, write_sweep
 
 from overfit_lab.config import load_config
-from overfit_lab.runs.reader import Run, find_runs
-from overfit_lab.runs.summary import summarise_run
+from overfit_lab.records.reader import Run, find_runs
+from overfit_lab.records.summary import summarise_run
 from overfit_lab.sweeps.backends.base import make_backend
 from overfit_lab.sweeps.collect import collect
 from same_run import assert_same_run
@@ -57,7 +57,7 @@ def test_a_cell_is_the_plain_run_of_its_configuration(extended, tmp_path):
     cell = cells(folder / "out")["r0.6-seed1"]
     code = (
         "import sys, torch; from pathlib import Path; from overfit_lab.config import load_config;"
-        "from overfit_lab.experiment import train_run; torch.set_num_threads(1);"
+        "from overfit_lab.training.experiment import train_run; torch.set_num_threads(1);"
         "train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), device='cpu')"
     )
     arguments = [sys.executable, "-c", code, str(cell / "config.yaml"), str(tmp_path / "plain")]
@@ -212,7 +212,7 @@ def test_stopped_in_the_middle_and_resumed_equals_uninterrupted(uninterrupted, t
 
 
 def test_a_second_process_is_refused_while_one_runs_the_sweep(tmp_path):
-    from overfit_lab.runs.writer import take_lock
+    from overfit_lab.records.writer import take_lock
 
     write_base(tmp_path, epochs=1)
     write_sweep(tmp_path, TEXT)
@@ -223,7 +223,7 @@ def test_a_second_process_is_refused_while_one_runs_the_sweep(tmp_path):
 
 
 def test_a_fourth_backend_is_a_file(monkeypatch):
-    from overfit_lab.catalog import BACKENDS
+    from overfit_lab.config.catalog import BACKENDS
     from overfit_lab.sweeps.backends.local import LocalBackend
 
     class Mine(LocalBackend):

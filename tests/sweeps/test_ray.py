@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sweeping import cells, command, states, sweep, wait_for, write_base, write_sweep
 
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 from same_run import assert_same_run
 
 pytest.importorskip("ray", reason="ray is not installed")

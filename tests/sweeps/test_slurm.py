@@ -13,7 +13,7 @@ import pytest
 import slurm
 from sweeping import cells, command, states, sweep, wait_for, write_base, write_sweep
 
-from overfit_lab.runs.writer import is_held
+from overfit_lab.records.writer import is_held
 from same_run import assert_same_run
 
 pytest.importorskip("submitit", reason="submitit is not installed")

@@ -149,7 +149,7 @@ def _assign(spec):
 
 def test_no_backend_loads_its_package_before_it_is_asked_for():
     code = (
-        "import sys, overfit_lab.catalog as c, overfit_lab.sweeps.status; list(c.BACKENDS);"
+        "import sys, overfit_lab.config.catalog as c, overfit_lab.sweeps.status; list(c.BACKENDS);"
         "assert not {'ray', 'submitit', 'torch', 'pandas'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

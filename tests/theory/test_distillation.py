@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from overfit_lab.errors import ConfigError
-from overfit_lab.labels.base import LabelContext
-from overfit_lab.labels.sglr import Sglr, SglrOptions
+from overfit_lab.methods.labels.base import LabelContext
+from overfit_lab.methods.labels.sglr import Sglr, SglrOptions
 from overfit_lab.theory.distillation import (
     distillation_constant,
     distillation_loss,

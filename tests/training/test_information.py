@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from overfit_lab.build import build
-from overfit_lab.experiment import train_run
-from overfit_lab.monitor import Monitor
-from overfit_lab.runs.reader import Run
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records.reader import Run
+from overfit_lab.training.build import build
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, StepEnded
+from overfit_lab.training.experiment import train_run
 from overfit_lab.training.information import InformationTally
 from overfit_lab.training.loop import train
 from tiny import tiny_config

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from overfit_lab.build import build, complete
-from overfit_lab.catalog import OBJECTIVES
 from overfit_lab.config import apply_overrides, parse_config
-from overfit_lab.experiment import train_run
-from overfit_lab.recipes import recipe
-from overfit_lab.runs.reader import Run
-from overfit_lab.threat import ThreatModel
+from overfit_lab.config.catalog import OBJECTIVES
+from overfit_lab.config.recipes import recipe
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.records.reader import Run
+from overfit_lab.training.build import build, complete
 from overfit_lab.training.events import EventBus, StepEnded
+from overfit_lab.training.experiment import train_run
 from overfit_lab.training.loop import attacked_step, train
 from overfit_lab.types import Clock
 from tiny import tiny_config

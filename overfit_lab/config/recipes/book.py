@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overfit_lab.config import RunConfig, parse_config
-from overfit_lab.registry import Registry
+from overfit_lab.config.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Study:
         object.__setattr__(self, "__doc__", self.says)
 
 
-RECIPES = Registry("recipe", "overfit_lab.recipes")
-STUDIES = Registry("study", "overfit_lab.recipes", attribute="GRIDS")
+RECIPES = Registry("recipe", "overfit_lab.config.recipes")
+STUDIES = Registry("study", "overfit_lab.config.recipes", attribute="GRIDS")
 
 
 def recipe(name: str) -> RunConfig:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from overfit_lab.recipes.book import Recipe
-from overfit_lab.recipes.methods import METHODS, combined
-from overfit_lab.recipes.paper import ALL_PROBES
+from overfit_lab.config.recipes.book import Recipe
+from overfit_lab.config.recipes.methods import METHODS, combined
+from overfit_lab.config.recipes.paper import ALL_PROBES
 
 LARGE = ("hard", "smooth", "sglr", "te", "trades", "trades-sglr", "awp", "swa", "ema")
 """Methods of the ImageNet recipes: those without a second network."""

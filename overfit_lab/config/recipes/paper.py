@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from overfit_lab.recipes.book import Recipe, Study
-from overfit_lab.recipes.methods import METHODS, combined
+from overfit_lab.config.recipes.book import Recipe, Study
+from overfit_lab.config.recipes.methods import METHODS, combined
 
 ALL_PROBES = ["gradient-norm", "iiw", "calibration", "confidence", "hessian", "features", "memorisation"]
 TABLE_2 = ("hard", "smooth", "te", "sglr", "awp", "kd-at", "kd-swa")

@@ -11,8 +11,8 @@ import numpy as np
 from overfit_lab.config import RunConfig
 from overfit_lab.evaluation.attackers import AttackOptions, Source, make_attacker
 from overfit_lab.evaluation.outcome import ROBUST, Outcome
-from overfit_lab.metrics.proportion import interval
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.metrics.proportion import interval
+from overfit_lab.probes.snapshot import Snapshot
 
 Status = Literal["passed", "suspicious", "not run"]
 

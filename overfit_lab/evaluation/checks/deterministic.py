@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from overfit_lab.checks.base import Bench, Finding, Share, finding
+from overfit_lab.evaluation.checks.base import Bench, Finding, Share, finding
 from overfit_lab.evaluation.run import take_samples
-from overfit_lab.isolation import isolated
+from overfit_lab.models.isolation import isolated
 from overfit_lab.types import to_float
 
 DIFFER = 0.01

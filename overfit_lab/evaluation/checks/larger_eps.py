@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from overfit_lab.checks.base import Bench, Finding, Share, finding, right
+from overfit_lab.evaluation.checks.base import Bench, Finding, Share, finding, right
 
 N_STEPS = 50
 STEP_SHARE = 2.5

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from overfit_lab.attacks.gradient import input_gradient
-from overfit_lab.attacks.losses import CrossEntropy
-from overfit_lab.checks.base import Bench, Finding, Share, finding
+from overfit_lab.evaluation.checks.base import Bench, Finding, Share, finding
 from overfit_lab.evaluation.run import take_samples
-from overfit_lab.isolation import frozen, isolated
-from overfit_lab.threat import ThreatModel
+from overfit_lab.methods.attacks.gradient import input_gradient
+from overfit_lab.methods.attacks.losses import CrossEntropy
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.isolation import frozen, isolated
 from overfit_lab.types import to_float
 
 ZERO = 0.01

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from overfit_lab.checks.base import MANY_STEPS, Bench, Finding, Share, broken, finding, only_by, right
+from overfit_lab.evaluation.checks.base import MANY_STEPS, Bench, Finding, Share, broken, finding, only_by, right
 
 STEPS = (1, 2, 5, 10, 20, 50, MANY_STEPS)
 RISE = 0.01

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from overfit_lab.checks.base import RESTARTS, Bench, Finding, finding, only_by
 from overfit_lab.evaluation.attackers import TRANSFER
+from overfit_lab.evaluation.checks.base import RESTARTS, Bench, Finding, finding, only_by
 
 BLACK_BOX = 0.02
 """Share that only an attack without gradients, or one made on another model, fools."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.checks.base import Bench, Finding, Share, points, worst_case
+from overfit_lab.evaluation.checks.base import Bench, Finding, Share, points, worst_case
 from overfit_lab.types import Measurement, Value
 
 PROBE = "masking"

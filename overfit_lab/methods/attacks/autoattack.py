@@ -18,13 +18,13 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from overfit_lab.attacks.base import Loss, Start
-from overfit_lab.attacks.gradient import Connected
-from overfit_lab.attacks.losses import labels_of
 from overfit_lab.errors import ConfigError
-from overfit_lab.isolation import frozen, mode, unmoved_statistics
+from overfit_lab.methods.attacks.base import Loss, Start
+from overfit_lab.methods.attacks.gradient import Connected
+from overfit_lab.methods.attacks.losses import labels_of
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.isolation import frozen, mode, unmoved_statistics
 from overfit_lab.seeds import private_streams
-from overfit_lab.threat import ThreatModel
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 N_ITER = 100
@@ -71,7 +71,7 @@ class LabelAttack(ABC):
     def __call__(
         self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None
     ) -> Tensor:
-        """Adversarial images (B, ...) where a wrong answer was found; see :class:`overfit_lab.attacks.base.Attack`.
+        """Adversarial images (B, ...) where a wrong answer was found; see :class:`overfit_lab.methods.attacks.base.Attack`.
 
         ``loss`` gives the labels alone, and ``start`` plays no part.
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.threat import ThreatModel
+from overfit_lab.methods.threat import ThreatModel
 
 Loss = Callable[[Tensor], Tensor]
 """Logits of perturbed images (B, K) to one loss a sample (B,); the attack maximises each. Bound to its batch."""

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.attacks.base import Loss, Start
-from overfit_lab.draws import draw
-from overfit_lab.threat import ThreatModel, flat_norm
+from overfit_lab.methods.attacks.base import Loss, Start
+from overfit_lab.methods.threat import ThreatModel, flat_norm
+from overfit_lab.processes.draws import draw
 
 
 class Noise(ABC):

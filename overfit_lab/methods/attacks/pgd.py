@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.attacks.base import Loss, Start
-from overfit_lab.attacks.gradient import input_gradient
-from overfit_lab.attacks.losses import LabelLoss
-from overfit_lab.compute.folded import folded
-from overfit_lab.isolation import frozen, mode, unmoved_statistics
-from overfit_lab.threat import ThreatModel
+from overfit_lab.methods.attacks.base import Loss, Start
+from overfit_lab.methods.attacks.gradient import input_gradient
+from overfit_lab.methods.attacks.losses import LabelLoss
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.compute.folded import folded
+from overfit_lab.models.isolation import frozen, mode, unmoved_statistics
 
 
 class PGD:
@@ -31,7 +31,7 @@ class PGD:
         random_start: start from a uniform draw in the ball, else from the clean image.
         bn_mode: mode of the model during the attack.
         fold: where batch norm is in eval mode, climb on the model's folded network, which has the same logits to
-            rounding (:mod:`overfit_lab.compute.folded`); where a model has none, on itself.
+            rounding (:mod:`overfit_lab.models.compute.folded`); where a model has none, on itself.
 
     Cost: ``n_restarts * n_steps`` forward passes and as many backward passes to the input; with several restarts one
     more forward pass each. No synchronisation with the device.
@@ -62,7 +62,7 @@ class PGD:
     def __call__(
         self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None
     ) -> Tensor:
-        """Adversarial images (B, ...), detached; see :class:`overfit_lab.attacks.base.Attack`."""
+        """Adversarial images (B, ...), detached; see :class:`overfit_lab.methods.attacks.base.Attack`."""
         with mode(model, training=self.bn_mode == "train"), unmoved_statistics(model), frozen(model):
             ascended = self.ascended(model, x)
             best = self._climb(ascended, x, loss, generator, start)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.attacks.base import Attack, Loss, Start
+from overfit_lab.methods.attacks.base import Attack, Loss, Start
 
 
 class Transfer:

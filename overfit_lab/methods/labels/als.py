@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from overfit_lab.labels.base import one_hot
-from overfit_lab.labels.wrong_classes import WrongClasses
+from overfit_lab.methods.labels.base import one_hot
+from overfit_lab.methods.labels.wrong_classes import WrongClasses
 
 
 class Als(WrongClasses):

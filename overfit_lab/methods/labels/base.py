@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from overfit_lab import config
-from overfit_lab.labels.rows import Initial, Rows, on_device, on_disk
-from overfit_lab.state import Memory
+from overfit_lab.methods.labels.rows import Initial, Rows, on_device, on_disk
+from overfit_lab.records.state import Memory
 from overfit_lab.types import Batch, Clock, Outputs, Predict, Targets
 
 if TYPE_CHECKING:
-    from overfit_lab.combination import Combination
+    from overfit_lab.methods.combination import Combination
 
 
 DEFAULT_LIMIT = 10**9
@@ -52,7 +52,7 @@ class LabelContext:
         given: given labels of the whole training split (N,) int64, on the device.
         n_classes: K.
         n_epochs: length of the run.
-        teacher: gives another model's predictions by its name; see :class:`overfit_lab.teachers.Teachers`.
+        teacher: gives another model's predictions by its name; see :class:`overfit_lab.methods.teachers.Teachers`.
         place: ``"device"`` or ``"disk"``, where a mode keeps its rows; ``"auto"``: on disk beyond ``limit``.
         limit: most bytes of rows on the device under ``"auto"``.
     """

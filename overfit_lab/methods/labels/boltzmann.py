@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overfit_lab.labels.base import LabelContext
-from overfit_lab.labels.wrong_classes import WrongClasses, WrongClassesOptions, without_given
+from overfit_lab.methods.labels.base import LabelContext
+from overfit_lab.methods.labels.wrong_classes import WrongClasses, WrongClassesOptions, without_given
 
 
 class BoltzmannOptions(WrongClassesOptions):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overfit_lab.labels.base import LabelMode, one_hot
+from overfit_lab.methods.labels.base import LabelMode, one_hot
 from overfit_lab.types import Batch, Clock, Targets
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from overfit_lab import config
 from overfit_lab.config import Moment, resolve_moment
-from overfit_lab.labels.base import CleanForward, LabelContext, LabelMode, Refresh, one_hot
+from overfit_lab.methods.labels.base import CleanForward, LabelContext, LabelMode, Refresh, one_hot
 from overfit_lab.types import Batch, Clock, Outputs, Targets
 
 PRESETS: dict[str, dict[str, Any]] = {

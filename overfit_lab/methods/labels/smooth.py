@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from overfit_lab import config
-from overfit_lab.labels.base import LabelContext, LabelMode, one_hot
+from overfit_lab.methods.labels.base import LabelContext, LabelMode, one_hot
 from overfit_lab.types import Batch, Clock, Targets
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from overfit_lab import config
-from overfit_lab.labels.base import LabelContext, LabelMode, Refresh, one_hot
+from overfit_lab.methods.labels.base import LabelContext, LabelMode, Refresh, one_hot
 from overfit_lab.types import Batch, Clock, Outputs, Targets
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.attacks.base import Loss, Start
-from overfit_lab.draws import draw
+from overfit_lab.methods.attacks.base import Loss, Start
+from overfit_lab.processes.draws import draw
 from overfit_lab.types import Batch, Outputs, Targets
 
 if TYPE_CHECKING:
-    from overfit_lab.combination import Combination
+    from overfit_lab.methods.combination import Combination
 
 
 class Objective(ABC):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.combination import Combination
-from overfit_lab.objectives.base import Objective
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.objectives.base import Objective
 from overfit_lab.types import Batch, Outputs
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from overfit_lab.objectives.losses import target_loss
-from overfit_lab.objectives.noisy_images import NoisyImages, NoisyImagesOptions
+from overfit_lab.methods.objectives.losses import target_loss
+from overfit_lab.methods.objectives.noisy_images import NoisyImages, NoisyImagesOptions
 from overfit_lab.types import Outputs, Targets
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from overfit_lab.objectives.losses import target_loss
-from overfit_lab.objectives.noisy_images import NoisyImages
+from overfit_lab.methods.objectives.losses import target_loss
+from overfit_lab.methods.objectives.noisy_images import NoisyImages
 from overfit_lab.types import Outputs, Targets
 
 

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.attacks.base import Loss
-from overfit_lab.objectives.base import Objective
-from overfit_lab.objectives.losses import given_loss, target_loss
+from overfit_lab.methods.attacks.base import Loss
+from overfit_lab.methods.objectives.base import Objective
+from overfit_lab.methods.objectives.losses import given_loss, target_loss
 from overfit_lab.types import Batch, Outputs, Targets
 
 

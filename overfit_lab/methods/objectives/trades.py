@@ -7,10 +7,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.attacks.base import Loss, Start
-from overfit_lab.objectives.base import normal_start
-from overfit_lab.objectives.clean_and_adversarial import CleanAndAdversarial
-from overfit_lab.objectives.losses import consistency, kl_divergence, soft_cross_entropy
+from overfit_lab.methods.attacks.base import Loss, Start
+from overfit_lab.methods.objectives.base import normal_start
+from overfit_lab.methods.objectives.clean_and_adversarial import CleanAndAdversarial
+from overfit_lab.methods.objectives.losses import consistency, kl_divergence, soft_cross_entropy
 from overfit_lab.types import Batch, Outputs, Targets
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.isolation import mode
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.models.isolation import mode
 from overfit_lab.types import Split, to_float
 
 CHUNK = 256

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 
 from overfit_lab import config
-from overfit_lab.combination import Combination
 from overfit_lab.config import Moment, resolve_moment
-from overfit_lab.isolation import unmoved_statistics
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext, Step
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext, Step
+from overfit_lab.models.isolation import unmoved_statistics
 
 BY_OBJECTIVE: dict[str, tuple[float, Moment]] = {"trades": (5e-3, "5%")}
 OTHERWISE: tuple[float, Moment] = (1e-2, 0)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.distributed.share import Share
-from overfit_lab.distributed.world import ALONE
-from overfit_lab.objectives.base import Objective
-from overfit_lab.state import Memory
+from overfit_lab.methods.objectives.base import Objective
+from overfit_lab.processes.share import Share
+from overfit_lab.processes.world import ALONE
+from overfit_lab.records.state import Memory
 from overfit_lab.types import Batch, Clock, Outputs, Predict, Split, Targets, Value
 
 if TYPE_CHECKING:
-    from overfit_lab.combination import Combination
+    from overfit_lab.methods.combination import Combination
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RegularizerContext:
         n_epochs: length of the run.
         seed: the run's seed.
         robust: whether the run is after robust accuracy.
-        teacher: gives a teacher by its name; see :class:`overfit_lab.teachers.Teachers`.
+        teacher: gives a teacher by its name; see :class:`overfit_lab.methods.teachers.Teachers`.
     """
 
     model: nn.Module

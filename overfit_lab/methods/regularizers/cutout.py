@@ -7,9 +7,9 @@ from dataclasses import replace
 from pydantic import Field
 
 from overfit_lab import config
-from overfit_lab.combination import Combination
 from overfit_lab.data.augment import Augmenter
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
 from overfit_lab.types import Batch, Clock
 
 

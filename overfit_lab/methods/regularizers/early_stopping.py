@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.combination import Combination
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
 from overfit_lab.types import Clock, Value
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from overfit_lab import config
 from overfit_lab.config import Moment, resolve_moment
-from overfit_lab.regularizers.average import WeightAverage, recompute_statistics
-from overfit_lab.regularizers.base import RegularizerContext
+from overfit_lab.methods.regularizers.average import WeightAverage, recompute_statistics
+from overfit_lab.methods.regularizers.base import RegularizerContext
 from overfit_lab.types import Clock
 
 

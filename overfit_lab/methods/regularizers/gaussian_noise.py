@@ -7,8 +7,8 @@ from dataclasses import replace
 from pydantic import Field
 
 from overfit_lab import config
-from overfit_lab.objectives.base import add_noise
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.methods.objectives.base import add_noise
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
 from overfit_lab.seeds import derive_generator
 from overfit_lab.types import Batch, Clock
 

@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from overfit_lab import config
-from overfit_lab.combination import Combination
-from overfit_lab.objectives.losses import kl_divergence
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext, Step
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.objectives.losses import kl_divergence
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext, Step
 from overfit_lab.types import Outputs
 
 

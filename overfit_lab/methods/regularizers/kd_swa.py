@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.combination import Combination
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext, Step
-from overfit_lab.regularizers.kd_at import KdAt, KdAtOptions
-from overfit_lab.regularizers.swa import Swa, SwaOptions
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext, Step
+from overfit_lab.methods.regularizers.kd_at import KdAt, KdAtOptions
+from overfit_lab.methods.regularizers.swa import Swa, SwaOptions
 from overfit_lab.types import Clock, Outputs
 
 

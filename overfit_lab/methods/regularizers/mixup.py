@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from overfit_lab import config
-from overfit_lab.combination import Combination
-from overfit_lab.labels.base import Refresh, one_hot
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.labels.base import Refresh, one_hot
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
 from overfit_lab.seeds import derive_generator, derive_seed
 from overfit_lab.types import Batch, Clock, Targets
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.regularizers.base import Regularizer, RegularizerContext, Step
+from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext, Step
 from overfit_lab.types import Outputs
 
 

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import nn
 
 from overfit_lab import config
-from overfit_lab.combination import Combination
 from overfit_lab.config import Moment, resolve_moment
-from overfit_lab.regularizers.average import WeightAverage, recompute_statistics
-from overfit_lab.regularizers.base import RegularizerContext
+from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.regularizers.average import WeightAverage, recompute_statistics
+from overfit_lab.methods.regularizers.base import RegularizerContext
 from overfit_lab.types import Clock
 
 WITHOUT_DECAY = "50%"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overfit_lab.schedules.base import Schedule
+from overfit_lab.methods.schedules.base import Schedule
 
 
 class Constant(Schedule):

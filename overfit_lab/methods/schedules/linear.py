@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from overfit_lab.schedules.base import Schedule
+from overfit_lab.methods.schedules.base import Schedule
 
 
 class Linear(Schedule):

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 
 from overfit_lab import config
-from overfit_lab.schedules.base import Schedule
+from overfit_lab.methods.schedules.base import Schedule
 
 
 class MultiDecayOptions(config.Options):

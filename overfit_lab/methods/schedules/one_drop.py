@@ -6,7 +6,7 @@ from pydantic import Field
 
 from overfit_lab import config
 from overfit_lab.config import Moment, resolve_moment
-from overfit_lab.schedules.base import Schedule
+from overfit_lab.methods.schedules.base import Schedule
 
 
 class OneDropOptions(config.Options):

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, jvp
 from torch.nn import functional
 
-from overfit_lab.compute.folded import Affine, FoldedModel
+from overfit_lab.models.compute.folded import Affine, FoldedModel
 
 CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
     nn.Conv1d: functional.conv1d,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from overfit_lab.isolation import isolated
+from overfit_lab.models.isolation import isolated
 
 State = Mapping[str, Tensor]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from overfit_lab.isolation import isolated
+from overfit_lab.models.isolation import isolated
 
 
 def forward_flops(model: nn.Module, x: Tensor) -> int:

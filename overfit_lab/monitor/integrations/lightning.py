@@ -12,9 +12,9 @@ import pandas as pd
 from torch import Tensor, nn
 
 from overfit_lab.errors import ConfigError, ProbeError
-from overfit_lab.integrations.absent import missing
-from overfit_lab.monitor import Monitor
-from overfit_lab.runs.records import FIELDS
+from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records.records import FIELDS
 
 if TYPE_CHECKING:
     BASES: tuple[type, ...] = (object,)
@@ -176,7 +176,7 @@ class OverfitCallback(_Watch, *BASES):  # type: ignore[misc]
     from it and from the records.
 
     Args:
-        data: as for :class:`overfit_lab.monitor.Monitor`.
+        data: as for :class:`overfit_lab.monitor.monitor.Monitor`.
         model: picks the network out of the module, such as ``lambda module: module.net``; None: the module itself.
         log: numbers for Lightning's loggers, as ``PROBE/FIELD``: ``("iiw/iiw", "evaluation/acc_adv")``.
         folder: a run folder to write to, readable by the figures.

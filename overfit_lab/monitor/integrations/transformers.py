@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.integrations.absent import missing
 from overfit_lab.models.adapt import Adapter
-from overfit_lab.monitor import Monitor
-from overfit_lab.runs.records import FIELDS
+from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records.records import FIELDS
 
 if TYPE_CHECKING:
     TrainerCallback: type = object
@@ -47,7 +47,7 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
     it, and a resumed training takes it from there.
 
     Args:
-        data: as for :class:`overfit_lab.monitor.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
+        data: as for :class:`overfit_lab.monitor.monitor.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
         model: picks the network out of the Trainer's model; None: the model itself.
         adapter: how the network is called, where it is not as above.
         folder: a run folder to write to, readable by the figures.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from overfit_lab.compute.duals import dual_logits
-from overfit_lab.compute.folded import FoldedModel, folded, state_of
 from overfit_lab.errors import ProbeError
+from overfit_lab.models.compute.duals import dual_logits
+from overfit_lab.models.compute.folded import FoldedModel, folded, state_of
 
 Tensors = dict[str, Tensor]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.metrics.layers import group_by_layer, trainable_by_name
-from overfit_lab.metrics.per_sample_norms import PerSampleNorms, per_sample_norms
+from overfit_lab.probes.metrics.layers import group_by_layer, trainable_by_name
+from overfit_lab.probes.metrics.per_sample_norms import PerSampleNorms, per_sample_norms
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
     Raises:
         ProbeError: the model has no trainable parameter, or batch norm that uses the batch's own statistics.
 
-    Cost: a forward and a backward pass over x, and :func:`overfit_lab.metrics.per_sample_norms.per_sample_norms`, which
+    Cost: a forward and a backward pass over x, and :func:`overfit_lab.probes.metrics.per_sample_norms.per_sample_norms`, which
     gives the standard error too.
     """
     names, parameters = zip(*trainable_by_name(model).items(), strict=True)

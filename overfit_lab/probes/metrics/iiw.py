@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.metrics.directional import logit_derivatives
-from overfit_lab.metrics.likelihood import Categorical, Likelihood
-from overfit_lab.metrics.slopes_by_layer import slopes_by_layer
+from overfit_lab.probes.metrics.directional import logit_derivatives
+from overfit_lab.probes.metrics.likelihood import Categorical, Likelihood
+from overfit_lab.probes.metrics.slopes_by_layer import slopes_by_layer
 
 Estimator = Literal["empirical-fisher", "expected-fisher", "pib-reference"]
 
@@ -57,7 +57,7 @@ def iiw(
         estimator: see above.
         batch_size: images per forward-mode product; also the mini-batch of ``pib-reference``.
         likelihood: what the outputs stand for; None: probabilities of classes, see
-            :mod:`overfit_lab.metrics.likelihood`.
+            :mod:`overfit_lab.probes.metrics.likelihood`.
 
     Returns:
         IIW in nats (divide by ln 2 for bits), at least 0; lower means less information in the weights.

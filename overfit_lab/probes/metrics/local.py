@@ -2,7 +2,7 @@
 
 Together they give what a weight does to one sample's loss without a gradient of all weights for that sample: a layer
 y = f(a; w) with output derivative delta has the per-sample gradient (df/dw)^T delta, whose norm and whose product with
-a direction have short forms (:mod:`overfit_lab.metrics.layer_kinds`).
+a direction have short forms (:mod:`overfit_lab.probes.metrics.layer_kinds`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.isolation import frozen
-from overfit_lab.metrics.layers import trainable_by_name
+from overfit_lab.models.isolation import frozen
+from overfit_lab.probes.metrics.layers import trainable_by_name
 
 
 @dataclass(frozen=True, eq=False)

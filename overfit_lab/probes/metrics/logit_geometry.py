@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.attacks.gradient import input_gradient
-from overfit_lab.isolation import frozen
-from overfit_lab.threat import Norm, flat_norm
+from overfit_lab.methods.attacks.gradient import input_gradient
+from overfit_lab.methods.threat import Norm, flat_norm
+from overfit_lab.models.isolation import frozen
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.attacks.gradient import input_gradient
-from overfit_lab.attacks.losses import Margin
-from overfit_lab.isolation import frozen
-from overfit_lab.threat import ThreatModel, flat_norm
+from overfit_lab.methods.attacks.gradient import input_gradient
+from overfit_lab.methods.attacks.losses import Margin
+from overfit_lab.methods.threat import ThreatModel, flat_norm
+from overfit_lab.models.isolation import frozen
 
 FIRST_STEP = 0.5
 """First step of the attack over its radius; steps shrink linearly to nearly 0, so that the last ones settle."""

@@ -11,12 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.metrics.layer_kinds.base import Kept
-from overfit_lab.metrics.layer_kinds.generic import per_sample_gradients
-from overfit_lab.metrics.layer_kinds.select import kind_of
-from overfit_lab.metrics.layers import group_by_layer, trainable_by_name
-from overfit_lab.metrics.local import LayerCall, LocalPass, local_pass
-from overfit_lab.metrics.pieces import samples_at_once
+from overfit_lab.probes.metrics.layer_kinds.base import Kept
+from overfit_lab.probes.metrics.layer_kinds.generic import per_sample_gradients
+from overfit_lab.probes.metrics.layer_kinds.select import kind_of
+from overfit_lab.probes.metrics.layers import group_by_layer, trainable_by_name
+from overfit_lab.probes.metrics.local import LayerCall, LocalPass, local_pass
+from overfit_lab.probes.metrics.pieces import samples_at_once
 
 
 class Directions(Protocol):
@@ -75,7 +75,7 @@ def per_sample_norms(
     """||grad_theta CE(z(x_i), t_i)|| of each sample, over all trainable parameters and by layer; exact.
 
     Source: Goodfellow 2015 (arXiv 1510.01799) for linear layers; each layer by the cheaper of its formulas
-    (:mod:`overfit_lab.metrics.layer_kinds`). The mean of the norms is not the norm of the mean.
+    (:mod:`overfit_lab.probes.metrics.layer_kinds`). The mean of the norms is not the norm of the mean.
 
     Args:
         model: in eval mode; its gradients are not touched.

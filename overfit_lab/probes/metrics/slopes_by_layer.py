@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.metrics.directional import check_direction, logit_derivatives
-from overfit_lab.metrics.layer_kinds.select import kind_of
-from overfit_lab.metrics.layers import group_by_layer, layer_of
-from overfit_lab.metrics.local import LayerCall, LocalPass, local_pass
-from overfit_lab.metrics.pieces import images_per_pass
+from overfit_lab.probes.metrics.directional import check_direction, logit_derivatives
+from overfit_lab.probes.metrics.layer_kinds.select import kind_of
+from overfit_lab.probes.metrics.layers import group_by_layer, layer_of
+from overfit_lab.probes.metrics.local import LayerCall, LocalPass, local_pass
+from overfit_lab.probes.metrics.pieces import images_per_pass
 
 Score = Callable[[Tensor, slice], Tensor]
 """Logits z (B, K) of a batch and its place in the set to dl/dz of each sample (B, K)."""
@@ -31,7 +31,7 @@ def slopes_by_layer(
     The sum over layers is d^T grad l_i. A layer y = f(a; w) adds <delta_i, (df/dw) d>, with delta_i the derivative of
     the loss at its output: one forward pass, one backward pass to the outputs, and the layers once more with d in the
     place of the weights give every layer's part together. What that does not cover (see
-    :func:`overfit_lab.metrics.local.local_pass`) takes a forward-mode product a layer.
+    :func:`overfit_lab.probes.metrics.local.local_pass`) takes a forward-mode product a layer.
 
     Args:
         model: in eval mode; not changed.

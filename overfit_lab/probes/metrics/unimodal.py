@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.metrics.phases import LEAST, autoregressive, noise_of
+from overfit_lab.probes.metrics.phases import LEAST, autoregressive, noise_of
 
 LEVEL = 0.95
 """Coverage of the interval of the peak."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from overfit_lab.catalog import PRIORS
 from overfit_lab.config import RunConfig
+from overfit_lab.config.catalog import PRIORS
 
 if TYPE_CHECKING:
-    from overfit_lab.snapshot import Snapshot
+    from overfit_lab.probes.snapshot import Snapshot
 
 Weights = dict[str, Tensor]
 """Parameters by name, on the model's device."""

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from overfit_lab.build import build
 from overfit_lab.config import CheckpointConfig, EvaluationConfig, Part, ProbesConfig, RunConfig, to_dict
 from overfit_lab.errors import ProbeError, RunFolderError
-from overfit_lab.priors.base import Prior, PriorStore, Weights
-from overfit_lab.runs import layout
+from overfit_lab.probes.priors.base import Prior, PriorStore, Weights
+from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.records import layout
 from overfit_lab.seeds import derive_seed, private_streams
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import read_tensors, write_tensors
 from overfit_lab.training.events import EventBus, RunEnded, RunStarted
 from overfit_lab.training.loop import Session, train_epoch

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.directional import check_direction
-from overfit_lab.priors.base import Prior, Weights
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.metrics.directional import check_direction
+from overfit_lab.probes.priors.base import Prior, Weights
+from overfit_lab.probes.snapshot import Snapshot
 
 
 class InitialPrior(Prior):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.models.weights import TORCH_SUFFIXES, load_into, load_weights
-from overfit_lab.priors.base import Prior, Weights
-from overfit_lab.runs import layout
-from overfit_lab.snapshot import Snapshot
+from overfit_lab.probes.priors.base import Prior, Weights
+from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.records import layout
 
 FILE_SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
 

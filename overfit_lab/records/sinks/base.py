@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.runs.records import Record
+from overfit_lab.records.records import Record
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Beginning:
 
 
 class Sink(ABC):
-    """Takes what a run records, in order, every record once; see :class:`overfit_lab.sinks.mirror.Mirror`.
+    """Takes what a run records, in order, every record once; see :class:`overfit_lab.records.sinks.mirror.Mirror`.
 
     What it raises in :meth:`check` is told to the user before the run begins. What it raises later is told in one line,
     and the run goes on without it.

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.catalog import SINKS
+from overfit_lab.config.catalog import SINKS
 from overfit_lab.errors import ConfigError
-from overfit_lab.runs import layout
-from overfit_lab.runs.records import Record
-from overfit_lab.runs.writer import write_atomically
+from overfit_lab.records import layout
+from overfit_lab.records.records import Record
+from overfit_lab.records.sinks.base import Beginning, Sink
+from overfit_lab.records.writer import write_atomically
 from overfit_lab.seeds import get_streams, set_streams
-from overfit_lab.sinks.base import Beginning, Sink
 
 OnNote = Callable[[str], None]
 
@@ -45,7 +45,7 @@ def make_sinks(chosen: Sequence[str | Sink]) -> dict[str, Sink]:
 def _made(name: str) -> Sink:
     cls = SINKS[name]
     if not (isinstance(cls, type) and issubclass(cls, Sink)):
-        raise ConfigError(f"sink {name!r}: expected a class derived from overfit_lab.sinks.base.Sink")
+        raise ConfigError(f"sink {name!r}: expected a class derived from overfit_lab.records.sinks.base.Sink")
     return cls()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overfit_lab.errors import ConfigError
-from overfit_lab.integrations.absent import missing
-from overfit_lab.runs.records import Record
-from overfit_lab.sinks.base import Beginning, Sink, flat, scalars
+from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.records.records import Record
+from overfit_lab.records.sinks.base import Beginning, Sink, flat, scalars
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

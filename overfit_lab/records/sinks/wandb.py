@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from overfit_lab.errors import ConfigError
-from overfit_lab.integrations.absent import missing
-from overfit_lab.runs.records import Record
-from overfit_lab.sinks.base import Beginning, Sink, scalars
+from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.records.records import Record
+from overfit_lab.records.sinks.base import Beginning, Sink, scalars
 
 PROJECT = "overfit-lab"
 UNCONNECTED = ("offline", "disabled", "dryrun")

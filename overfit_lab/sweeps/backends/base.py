@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from overfit_lab.config import Options as OptionsBase
+from overfit_lab.config.options import parse_options
 from overfit_lab.errors import ConfigError
-from overfit_lab.options import parse_options
-from overfit_lab.pool import Watcher
+from overfit_lab.processes.pool import Watcher
 from overfit_lab.sweeps.work import CellJob
 
 
@@ -70,7 +70,7 @@ def make_backend(name: str, given: dict[str, Any], jobs: int | None) -> Backend:
         ConfigError: no such backend or option, or a wrong value.
         OverfitLabError: what it needs is not there.
     """
-    from overfit_lab.catalog import BACKENDS
+    from overfit_lab.config.catalog import BACKENDS
 
     cls = BACKENDS[name]
     backend: Backend = cls(parse_options(cls, given, prefix=f"backends.{name}"), jobs)

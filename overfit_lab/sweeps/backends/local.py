@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from overfit_lab.errors import ConfigError
-from overfit_lab.pool import Job, Report, Watcher, run_jobs, usable_cores
-from overfit_lab.runs.status import mark_ended
+from overfit_lab.processes.pool import Job, Report, Watcher, run_jobs, usable_cores
+from overfit_lab.records.status import mark_ended
 from overfit_lab.sweeps.backends.base import Backend
 from overfit_lab.sweeps.beat import claim, release
 from overfit_lab.sweeps.devices import take, visible_devices
@@ -23,7 +23,7 @@ class LocalBackend(Backend):
 
     def run(self, jobs: Sequence[CellJob], watcher: Watcher) -> dict[str, str]:
         """Have every cell trained, and wait."""
-        from overfit_lab.build import resolve_device
+        from overfit_lab.training.build import resolve_device
 
         if not jobs:
             return {}

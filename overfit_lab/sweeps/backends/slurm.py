@@ -15,10 +15,10 @@ from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
 from overfit_lab.errors import ConfigError, OverfitLabError
-from overfit_lab.integrations.absent import missing
-from overfit_lab.pool import GRACE, Watcher, told_to_stop
-from overfit_lab.runs import layout
-from overfit_lab.runs.status import status_of
+from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop
+from overfit_lab.records import layout
+from overfit_lab.records.status import status_of
 from overfit_lab.sweeps.backends.base import Backend, without_idle_device
 from overfit_lab.sweeps.beat import claim, read_beat
 from overfit_lab.sweeps.work import CellJob, look_after

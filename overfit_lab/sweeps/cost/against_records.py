@@ -10,9 +10,9 @@ from datetime import datetime
 import numpy as np
 
 from overfit_lab.config import NoiseConfig
-from overfit_lab.cost.data_shape import of_run
-from overfit_lab.cost.workload import Work, Workload, workload
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.sweeps.cost.data_shape import of_run
+from overfit_lab.sweeps.cost.workload import Work, Workload, workload
 
 PACE = 0.1
 """The quantile of the epochs' seconds that stands for an undisturbed epoch."""

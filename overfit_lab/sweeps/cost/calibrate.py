@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from overfit_lab.build import build, compile_training
 from overfit_lab.config import NoiseConfig, ProbesConfig
-from overfit_lab.cost.hardware import Hardware
-from overfit_lab.cost.workload import Work, Workload, work_of
+from overfit_lab.sweeps.cost.hardware import Hardware
+from overfit_lab.sweeps.cost.workload import Work, Workload, work_of
+from overfit_lab.training.build import build, compile_training
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.loop import Session, train_step
 from overfit_lab.types import Clock, Dataset, Split

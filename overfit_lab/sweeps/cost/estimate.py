@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from overfit_lab.catalog import HARDWARE
 from overfit_lab.config import RunConfig
-from overfit_lab.cost.data_shape import DataShape
-from overfit_lab.cost.hardware import Hardware
-from overfit_lab.cost.storage import device_bytes, disk_bytes
-from overfit_lab.cost.workload import Workload, workload
+from overfit_lab.config.catalog import HARDWARE
+from overfit_lab.sweeps.cost.data_shape import DataShape
+from overfit_lab.sweeps.cost.hardware import Hardware
+from overfit_lab.sweeps.cost.storage import device_bytes, disk_bytes
+from overfit_lab.sweeps.cost.workload import Workload, workload
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Cost:
         precision: what it computes in.
         seconds: by part: ``attack``, ``update``, ``exchange`` (gradients between devices), ``evaluation`` and
             ``teachers``.
-        memory: bytes on each device, see :func:`overfit_lab.cost.storage.device_bytes`.
-        disk: bytes of the run folder, see :func:`overfit_lab.cost.storage.disk_bytes`.
+        memory: bytes on each device, see :func:`overfit_lab.sweeps.cost.storage.device_bytes`.
+        disk: bytes of the run folder, see :func:`overfit_lab.sweeps.cost.storage.disk_bytes`.
     """
 
     work: Workload
@@ -80,7 +80,7 @@ def estimate(config: RunConfig, hardware: Hardware | str, *, devices: int = 1, d
         config: the run.
         hardware: a device, or its name.
         devices: how many.
-        data: the splits, where they are known otherwise; see :func:`overfit_lab.cost.data_shape.data_shape`.
+        data: the splits, where they are known otherwise; see :func:`overfit_lab.sweeps.cost.data_shape.data_shape`.
 
     Raises:
         ConfigError: a wrong configuration, unknown hardware, or a data set whose size is not known; one line.
@@ -88,7 +88,7 @@ def estimate(config: RunConfig, hardware: Hardware | str, *, devices: int = 1, d
     Cost: a network drawn on the CPU, and some milliseconds for each of the run's epochs.
 
     Example:
-        >>> from overfit_lab.recipes import recipe
+        >>> from overfit_lab.config.recipes import recipe
         >>> cost = estimate(recipe("digits-hard"), "epyc-core")
         >>> cost.work.n_steps, round(cost.work.attack_share, 2)
         (1600, 0.83)

@@ -12,10 +12,10 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from overfit_lab.compute.memory import PeakBytes
 from overfit_lab.config import Part
-from overfit_lab.cost.data_shape import DataShape
+from overfit_lab.models.compute.memory import PeakBytes
 from overfit_lab.models.factory import build_model
+from overfit_lab.sweeps.cost.data_shape import DataShape
 from overfit_lab.types import Dataset, Split
 
 KINDS = ("forward", "to_input", "to_weights")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from overfit_lab.build import build
 from overfit_lab.config import CheckpointConfig, ComputeConfig, NoiseConfig, Part, ProbesConfig, RunConfig
-from overfit_lab.cost.data_shape import DataShape
-from overfit_lab.cost.stand_in import Counted, N, Operations, StandIn, Tally, stand_in_data
-from overfit_lab.snapshot import Snapshot
-from overfit_lab.teachers import TRAINED_FIRST, teacher_config
+from overfit_lab.methods.teachers import TRAINED_FIRST, teacher_config
+from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.sweeps.cost.data_shape import DataShape
+from overfit_lab.sweeps.cost.stand_in import Counted, N, Operations, StandIn, Tally, stand_in_data
+from overfit_lab.training.build import build
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.information import InformationTally
 from overfit_lab.training.loop import Session, train_step
@@ -120,7 +120,7 @@ def _session(config: RunConfig, shape: DataShape, norm: bool) -> tuple[Session, 
     data = stand_in_data(shape)
     plain = config.model_copy(
         update={
-            "model": Part.model_validate({"name": "overfit_lab.cost.stand_in:stand_in", "norm": norm}),
+            "model": Part.model_validate({"name": "overfit_lab.sweeps.cost.stand_in:stand_in", "norm": norm}),
             "batch_size": N,
             "data": config.data.model_copy(update={"augment": (), "noise": NoiseConfig()}),
             "evaluation": config.evaluation.model_copy(update={"attack": "pgd"}),

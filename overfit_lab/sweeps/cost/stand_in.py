@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from overfit_lab.attacks.base import Attack, Loss, Start
-from overfit_lab.cost.data_shape import DataShape
+from overfit_lab.methods.attacks.base import Attack, Loss, Start
+from overfit_lab.sweeps.cost.data_shape import DataShape
 from overfit_lab.types import Dataset, Split
 
 N = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.cost.estimate import Cost, left_out, total
+from overfit_lab.sweeps.cost.estimate import Cost, left_out, total
 
 
 def in_time(seconds: float) -> str:

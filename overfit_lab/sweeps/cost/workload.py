@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from overfit_lab.build import complete
 from overfit_lab.config import Part, RunConfig
-from overfit_lab.cost.data_shape import DataShape, data_shape
-from overfit_lab.cost.network import Network, network_of
-from overfit_lab.cost.rehearsal import Passes, Rehearsal, rehearse
-from overfit_lab.regularizers.average import CHUNK as STATISTICS_CHUNK
+from overfit_lab.methods.regularizers.average import CHUNK as STATISTICS_CHUNK
+from overfit_lab.sweeps.cost.data_shape import DataShape, data_shape
+from overfit_lab.sweeps.cost.network import Network, network_of
+from overfit_lab.sweeps.cost.rehearsal import Passes, Rehearsal, rehearse
+from overfit_lab.training.build import complete
 
 TRAINING = ("attack", "update")
 

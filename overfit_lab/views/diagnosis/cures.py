@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.diagnosis.loss import ends_of
-from overfit_lab.diagnosis.onset import is_judged
-from overfit_lab.diagnosis.over_seeds import Mean, between
-from overfit_lab.diagnosis.phases_of import phases_of
-from overfit_lab.diagnosis.readings import diverged_at, evaluations_of, is_imported
-from overfit_lab.diagnosis.subject import subjects_of
-from overfit_lab.diagnosis.words import Numbers, listed
-from overfit_lab.metrics.phases import WINDOW
-from overfit_lab.runs.experiments import differences
-from overfit_lab.runs.reader import Run
+from overfit_lab.probes.metrics.phases import WINDOW
+from overfit_lab.records.experiments import differences
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
+from overfit_lab.views.diagnosis.loss import ends_of
+from overfit_lab.views.diagnosis.onset import is_judged
+from overfit_lab.views.diagnosis.over_seeds import Mean, between
+from overfit_lab.views.diagnosis.phases_of import phases_of
+from overfit_lab.views.diagnosis.readings import diverged_at, evaluations_of, is_imported
+from overfit_lab.views.diagnosis.subject import subjects_of
+from overfit_lab.views.diagnosis.words import Numbers, listed
 
 LEAST_HELP = 0.01
 """A method helps where it loses at least one percentage point less, and the interval of that is above 0."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.catalog import FINDINGS
-from overfit_lab.diagnosis.finding import Diagnosis, Finding, Question, Subject
-from overfit_lab.diagnosis.subject import ALL, settings_of, subjects_of
+from overfit_lab.config.catalog import FINDINGS
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.finding import Diagnosis, Finding, Question, Subject
+from overfit_lab.views.diagnosis.subject import ALL, settings_of, subjects_of
 
 
 def diagnose(runs: Sequence[Run]) -> Diagnosis:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.diagnosis.readings import inputs_of, is_monitored
-from overfit_lab.diagnosis.words import Numbers
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import best_epoch
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import best_epoch
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
+from overfit_lab.views.diagnosis.readings import inputs_of, is_monitored
+from overfit_lab.views.diagnosis.words import Numbers
 
 MOST_LOWER = 0.10
 """AutoAttack may find so much less robust accuracy than the run's own attack; 3 to 7 points are usual for PGD-20."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
 Verdict = Literal["yes", "no", "not enough evidence"]
 

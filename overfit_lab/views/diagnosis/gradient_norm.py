@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.diagnosis.finding import Finding, Question, Subject
-from overfit_lab.diagnosis.grown import Watched, grown
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
+from overfit_lab.views.diagnosis.grown import Watched, grown
 
 WATCHED = Watched(
     "gradient-norm",

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.diagnosis.finding import Finding, Subject, Verdict
-from overfit_lab.diagnosis.over_seeds import within
-from overfit_lab.diagnosis.phases_of import onset_in
-from overfit_lab.diagnosis.readings import decays_in, first_with, is_imported
-from overfit_lab.diagnosis.words import Numbers, epochs, seeds
-from overfit_lab.metrics.growth import LEAST_READINGS, Growth, growth_of
-from overfit_lab.runs.reader import Run
+from overfit_lab.probes.metrics.growth import LEAST_READINGS, Growth, growth_of
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.finding import Finding, Subject, Verdict
+from overfit_lab.views.diagnosis.over_seeds import within
+from overfit_lab.views.diagnosis.phases_of import onset_in
+from overfit_lab.views.diagnosis.readings import decays_in, first_with, is_imported
+from overfit_lab.views.diagnosis.words import Numbers, epochs, seeds
 
 LEAST_RATIO = 1.25
 """Growth by less than a quarter is not called growth, however clear of noise it is."""

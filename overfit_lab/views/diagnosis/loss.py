@@ -7,14 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.diagnosis.onset import UNSEEN, is_judged
-from overfit_lab.diagnosis.over_seeds import within
-from overfit_lab.diagnosis.phases_of import phases_of
-from overfit_lab.diagnosis.readings import KEPT, evaluations_of
-from overfit_lab.diagnosis.words import Numbers
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import best_epoch
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import best_epoch
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
+from overfit_lab.views.diagnosis.onset import UNSEEN, is_judged
+from overfit_lab.views.diagnosis.over_seeds import within
+from overfit_lab.views.diagnosis.phases_of import phases_of
+from overfit_lab.views.diagnosis.readings import KEPT, evaluations_of
+from overfit_lab.views.diagnosis.words import Numbers
 
 LEAST_LOSS = 0.01
 """A loss below one percentage point, after correction, is not called one."""

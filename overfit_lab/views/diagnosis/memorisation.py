@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.diagnosis.onset import is_judged
-from overfit_lab.diagnosis.phases_of import onset_in, peak_in, phases_of
-from overfit_lab.diagnosis.readings import evaluations_of, first_with, is_imported, number_of_classes
-from overfit_lab.diagnosis.words import Numbers, seeds
-from overfit_lab.metrics.proportion import interval
-from overfit_lab.runs.reader import Run
+from overfit_lab.probes.metrics.proportion import interval
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
+from overfit_lab.views.diagnosis.onset import is_judged
+from overfit_lab.views.diagnosis.phases_of import onset_in, peak_in, phases_of
+from overfit_lab.views.diagnosis.readings import evaluations_of, first_with, is_imported, number_of_classes
+from overfit_lab.views.diagnosis.words import Numbers, seeds
 
 SOURCES = (
     ("memorisation", "fitted", "train", "clean"),

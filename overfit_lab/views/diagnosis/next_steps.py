@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.diagnosis.cures import is_baseline
-from overfit_lab.diagnosis.finding import Finding, Question, Subject
-from overfit_lab.diagnosis.readings import is_imported, is_monitored
-from overfit_lab.diagnosis.subject import settings_of, subjects_of
-from overfit_lab.diagnosis.words import Numbers, listed
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.cures import is_baseline
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
+from overfit_lab.views.diagnosis.readings import is_imported, is_monitored
+from overfit_lab.views.diagnosis.subject import settings_of, subjects_of
+from overfit_lab.views.diagnosis.words import Numbers, listed
 
 MOST_ADVICE = 6
 """Pieces of advice that are given; the first findings come first."""
@@ -22,8 +22,8 @@ CURES = (
 )
 """SGLR, AWP and early stopping on a validation split, with the run's own configuration."""
 ELSEWHERE = (
-    "softened labels such as SGLR's (overfit_lab.labels.sglr)",
-    "adversarial weight perturbation (overfit_lab.regularizers.awp)",
+    "softened labels such as SGLR's (overfit_lab.methods.labels.sglr)",
+    "adversarial weight perturbation (overfit_lab.methods.regularizers.awp)",
     "early stopping on a validation split",
 )
 """The same where another loop trains, which no command of ours can start."""

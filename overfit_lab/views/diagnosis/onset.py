@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from overfit_lab.diagnosis.finding import Finding, Question, Subject
-from overfit_lab.diagnosis.over_seeds import median, within
-from overfit_lab.diagnosis.phases_of import onset_in, overfits, peak_in, phases_of
-from overfit_lab.diagnosis.readings import decays_in, diverged_at, evaluations_of, is_imported
-from overfit_lab.diagnosis.words import Numbers, listed, plain, seeds
-from overfit_lab.metrics.phases import ALPHA, LEAST
-from overfit_lab.runs.reader import Run
+from overfit_lab.probes.metrics.phases import ALPHA, LEAST
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
+from overfit_lab.views.diagnosis.over_seeds import median, within
+from overfit_lab.views.diagnosis.phases_of import onset_in, overfits, peak_in, phases_of
+from overfit_lab.views.diagnosis.readings import decays_in, diverged_at, evaluations_of, is_imported
+from overfit_lab.views.diagnosis.words import Numbers, listed, plain, seeds
 
 UNSEEN = 0.05
 """Loss of accuracy that must be excluded for a "no": where the interval of the loss goes beyond, noise may hide it."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from overfit_lab.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.diagnosis.grown import growth_in
-from overfit_lab.diagnosis.over_seeds import within
-from overfit_lab.diagnosis.readings import inputs_of, is_imported
-from overfit_lab.diagnosis.words import Numbers, epochs
-from overfit_lab.metrics.growth import LEAST_READINGS
-from overfit_lab.runs.reader import Run
+from overfit_lab.probes.metrics.growth import LEAST_READINGS
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
+from overfit_lab.views.diagnosis.grown import growth_in
+from overfit_lab.views.diagnosis.over_seeds import within
+from overfit_lab.views.diagnosis.readings import inputs_of, is_imported
+from overfit_lab.views.diagnosis.words import Numbers, epochs
 
 LEAST_RISE = 0.05
 """A rise of the calibration error by less is not called growth."""

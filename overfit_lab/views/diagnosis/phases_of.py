@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from overfit_lab.diagnosis.readings import KEPT, decays_in, evaluations_of
-from overfit_lab.metrics.phases import Phases, phases
-from overfit_lab.metrics.unimodal import Peak, peak_of
-from overfit_lab.runs.reader import Run
+from overfit_lab.probes.metrics.phases import Phases, phases
+from overfit_lab.probes.metrics.unimodal import Peak, peak_of
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.readings import KEPT, decays_in, evaluations_of
 
 SEED = 0
 """Of the simulated curves of the tests, so that a diagnosis repeats."""

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from overfit_lab.metrics.phases import decays_of
-from overfit_lab.runs.reader import Run
+from overfit_lab.probes.metrics.phases import decays_of
+from overfit_lab.records.reader import Run
 
 KEPT = 256
 """Runs of which what was read is kept for the next question."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from overfit_lab.diagnosis.finding import Finding, Question, Subject
-from overfit_lab.diagnosis.grown import Watched, grown
-from overfit_lab.diagnosis.words import plain
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
+from overfit_lab.views.diagnosis.grown import Watched, grown
+from overfit_lab.views.diagnosis.words import plain
 
 ADVERSARIAL = ("train", "adversarial")
 TRACE = Watched(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.diagnosis.finding import Subject
-from overfit_lab.runs.experiments import experiments, noise_name, settings
-from overfit_lab.runs.naming import data_title, model_title, threat_title
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import common_name
+from overfit_lab.records.experiments import experiments, noise_name, settings
+from overfit_lab.records.naming import data_title, model_title, threat_title
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import common_name
+from overfit_lab.views.diagnosis.finding import Subject
 
 ALL = "all runs"
 """Name of the subject that is everything."""

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from overfit_lab.diagnosis.finding import Diagnosis, Finding
+from overfit_lab.views.diagnosis.finding import Diagnosis, Finding
 
 WIDTH = 100
 """Columns of text."""

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.fig5 import VIEWS, Map, scatter
-from overfit_lab.figures.series import shares_by_bin
-from overfit_lab.figures.style import BLUE, COLUMN, GREY, PAGE, VERMILLION, Look, new_figure, percent_axis, style
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.fig5 import VIEWS, Map, scatter
+from overfit_lab.views.figures.series import shares_by_bin
+from overfit_lab.views.figures.style import BLUE, COLUMN, GREY, PAGE, VERMILLION, Look, new_figure, percent_axis, style
 
 LOOKS: Mapping[str, Look] = {"clean": Look(BLUE, (0, (4, 2)), "s"), "adversarial": Look(VERMILLION, "-", "o")}
 N_BINS = 20

@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overfit_lab.figures.caption import caption, samples, stages
-from overfit_lab.figures.draw import draw_curve, legend_above, once
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import check_some, decays, last_epoch, need_curve, pooled_bins, title_of
-from overfit_lab.figures.style import (
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption, samples, stages
+from overfit_lab.views.figures.draw import draw_curve, legend_above, once
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import check_some, decays, last_epoch, need_curve, pooled_bins, title_of
+from overfit_lab.views.figures.style import (
     GREY,
     PAGE,
     Look,
@@ -22,7 +23,6 @@ from overfit_lab.figures.style import (
     new_figure,
     style,
 )
-from overfit_lab.runs.reader import Run
 
 INPUTS = ("clean", "adversarial")
 LEAST = 10

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from overfit_lab.runs.experiments import experiments, noise_name
-from overfit_lab.runs.naming import data_title, full_sizes, model_title, threat_title
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.experiments import experiments, noise_name
+from overfit_lab.records.naming import data_title, full_sizes, model_title, threat_title
+from overfit_lab.records.reader import Run
 
 
 def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str = "band") -> str:
@@ -78,7 +78,7 @@ def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str
 
 
 def stages(decays: Sequence[int]) -> str:
-    """What the marks of :func:`overfit_lab.figures.style.mark_stages` mean; "" where there are none."""
+    """What the marks of :func:`overfit_lab.views.figures.style.mark_stages` mean; "" where there are none."""
     return "dotted: learning-rate decays; shaded: growth stage, after the first" if decays else ""
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from overfit_lab.figures.series import Curve
+from overfit_lab.views.figures.series import Curve
 
 LONGEST_INSIDE = 28
 """Letters of the longest name that a legend within a panel has room for."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.series import by_labels, title_of
-from overfit_lab.runs.experiments import differences, experiments, tell_apart
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.experiments import differences, experiments, tell_apart
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.series import by_labels, title_of
 
 
 def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:

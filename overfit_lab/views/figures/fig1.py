@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from overfit_lab.figures.caption import caption, samples, stages
-from overfit_lab.figures.draw import draw_curve
-from overfit_lab.figures.experiments import need_one_experiment
-from overfit_lab.figures.series import by_labels, check_some, decays, last_epoch, need_curve
-from overfit_lab.figures.style import (
+from overfit_lab.records.naming import method_title
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption, samples, stages
+from overfit_lab.views.figures.draw import draw_curve
+from overfit_lab.views.figures.experiments import need_one_experiment
+from overfit_lab.views.figures.series import by_labels, check_some, decays, last_epoch, need_curve
+from overfit_lab.views.figures.style import (
     BLACK,
     BLUE,
     PAGE,
@@ -23,8 +25,6 @@ from overfit_lab.figures.style import (
     percent_axis,
     style,
 )
-from overfit_lab.runs.naming import method_title
-from overfit_lab.runs.reader import Run
 
 
 def draw(runs: Sequence[Run]) -> Figure:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption, samples, stages
-from overfit_lab.figures.draw import draw_curve, empty_note, legend_above, once
-from overfit_lab.figures.experiments import need_one_experiment
-from overfit_lab.figures.series import ORDER, by_labels, check_some, curve, decays, last_epoch, title_of
-from overfit_lab.figures.style import (
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption, samples, stages
+from overfit_lab.views.figures.draw import draw_curve, empty_note, legend_above, once
+from overfit_lab.views.figures.experiments import need_one_experiment
+from overfit_lab.views.figures.series import ORDER, by_labels, check_some, curve, decays, last_epoch, title_of
+from overfit_lab.views.figures.style import (
     BLUE,
     PAGE,
     TEST_STYLE,
@@ -23,7 +24,6 @@ from overfit_lab.figures.style import (
     percent_axis,
     style,
 )
-from overfit_lab.runs.reader import Run
 
 ROWS = (("acc_clean", "clean", "clean accuracy"), ("acc_adv", "adversarial", "robust accuracy"))
 

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption, samples
-from overfit_lab.figures.draw import legend_above, once
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import Curve, check_some, curve, title_of
-from overfit_lab.figures.style import ORANGE, PAGE, Look, looks_of, new_figure, style
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import best_epoch
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import best_epoch
+from overfit_lab.views.figures.caption import caption, samples
+from overfit_lab.views.figures.draw import legend_above, once
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import Curve, check_some, curve, title_of
+from overfit_lab.views.figures.style import ORANGE, PAGE, Look, looks_of, new_figure, style
 
 PANELS = (("clean", "(a) clean test images"), ("adversarial", "(b) adversarial test images"))
 

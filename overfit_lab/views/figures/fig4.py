@@ -8,10 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption, samples, stages
-from overfit_lab.figures.draw import draw_curve, legend_above, once
-from overfit_lab.figures.experiments import need_one_experiment
-from overfit_lab.figures.series import (
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption, samples, stages
+from overfit_lab.views.figures.draw import draw_curve, legend_above, once
+from overfit_lab.views.figures.experiments import need_one_experiment
+from overfit_lab.views.figures.series import (
     by_labels,
     check_some,
     decays,
@@ -22,8 +23,16 @@ from overfit_lab.figures.series import (
     split_name,
     title_of,
 )
-from overfit_lab.figures.style import GREY, PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
-from overfit_lab.runs.reader import Run
+from overfit_lab.views.figures.style import (
+    GREY,
+    PAGE,
+    epoch_axis,
+    looks_of,
+    mark_stages,
+    new_figure,
+    percent_axis,
+    style,
+)
 
 TARGET_RATE = 0.4
 

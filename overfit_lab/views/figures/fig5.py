@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption, samples
-from overfit_lab.figures.draw import empty_note, legend_above, once
-from overfit_lab.figures.series import by_labels, check_some, noise_rate, title_of
-from overfit_lab.figures.style import PAGE, new_figure, style
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption, samples
+from overfit_lab.views.figures.draw import empty_note, legend_above, once
+from overfit_lab.views.figures.series import by_labels, check_some, noise_rate, title_of
+from overfit_lab.views.figures.style import PAGE, new_figure, style
 
 MARKERS = "osD^v<>PX*"
 VIEWS = (("test", "clean"), ("test", "adversarial"), ("train", "clean"))

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption, samples, stages
-from overfit_lab.figures.draw import draw_curve, legend_above, once
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import check_some, curve, decays, last_epoch, title_of
-from overfit_lab.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, style
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption, samples, stages
+from overfit_lab.views.figures.draw import draw_curve, legend_above, once
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, title_of
+from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, style
 
 PANELS = (("clean", "(a) clean test images"), ("adversarial", "(b) adversarial test images"))
 KINDS = ("standard", "adversarial")
@@ -22,7 +22,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     """Expected calibration error per epoch on clean (a) and on adversarial (b) test images.
 
     One line an experiment, standard training (objective ``standard``) first, then adversarial training (any other);
-    where only one kind was given, the caption says so. Formula and bins: :mod:`overfit_lab.metrics.calibration`.
+    where only one kind was given, the caption says so. Formula and bins: :mod:`overfit_lab.probes.metrics.calibration`.
 
     Args:
         runs: runs with the calibration probe, of standard and of adversarial training.

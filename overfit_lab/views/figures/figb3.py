@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import BAND, legend_above
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import check_some, decays, title_of
-from overfit_lab.figures.style import PAGE, Look, looks_of, new_figure, style
-from overfit_lab.runs.distributions import Density, density, label_probabilities, nearest_epoch
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import best_epoch
+from overfit_lab.records.distributions import Density, density, label_probabilities, nearest_epoch
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import best_epoch
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.draw import BAND, legend_above
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import check_some, decays, title_of
+from overfit_lab.views.figures.style import PAGE, Look, looks_of, new_figure, style
 
 N_BINS = 20
 ROWS = ("clean", "adversarial")

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import draw_curve, legend_above
-from overfit_lab.figures.experiments import need_alike, one_a_seed
-from overfit_lab.figures.series import (
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.draw import draw_curve, legend_above
+from overfit_lab.views.figures.experiments import need_alike, one_a_seed
+from overfit_lab.views.figures.series import (
     by_labels,
     check_some,
     decays,
@@ -23,7 +24,7 @@ from overfit_lab.figures.series import (
     split_name,
     title_of,
 )
-from overfit_lab.figures.style import (
+from overfit_lab.views.figures.style import (
     BLACK,
     COLUMN,
     PAGE,
@@ -35,7 +36,6 @@ from overfit_lab.figures.style import (
     percent_axis,
     style,
 )
-from overfit_lab.runs.reader import Run
 
 UNTOUCHED: dict[str, Any] = {"color": BLACK, "linestyle": (0, (1, 1.5)), "linewidth": 1.0}
 OF_A_METHOD = ("labels", "objective", "regularizers", "data.noise")

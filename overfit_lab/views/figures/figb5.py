@@ -12,11 +12,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import draw_curve, empty_note, mark_best_and_last
-from overfit_lab.figures.experiments import need_alike, one_a_seed
-from overfit_lab.figures.series import by_labels, check_some, decays, last_epoch, need_curve, title_of
-from overfit_lab.figures.style import (
+from overfit_lab.records.naming import pixels
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.draw import draw_curve, empty_note, mark_best_and_last
+from overfit_lab.views.figures.experiments import need_alike, one_a_seed
+from overfit_lab.views.figures.series import by_labels, check_some, decays, last_epoch, need_curve, title_of
+from overfit_lab.views.figures.style import (
     BLUE,
     GREEN,
     PAGE,
@@ -28,8 +30,6 @@ from overfit_lab.figures.style import (
     percent_axis,
     style,
 )
-from overfit_lab.runs.naming import pixels
-from overfit_lab.runs.reader import Run
 
 NOISES = {"gaussian-noise": "Gaussian noise", "random-pixels": "random pixels"}
 ATTACK_LOOK = Look(VERMILLION, "-", "o")

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import draw_curve, legend_above, mark_best_and_last
-from overfit_lab.figures.experiments import need_alike, one_a_seed
-from overfit_lab.figures.series import Curve, by_labels, check_some, decays, last_epoch, need_curve, title_of
-from overfit_lab.figures.style import (
+from overfit_lab.records.experiments import experiments, tell_apart
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.draw import draw_curve, legend_above, mark_best_and_last
+from overfit_lab.views.figures.experiments import need_alike, one_a_seed
+from overfit_lab.views.figures.series import Curve, by_labels, check_some, decays, last_epoch, need_curve, title_of
+from overfit_lab.views.figures.style import (
     BLUE,
     GREEN,
     ORANGE,
@@ -28,8 +30,6 @@ from overfit_lab.figures.style import (
     percent_axis,
     style,
 )
-from overfit_lab.runs.experiments import experiments, tell_apart
-from overfit_lab.runs.reader import Run
 
 LOOKS: Mapping[str, Look] = {
     "piecewise": Look(VERMILLION, "-", "o"),

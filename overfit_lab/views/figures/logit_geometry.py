@@ -10,12 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import draw_curve, empty_note, legend_above
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import check_some, curve, decays, last_epoch, need_curve, title_of
-from overfit_lab.figures.style import BLACK, GREY, PAGE, Look, epoch_axis, looks_of, mark_stages, new_figure, style
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.draw import draw_curve, empty_note, legend_above
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, need_curve, title_of
+from overfit_lab.views.figures.style import (
+    BLACK,
+    GREY,
+    PAGE,
+    Look,
+    epoch_axis,
+    looks_of,
+    mark_stages,
+    new_figure,
+    style,
+)
 
 PROBE = "logit-geometry"
 VIEWS = (("test", "clean"), ("train", "clean"), ("test", "adversarial"), ("train", "adversarial"))

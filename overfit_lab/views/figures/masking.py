@@ -10,11 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import legend_above
-from overfit_lab.figures.style import BLUE, GREEN, GREY, OTHERS, PAGE, VERMILLION, Look, new_figure, percent_axis, style
-from overfit_lab.runs.naming import pixels
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.naming import pixels
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.draw import legend_above
+from overfit_lab.views.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    OTHERS,
+    PAGE,
+    VERMILLION,
+    Look,
+    new_figure,
+    percent_axis,
+    style,
+)
 
 PROBE = "masking"
 LEAST = 0.002

@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import legend_above
-from overfit_lab.figures.series import check_some, split_name
-from overfit_lab.figures.style import BLUE, GREY, PAGE, VERMILLION, new_figure, style
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW, compare
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW, compare
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.draw import legend_above
+from overfit_lab.views.figures.series import check_some, split_name
+from overfit_lab.views.figures.style import BLUE, GREY, PAGE, VERMILLION, new_figure, style
 
 PANELS = (
     ("clean_final", "final clean\naccuracy (%)"),

@@ -9,14 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overfit_lab.diagnosis.phases_of import overfits, peak_in, phases_of
-from overfit_lab.diagnosis.readings import Evaluations, evaluations_of
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption, samples
-from overfit_lab.figures.draw import draw_curve, legend_above, once
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import Curve, check_some, decays, last_epoch, level_around, title_of
-from overfit_lab.figures.style import (
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.phases_of import overfits, peak_in, phases_of
+from overfit_lab.views.diagnosis.readings import Evaluations, evaluations_of
+from overfit_lab.views.figures.caption import caption, samples
+from overfit_lab.views.figures.draw import draw_curve, legend_above, once
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import Curve, check_some, decays, last_epoch, level_around, title_of
+from overfit_lab.views.figures.style import (
     BLACK,
     BLUE,
     COLUMN,
@@ -31,11 +32,10 @@ from overfit_lab.figures.style import (
     percent_axis,
     style,
 )
-from overfit_lab.runs.reader import Run
 
 if TYPE_CHECKING:
-    from overfit_lab.metrics.phases import Phases
-    from overfit_lab.metrics.unimodal import Peak
+    from overfit_lab.probes.metrics.phases import Phases
+    from overfit_lab.probes.metrics.unimodal import Peak
 
 COLUMNS = 3
 NOTE = (
@@ -52,8 +52,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     Robust accuracy, and clean accuracy of standard training. Where a run overfits, the line is the onset, the epoch
     from which test accuracy falls, in a band that is its 95% interval; the bar on the gap's curve is where that begins
     to grow, with its 95% interval; the arrow is what is lost to the end. Seeds are not averaged, since each run is
-    tested by itself. These are the numbers of the diagnosis; tests and constants: :mod:`overfit_lab.metrics.phases` and
-    :mod:`overfit_lab.metrics.unimodal`.
+    tested by itself. These are the numbers of the diagnosis; tests and constants: :mod:`overfit_lab.probes.metrics.phases` and
+    :mod:`overfit_lab.probes.metrics.unimodal`.
 
     Args:
         runs: runs that were evaluated on train and test.

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from overfit_lab.figures.caption import caption, stages
-from overfit_lab.figures.draw import draw_curve, legend_above, once
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import check_some, curve, decays, last_epoch, title_of
-from overfit_lab.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.caption import caption, stages
+from overfit_lab.views.figures.draw import draw_curve, legend_above, once
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, title_of
+from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
 
 
 class Panel(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import label_name
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import label_name
 
 NAMES = {"hard": "hard labels", "smooth": "label smoothing", "sglr": "SGLR"}
 ORDER = ("hard", "smooth", "sglr")

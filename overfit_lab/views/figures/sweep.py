@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from overfit_lab.config import parse_fraction
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.draw import legend_above
-from overfit_lab.figures.experiments import one_a_seed
-from overfit_lab.figures.series import check_some
-from overfit_lab.figures.style import GREY, LOOKS, OTHERS, PAGE, Look, new_figure, style
-from overfit_lab.runs.experiments import differences, experiments, settings
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW, compare
+from overfit_lab.records.experiments import differences, experiments, settings
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW, compare
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.draw import legend_above
+from overfit_lab.views.figures.experiments import one_a_seed
+from overfit_lab.views.figures.series import check_some
+from overfit_lab.views.figures.style import GREY, LOOKS, OTHERS, PAGE, Look, new_figure, style
 
 PANELS = (
     ("best", "best robust\ntest accuracy (%)"),

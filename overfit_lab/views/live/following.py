@@ -12,8 +12,8 @@ import numpy as np
 
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs import layout
-from overfit_lab.runs.records import Record
+from overfit_lab.records import layout
+from overfit_lab.records.records import Record
 
 KNOWN = 4096
 """Bytes before the position that are compared at each look, to see whether the file was cut back and written again."""

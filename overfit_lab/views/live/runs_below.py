@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from overfit_lab.errors import OverfitLabError, RunFolderError
-from overfit_lab.live.alarm import Alarm
-from overfit_lab.live.following import Followed
-from overfit_lab.live.view import View, view_of
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import find_runs
-from overfit_lab.runs.writer import is_held
+from overfit_lab.records import layout
+from overfit_lab.records.reader import find_runs
+from overfit_lab.records.writer import is_held
+from overfit_lab.views.live.alarm import Alarm
+from overfit_lab.views.live.following import Followed
+from overfit_lab.views.live.view import View, view_of
 
 MANIFEST = "grid.json"
 

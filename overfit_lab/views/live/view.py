@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from overfit_lab.live.alarm import Alarm, Alert
-from overfit_lab.live.following import Followed, Numbers, Series
-from overfit_lab.metrics.phases import Phases, decays_of
-from overfit_lab.runs.writer import is_held
+from overfit_lab.probes.metrics.phases import Phases, decays_of
+from overfit_lab.records.writer import is_held
+from overfit_lab.views.live.alarm import Alarm, Alert
+from overfit_lab.views.live.following import Followed, Numbers, Series
 
 SILENT = 60.0
 """Seconds without a record that are worth a word, or three times what an epoch takes where that is longer."""

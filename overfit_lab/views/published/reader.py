@@ -19,7 +19,7 @@ class Printed:
         table: the paper's name for it: ``2``, ``B.4``.
         dataset: ``cifar10`` or ``cifar100``.
         architecture: ``resnet18`` or ``wide_resnet34_10``.
-        method: as :func:`overfit_lab.runs.naming.method_key` gives it.
+        method: as :func:`overfit_lab.records.naming.method_key` gives it.
         metric: ``natural``, ``robust`` (percent) or ``ece`` (fraction).
         attack: ``none``, ``pgd-20``, ``autoattack``; for ECE ``pgd`` or ``square``.
         best: at the best checkpoint, which the paper chooses on test.
@@ -102,5 +102,5 @@ def noise_errors() -> Mapping[tuple[str, float], float]:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    text = files("overfit_lab.published").joinpath(name).read_text(encoding="utf-8")
+    text = files("overfit_lab.views.published").joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))

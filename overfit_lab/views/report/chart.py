@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from overfit_lab.figures.series import Curve
-from overfit_lab.report.looks import PageLook
+from overfit_lab.views.figures.series import Curve
+from overfit_lab.views.report.looks import PageLook
 
 WIDTH, HEIGHT = 480, 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 36

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import OverfitLabError
-from overfit_lab.figures.style import SUFFIXES, style
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.style import SUFFIXES, style
 
 LARGEST_SVG = 700_000
 """Bytes above which a figure, such as one of thousands of dots, is embedded in pixels instead of lines."""

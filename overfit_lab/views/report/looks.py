@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from overfit_lab.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Look, looks_of
+from overfit_lab.views.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Look, looks_of
 
 CLASSES = {
     VERMILLION: "vermillion",

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from overfit_lab.diagnosis import diagnose as diagnosing
-from overfit_lab.diagnosis.finding import Diagnosis
 from overfit_lab.errors import OverfitLabError
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import title_of
-from overfit_lab.report.drawings import ONE_WAY, Drawing, draw_all
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW, second_weights
-from overfit_lab.tables.entries import is_imported
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW, second_weights
+from overfit_lab.views.diagnosis import diagnose as diagnosing
+from overfit_lab.views.diagnosis.finding import Diagnosis
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import title_of
+from overfit_lab.views.report.drawings import ONE_WAY, Drawing, draw_all
+from overfit_lab.views.tables.entries import is_imported
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from overfit_lab.catalog import SECTIONS
+from overfit_lab.config.catalog import SECTIONS
 from overfit_lab.errors import RunFolderError
-from overfit_lab.report.material import Material
-from overfit_lab.report.rendering import render, to_script
-from overfit_lab.report.section import Section
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 from overfit_lab.version import __version__
+from overfit_lab.views.report.material import Material
+from overfit_lab.views.report.rendering import render, to_script
+from overfit_lab.views.report.section import Section
 
 DEFAULT_TITLE = "Robust overfitting report"
 
@@ -58,7 +58,7 @@ def make_report(runs: Sequence[Run], title: str = DEFAULT_TITLE) -> str:
 
 
 def _static(name: str) -> Markup:
-    return Markup("\n" + files("overfit_lab.report").joinpath("static", name).read_text(encoding="utf-8"))
+    return Markup("\n" + files("overfit_lab.views.report").joinpath("static", name).read_text(encoding="utf-8"))
 
 
 def _hash(text: str) -> Markup:

@@ -18,7 +18,7 @@ ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 @cache
 def _environment() -> Environment:
-    loader = PackageLoader("overfit_lab.report", "templates")
+    loader = PackageLoader("overfit_lab.views.report", "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters["commands"] = commands
     return made

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from overfit_lab.report.material import Material
+from overfit_lab.views.report.material import Material
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import io
 import json
 from typing import Any
 
-from overfit_lab.tables.table import Cell, Column, Row, Table
+from overfit_lab.views.tables.table import Cell, Column, Row, Table
 
 FIELDS = ("table", "section", "row", "source", "seeds", "group", "column", "unit", "mean", "std", "n", "footnote")
 

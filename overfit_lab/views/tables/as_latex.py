@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from overfit_lab.tables.as_text import MISSING, cell_text, seeds_text
-from overfit_lab.tables.table import Cell, Column, Row, Table
+from overfit_lab.views.tables.as_text import MISSING, cell_text, seeds_text
+from overfit_lab.views.tables.table import Cell, Column, Row, Table
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

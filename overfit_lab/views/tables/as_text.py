@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.tables.table import Cell, Column, Row, Table
+from overfit_lab.views.tables.table import Cell, Column, Row, Table
 
 MISSING = "–"
 GAP = "  "

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from overfit_lab.published.reader import CITATION, Printed, lines_of
-from overfit_lab.runs.experiments import noise_name
-from overfit_lab.runs.naming import DATA, MODELS, data_title, model_title, pixels
-from overfit_lab.runs.reader import Run
-from overfit_lab.tables.entries import Entry
-from overfit_lab.tables.table import EMPTY, PUBLISHED, Cell, Footnotes, Row
+from overfit_lab.records.experiments import noise_name
+from overfit_lab.records.naming import DATA, MODELS, data_title, model_title, pixels
+from overfit_lab.records.reader import Run
+from overfit_lab.views.published.reader import CITATION, Printed, lines_of
+from overfit_lab.views.tables.entries import Entry
+from overfit_lab.views.tables.table import EMPTY, PUBLISHED, Cell, Footnotes, Row
 
 ARCHITECTURES = {"wrn-34-10": "wide_resnet34_10"}
 THEIR_MODELS = {"resnet18": "ResNet-18", "wide_resnet34_10": "WRN-34-10"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from overfit_lab.runs.reader import Run
-from overfit_lab.tables.beside import comparison_notes, lines_for, published_label, with_published
-from overfit_lab.tables.cells import Measured, Seeds, chosen_on, sample_note, shared_setting, spread_over_seeds
-from overfit_lab.tables.entries import Entry, entries, unrepeated
-from overfit_lab.tables.methods import imported_note
-from overfit_lab.tables.options import TableOptions
-from overfit_lab.tables.readings import Reading, attack_title, own_attack, read
-from overfit_lab.tables.table import EMPTY, Cell, Column, Footnotes, Row, Table
+from overfit_lab.records.reader import Run
+from overfit_lab.views.tables.beside import comparison_notes, lines_for, published_label, with_published
+from overfit_lab.views.tables.cells import Measured, Seeds, chosen_on, sample_note, shared_setting, spread_over_seeds
+from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.methods import imported_note
+from overfit_lab.views.tables.options import TableOptions
+from overfit_lab.views.tables.readings import Reading, attack_title, own_attack, read
+from overfit_lab.views.tables.table import EMPTY, Cell, Column, Footnotes, Row, Table
 
 INPUTS = {"adversarial": "pgd", "black-box": "square"}
 """Inputs of the probe's records, and the attack that the paper names for them."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from overfit_lab.runs.reader import Run
-from overfit_lab.tables.entries import Entry
-from overfit_lab.tables.readings import Epochs, Reading, epochs_of
-from overfit_lab.tables.table import Cell, Footnotes, Row, best_final_diff
+from overfit_lab.records.reader import Run
+from overfit_lab.views.tables.entries import Entry
+from overfit_lab.views.tables.readings import Epochs, Reading, epochs_of
+from overfit_lab.views.tables.table import Cell, Footnotes, Row, best_final_diff
 
 Reader = Callable[[Run, int | None, str], Reading]
 FIELDS = {"acc_adv": "robust accuracy", "acc_clean": "clean accuracy"}
@@ -58,7 +58,7 @@ class Seeds:
         """The epochs of an entry's runs.
 
         Raises:
-            RunFolderError: see :func:`overfit_lab.tables.readings.epochs_of`.
+            RunFolderError: see :func:`overfit_lab.views.tables.readings.epochs_of`.
         """
         return cls(entry, tuple(epochs_of(run, entry.weights, best_by) for run in entry.runs))
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.published.reader import ablation
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW
-from overfit_lab.tables.beside import THEIR_ATTACK, comparison_notes
-from overfit_lab.tables.cells import shared_setting
-from overfit_lab.tables.entries import Entry, entries, unrepeated
-from overfit_lab.tables.options import TableOptions
-from overfit_lab.tables.pivot import Read, final_cell, places, seeds_note, unfinished_note
-from overfit_lab.tables.readings import OWN, attack_title, check_attacks, own_attack, read_attack, read_natural
-from overfit_lab.tables.table import EMPTY, PUBLISHED, Cell, Column, Row, Table
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW
+from overfit_lab.views.published.reader import ablation
+from overfit_lab.views.tables.beside import THEIR_ATTACK, comparison_notes
+from overfit_lab.views.tables.cells import shared_setting
+from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.options import TableOptions
+from overfit_lab.views.tables.pivot import Read, final_cell, places, seeds_note, unfinished_note
+from overfit_lab.views.tables.readings import OWN, attack_title, check_attacks, own_attack, read_attack, read_natural
+from overfit_lab.views.tables.table import EMPTY, PUBLISHED, Cell, Column, Row, Table
 
 AXES = ("labels.r", "labels.temperature", "labels.preset")
 """Settings that rows and columns are of; the preset is only where options that were not given came from."""

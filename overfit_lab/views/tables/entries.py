@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from overfit_lab.runs.experiments import experiments, noise_name, settings, tell_apart
-from overfit_lab.runs.naming import data_title, method_key, method_title, model_title, threat_title
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW, second_weights
+from overfit_lab.records.experiments import experiments, noise_name, settings, tell_apart
+from overfit_lab.records.naming import data_title, method_key, method_title, model_title, threat_title
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW, second_weights
 
 ORDER = (
     "standard",
@@ -34,7 +34,7 @@ class Entry:
     Args:
         section: data, model and threat model in words.
         label: the method, with what tells it from others of the same name.
-        key: see :func:`overfit_lab.runs.naming.method_key`; "" for imported weights, whose training is not known.
+        key: see :func:`overfit_lab.records.naming.method_key`; "" for imported weights, whose training is not known.
         weights: ``raw``, or those of a regularizer such as ``swa``.
         runs: one a seed, by seed.
     """

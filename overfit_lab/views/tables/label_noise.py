@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.published.reader import noise_errors
-from overfit_lab.runs.reader import Run
-from overfit_lab.tables.beside import comparison_notes
-from overfit_lab.tables.cells import shared_setting
-from overfit_lab.tables.entries import Entry, entries, unrepeated
-from overfit_lab.tables.options import TableOptions
-from overfit_lab.tables.pivot import final_cell, mark_fewer, places, seeds_note, unfinished_note
-from overfit_lab.tables.readings import Reading, read_natural
-from overfit_lab.tables.table import EMPTY, PUBLISHED, Cell, Column, Footnotes, Row, Table
+from overfit_lab.records.reader import Run
+from overfit_lab.views.published.reader import noise_errors
+from overfit_lab.views.tables.beside import comparison_notes
+from overfit_lab.views.tables.cells import shared_setting
+from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.options import TableOptions
+from overfit_lab.views.tables.pivot import final_cell, mark_fewer, places, seeds_note, unfinished_note
+from overfit_lab.views.tables.readings import Reading, read_natural
+from overfit_lab.views.tables.table import EMPTY, PUBLISHED, Cell, Column, Footnotes, Row, Table
 
 NO_NOISE = ("", 0.0)
 THEIR_NOISE = "symmetric"

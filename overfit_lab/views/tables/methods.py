@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from overfit_lab.runs.reader import Run
-from overfit_lab.tables.beside import (
+from overfit_lab.records.reader import Run
+from overfit_lab.views.tables.beside import (
     THEIR_ATTACK,
     comparison_notes,
     lines_for,
@@ -14,7 +14,7 @@ from overfit_lab.tables.beside import (
     published_label,
     with_published,
 )
-from overfit_lab.tables.cells import (
+from overfit_lab.views.tables.cells import (
     Measured,
     Seeds,
     chosen_on,
@@ -23,9 +23,9 @@ from overfit_lab.tables.cells import (
     shared_setting,
     spread_over_seeds,
 )
-from overfit_lab.tables.entries import Entry, entries, unrepeated
-from overfit_lab.tables.options import TableOptions
-from overfit_lab.tables.readings import (
+from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.options import TableOptions
+from overfit_lab.views.tables.readings import (
     OWN,
     attack_title,
     check_attacks,
@@ -35,7 +35,7 @@ from overfit_lab.tables.readings import (
     read_attack,
     read_natural,
 )
-from overfit_lab.tables.table import Column, Footnotes, Row, Table
+from overfit_lab.views.tables.table import Column, Footnotes, Row, Table
 
 ENDS = ("best", "final", "diff")
 AUTOATTACK = "autoattack"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from overfit_lab.errors import ConfigError, unknown_name
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import SPLITS
-from overfit_lab.tables.table import Table
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import SPLITS
+from overfit_lab.views.tables.table import Table
 
 
 @dataclass(frozen=True)

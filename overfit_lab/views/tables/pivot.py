@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW
-from overfit_lab.tables.entries import Entry
-from overfit_lab.tables.readings import Reading, epochs_of
-from overfit_lab.tables.table import EMPTY, Cell, Footnotes, cell_of
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW
+from overfit_lab.views.tables.entries import Entry
+from overfit_lab.views.tables.readings import Reading, epochs_of
+from overfit_lab.views.tables.table import EMPTY, Cell, Footnotes, cell_of
 
 Place = TypeVar("Place")
 Read = Callable[[Run, int | None, str], Reading]

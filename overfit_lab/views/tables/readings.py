@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW, best_epoch, final_epoch, probe_name
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW, best_epoch, final_epoch, probe_name
 
 OWN = "own"
 """Stands for the attack that a run was evaluated with while training."""
@@ -64,7 +64,7 @@ def evaluated_under_attack(run: Run) -> bool:
 
 
 def epochs_of(run: Run, weights: str = RAW, by: str = "auto") -> Epochs:
-    """Best and final epoch of some weights; see :func:`overfit_lab.runs.summary.best_epoch`.
+    """Best and final epoch of some weights; see :func:`overfit_lab.records.summary.best_epoch`.
 
     Raises:
         RunFolderError: nothing was measured, or nothing on the split that is to choose.

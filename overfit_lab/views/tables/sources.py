@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from overfit_lab.runs import layout
-from overfit_lab.runs.arrays import read_arrays
-from overfit_lab.runs.reader import Run
-from overfit_lab.tables.readings import attack_title, measured_attacks
+from overfit_lab.records import layout
+from overfit_lab.records.arrays import read_arrays
+from overfit_lab.records.reader import Run
+from overfit_lab.views.tables.readings import attack_title, measured_attacks
 
 LABEL = re.compile(
     r"transfer-(?P<source>.+?)-(?P<steps>\d+(?:x\d+)?)(?P<unusual>(?:-(?:margin|dlr|linf|l2|eps.+|step.+))*)"

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from functools import partial
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.published.reader import printed
-from overfit_lab.runs.naming import MODELS
-from overfit_lab.runs.reader import Run
-from overfit_lab.tables.beside import comparison_notes, lines_for, printed_cells, published_label, with_published
-from overfit_lab.tables.cells import Measured, Seeds, sample_note
-from overfit_lab.tables.entries import Entry, entries, unrepeated
-from overfit_lab.tables.methods import ENDS, caption, imported_note
-from overfit_lab.tables.options import TableOptions
-from overfit_lab.tables.readings import Reading, has_evaluation, read
-from overfit_lab.tables.sources import Source, Sources, sources_of
-from overfit_lab.tables.table import EMPTY, Column, Footnotes, Row, Table
+from overfit_lab.records.naming import MODELS
+from overfit_lab.records.reader import Run
+from overfit_lab.views.published.reader import printed
+from overfit_lab.views.tables.beside import comparison_notes, lines_for, printed_cells, published_label, with_published
+from overfit_lab.views.tables.cells import Measured, Seeds, sample_note
+from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.methods import ENDS, caption, imported_note
+from overfit_lab.views.tables.options import TableOptions
+from overfit_lab.views.tables.readings import Reading, has_evaluation, read
+from overfit_lab.views.tables.sources import Source, Sources, sources_of
+from overfit_lab.views.tables.table import EMPTY, Column, Footnotes, Row, Table
 
 METRIC = "transfer"
 THEIRS = re.compile(r"(?P<source>\w+)->\w+ column (?P<column>\d)(?: \((?P<attack>[\w-]+)\))?")

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from overfit_lab.errors import unknown_name
-from overfit_lab.figures.at_epoch import FIGURES, epochs_of, spread
-from overfit_lab.figures.style import as_png
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.at_epoch import FIGURES, epochs_of, spread
+from overfit_lab.views.figures.style import as_png
 
 PIXELS_PER_INCH = 100
 
@@ -73,7 +73,7 @@ class EpochSlider:
 
 def _width(png: bytes) -> int:
     """Width on the screen in pixels: the file is drawn finer than it is shown."""
-    from overfit_lab.figures.style import SUFFIXES
+    from overfit_lab.views.figures.style import SUFFIXES
 
     in_file = int.from_bytes(png[16:20], "big")
     return round(in_file * PIXELS_PER_INCH / SUFFIXES[".png"]["dpi"])

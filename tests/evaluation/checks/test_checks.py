@@ -7,21 +7,21 @@ import pytest
 import torch
 from torch import nn
 
-from overfit_lab.catalog import CHECKS
-from overfit_lab.checks.base import Bench, Share, broken, only_by, worst_case
-from overfit_lab.checks.larger_eps import radii_of
-from overfit_lab.checks.report import run_checks
 from overfit_lab.config import apply_overrides
+from overfit_lab.config.catalog import CHECKS
+from overfit_lab.config.recipes import recipe
 from overfit_lab.errors import RunFolderError
 from overfit_lab.evaluation.attackers import Source, make_attacker
+from overfit_lab.evaluation.checks.base import Bench, Share, broken, only_by, worst_case
+from overfit_lab.evaluation.checks.larger_eps import radii_of
+from overfit_lab.evaluation.checks.report import run_checks
 from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome
 from overfit_lab.evaluation.run import evaluate
 from overfit_lab.evaluation.store import record_measurement
-from overfit_lab.experiment import train_run
-from overfit_lab.figures.masking import draw
-from overfit_lab.recipes import recipe
-from overfit_lab.runs.reader import Run
-from overfit_lab.subjects import at_checkpoints, open_run
+from overfit_lab.records.reader import Run
+from overfit_lab.training.experiment import train_run
+from overfit_lab.training.subjects import at_checkpoints, open_run
+from overfit_lab.views.figures.masking import draw
 
 N = 150
 N_QUERIES = 1000
@@ -205,7 +205,7 @@ def test_shares_by_hand():
 @pytest.mark.parametrize(("count", "status"), [(1, "passed"), (4, "passed"), (12, "suspicious")])
 def test_suspicion_needs_the_whole_interval(count, status):
     """One and four of 200 may be chance at a limit of 2%; twelve are not (Clopper-Pearson: 3.1% to 10.2%)."""
-    from overfit_lab.checks.base import finding
+    from overfit_lab.evaluation.checks.base import finding
 
     assert finding("x", "y", Share("z", count, 200), 0.02).status == status
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from overfit_lab.attacks.autoattack import APGD, APGDTargeted, AutoAttack, FABTargeted, Square
-from overfit_lab.attacks.gradient import Connected, input_gradient
-from overfit_lab.attacks.losses import CrossEntropy
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.build import complete
-from overfit_lab.catalog import ATTACKS
 from overfit_lab.config import parse_config
+from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.errors import ConfigError
+from overfit_lab.methods.attacks.autoattack import APGD, APGDTargeted, AutoAttack, FABTargeted, Square
+from overfit_lab.methods.attacks.gradient import Connected, input_gradient
+from overfit_lab.methods.attacks.losses import CrossEntropy
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_generator
-from overfit_lab.threat import ThreatModel
+from overfit_lab.training.build import complete
 
 SEED = 5
 LIBRARY_NORMS = {"linf": "Linf", "l2": "L2"}
@@ -148,8 +148,8 @@ def test_a_run_cannot_train_with_it():
 
 def test_too_few_classes_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
     """It was once found out at the first evaluation, after an epoch."""
-    from overfit_lab import build
-    from overfit_lab.experiment import train_run
+    from overfit_lab.training import build
+    from overfit_lab.training.experiment import train_run
     from tiny import tiny_config
 
     def three_classes(*arguments):
@@ -163,8 +163,8 @@ def test_too_few_classes_are_refused_before_anything_is_trained(tmp_path, monkey
 
 
 def test_a_run_may_be_evaluated_with_it(tmp_path):
-    from overfit_lab.experiment import train_run
-    from overfit_lab.runs.reader import Run
+    from overfit_lab.records.reader import Run
+    from overfit_lab.training.experiment import train_run
     from tiny import tiny_config
 
     own = {"attack": "square", "n_queries": 30, "n_steps": 3, "chunk": 24}

@@ -9,17 +9,17 @@ import torch
 from torch.nn import functional
 
 from factories import arrays, awkward_model, informed_model, make_snapshot
-from overfit_lab.attacks.autoattack import Square
-from overfit_lab.attacks.losses import CrossEntropy, Margin
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.build import build_black_box
-from overfit_lab.catalog import PROBES
 from overfit_lab.config import AttackConfig, EvaluationConfig
+from overfit_lab.config.catalog import PROBES
 from overfit_lab.errors import ProbeError
-from overfit_lab.monitor import Monitor
+from overfit_lab.methods.attacks.autoattack import Square
+from overfit_lab.methods.attacks.losses import CrossEntropy, Margin
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.probes.base import run_probe
 from overfit_lab.seeds import derive_generator
-from overfit_lab.threat import ThreatModel
+from overfit_lab.training.build import build_black_box
 
 
 def black_box_snapshot(model=None, *, norm="linf", eps=0.1, seed=0, n_queries=15):

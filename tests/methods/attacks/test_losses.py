@@ -10,11 +10,11 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import nn
 
 from cases import labelled, renamed, sampled, shuffled, steady
-from overfit_lab.attacks.losses import LOSSES, CrossEntropy, LogitsRatio, Margin, labels_of
-from overfit_lab.attacks.pgd import PGD
 from overfit_lab.errors import ConfigError
+from overfit_lab.methods.attacks.losses import LOSSES, CrossEntropy, LogitsRatio, Margin, labels_of
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_generator
-from overfit_lab.threat import ThreatModel
 
 names = pytest.mark.parametrize("name", list(LOSSES))
 

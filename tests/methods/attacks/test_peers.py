@@ -4,11 +4,11 @@ import pytest
 import torch
 import torchattacks
 
-from overfit_lab.attacks.losses import CrossEntropy
-from overfit_lab.attacks.pgd import PGD
+from overfit_lab.methods.attacks.losses import CrossEntropy
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_generator
-from overfit_lab.subjects import at_checkpoints, open_run
-from overfit_lab.threat import ThreatModel
+from overfit_lab.training.subjects import at_checkpoints, open_run
 from overfit_lab.types import to_float
 
 EPS, STEP, N = 0.1, 0.025, 500

@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from overfit_lab.attacks.pgd import PGD
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_generator
-from overfit_lab.threat import ThreatModel
 
 B, K = 12, 4
 

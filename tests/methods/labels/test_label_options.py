@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from overfit_lab.catalog import LABELS
+from overfit_lab.config.catalog import LABELS
+from overfit_lab.config.options import parse_options
 from overfit_lab.errors import ConfigError, UnknownNameError
-from overfit_lab.labels.base import LabelContext
-from overfit_lab.options import parse_options
+from overfit_lab.methods.labels.base import LabelContext
 from overfit_lab.types import Batch, Clock, Outputs
 
 K = 3

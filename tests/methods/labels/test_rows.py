@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from grown_memory import grown_memory, needs_proc
-from overfit_lab.build import build
 from overfit_lab.errors import ConfigError
-from overfit_lab.experiment import train_run
-from overfit_lab.labels.base import LabelContext, one_hot
-from overfit_lab.labels.rows import on_disk
-from overfit_lab.runs.reader import Run
+from overfit_lab.methods.labels.base import LabelContext, one_hot
+from overfit_lab.methods.labels.rows import on_disk
+from overfit_lab.records.reader import Run
+from overfit_lab.training.build import build
 from overfit_lab.training.events import EventBus, StepEnded
+from overfit_lab.training.experiment import train_run
 from tiny import tiny_config
 
 Y = torch.arange(50) % 3
@@ -31,7 +31,7 @@ def test_rows_lie_on_disk_beyond_the_limit(place, limit, mapped):
 
 def test_a_file_is_filled_piece_by_piece_and_has_no_name(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("overfit_lab.labels.rows.PIECE", 3 * 4 * 7)
+    monkeypatch.setattr("overfit_lab.methods.labels.rows.PIECE", 3 * 4 * 7)
     asked = []
 
     def initial(part):
@@ -83,7 +83,7 @@ def interrupted_in_epoch(epoch, config, folder):
 MEASURE = """
 from pathlib import Path
 import torch
-from overfit_lab.labels.base import LabelContext
+from overfit_lab.methods.labels.base import LabelContext
 from overfit_lab.training.checkpoint import read_tensors, write_tensors
 
 place, path = sys.argv[1], Path(sys.argv[2])

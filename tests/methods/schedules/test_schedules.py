@@ -2,9 +2,9 @@
 
 import pytest
 
-from overfit_lab.catalog import SCHEDULES
+from overfit_lab.config.catalog import SCHEDULES
+from overfit_lab.config.options import parse_options
 from overfit_lab.errors import ConfigError
-from overfit_lab.options import parse_options
 
 
 def make(name, n_epochs, **options):

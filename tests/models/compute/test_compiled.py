@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from overfit_lab import build as building
-from overfit_lab.compute import compiled
-from overfit_lab.compute.compiled import compile_attack, compile_model
-from overfit_lab.compute.folded import agree, folded
-from overfit_lab.experiment import train_run
-from overfit_lab.isolation import isolated
+from overfit_lab.models.compute import compiled
+from overfit_lab.models.compute.compiled import compile_attack, compile_model
+from overfit_lab.models.compute.folded import agree, folded
+from overfit_lab.models.isolation import isolated
 from overfit_lab.models.preact_resnet import preact_resnet18
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.training import build as building
+from overfit_lab.training.experiment import train_run
 from tiny import tiny_config
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="compilation needs a C++ compiler")

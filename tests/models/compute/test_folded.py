@@ -11,13 +11,13 @@ from torch import nn
 from torch.func import jvp
 from torch.nn import functional
 
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.catalog import MODELS
-from overfit_lab.compute.duals import dual_logits
-from overfit_lab.compute.folded import FoldedModel, NotFoldable, agree, folded, state_of
+from overfit_lab.config.catalog import MODELS
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.compute.duals import dual_logits
+from overfit_lab.models.compute.folded import FoldedModel, NotFoldable, agree, folded, state_of
 from overfit_lab.models.normalize import InFront, Normalize, put_in_front
 from overfit_lab.seeds import derive_generator
-from overfit_lab.threat import ThreatModel
 
 
 def trained_looking(model, seed=0):

@@ -5,11 +5,11 @@ from torch import nn
 from torch.nn import functional
 
 from flops import Flops
-from overfit_lab.attacks.pgd import PGD
-from overfit_lab.compute.work import forward_flops, training_flops
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.compute.work import forward_flops, training_flops
 from overfit_lab.models.preact_resnet import preact_resnet18
 from overfit_lab.seeds import derive_generator
-from overfit_lab.threat import ThreatModel
 
 IMAGES = torch.rand(4, 3, 16, 16)
 

@@ -21,11 +21,14 @@ importlib.util.find_spec = lambda name, package=None: None if name in hidden els
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("overfit_lab.integrations.lightning", "lightning"), ("overfit_lab.integrations.transformers", "transformers")],
+    [
+        ("overfit_lab.monitor.integrations.lightning", "lightning"),
+        ("overfit_lab.monitor.integrations.transformers", "transformers"),
+    ],
 )
 def test_the_line_says_how_to_get_it(module, extra):
     code = f"""{HIDE}
-import overfit_lab, overfit_lab.monitor
+import overfit_lab, overfit_lab.monitor.monitor
 from overfit_lab.errors import OverfitLabError
 try:
     import {module}
@@ -39,6 +42,6 @@ except ImportError as error:
 
 
 def test_the_monitor_loads_neither():
-    code = "import sys, overfit_lab.monitor; assert not {'lightning', 'pytorch_lightning'} & set(sys.modules)"
+    code = "import sys, overfit_lab.monitor.monitor; assert not {'lightning', 'pytorch_lightning'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -12,12 +12,12 @@ from trainers import BATCH, EPOCHS, PROBES, as_floats, assert_same_records, asse
 lightning = pytest.importorskip("lightning", reason="lightning is not installed: pip install 'overfit-lab[lightning]'")
 pl = pytest.importorskip("lightning.pytorch")
 
-from overfit_lab.attacks.pgd import PGD  # noqa: E402
 from overfit_lab.errors import ConfigError, ProbeError  # noqa: E402
-from overfit_lab.integrations.lightning import OverfitCallback, batch_size_of  # noqa: E402
-from overfit_lab.monitor import Monitor  # noqa: E402
-from overfit_lab.runs.reader import Run  # noqa: E402
-from overfit_lab.threat import ThreatModel  # noqa: E402
+from overfit_lab.methods.attacks.pgd import PGD  # noqa: E402
+from overfit_lab.methods.threat import ThreatModel  # noqa: E402
+from overfit_lab.monitor.integrations.lightning import OverfitCallback, batch_size_of  # noqa: E402
+from overfit_lab.monitor.monitor import Monitor  # noqa: E402
+from overfit_lab.records.reader import Run  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -167,7 +167,7 @@ def test_chosen_numbers_go_to_the_loggers(tmp_path):
 
 def test_both_packages_trainers_take_the_callback(tmp_path):
     pytest.importorskip("pytorch_lightning")
-    from overfit_lab.integrations import lightning as module
+    from overfit_lab.monitor.integrations import lightning as module
 
     names = {base.__module__.partition(".")[0] for base in module._bases()}
     assert names == {"lightning", "pytorch_lightning"}

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional
 from trainers import EPOCHS, as_floats, digits, net
 
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
-PAGE = Path(__file__).parents[2] / "docs" / "monitor.md"
+PAGE = Path(__file__).parents[3] / "docs" / "monitor.md"
 PROBES = {"gradient-norm", "iiw", "calibration", "evaluation"}
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as drawn
 
 from cases import EIGHTHS, steady
-from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette
+from overfit_lab.probes.metrics.features import distance_ratio, knn_accuracy, silhouette
 
 
 @st.composite

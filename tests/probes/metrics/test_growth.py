@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, t
 
-from overfit_lab.metrics.growth import LEAST_READINGS, growth_of, stages
-from overfit_lab.metrics.phases import noise_of
+from overfit_lab.probes.metrics.growth import LEAST_READINGS, growth_of, stages
+from overfit_lab.probes.metrics.phases import noise_of
 from simulated_curves import ar_noise
 
 EPOCHS = np.arange(5.0, 105.0, 5)

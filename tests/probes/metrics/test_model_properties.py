@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 from cases import few, shuffled
-from overfit_lab.metrics.gradient_norm import gradient_norm
-from overfit_lab.metrics.hessian import hessian_product, hutchinson_trace, random_signs, top_eigenvalue
-from overfit_lab.metrics.iiw import distance, iiw
+from overfit_lab.probes.metrics.gradient_norm import gradient_norm
+from overfit_lab.probes.metrics.hessian import hessian_product, hutchinson_trace, random_signs, top_eigenvalue
+from overfit_lab.probes.metrics.iiw import distance, iiw
 
 estimators = st.sampled_from(["empirical-fisher", "expected-fisher"])
 

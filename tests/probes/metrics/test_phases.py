@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import isotonic_regression
 from scipy.stats import binom
 
-from overfit_lab.metrics import phases as module
-from overfit_lab.metrics.phases import (
+from overfit_lab.probes.metrics import phases as module
+from overfit_lab.probes.metrics.phases import (
     _never_falling,
     decays_of,
     fall_of,
@@ -17,9 +17,9 @@ from overfit_lab.metrics.phases import (
     onset_of,
     phases,
 )
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
-REFERENCE = Path(__file__).parents[2] / "runs" / "reference"
+REFERENCE = Path(__file__).parents[3] / "runs" / "reference"
 SEEDS = range(200)
 
 

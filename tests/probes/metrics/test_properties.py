@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as drawn
 
 from cases import EIGHTHS, labelled, renamed, shuffled, steady
-from overfit_lab.metrics.calibration import (
+from overfit_lab.probes.metrics.calibration import (
     adaptive_ece,
     brier,
     classwise_ece,
@@ -18,8 +18,8 @@ from overfit_lab.metrics.calibration import (
     nll,
     reliability,
 )
-from overfit_lab.metrics.confidence import confidences, label_probability
-from overfit_lab.metrics.memorisation import detection_auc, hits, losses
+from overfit_lab.probes.metrics.confidence import confidences, label_probability
+from overfit_lab.probes.metrics.memorisation import detection_auc, hits, losses
 
 bin_counts = st.integers(1, 20)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cases import steady
-from overfit_lab.metrics.proportion import LEVEL, interval
+from overfit_lab.probes.metrics.proportion import LEVEL, interval
 
 levels = st.floats(0.05, 0.999)
 

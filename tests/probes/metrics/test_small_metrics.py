@@ -7,14 +7,14 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import roc_auc_score
 
 from factories import make_snapshot
-from overfit_lab.catalog import PROBES
-from overfit_lab.metrics.calibration import reliability
-from overfit_lab.metrics.confidence import confidences, label_probability
-from overfit_lab.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
-from overfit_lab.metrics.layers import group_by_layer, layer_of
-from overfit_lab.metrics.memorisation import detection_auc, hits, losses
-from overfit_lab.metrics.temperature import COLDEST, HOTTEST, fit_temperature
+from overfit_lab.config.catalog import PROBES
 from overfit_lab.probes.base import run_probe
+from overfit_lab.probes.metrics.calibration import reliability
+from overfit_lab.probes.metrics.confidence import confidences, label_probability
+from overfit_lab.probes.metrics.features import distance_ratio, knn_accuracy, silhouette, tsne
+from overfit_lab.probes.metrics.layers import group_by_layer, layer_of
+from overfit_lab.probes.metrics.memorisation import detection_auc, hits, losses
+from overfit_lab.probes.metrics.temperature import COLDEST, HOTTEST, fit_temperature
 
 
 def test_confidences_by_hand():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as drawn
 
 from cases import EIGHTHS, labelled, renamed, sampled, shuffled, steady
-from overfit_lab.metrics.calibration import nll
-from overfit_lab.metrics.temperature import COLDEST, HOTTEST, fit_temperature, scale_crosswise
+from overfit_lab.probes.metrics.calibration import nll
+from overfit_lab.probes.metrics.temperature import COLDEST, HOTTEST, fit_temperature, scale_crosswise
 
 
 def inside(*temperatures):

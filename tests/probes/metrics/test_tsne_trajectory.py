@@ -7,7 +7,7 @@ import pytest
 from openTSNE.affinity import PerplexityBasedNN
 from sklearn.metrics import pairwise_distances
 
-from overfit_lab.metrics.features import tsne
+from overfit_lab.probes.metrics.features import tsne
 
 
 def divergence(points, positions):

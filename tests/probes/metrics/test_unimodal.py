@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import isotonic_regression
 from scipy.stats import binom
 
-from overfit_lab.metrics.unimodal import LEVEL, _flattened, _rising, peak_of, split_costs, unimodal
+from overfit_lab.probes.metrics.unimodal import LEVEL, _flattened, _rising, peak_of, split_costs, unimodal
 from simulated_curves import accuracies
 
 SEEDS = range(200)

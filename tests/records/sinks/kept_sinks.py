@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from overfit_lab.sinks.base import Sink
+from overfit_lab.records.sinks.base import Sink
 
 
 class Kept(Sink):

@@ -14,15 +14,15 @@ from torch import nn
 
 from overfit_lab.cli.main import run as command
 from overfit_lab.errors import ConfigError, UnknownNameError
-from overfit_lab.experiment import train_run
-from overfit_lab.grid import run_grid
-from overfit_lab.monitor import Monitor
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run, read_records
-from overfit_lab.runs.records import Record
-from overfit_lab.sinks.base import flat, scalar_name, scalars
-from overfit_lab.sinks.mirror import Mirror, make_sinks, run_id
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records import layout
+from overfit_lab.records.reader import Run, read_records
+from overfit_lab.records.records import Record
+from overfit_lab.records.sinks.base import flat, scalar_name, scalars
+from overfit_lab.records.sinks.mirror import Mirror, make_sinks, run_id
+from overfit_lab.sweeps.grid import run_grid
 from overfit_lab.training.events import EpochEnded, EventBus
+from overfit_lab.training.experiment import train_run
 from tiny import tiny_config
 
 SECONDS = ("seconds_training", "seconds_evaluation", "seconds_probing")
@@ -175,7 +175,7 @@ def test_an_epoch_that_was_given_and_not_noted_is_void(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "[]", '{"x": "y"}', "null"])
 def test_a_damaged_position_gives_everything_again(content, tmp_path):
-    from overfit_lab.sinks.base import Beginning
+    from overfit_lab.records.sinks.base import Beginning
 
     layout.sinks_path(tmp_path).write_text(content)
     mirror = Mirror({"kept": Kept()}, Beginning("run", "0", tmp_path, {}, 0))
@@ -183,7 +183,7 @@ def test_a_damaged_position_gives_everything_again(content, tmp_path):
 
 
 def test_where_a_position_cannot_be_written_the_sinks_go_on(tmp_path):
-    from overfit_lab.sinks.base import Beginning
+    from overfit_lab.records.sinks.base import Beginning
 
     kept, notes = Kept(), []
     mirror = Mirror({"kept": kept}, Beginning("run", "0", tmp_path / "gone", {}, 0), notes.append)
@@ -214,7 +214,7 @@ def test_a_grid_hands_sinks_to_its_cells(tmp_path, capfd, monkeypatch):
             job.work(lambda share, text: None, *pickle.loads(pickle.dumps(job.arguments)))
         return {}
 
-    monkeypatch.setattr("overfit_lab.grid.run_jobs", done_here)
+    monkeypatch.setattr("overfit_lab.sweeps.grid.run_jobs", done_here)
     small = config(epochs=2, probes={})
     chosen = ["kept_sinks:Broken"]
     result = run_grid(small, {"labels.r": [0.2]}, [0], tmp_path / "grid", jobs=1, device="cpu", sinks=chosen)
@@ -271,7 +271,7 @@ def test_a_monitor_survives_its_sinks(capfd):
 )
 def test_names_of_scalars_are_unique_within_an_epoch(name):
     found = defaultdict(list)
-    for record in on_disk(Path(__file__).parents[2] / "runs" / "reference" / name):
+    for record in on_disk(Path(__file__).parents[3] / "runs" / "reference" / name):
         found[record.epoch].append(record)
     for records in found.values():
         assert len(scalars(records)) == sum(r.value is not None for r in records)

@@ -4,11 +4,11 @@ import importlib
 import re
 from pathlib import Path
 
-from overfit_lab.experiment import train_run
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.training.experiment import train_run
 from tiny import tiny_config
 
-PAGE = Path(__file__).parents[2] / "docs" / "sinks.md"
+PAGE = Path(__file__).parents[3] / "docs" / "sinks.md"
 
 
 def test_the_example_sink_mirrors_a_run_and_its_resumption(tmp_path, monkeypatch):

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from overfit_lab.errors import ConfigError
-from overfit_lab.integrations.absent import MissingPackageError
-from overfit_lab.runs.records import Record
-from overfit_lab.sinks.base import Beginning
-from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.monitor.integrations.absent import MissingPackageError
+from overfit_lab.records.records import Record
+from overfit_lab.records.sinks.base import Beginning
+from overfit_lab.records.sinks.mirror import make_sinks
 
 NAME = "test/adversarial/evaluation/acc_adv"
 CONFIG = {"seed": 3, "attack": {"eps": 0.1}, "labels": {"name": "sglr"}, "regularizers": []}
@@ -46,7 +46,7 @@ def test_an_absent_package_is_one_line(name, monkeypatch):
 
 def test_no_sink_loads_its_package_before_it_is_asked_for():
     packages = "{'tensorboard', 'wandb', 'trackio', 'torch.utils.tensorboard'}"
-    code = f"import sys, overfit_lab.sinks.mirror as m, overfit_lab.catalog as c; list(c.SINKS); assert not {packages}"
+    code = f"import sys, overfit_lab.records.sinks.mirror as m, overfit_lab.config.catalog as c; list(c.SINKS); assert not {packages}"
     code += " & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -92,7 +92,7 @@ class TestTensorBoard:
         assert [event.value for event in events] == pytest.approx([0.1, 0.2, 0.3, 0.4])
 
     def test_without_a_folder_it_needs_one_of_its_own(self, tmp_path):
-        from overfit_lab.sinks.tensorboard import TensorBoardSink
+        from overfit_lab.records.sinks.tensorboard import TensorBoardSink
 
         with pytest.raises(ConfigError, match="needs a folder"):
             lived(TensorBoardSink(), None, {1: 0.5})
@@ -119,7 +119,7 @@ class TestWandb:
     def test_an_unconnected_run_is_in_its_folder(self, tmp_path):
         """The history as wandb's own reader of its files gives it."""
         code = f"""
-from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.records.sinks.mirror import make_sinks
 (sink,) = make_sinks(["wandb"]).values()
 lived(sink, Path({str(tmp_path)!r}), {{1: 0.25, 2: 0.5}})
 """
@@ -134,7 +134,7 @@ lived(sink, Path({str(tmp_path)!r}), {{1: 0.25, 2: 0.5}})
     @pytest.mark.slow
     def test_without_an_account_it_is_refused_before_the_run(self, monkeypatch, tmp_path):
         code = """
-from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.records.sinks.mirror import make_sinks
 from overfit_lab.errors import ConfigError
 try:
     make_sinks(["wandb"])
@@ -185,7 +185,7 @@ class TestTrackio:
     @pytest.mark.slow
     def test_a_run_and_its_continuation_are_in_one_database(self, tmp_path):
         code = """
-from overfit_lab.sinks.mirror import make_sinks
+from overfit_lab.records.sinks.mirror import make_sinks
 (sink,) = make_sinks(["trackio"]).values()
 lived(sink, None, {epochs}, {after})
 """

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overfit_lab.catalog import HARDWARE
-from overfit_lab.cost.data_shape import DataShape
-from overfit_lab.cost.workload import workload
+from overfit_lab.config.catalog import HARDWARE
+from overfit_lab.sweeps.cost.data_shape import DataShape
+from overfit_lab.sweeps.cost.workload import workload
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture(scope="module")

@@ -6,17 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from overfit_lab.catalog import DATASETS, HARDWARE
 from overfit_lab.config import ComputeConfig, DataConfig, apply_overrides
-from overfit_lab.cost.calibrate import calibrate, solve
-from overfit_lab.cost.data_shape import KNOWN, data_shape, parse_whole, split_sizes
-from overfit_lab.cost.estimate import estimate, price, total
-from overfit_lab.cost.hardware import Hardware
-from overfit_lab.cost.storage import device_bytes, disk_bytes
-from overfit_lab.cost.workload import Work, workload
+from overfit_lab.config.catalog import DATASETS, HARDWARE
+from overfit_lab.config.recipes import recipe
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.errors import ConfigError
-from overfit_lab.recipes import recipe
+from overfit_lab.sweeps.cost.calibrate import calibrate, solve
+from overfit_lab.sweeps.cost.data_shape import KNOWN, data_shape, parse_whole, split_sizes
+from overfit_lab.sweeps.cost.estimate import estimate, price, total
+from overfit_lab.sweeps.cost.hardware import Hardware
+from overfit_lab.sweeps.cost.storage import device_bytes, disk_bytes
+from overfit_lab.sweeps.cost.workload import Work, workload
 from tiny import tiny_config
 
 PLAIN = ["probes.metrics=none", "schedule=constant", "epochs=4"]
@@ -51,7 +51,7 @@ def test_a_pgd_10_step_is_23_forward_passes_less_the_first_layers_image_gradient
 def test_published_count_of_resnet_50():
     """4.1 billion multiplies and adds: what torchvision prints of its weights (4.09)."""
     from overfit_lab.config import Part
-    from overfit_lab.cost.network import network_of
+    from overfit_lab.sweeps.cost.network import network_of
 
     shape = split_sizes(DataConfig(name="x"), parse_whole("1281167,50000,3x224x224,1000"))
     network = network_of(Part(name="torchvision:resnet50"), shape)

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from flops import Flops
-from overfit_lab.build import build, complete
-from overfit_lab.catalog import LABELS, OBJECTIVES, REGULARIZERS
 from overfit_lab.config import apply_overrides
-from overfit_lab.cost.workload import workload
+from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS
 from overfit_lab.errors import ConfigError
+from overfit_lab.sweeps.cost.workload import workload
+from overfit_lab.training.build import build, complete
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.loop import train
 from parts import part
@@ -51,7 +51,7 @@ def config_of(teacher, objective="pgd-at", labels="hard", regularizer=None, **ch
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """A run of the same network."""
-    from overfit_lab.experiment import train_run
+    from overfit_lab.training.experiment import train_run
 
     folder = tmp_path_factory.mktemp("teacher") / "run"
     train_run(tiny_config("hard", **{**SMALL, "epochs": 1, "schedule": {"name": "constant"}}), folder, device="cpu")
@@ -106,7 +106,7 @@ def test_settings(case, teacher):
 def test_a_strangers_objective_is_counted(teacher, tmp_path, monkeypatch):
     """Nothing is known of components by name."""
     (tmp_path / "thrice.py").write_text(
-        "from overfit_lab.objectives.pgd_at import PgdAt\n"
+        "from overfit_lab.methods.objectives.pgd_at import PgdAt\n"
         "class Thrice(PgdAt):\n"
         "    def forward(self, model, batch, x_adv):\n"
         "        model(batch.x), model(x_adv)\n"

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from overfit_lab.build import build, complete
-from overfit_lab.compute.memory import PeakBytes
 from overfit_lab.config import apply_overrides
-from overfit_lab.cost.storage import checkpoint_bytes, device_bytes, disk_bytes
-from overfit_lab.cost.workload import workload
-from overfit_lab.experiment import train_run
-from overfit_lab.recipes import recipe
-from overfit_lab.runs import layout
+from overfit_lab.config.recipes import recipe
+from overfit_lab.models.compute.memory import PeakBytes
+from overfit_lab.records import layout
+from overfit_lab.sweeps.cost.storage import checkpoint_bytes, device_bytes, disk_bytes
+from overfit_lab.sweeps.cost.workload import workload
+from overfit_lab.training.build import build, complete
 from overfit_lab.training.events import EventBus
+from overfit_lab.training.experiment import train_run
 from overfit_lab.training.loop import train
 
 QUICK = ["epochs=3", "data.n_train=200", "data.n_test=64", "data.noise={kind: none}", "probes.metrics=none",

@@ -2,7 +2,7 @@
 
 import torch
 
-from overfit_lab.attacks.base import Attack
+from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.probes.base import Field, Probe
 from overfit_lab.types import Measurement
 

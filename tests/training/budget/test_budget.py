@@ -9,15 +9,15 @@ import torch
 from clocked import Cheap, Clock, Dear, Slow, tick
 
 from factories import make_snapshot
-from overfit_lab.budget import parse_budget, training_seconds
 from overfit_lab.cli.main import run as command
 from overfit_lab.config import from_yaml, parse_config, to_yaml
 from overfit_lab.errors import ConfigError
-from overfit_lab.experiment import probe_run, train_run
+from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.probes.pilot import BudgetTooSmallError, choose_sizes, measure_costs
-from overfit_lab.runs.reader import Run
-from overfit_lab.threat import ThreatModel
+from overfit_lab.records.reader import Run
+from overfit_lab.training.budget import parse_budget, training_seconds
 from overfit_lab.training.events import EventBus, StepEnded
+from overfit_lab.training.experiment import probe_run, train_run
 from tiny import tiny_config
 
 CHEAP, DEAR = "clocked:Cheap", "clocked:Dear"

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from overfit_lab.catalog import FIGURES
-from overfit_lab.diagnosis import onset
-from overfit_lab.diagnosis.diagnose import diagnose
-from overfit_lab.diagnosis.phases_of import onset_in, phases_of
-from overfit_lab.diagnosis.subject import subjects_of
-from overfit_lab.metrics.phases import Phases
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import best_epoch
+from overfit_lab.config.catalog import FIGURES
+from overfit_lab.probes.metrics.phases import Phases
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import best_epoch
+from overfit_lab.views.diagnosis import onset
+from overfit_lab.views.diagnosis.diagnose import diagnose
+from overfit_lab.views.diagnosis.phases_of import onset_in, phases_of
+from overfit_lab.views.diagnosis.subject import subjects_of
 
-REFERENCE = Path(__file__).parents[2] / "runs" / "reference"
+REFERENCE = Path(__file__).parents[3] / "runs" / "reference"
 
 
 @lru_cache

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from overfit_lab.diagnosis import cures, loss, memorisation, onset, overconfidence
-from overfit_lab.diagnosis.finding import Subject
-from overfit_lab.diagnosis.grown import judge
-from overfit_lab.diagnosis.over_seeds import between, median, within
-from overfit_lab.metrics.growth import growth_of
-from overfit_lab.metrics.unimodal import peak_of
+from overfit_lab.probes.metrics.growth import growth_of
+from overfit_lab.probes.metrics.unimodal import peak_of
+from overfit_lab.views.diagnosis import cures, loss, memorisation, onset, overconfidence
+from overfit_lab.views.diagnosis.finding import Subject
+from overfit_lab.views.diagnosis.grown import judge
+from overfit_lab.views.diagnosis.over_seeds import between, median, within
 from simulated_curves import accuracies, ar_noise, evaluated, readings, rows
 
 N = 200

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from overfit_lab.catalog import FINDINGS
-from overfit_lab.diagnosis import (
+from overfit_lab.config.catalog import FINDINGS
+from overfit_lab.errors import RunFolderError
+from overfit_lab.views.diagnosis import (
     cures,
     evaluation,
     gradient_norm,
@@ -17,9 +18,8 @@ from overfit_lab.diagnosis import (
     overconfidence,
     sharpness,
 )
-from overfit_lab.diagnosis.diagnose import diagnose, questions
-from overfit_lab.diagnosis.finding import Finding, Question, Subject
-from overfit_lab.errors import RunFolderError
+from overfit_lab.views.diagnosis.diagnose import diagnose, questions
+from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
 from simulated_curves import evaluated, make, readings, rows
 
 NORM = ("gradient-norm", "full", "train", "adversarial")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from overfit_lab.metrics.phases import phases
-from overfit_lab.metrics.unimodal import peak_of
+from overfit_lab.probes.metrics.phases import phases
+from overfit_lab.probes.metrics.unimodal import peak_of
 from reference_records import Entry, assert_curve, assert_decays, caption, legend_names, table, titles
 
 DECAYS = {"cifar10-small": [8, 40], "digits": [50, 75]}

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overfit_lab.catalog import FIGURES
-from overfit_lab.diagnosis.phases_of import phases_of
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption, data_name, samples, stages
-from overfit_lab.figures.draw import once
-from overfit_lab.figures.onset import in_words
-from overfit_lab.figures.series import curve, level_around, pooled_bins
-from overfit_lab.metrics.phases import Fall, Onset, Phases
-from overfit_lab.metrics.unimodal import Peak
-from overfit_lab.runs.distributions import density, nearest_epoch
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.probes.metrics.phases import Fall, Onset, Phases
+from overfit_lab.probes.metrics.unimodal import Peak
+from overfit_lab.records.distributions import density, nearest_epoch
+from overfit_lab.records.reader import Run
+from overfit_lab.records.writer import RunWriter
+from overfit_lab.views.diagnosis.phases_of import phases_of
+from overfit_lab.views.figures.caption import caption, data_name, samples, stages
+from overfit_lab.views.figures.draw import once
+from overfit_lab.views.figures.onset import in_words
+from overfit_lab.views.figures.series import curve, level_around, pooled_bins
 from run_factory import EPOCHS, make_run
 
 

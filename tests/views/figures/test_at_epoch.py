@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.figures.at_epoch import FIGURES, epochs_of, spread
-from overfit_lab.figures.series import shares_by_bin
-from overfit_lab.runs import layout
-from overfit_lab.runs.arrays import write_arrays
+from overfit_lab.records import layout
+from overfit_lab.records.arrays import write_arrays
+from overfit_lab.views.figures.at_epoch import FIGURES, epochs_of, spread
+from overfit_lab.views.figures.series import shares_by_bin
 from run_factory import make_run
 
 

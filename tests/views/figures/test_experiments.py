@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.caption import caption
-from overfit_lab.figures.experiments import by_experiment
-from overfit_lab.figures.series import decays, title_of
-from overfit_lab.figures.style import looks_of
-from overfit_lab.runs.experiments import differences, experiments
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.records.experiments import differences, experiments
+from overfit_lab.records.reader import Run
+from overfit_lab.records.writer import RunWriter
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.series import decays, title_of
+from overfit_lab.views.figures.style import looks_of
 from run_factory import EPOCHS, make_run, robust_test
 
 

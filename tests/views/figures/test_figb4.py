@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.style import COLUMN
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.style import COLUMN
 from raw_records import REFERENCE, assert_draws, check_print, committed, curves, over_seeds
 from run_factory import EPOCHS, make_run, robust_test
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import RunFolderError
 from raw_records import assert_draws, check_print, committed, curves, over_seeds
 from run_factory import EPOCHS, make_run, robust_test

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import RunFolderError
-from overfit_lab.figures.series import decays
+from overfit_lab.views.figures.series import decays
 from raw_records import assert_draws, check_print, committed, curves, over_seeds
 from run_factory import make_run
 

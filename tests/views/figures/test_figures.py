@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.figures.series import by_labels, curve, decays
-from overfit_lab.figures.style import looks_of, save, style
+from overfit_lab.views.figures.series import by_labels, curve, decays
+from overfit_lab.views.figures.style import looks_of, save, style
 from run_factory import EPOCHS, make_run, robust_test
 
 ALL = list(FIGURES)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 from raw_records import assert_draws, check_print, curves
 from run_factory import EPOCHS, make_run
 

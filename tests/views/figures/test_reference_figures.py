@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from overfit_lab.catalog import FIGURES
+from overfit_lab.config.catalog import FIGURES
 
 MODULES = [importlib.import_module(path.stem) for path in sorted(Path(__file__).parent.glob("reference_*.py"))]
 ENTRIES = [entry for module in MODULES for entry in module.ENTRIES]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.live import following
-from overfit_lab.live.following import Followed, Follower, Numbers, Pace
-from overfit_lab.runs import layout
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.records import Record
+from overfit_lab.records import layout
+from overfit_lab.records.reader import Run
+from overfit_lab.records.records import Record
+from overfit_lab.views.live import following
+from overfit_lab.views.live.following import Followed, Follower, Numbers, Pace
 from written import begin, records_of, write
 
 

@@ -6,14 +6,14 @@ import os
 import numpy as np
 import pytest
 
-from overfit_lab.live import alarm as alarms
-from overfit_lab.live.alarm import LEVEL, LOOKS, Alarm
-from overfit_lab.live.following import Followed
-from overfit_lab.live.runs_below import Watched
-from overfit_lab.live.view import view_of
-from overfit_lab.metrics.phases import phases
-from overfit_lab.runs import layout
-from overfit_lab.runs.writer import is_held, take_lock
+from overfit_lab.probes.metrics.phases import phases
+from overfit_lab.records import layout
+from overfit_lab.records.writer import is_held, take_lock
+from overfit_lab.views.live import alarm as alarms
+from overfit_lab.views.live.alarm import LEVEL, LOOKS, Alarm
+from overfit_lab.views.live.following import Followed
+from overfit_lab.views.live.runs_below import Watched
+from overfit_lab.views.live.view import view_of
 from written import DECAY, N, accuracies, begin, records_of, write
 
 
@@ -188,7 +188,7 @@ def test_false_alarms_over_a_whole_run_are_rare_and_single_looks_are_not():
     import sys
     from pathlib import Path
 
-    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
     try:
         from watch_false_alarms import first_alert, looks
     finally:

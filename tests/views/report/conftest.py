@@ -5,9 +5,9 @@ from contextlib import contextmanager
 import pytest
 from reports import HOSTILE, PICTURES, Page, make_diagnosis, make_hostile, make_runs
 
-from overfit_lab.diagnosis import diagnose
-from overfit_lab.report import drawings
-from overfit_lab.report.page import make_report
+from overfit_lab.views.diagnosis import diagnose
+from overfit_lab.views.report import drawings
+from overfit_lab.views.report.page import make_report
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from overfit_lab.diagnosis.finding import Diagnosis, Finding, Subject
 from overfit_lab.errors import RunFolderError
-from overfit_lab.runs.writer import RunWriter
+from overfit_lab.records.writer import RunWriter
+from overfit_lab.views.diagnosis.finding import Diagnosis, Finding, Subject
 from run_factory import make_run
 
 IMG = "<img src=x onerror=window.hacked=1>"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from reports import END, IMG, MAP_EPOCHS
 
-from overfit_lab.report.chart import LEFT, RIGHT, WIDTH
-from overfit_lab.report.page import make_report
-from overfit_lab.runs.reader import Run, find_runs
+from overfit_lab.records.reader import Run, find_runs
+from overfit_lab.views.report.chart import LEFT, RIGHT, WIDTH
+from overfit_lab.views.report.page import make_report
 
-REFERENCE = Path(__file__).parents[2] / "runs" / "reference"
+REFERENCE = Path(__file__).parents[3] / "runs" / "reference"
 BAR_BYTES, BAR_MS = 8_000_000, 2_000
 """A report of three runs is no larger, and is there no later."""
 

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from reports import END, HOSTILE, IMG, LABELS, MAP_EPOCHS, Page, add_arrays, make_diagnosis
 
-from overfit_lab.catalog import SECTIONS
-from overfit_lab.diagnosis import diagnose
-from overfit_lab.diagnosis.finding import Diagnosis
+from overfit_lab.config.catalog import SECTIONS
+from overfit_lab.config.registry import Registry
 from overfit_lab.errors import RunFolderError
-from overfit_lab.registry import Registry
-from overfit_lab.report.chart import Axis
-from overfit_lab.report.drawings import draw
-from overfit_lab.report.material import Material
-from overfit_lab.report.page import make_report
-from overfit_lab.report.rendering import commands, to_script
-from overfit_lab.report.sections import configurations, curves, environment, epochs, figures, summary, table
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import summarise_run
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import summarise_run
+from overfit_lab.views.diagnosis import diagnose
+from overfit_lab.views.diagnosis.finding import Diagnosis
+from overfit_lab.views.report.chart import Axis
+from overfit_lab.views.report.drawings import draw
+from overfit_lab.views.report.material import Material
+from overfit_lab.views.report.page import make_report
+from overfit_lab.views.report.rendering import commands, to_script
+from overfit_lab.views.report.sections import configurations, curves, environment, epochs, figures, summary, table
 from run_factory import EPOCHS, make_run, robust_test
 
 
@@ -77,7 +77,7 @@ def test_the_example_section_of_the_page_on_the_report(runs, diagnosed, monkeypa
     (code,) = blocks(ROOT / "docs" / "report.md")
     names = {}
     exec(compile(code, "report.md", "exec"), names)
-    monkeypatch.setattr("overfit_lab.report.page.SECTIONS", {**SECTIONS, **names["REGISTER"]})
+    monkeypatch.setattr("overfit_lab.views.report.page.SECTIONS", {**SECTIONS, **names["REGISTER"]})
     text = make_report(runs[:1])
     assert 'id="losses"' in text
     assert "hard-seed0" in text.partition('id="losses"')[2].partition("</section>")[0]
@@ -85,7 +85,7 @@ def test_the_example_section_of_the_page_on_the_report(runs, diagnosed, monkeypa
 
 def test_a_section_with_nothing_to_say_is_left_out(runs, diagnosed, monkeypatch):
     silent = replace(SECTIONS["figures"], build=lambda material: None)
-    monkeypatch.setattr("overfit_lab.report.page.SECTIONS", {**SECTIONS, "figures": silent, "diagnosis": silent})
+    monkeypatch.setattr("overfit_lab.views.report.page.SECTIONS", {**SECTIONS, "figures": silent, "diagnosis": silent})
     page = Page(make_report(runs[:1]))
     assert "figures" not in page.ids()
     assert "#figures" not in [link["href"] for link in page.of("a")]
@@ -196,7 +196,7 @@ def test_a_figure_of_one_way_of_training_is_drawn_anew_for_a_finding_about_anoth
     findings = tuple(replace(make_diagnosis(runs).findings[0], runs=(run.name,)) for run in runs[:2])
     monkeypatch.setattr(diagnose, "diagnose", lambda given: Diagnosis((), findings))
     for module in ("drawings", "material"):
-        monkeypatch.setattr(f"overfit_lab.report.{module}.ONE_WAY", {"overview"})
+        monkeypatch.setattr(f"overfit_lab.views.report.{module}.ONE_WAY", {"overview"})
     material = Material(runs, "")
     anchors = [material.anchor_of("overview", names) for names in ((runs[0].name,), (runs[1].name,), ("other",), ())]
     assert anchors == ["figure-overview-1", "figure-overview-2", None, "figure-overview"]
@@ -393,7 +393,7 @@ def test_figures_are_images_in_the_page_with_words(page, material):
 
 
 def test_a_figure_of_too_many_dots_is_in_pixels(runs, diagnosed, monkeypatch):
-    from overfit_lab.report import drawings
+    from overfit_lab.views.report import drawings
 
     monkeypatch.setattr(drawings, "LARGEST_SVG", 1_000)
     assert draw("fig2", runs[:1], "a").image.startswith("data:image/png;base64,iVBOR")
@@ -403,14 +403,16 @@ def test_a_figure_that_fails_is_a_line(runs, monkeypatch):
     def fail(given):
         raise ValueError("$x is no\n formula")
 
-    monkeypatch.setattr("overfit_lab.report.drawings.FIGURES", {"overview": fail})
+    monkeypatch.setattr("overfit_lab.views.report.drawings.FIGURES", {"overview": fail})
     assert draw("overview", runs, "a").missing == "$x is no formula"
 
 
 def test_a_figure_that_nobody_registered_is_a_line_once(runs, diagnosed, monkeypatch):
     findings = tuple(replace(make_diagnosis(runs).findings[0], figure="figg1", runs=(run.name,)) for run in runs)
     monkeypatch.setattr(diagnose, "diagnose", lambda given: Diagnosis((), findings))
-    monkeypatch.setattr("overfit_lab.report.drawings.FIGURES", Registry("figure", "overfit_lab.labels", "NONE"))
+    monkeypatch.setattr(
+        "overfit_lab.views.report.drawings.FIGURES", Registry("figure", "overfit_lab.methods.labels", "NONE")
+    )
     found = Material(runs, "")
     assert figures.build(found).body.count("unknown figure") == 1
     assert found.anchor_of("figg1", (runs[0].name,)) is None
@@ -470,7 +472,7 @@ def test_the_command_writes_the_page_and_says_where(runs, tmp_path, diagnosed, c
 )
 def test_a_file_that_cannot_be_written_is_refused_in_one_line_before_any_work(tmp_path, capfd, out, words, monkeypatch):
     from overfit_lab.cli.main import run
-    from overfit_lab.report import page
+    from overfit_lab.views.report import page
 
     monkeypatch.setattr(page, "make_report", lambda *_: pytest.fail("work was done"))
     (tmp_path / "folder").mkdir()
@@ -481,8 +483,8 @@ def test_a_file_that_cannot_be_written_is_refused_in_one_line_before_any_work(tm
 
 
 def test_what_is_there_stays_when_writing_fails(tmp_path, monkeypatch):
-    from overfit_lab import textfiles as writing
     from overfit_lab.errors import ConfigError
+    from overfit_lab.records import textfiles as writing
 
     path = tmp_path / "report.html"
     path.write_text("old")
@@ -503,6 +505,6 @@ def test_templates_style_and_script_are_found_as_package_files():
     names = {
         path.name
         for folder in ("templates", "static")
-        for path in files("overfit_lab.report").joinpath(folder).iterdir()
+        for path in files("overfit_lab.views.report").joinpath(folder).iterdir()
     }
     assert {"page.html", "report.css", "report.js"} <= names

@@ -1,11 +1,11 @@
 """Run folders of a few records with numbers that one can compute on paper."""
 
 from overfit_lab.config import parse_config, to_yaml
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.recorder import to_records
-from overfit_lab.runs.writer import RunWriter
-from overfit_lab.tables.options import TableOptions
+from overfit_lab.records.reader import Run
+from overfit_lab.records.recorder import to_records
+from overfit_lab.records.writer import RunWriter
 from overfit_lab.types import Clock, Value
+from overfit_lab.views.tables.options import TableOptions
 
 CLEAN, ADV = [0.60, 0.70, 0.80], [0.40, 0.50, 0.45]
 """Accuracies at epochs 1, 2 and 3: the best is epoch 2."""

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from made import options, small_run
 
-from overfit_lab.catalog import TABLES
-from overfit_lab.tables.as_latex import escape_latex
-from overfit_lab.tables.as_text import cell_text
-from overfit_lab.tables.table import Cell, Column, Footnotes, Row, Table
-from overfit_lab.tables.writing import FORMATS
+from overfit_lab.config.catalog import TABLES
+from overfit_lab.views.tables.as_latex import escape_latex
+from overfit_lab.views.tables.as_text import cell_text
+from overfit_lab.views.tables.table import Cell, Column, Footnotes, Row, Table
+from overfit_lab.views.tables.writing import FORMATS
 
 
 @pytest.fixture(scope="module")

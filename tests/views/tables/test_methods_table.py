@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import imported_run, measure, numbers, options, small_run
 
-from overfit_lab.catalog import TABLES
+from overfit_lab.config.catalog import TABLES
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.tables.writing import FORMATS
+from overfit_lab.views.tables.writing import FORMATS
 
 methods = TABLES["methods"]
 

@@ -3,7 +3,7 @@
 import pytest
 from made import measure, numbers, options, small_run
 
-from overfit_lab.catalog import TABLES
+from overfit_lab.config.catalog import TABLES
 from overfit_lab.errors import ConfigError, RunFolderError
 
 

@@ -3,9 +3,9 @@
 import pytest
 from made import numbers, options, small_run
 
-from overfit_lab.catalog import TABLES
-from overfit_lab.published.reader import ablation, noise_errors, printed
-from overfit_lab.tables.as_text import as_plain
+from overfit_lab.config.catalog import TABLES
+from overfit_lab.views.published.reader import ablation, noise_errors, printed
+from overfit_lab.views.tables.as_text import as_plain
 
 methods = TABLES["methods"]
 ROUNDING = {

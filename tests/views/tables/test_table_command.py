@@ -11,9 +11,9 @@ import pytest
 from made import measure, small_run
 
 from overfit_lab.cli.main import run
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
 
-REFERENCE = Path(__file__).parents[2] / "runs" / "reference"
+REFERENCE = Path(__file__).parents[3] / "runs" / "reference"
 
 
 @pytest.fixture(scope="module")

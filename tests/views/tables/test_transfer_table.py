@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from made import imported_run, measure, numbers, options, small_run
 
-from overfit_lab.catalog import TABLES
+from overfit_lab.config.catalog import TABLES
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.runs import layout
-from overfit_lab.runs.arrays import write_arrays
-from overfit_lab.runs.reader import Run
-from overfit_lab.tables.as_text import as_plain
-from overfit_lab.tables.sources import sources_of, split_label
+from overfit_lab.records import layout
+from overfit_lab.records.arrays import write_arrays
+from overfit_lab.records.reader import Run
+from overfit_lab.views.tables.as_text import as_plain
+from overfit_lab.views.tables.sources import sources_of, split_label
 
 transfer = TABLES["transfer"]
 DEEP = "from net-deep (MLP (depth 4), PGD-AT), PGD-20"

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from overfit_lab.errors import RunFolderError, UnknownNameError
-from overfit_lab.runs import layout
-from overfit_lab.runs.arrays import write_arrays
-from overfit_lab.widgets.epoch_slider import epoch_slider
+from overfit_lab.records import layout
+from overfit_lab.records.arrays import write_arrays
+from overfit_lab.views.widgets.epoch_slider import epoch_slider
 from run_factory import make_run
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -39,7 +39,7 @@ def test_moving_the_slider_changes_the_picture(run):
 def test_a_picture_is_drawn_once(run, monkeypatch):
     shown = epoch_slider(run)
     first = shown.picture(10)
-    monkeypatch.setattr("overfit_lab.widgets.epoch_slider.as_png", lambda figure: pytest.fail("drawn again"))
+    monkeypatch.setattr("overfit_lab.views.widgets.epoch_slider.as_png", lambda figure: pytest.fail("drawn again"))
     assert shown.picture(10) is first
 
 
@@ -74,5 +74,5 @@ def test_what_cannot_be_shown_is_said(run, tmp_path):
 
 
 def test_importing_it_needs_no_widgets():
-    code = "import sys, overfit_lab.widgets.epoch_slider; assert 'ipywidgets' not in sys.modules"
+    code = "import sys, overfit_lab.views.widgets.epoch_slider; assert 'ipywidgets' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

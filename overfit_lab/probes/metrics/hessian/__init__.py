@@ -5,16 +5,16 @@ chooses. ``piecewise``: whether the exact identity holds. ``eigenvalues``: the l
 smooth density.
 """
 
-from overfit_lab.metrics.hessian.by_pyhessian import pyhessian_summary
-from overfit_lab.metrics.hessian.density import spectral_density
-from overfit_lab.metrics.hessian.eigenvalues import top_eigenvalue, top_eigenvalues
-from overfit_lab.metrics.hessian.exact import exact_trace
-from overfit_lab.metrics.hessian.hutchinson import hutchinson_trace
-from overfit_lab.metrics.hessian.hutchpp import hutchpp_trace
-from overfit_lab.metrics.hessian.piecewise import known_piecewise_linear, piecewise_linear
-from overfit_lab.metrics.hessian.products import ggn_product, hessian_product, trainable
-from overfit_lab.metrics.hessian.sampled import sampled_trace
-from overfit_lab.metrics.hessian.vectors import random_signs
+from overfit_lab.probes.metrics.hessian.by_pyhessian import pyhessian_summary
+from overfit_lab.probes.metrics.hessian.density import spectral_density
+from overfit_lab.probes.metrics.hessian.eigenvalues import top_eigenvalue, top_eigenvalues
+from overfit_lab.probes.metrics.hessian.exact import exact_trace
+from overfit_lab.probes.metrics.hessian.hutchinson import hutchinson_trace
+from overfit_lab.probes.metrics.hessian.hutchpp import hutchpp_trace
+from overfit_lab.probes.metrics.hessian.piecewise import known_piecewise_linear, piecewise_linear
+from overfit_lab.probes.metrics.hessian.products import ggn_product, hessian_product, trainable
+from overfit_lab.probes.metrics.hessian.sampled import sampled_trace
+from overfit_lab.probes.metrics.hessian.vectors import random_signs
 
 __all__ = [
     "exact_trace",

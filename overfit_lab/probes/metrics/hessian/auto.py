@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from overfit_lab.metrics.hessian import exact, hutchinson
-from overfit_lab.metrics.hessian.trace import Problem, Trace
+from overfit_lab.probes.metrics.hessian import exact, hutchinson
+from overfit_lab.probes.metrics.hessian.trace import Problem, Trace
 
 
 def estimate(problem: Problem) -> Trace:

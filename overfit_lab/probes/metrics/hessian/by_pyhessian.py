@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.hessian.products import trainable
-from overfit_lab.metrics.hessian.trace import Problem, Trace, mean_and_stderr
+from overfit_lab.probes.metrics.hessian.products import trainable
+from overfit_lab.probes.metrics.hessian.trace import Problem, Trace, mean_and_stderr
 from overfit_lab.seeds import private_streams
 
 

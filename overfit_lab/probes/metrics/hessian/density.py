@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from overfit_lab.metrics.hessian.lanczos import lanczos
-from overfit_lab.metrics.hessian.products import Product
-from overfit_lab.metrics.hessian.vectors import sign_vectors
+from overfit_lab.probes.metrics.hessian.lanczos import lanczos
+from overfit_lab.probes.metrics.hessian.products import Product
+from overfit_lab.probes.metrics.hessian.vectors import sign_vectors
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.hessian.lanczos import lanczos
-from overfit_lab.metrics.hessian.products import Product, many
-from overfit_lab.metrics.hessian.vectors import flatten, unflatten
+from overfit_lab.probes.metrics.hessian.lanczos import lanczos
+from overfit_lab.probes.metrics.hessian.products import Product, many
+from overfit_lab.probes.metrics.hessian.vectors import flatten, unflatten
 
 MOST_STEPS = 200
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from overfit_lab.metrics.hessian.products import Product, hessian_product, many, trainable
-from overfit_lab.metrics.hessian.trace import Problem, Trace, mean_and_stderr, part_of
-from overfit_lab.metrics.hessian.vectors import inner, sign_vectors
-from overfit_lab.metrics.layers import group_by_layer, trainable_by_name
+from overfit_lab.probes.metrics.hessian.products import Product, hessian_product, many, trainable
+from overfit_lab.probes.metrics.hessian.trace import Problem, Trace, mean_and_stderr, part_of
+from overfit_lab.probes.metrics.hessian.vectors import inner, sign_vectors
+from overfit_lab.probes.metrics.layers import group_by_layer, trainable_by_name
 
 TOGETHER = 5
 """Vectors that share a forward and a first backward pass; more save little and hold more memory."""

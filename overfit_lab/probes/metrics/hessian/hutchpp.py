@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from overfit_lab.metrics.hessian.hutchinson import TOGETHER, positions
-from overfit_lab.metrics.hessian.products import Product, hessian_product, many, trainable
-from overfit_lab.metrics.hessian.trace import Part, Problem, Trace, mean_and_stderr, part_of
-from overfit_lab.metrics.hessian.vectors import flatten, inner, sign_vectors, unflatten
+from overfit_lab.probes.metrics.hessian.hutchinson import TOGETHER, positions
+from overfit_lab.probes.metrics.hessian.products import Product, hessian_product, many, trainable
+from overfit_lab.probes.metrics.hessian.trace import Part, Problem, Trace, mean_and_stderr, part_of
+from overfit_lab.probes.metrics.hessian.vectors import flatten, inner, sign_vectors, unflatten
 
 
 def hutchpp_trace(

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from overfit_lab.metrics.hessian.products import Product, many
-from overfit_lab.metrics.hessian.vectors import flatten, unflatten
+from overfit_lab.probes.metrics.hessian.products import Product, many
+from overfit_lab.probes.metrics.hessian.vectors import flatten, unflatten
 
 
 def lanczos(product: Product, like: Sequence[Tensor], start: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

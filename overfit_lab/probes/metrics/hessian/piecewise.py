@@ -7,10 +7,10 @@ import weakref
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.compute.folded import build_of
 from overfit_lab.errors import ProbeError
-from overfit_lab.metrics.layers import trainable_by_name
-from overfit_lab.metrics.local import refuse_mixing
+from overfit_lab.models.compute.folded import build_of
+from overfit_lab.probes.metrics.layers import trainable_by_name
+from overfit_lab.probes.metrics.local import refuse_mixing
 
 SAMPLES = 4
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 from torch.nn import functional
 
-from overfit_lab.metrics.layers import trainable_by_name
-from overfit_lab.metrics.pieces import images_per_pass
+from overfit_lab.probes.metrics.layers import trainable_by_name
+from overfit_lab.probes.metrics.pieces import images_per_pass
 
 Product = Callable[[Sequence[Tensor]], list[Tensor]]
 """v to H v, as lists of tensors with the shapes of the weights. May have ``many``, for stacked vectors."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.metrics.hessian.exact import refuse_curved, trace_along
-from overfit_lab.metrics.hessian.trace import Problem, Trace
+from overfit_lab.probes.metrics.hessian.exact import refuse_curved, trace_along
+from overfit_lab.probes.metrics.hessian.trace import Problem, Trace
 
 
 def sampled_trace(
@@ -19,7 +19,7 @@ def sampled_trace(
 ) -> Trace:
     r"""Tr G = mean_i E || J_i^T S_i xi ||^2 with S_i S_i^T = diag p_i - p_i p_i^T and random signs xi in R^K; unbiased.
 
-    Equal to tr H where :func:`overfit_lab.metrics.hessian.exact.exact_trace` is. Each sample draws vectors of its own.
+    Equal to tr H where :func:`overfit_lab.probes.metrics.hessian.exact.exact_trace` is. Each sample draws vectors of its own.
     The standard error is over samples and includes that of the vectors.
 
     Args:

@@ -55,7 +55,7 @@ class Problem:
         tolerance: relative standard error that is enough.
         layer_depth: parts of a module's path that make a layer; None for the whole path.
         output_vectors: random vectors in the logits, of the sampled estimator.
-        linear: what :func:`overfit_lab.metrics.hessian.piecewise.piecewise_linear` says of the model.
+        linear: what :func:`overfit_lab.probes.metrics.hessian.piecewise.piecewise_linear` says of the model.
     """
 
     model: nn.Module

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from overfit_lab.metrics.local import LayerCall
+from overfit_lab.probes.metrics.local import LayerCall
 
 
 @dataclass

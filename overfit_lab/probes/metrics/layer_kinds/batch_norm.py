@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.metrics.layer_kinds.base import Kept, LayerKind
-from overfit_lab.metrics.local import LayerCall
+from overfit_lab.probes.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.probes.metrics.local import LayerCall
 
 
 class BatchNormKind(LayerKind):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.metrics.layer_kinds.base import Kept, LayerKind
-from overfit_lab.metrics.layer_kinds.products import gram_is_cheaper, outer_squared_norm
-from overfit_lab.metrics.local import LayerCall
+from overfit_lab.probes.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.probes.metrics.layer_kinds.products import gram_is_cheaper, outer_squared_norm
+from overfit_lab.probes.metrics.local import LayerCall
 
 
 class ConvolutionKind(LayerKind):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from overfit_lab.metrics.layer_kinds.base import Kept, LayerKind
-from overfit_lab.metrics.local import LayerCall
-from overfit_lab.metrics.pieces import gradients_at_once
+from overfit_lab.probes.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.probes.metrics.local import LayerCall
+from overfit_lab.probes.metrics.pieces import gradients_at_once
 
 
 class GenericKind(LayerKind):

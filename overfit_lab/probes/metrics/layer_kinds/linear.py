@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.metrics.layer_kinds.base import Kept, LayerKind
-from overfit_lab.metrics.layer_kinds.products import outer_squared_norm
-from overfit_lab.metrics.local import LayerCall
+from overfit_lab.probes.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.probes.metrics.layer_kinds.products import outer_squared_norm
+from overfit_lab.probes.metrics.local import LayerCall
 
 
 class LinearKind(LayerKind):

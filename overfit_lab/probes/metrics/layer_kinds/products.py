@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from overfit_lab.metrics.layer_kinds.base import Kept
-from overfit_lab.metrics.pieces import gradients_at_once
+from overfit_lab.probes.metrics.layer_kinds.base import Kept
+from overfit_lab.probes.metrics.pieces import gradients_at_once
 
 
 def outer_squared_norm(a: Tensor, delta: Tensor, kept: Kept) -> Tensor:

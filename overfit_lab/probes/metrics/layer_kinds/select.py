@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from overfit_lab.metrics.layer_kinds import batch_norm, convolution, linear
-from overfit_lab.metrics.layer_kinds.base import LayerKind
-from overfit_lab.metrics.layer_kinds.generic import GenericKind
-from overfit_lab.metrics.local import LayerCall
+from overfit_lab.probes.metrics.layer_kinds import batch_norm, convolution, linear
+from overfit_lab.probes.metrics.layer_kinds.base import LayerKind
+from overfit_lab.probes.metrics.layer_kinds.generic import GenericKind
+from overfit_lab.probes.metrics.local import LayerCall
 
 KINDS: dict[type[nn.Module], LayerKind] = {}
 """By the module's very class: a subclass may compute something else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overfit_lab.cost.hardware import Hardware
+from overfit_lab.sweeps.cost.hardware import Hardware
 
 FITTED_TO = ("digits-hard-seed*", "cifar10-small-hard-seed*")
 """The reference runs that the two constants were fitted to; all other runs are predicted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overfit_lab.cost.hardware import Hardware
+from overfit_lab.sweeps.cost.hardware import Hardware
 
 ASSUMED = {"bf16": 0.15, "fp32": 0.4}
 """Share of the dense peak in training convolutional networks. An assumption, and the weakest number of all here: a

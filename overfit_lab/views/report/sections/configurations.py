@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from overfit_lab.config import to_dict, to_yaml
-from overfit_lab.report.material import Material
-from overfit_lab.report.rendering import render
-from overfit_lab.report.section import Part, Section
-from overfit_lab.runs.experiments import flatten
+from overfit_lab.records.experiments import flatten
+from overfit_lab.views.report.material import Material
+from overfit_lab.views.report.rendering import render
+from overfit_lab.views.report.section import Part, Section
 
 
 def build(material: Material) -> Part:

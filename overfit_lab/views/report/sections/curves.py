@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from overfit_lab.figures.series import curve, decays
-from overfit_lab.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line, reach_of
-from overfit_lab.report.looks import PageLook, page_looks
-from overfit_lab.report.material import Material
-from overfit_lab.report.rendering import render
-from overfit_lab.report.section import Part, Section
-from overfit_lab.runs.summary import probe_name
+from overfit_lab.records.summary import probe_name
+from overfit_lab.views.figures.series import curve, decays
+from overfit_lab.views.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line, reach_of
+from overfit_lab.views.report.looks import PageLook, page_looks
+from overfit_lab.views.report.material import Material
+from overfit_lab.views.report.rendering import render
+from overfit_lab.views.report.section import Part, Section
 
 
 class Number(NamedTuple):

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from overfit_lab.report.material import Material
-from overfit_lab.report.rendering import render
-from overfit_lab.report.section import Part, Section
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.report.material import Material
+from overfit_lab.views.report.rendering import render
+from overfit_lab.views.report.section import Part, Section
 
 KEYS = (
     "status",

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from overfit_lab.figures.fig5 import VIEWS
-from overfit_lab.report.material import Material
-from overfit_lab.report.rendering import render
-from overfit_lab.report.section import Part, Section
-from overfit_lab.runs.reader import Run
+from overfit_lab.records.reader import Run
+from overfit_lab.views.figures.fig5 import VIEWS
+from overfit_lab.views.report.material import Material
+from overfit_lab.views.report.rendering import render
+from overfit_lab.views.report.section import Part, Section
 
 MOST_POINTS = 1000
 """Points of a map that are kept, the first ones; more cannot be told apart at the size of a panel."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from overfit_lab.report.material import Material
-from overfit_lab.report.rendering import render
-from overfit_lab.report.section import Part, Section
+from overfit_lab.views.report.material import Material
+from overfit_lab.views.report.rendering import render
+from overfit_lab.views.report.section import Part, Section
 
 
 def build(material: Material) -> Part:

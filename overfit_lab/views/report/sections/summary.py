@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfit_lab.errors import OverfitLabError
-from overfit_lab.figures.caption import caption
-from overfit_lab.report.looks import PageLook, page_looks
-from overfit_lab.report.material import Group, Material
-from overfit_lab.report.rendering import render
-from overfit_lab.report.section import Part, Section
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import summarise_run
-from overfit_lab.tables.entries import is_imported
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import summarise_run
+from overfit_lab.views.figures.caption import caption
+from overfit_lab.views.report.looks import PageLook, page_looks
+from overfit_lab.views.report.material import Group, Material
+from overfit_lab.views.report.rendering import render
+from overfit_lab.views.report.section import Part, Section
+from overfit_lab.views.tables.entries import is_imported
 
 PROBING = "overfit-lab probe RUN --metric gradient-norm,calibration,confidence --checkpoint all"
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from overfit_lab.errors import OverfitLabError
-from overfit_lab.report.material import Material
-from overfit_lab.report.rendering import render
-from overfit_lab.report.section import Part, Section
-from overfit_lab.runs.reader import Run
-from overfit_lab.runs.summary import RAW, TITLES, second_weights, summarise_run
-from overfit_lab.tables.methods import methods
-from overfit_lab.tables.options import TableOptions
-from overfit_lab.tables.readings import epochs_of
-from overfit_lab.tables.table import Cell, Table
+from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import RAW, TITLES, second_weights, summarise_run
+from overfit_lab.views.report.material import Material
+from overfit_lab.views.report.rendering import render
+from overfit_lab.views.report.section import Part, Section
+from overfit_lab.views.tables.methods import methods
+from overfit_lab.views.tables.options import TableOptions
+from overfit_lab.views.tables.readings import epochs_of
+from overfit_lab.views.tables.table import Cell, Table
 
 DIGITS = {"best_epoch": 0, "ece_adv_final": 3, "grad_norm_final": 3}
 TEXTS = ("run", "status", "weights")
