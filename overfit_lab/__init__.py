@@ -25,7 +25,7 @@ _PUBLIC = {
     "ThreatModel": ("overfit_lab.methods.threat", "ThreatModel"),
     "TransformersCallback": ("overfit_lab.monitor.integrations.transformers", "OverfitCallback"),
 }
-__all__ = ["LightningCallback", "Monitor", "PGD", "ThreatModel", "TransformersCallback", "__version__"]
+__all__ = ["PGD", "LightningCallback", "Monitor", "ThreatModel", "TransformersCallback", "__version__"]
 
 sys.meta_path.append(OldPaths())
 
