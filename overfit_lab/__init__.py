@@ -1,7 +1,7 @@
 """overfit-lab: see when, why and how adversarially trained networks overfit robustly.
 
-The names below are what programs import, ``from overfit_lab import Monitor``; each is loaded when it is first asked for,
-so that ``import overfit_lab`` costs nothing.
+The names below are what programs import, ``from overfit_lab import Monitor``; each is loaded when it is first asked
+for, so that ``import overfit_lab`` costs nothing.
 """
 
 import sys
