@@ -82,7 +82,7 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
     from overfit_lab.config import apply_overrides
     from overfit_lab.config.recipes import recipe
     from overfit_lab.training.events import EpochEnded, EventBus
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
 
     bus = EventBus()
     bus.on(EpochEnded, lambda event: report(event.snapshot.clock.epoch / event.snapshot.clock.n_epochs, ""))

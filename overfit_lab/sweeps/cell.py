@@ -12,7 +12,7 @@ from overfit_lab.errors import FolderBusyError
 from overfit_lab.processes.pool import GRACE, Report
 from overfit_lab.records import layout
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from overfit_lab.types import Clock
 
 REPORT_EVERY = 0.5

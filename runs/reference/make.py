@@ -22,7 +22,7 @@ from overfit_lab.processes.pool import Job, Report, run_jobs, usable_cores
 from overfit_lab.sweeps.axes import parse_axes
 from overfit_lab.sweeps.grid import run_grid
 from overfit_lab.training.events import EpochEnded, EventBus
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 
 HERE = Path(__file__).resolve().parent
 CIFAR10 = os.environ.get("CIFAR10", "parquet:.data/cifar10-jpeg")

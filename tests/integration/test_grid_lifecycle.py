@@ -13,7 +13,7 @@ import pytest
 from overfit_lab.config import apply_overrides, to_yaml
 from overfit_lab.records.reader import Run, find_runs
 from overfit_lab.sweeps.grid import run_grid
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from same_run import assert_same_run, rows
 from tiny import tiny_config
 

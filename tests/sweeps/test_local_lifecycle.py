@@ -57,7 +57,7 @@ def test_a_cell_is_the_plain_run_of_its_configuration(extended, tmp_path):
     cell = cells(folder / "out")["r0.6-seed1"]
     code = (
         "import sys, torch; from pathlib import Path; from overfit_lab.config import load_config;"
-        "from overfit_lab.training.experiment import train_run; torch.set_num_threads(1);"
+        "from overfit_lab.training.run import train_run; torch.set_num_threads(1);"
         "train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), device='cpu')"
     )
     arguments = [sys.executable, "-c", code, str(cell / "config.yaml"), str(tmp_path / "plain")]
