@@ -1,8 +1,8 @@
 """Whose code may be imported: names that the user typed, and those of files that the user trusts.
 
 A name ``package.module:Attribute`` may come from anywhere: a run folder that somebody sent, a sweep's file, a record.
-So the one place that imports such names (:func:`overfit_lab.config.registry.import_object`) asks here, and the answer is no
-unless the user wrote the name: on the command line, in a ``RunConfig`` or a call in Python, or by ``--trust``.
+So the one place that imports such names (:func:`~.registry.import_object`) asks here, and the answer is no unless
+the user wrote the name: on the command line, in a ``RunConfig`` or a call in Python, or by ``--trust``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Permission:
         return any(name in text and pattern.search(text) for text in self.texts)
 
 
-_granted = Permission()
+NOTHING = Permission()
+_granted = NOTHING
 
 
 def current() -> Permission:

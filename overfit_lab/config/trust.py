@@ -70,9 +70,7 @@ def check_trusted(content: Any, source: str, *, trust: bool) -> None:
         allow(*strings_of(plain))
         return
     code = [
-        f"{key} = {text!r}"
-        for key, text in _leaves(plain)
-        if any(not current().covers(name) for name in _names(text))
+        f"{key} = {text!r}" for key, text in _leaves(plain) if any(not current().covers(name) for name in _names(text))
     ]
     if code:
         raise ConfigError(f"{source}: names code to run ({', '.join(code)}); add --trust if you trust this file")
