@@ -2,8 +2,9 @@
 
 Each run is trained into this folder under its name, each in a process of one thread, as many at a time as there are
 cores; a run that is there and completed is passed over, an unfinished one is resumed. The studies are sweeps below
-`studies`; those that are committed as grids of an earlier version, with a grid.json, are passed over as well. Checkpoints stay out of version control. The CIFAR-10 runs need the images; CIFAR10 names the data set
-(default `parquet:.data/cifar10-jpeg`, the JPEG-encoded mirror that the committed records were made with).
+`studies`; those that are committed as grids of an earlier version, with a grid.json, are passed over as well.
+Checkpoints stay out of version control. The CIFAR-10 runs need the images; CIFAR10 names the data set (default
+`parquet:.data/cifar10-jpeg`, the JPEG-encoded mirror that the committed records were made with).
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def test_watch_shows_the_cells_that_wait_before_any_folder_of_theirs_is_there(tm
 def test_another_base_is_not_gone_on_with(tmp_path, untrained):
     run_sweep(spec(), tmp_path / "out")
     before = (tmp_path / "out" / "sweep.json").read_bytes()
-    with pytest.raises(RunFolderError, match="holds a sweep with epochs = .*, not 9; make epochs an axis"):
+    with pytest.raises(RunFolderError, match=r"holds a sweep with epochs = .*, not 9; make epochs an axis"):
         run_sweep(spec(config=tiny_config(epochs=9)), tmp_path / "out")
     assert (tmp_path / "out" / "sweep.json").read_bytes() == before
 

@@ -81,9 +81,15 @@ def test_it_is_a_sweep_that_more_values_extend(finished, monkeypatch, capfd):
 
 @pytest.mark.parametrize(
     "command",
-    [["compare", "grid"], ["table", "grid"], ["figure", "sweep", "grid", "--out", "{}/a.png"], ["diagnose", "grid"]]
-    + [["report", "grid", "--out", "{}/a.html"], ["watch", "grid", "--once"]]
-    + [["sweep", "collect", "grid", "--out", "{}/a.csv"]],
+    [
+        ["compare", "grid"],
+        ["table", "grid"],
+        ["figure", "sweep", "grid", "--out", "{}/a.png"],
+        ["diagnose", "grid"],
+        ["report", "grid", "--out", "{}/a.html"],
+        ["watch", "grid", "--once"],
+        ["sweep", "collect", "grid", "--out", "{}/a.csv"],
+    ],
     ids=lambda command: " ".join(command[:2]),
 )
 def test_commands_that_take_folders_take_the_folder_of_a_grid(finished, tmp_path, monkeypatch, command):
