@@ -51,11 +51,11 @@ def demo(
 
 def write_report(runs: list[Run], out: Path) -> Path:
     """The page of `overfit-lab report` of the adversarially trained runs."""
-    from overfit_lab.records.textfiles import write
+    from overfit_lab.records.files import write_text
     from overfit_lab.views.report.page import make_report
 
     path = out / "report.html"
-    write(make_report(runs, "Robust overfitting on digits"), path)
+    write_text(make_report(runs, "Robust overfitting on digits"), path)
     return path
 
 

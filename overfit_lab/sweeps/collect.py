@@ -10,9 +10,9 @@ import pandas as pd
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.experiments import flatten
+from overfit_lab.records.files import check_file, output, write_text
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import ENDINGS, best_epoch, final_epoch
-from overfit_lab.records.textfiles import check_file, write
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest
 from overfit_lab.sweeps.status import cell_status
 
@@ -116,11 +116,10 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     check_table(path)
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        temporary = path.with_name(f".{path.name}.partial")
-        _of_one_kind(frame).to_parquet(temporary, index=False)
-        temporary.replace(path)
+        with output(path) as file:
+            _of_one_kind(frame).to_parquet(file, index=False)
     else:
-        write(frame.to_csv(index=False) if suffix == ".csv" else to_markdown(frame), path)
+        write_text(frame.to_csv(index=False) if suffix == ".csv" else to_markdown(frame), path)
 
 
 def to_markdown(frame: pd.DataFrame) -> str:

@@ -16,9 +16,10 @@ from overfit_lab.config import RunConfig, apply_settings, load_config, to_dict, 
 from overfit_lab.errors import ConfigError, FolderBusyError, OverfitLabError, RunFolderError
 from overfit_lab.processes.pool import Job, Report, Silent, Watcher, run_jobs, usable_cores
 from overfit_lab.records import layout
+from overfit_lab.records.files import write_bytes
 from overfit_lab.records.sinks.mirror import make_sinks
 from overfit_lab.records.status import mark_ended, status_of
-from overfit_lab.records.writer import take_lock, write_atomically
+from overfit_lab.records.writer import take_lock
 from overfit_lab.sweeps.axes import Axes, name_cells
 from overfit_lab.sweeps.cell import reporting, train_cell
 from overfit_lab.training.build import complete, resolve_device
@@ -184,7 +185,7 @@ def _open_grid(folder: Path, manifest: Mapping[str, Any], *, resume: bool) -> It
         raise RunFolderError(f"{folder}: cannot be written to ({error.strerror})") from error
     with lock:
         if not resume:
-            write_atomically(folder / MANIFEST, (_to_json(manifest, indent=2) + "\n").encode())
+            write_bytes(folder / MANIFEST, (_to_json(manifest, indent=2) + "\n").encode())
         yield
 
 
