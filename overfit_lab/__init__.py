@@ -1,7 +1,7 @@
 """overfit-lab: see when, why and how adversarially trained networks overfit robustly.
 
-The names below are what programs import, ``from overfit_lab import Monitor``; each is loaded when it is first asked for,
-so that ``import overfit_lab`` costs nothing.
+The names below are what programs import, ``from overfit_lab import Monitor``; each is loaded when it is first asked
+for, so that ``import overfit_lab`` costs nothing.
 """
 
 import sys
@@ -25,7 +25,7 @@ _PUBLIC = {
     "ThreatModel": ("overfit_lab.methods.threat", "ThreatModel"),
     "TransformersCallback": ("overfit_lab.monitor.integrations.transformers", "OverfitCallback"),
 }
-__all__ = ["LightningCallback", "Monitor", "PGD", "ThreatModel", "TransformersCallback", "__version__"]
+__all__ = ["PGD", "LightningCallback", "Monitor", "ThreatModel", "TransformersCallback", "__version__"]
 
 sys.meta_path.append(OldPaths())
 

@@ -39,10 +39,10 @@ from overfit_lab.records import layout
 from overfit_lab.records.environment import hardware, now, versions
 from overfit_lab.records.history import MemoryHistory
 from overfit_lab.records.recorder import EVALUATION_FIELDS, Recorder, to_records
-from overfit_lab.records.status import end
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
+from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.build import make_probes
 from overfit_lab.training.evaluation import evaluate
