@@ -93,7 +93,8 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
 
 def report(runs: list[Run]) -> None:
     """The table, and what it says in plain words, from the records."""
-    from overfit_lab.records.summary import compare, format_table, summarise
+    from overfit_lab.records.summary import compare, summarise
+    from overfit_lab.views.tables.compare import format_table
 
     typer.echo(format_table(compare(runs)))
     rows = {row["labels"]: row for _, row in summarise(runs).iterrows()}

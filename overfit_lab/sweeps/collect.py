@@ -15,6 +15,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import ENDINGS, best_epoch, final_epoch
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest
 from overfit_lab.sweeps.status import cell_status
+from overfit_lab.views.tables.as_text import escape_markdown, pipe, pipes
 
 METRICS: dict[str, tuple[str, str, str, str, float]] = {
     "clean": ("evaluation", "acc_clean", "test", "clean", 100.0),
@@ -124,16 +125,14 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """The table as Markdown; numbers to four significant digits, missing ones empty."""
-    lines = ["| " + " | ".join(frame.columns) + " |", "| " + " | ".join("---" for _ in frame.columns) + " |"]
-    for values in frame.itertuples(index=False):
-        lines.append("| " + " | ".join(_cell_text(value) for value in values) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [[_cell_text(value) for value in values] for values in frame.itertuples(index=False)]
+    return "\n".join([*pipes(list(frame.columns), [False] * len(frame.columns)), *map(pipe, rows)]) + "\n"
 
 
 def _cell_text(value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", r"\|")
+    return f"{value:.4g}" if isinstance(value, float) else escape_markdown(str(value))
 
 
 def _of_one_kind(frame: pd.DataFrame) -> pd.DataFrame:

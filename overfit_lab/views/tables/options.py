@@ -42,10 +42,12 @@ class TableOptions:
         for name in names:
             value = getattr(self, name)
             if value != getattr(TableOptions, name):
-                option = {"best_by": "--best-by", "attacks": "--attack"}[name]
-                given = ",".join(value) if isinstance(value, tuple) else value
-                why = "it shows final checkpoints alone" if name == "best_by" else "its columns are not by attack"
-                raise ConfigError(f"{option} {given}: has no meaning for table {kind!r}, {why}; leave it out")
+                option, why = {
+                    "best_by": (f"--best-by {value}", "it shows final checkpoints alone"),
+                    "attacks": (f"--attack {','.join(self.attacks)}", "its columns are not by attack"),
+                    "published": ("--published", "the paper has no such table"),
+                }[name]
+                raise ConfigError(f"{option}: has no meaning for table {kind!r}, {why}; leave it out")
 
 
 class Kind(Protocol):
