@@ -7,9 +7,8 @@ from pathlib import Path
 
 import typer
 
-from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.config import RunConfig
-from overfit_lab.errors import ConfigError
+from overfit_lab.errors import ConfigError, Interrupted
 
 WIDEST_TABLE = 5
 

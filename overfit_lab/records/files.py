@@ -84,13 +84,13 @@ def output(path: Path) -> Iterator[BinaryIO]:
         raise ConfigError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Replace a file; see :func:`replacing`.
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file, and return when it is on the disk; see :func:`replacing`.
 
     Raises:
         OSError: it cannot be written.
     """
-    with replacing(path, durable=durable) as file:
+    with replacing(path, durable=True) as file:
         file.write(content)
 
 

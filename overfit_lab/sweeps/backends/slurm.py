@@ -14,8 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
-from overfit_lab.errors import ConfigError, OverfitLabError
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import ConfigError, OverfitLabError, missing
 from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop
 from overfit_lab.records.files import write_bytes
 from overfit_lab.records.status import status_of

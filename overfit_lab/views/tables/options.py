@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from overfit_lab.errors import ConfigError, unknown_name
-from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import SPLITS
-from overfit_lab.views.tables.table import Table
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,3 @@ class TableOptions:
                     "published": ("--published", "the paper has no such table"),
                 }[name]
                 raise ConfigError(f"{option}: has no meaning for table {kind!r}, {why}; leave it out")
-
-
-class Kind(Protocol):
-    """A kind of table: runs to a table."""
-
-    def __call__(self, runs: Sequence[Run], options: TableOptions) -> Table:
-        """The table of some runs."""
