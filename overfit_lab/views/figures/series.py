@@ -80,7 +80,7 @@ def level_around(found: Curve, epoch: float) -> float:
 
 
 def pooled_bins(runs: Sequence[Run], inputs: str) -> np.ndarray | None:
-    """Reliability bins on the test split of each run's last epoch that has them, as if the samples of all runs were one set.
+    """Reliability bins on test of each run's last epoch that has them, as if the samples of all runs were one set.
 
     Returns:
         (bins, 3): mean confidence, accuracy, count; None where no run has them.

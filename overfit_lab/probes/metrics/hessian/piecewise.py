@@ -57,7 +57,7 @@ def piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
     Raises:
         ProbeError: no trainable parameter.
 
-    Cost: one forward and one backward pass over those samples, and for each parameter tensor a backward pass through both.
+    Cost: a forward and a backward pass over those samples, and for each parameter tensor a backward pass through both.
     """
     parameters = trainable_by_name(model)
     try:
