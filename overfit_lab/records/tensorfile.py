@@ -8,7 +8,6 @@ here; its own writer holds all tensors as byte strings at once.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.files import replacing
 
 TYPES = {
     torch.float64: "F64",
@@ -41,12 +41,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
     Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with open(temporary, "wb") as file:
+    with replacing(path, durable=True) as file:
         write(file, tensors, {"overfit-lab": json.dumps(meta)})
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def read_tensors(path: Path, kind: str = "checkpoint") -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,12 +18,12 @@ from overfit_lab.methods.regularizers.base import Regularizer
 from overfit_lab.probes.base import Probe
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.records import layout
-from overfit_lab.records.environment import now
 from overfit_lab.records.history import FolderHistory, no_history
-from overfit_lab.records.reader import Run, read_records
+from overfit_lab.records.reader import read_records
 from overfit_lab.records.recorder import Recorder
 from overfit_lab.records.sinks.base import Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror
+from overfit_lab.records.status import end, end_at_error, mark_ended, status_of
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget
@@ -115,7 +114,7 @@ def train_run(
                 mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
                 return _train_with_records(session, writer, bus, mirror, resume=resume)
             if writer is not None:
-                writer.update_info(status="interrupted", ended=now())
+                end(writer, "interrupted")
     return "interrupted"
 
 
@@ -138,30 +137,11 @@ def _opened(folder: Path, session: Session, *, resume: bool) -> Iterator[RunWrit
         try:
             yield None
         except LostProcessError:
-            mark_failed(folder)
+            mark_ended(folder, "failed")
             raise
         return
-    with opened[0] as writer, _end_noted(writer):
+    with opened[0] as writer, end_at_error(writer):
         yield writer
-
-
-def mark_failed(folder: Path) -> None:
-    """Say so in run.json of a run whose writing process is gone; where it still writes, it says so itself."""
-    with suppress(RunFolderError), RunWriter.reopen(folder) as writer:
-        if Run(folder).info.get("status") == "running":
-            writer.update_info(status="failed", ended=now())
-
-
-@contextmanager
-def _end_noted(writer: RunWriter) -> Iterator[None]:
-    """Whatever ends a run that is being prepared, run.json says so; an interruption goes no further."""
-    try:
-        yield
-    except BaseException as error:
-        is_interrupted = isinstance(error, KeyboardInterrupt)
-        writer.update_info(status="interrupted" if is_interrupted else "failed", ended=now())
-        if not is_interrupted:
-            raise
 
 
 def needed_first(session: Session) -> list[TrainedFirst]:
@@ -203,17 +183,12 @@ def _train_teacher(session: Session, first: TrainedFirst, teacher_bus: Callable[
     """Train a teacher into its folder, or go on with it; how its run stands then."""
     assert session.teachers is not None
     path = session.teachers.path(first.name)
-    before = session.world.at(0, partial(_status, path))
+    before = session.world.at(0, partial(status_of, path))
     if before == "completed":
-        return before
+        return "completed"
     bus = teacher_bus(first.name) if teacher_bus is not None else None
     resume = before is not None
     return train_run(first.config, path, resume=resume, device=session.device.type, bus=bus, world=session.world)
-
-
-def _status(folder: Path) -> str | None:
-    """How a run stands; None where there is none yet."""
-    return str(json.loads(layout.info_path(folder).read_text())["status"]) if layout.is_run(folder) else None
 
 
 def check_probes(session: Session) -> None:
@@ -274,9 +249,7 @@ def _train_with_records(
         status = "interrupted"
     finally:
         chosen = asdict(keeper.best) if keeper.best else None
-        writer.update_info(
-            status=status, ended=now(), epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3)
-        )
+        end(writer, status, epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3))
         if mirror is not None:
             mirror.end(status)
     return status
