@@ -9,7 +9,7 @@ import pandas as pd
 
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.records import layout
-from overfit_lab.records.experiments import flatten
+from overfit_lab.records.identity import flatten
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import ENDINGS, best_epoch, final_epoch
 from overfit_lab.records.textfiles import check_file, write
