@@ -21,6 +21,16 @@ TrustOption = Annotated[
 ]
 
 
+def split_study(source: str, assignments: list[str] | None, grid: list[str] | None) -> tuple[str, list[str], list[str]]:
+    """A study's recipe, settings and axes before those given; another source as it is."""
+    from overfit_lab.config.recipes import STUDIES
+
+    if source not in STUDIES:
+        return source, list(assignments or []), list(grid or [])
+    study = STUDIES[source]
+    return study.recipe, [*study.sets, *(assignments or [])], [*study.axes, *(grid or [])]
+
+
 def read_source(source: str, assignments: list[str] | None, *, trust: bool = False) -> RunConfig:
     """The configuration of a recipe's name or a YAML file, with ``--set`` applied.
 

@@ -12,11 +12,12 @@ from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
 from overfit_lab.processes.pool import Silent, Watcher
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
+from overfit_lab.records.status import status_of
 from overfit_lab.records.writer import take_lock
 from overfit_lab.sweeps.backends.base import Backend, make_backend
 from overfit_lab.sweeps.cells import check_cells_trusted, extend, is_completed, plan
-from overfit_lab.sweeps.layout import MANIFEST, manifest_path
-from overfit_lab.sweeps.manifest import Manifest, SweepCell, read_manifest, write_manifest
+from overfit_lab.sweeps.layout import manifest_path
+from overfit_lab.sweeps.manifest import Manifest, SweepCell, check_no_old_grid, read_manifest, write_manifest
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 from overfit_lab.sweeps.work import CellJob
 
@@ -41,6 +42,12 @@ class SweepResult:
     failures: dict[str, str]
     detached: bool = False
 
+    @property
+    def completed(self) -> list[Path]:
+        """The run folders of the cells that are completed, in order."""
+        paths = [self.folder / cell.folder for cell in self.cells]
+        return [path for path in paths if layout.is_run(path) and status_of(path) == "completed"]
+
 
 def run_sweep(
     spec: SweepSpec,
@@ -55,10 +62,15 @@ def run_sweep(
 
     A folder that holds a sweep of the same base is extended: its completed cells are not trained again, interrupted
     and failed ones are gone on with, new ones are begun. Every configuration is checked before anything is written.
+    A sweep that was stopped or killed at any moment and is gone on with has the records of an uninterrupted one, and a
+    cell those of a plain run of its configuration (both to the bit on the CPU with ``resources.cpus`` threads). With
+    the local backend a script guards its own beginning by ``if __name__ == "__main__":``, since processes are started
+    afresh.
 
     Args:
         spec: the sweep.
-        folder: of the sweep; each cell is a run folder in it, named by :func:`overfit_lab.sweeps.identity.cell_id`.
+        folder: of the sweep; each cell is a run folder in it, named after its settings and
+            :func:`overfit_lab.sweeps.identity.cell_id`.
         beside: where a base that is a file is looked for.
         detach: do not wait for the cells, where the backend can do that.
         trust: the code that the sweep names may be imported.
@@ -119,7 +131,7 @@ def resume_sweep(
 
 
 def _backend(spec: SweepSpec, detach: bool) -> Backend:
-    backend = make_backend(spec.backend, spec.backends.get(spec.backend, {}), spec.jobs)
+    backend = make_backend(spec.backend, spec.backends.get(spec.backend, {}), spec.jobs, spec.device)
     if detach and not backend.detaches:
         raise ConfigError(f"--detach: cells of the backend {spec.backend!r} end when nobody waits for them")
     return backend
@@ -162,8 +174,9 @@ def _named_apart(cells: list[SweepCell]) -> list[SweepCell]:
 
 
 def _check_vacant(folder: Path) -> None:
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock", f".{MANIFEST}.partial"}:
-        return
+    check_no_old_grid(folder)
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock", f".{layout.SWEEP}.partial"}:
+        return  # what a kill before the manifest leaves
     layout.check_vacant(folder)
 
 

@@ -36,8 +36,11 @@ class Backend(ABC):
         self.options = options
         self.jobs = jobs
 
-    def check(self) -> None:  # noqa: B027
-        """Refuse, before anything is written, where this cannot work: a package or a command is missing.
+    def check(self, device: str) -> None:  # noqa: B027
+        """Refuse, before anything is written, where this cannot work: a package, a command or a device is missing.
+
+        Args:
+            device: of the cells: ``auto``, ``cpu`` or ``cuda``.
 
         Raises:
             OverfitLabError: in one line, what to do.
@@ -63,7 +66,7 @@ class Backend(ABC):
         raise NotImplementedError
 
 
-def make_backend(name: str, given: dict[str, Any], jobs: int | None) -> Backend:
+def make_backend(name: str, given: dict[str, Any], jobs: int | None, device: str = "auto") -> Backend:
     """A backend by name, its options checked.
 
     Raises:
@@ -74,7 +77,7 @@ def make_backend(name: str, given: dict[str, Any], jobs: int | None) -> Backend:
 
     cls = BACKENDS[name]
     backend: Backend = cls(parse_options(cls, given, prefix=f"backends.{name}"), jobs)
-    backend.check()
+    backend.check(device)
     return backend
 
 

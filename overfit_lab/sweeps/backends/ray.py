@@ -50,7 +50,7 @@ class RayBackend(Backend):
             description="of the cluster to join, such as auto or HOST:6379; null: RAY_ADDRESS, else one is started",
         )
 
-    def check(self) -> None:
+    def check(self, device: str) -> None:
         """The package is there."""
         if importlib.util.find_spec("ray") is None:
             raise missing("ray", "ray")

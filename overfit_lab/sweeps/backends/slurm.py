@@ -54,7 +54,7 @@ class SlurmBackend(Backend):
         srun: bool = Field(True, description="start the cell by srun; false where srun does not work within jobs")
         more: dict[str, Any] = Field({}, description="further options of sbatch, by their long names")
 
-    def check(self) -> None:
+    def check(self, device: str) -> None:
         """The package and the commands of Slurm are there."""
         if importlib.util.find_spec("submitit") is None:
             raise missing("submitit", "slurm")
