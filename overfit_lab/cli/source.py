@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from overfit_lab.config.permission import allow_everything
+
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
 
@@ -16,8 +18,18 @@ SetOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
+def _trusting(value: bool) -> bool:
+    """Every name may be imported from here on: the user said so."""
+    if value:
+        allow_everything()
+    return value
+
+
 TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Import the package.module:Attribute names of the file or run folder.")
+    bool,
+    typer.Option(
+        "--trust", callback=_trusting, help="Import the package.module:Attribute names of the file or run folder."
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from overfit_lab.config.schema import RunConfig
+from overfit_lab.config.schema import FROM_FILE, RunConfig
 from overfit_lab.config.upgrade import CURRENT, VERSION_KEY, upgrade
 from overfit_lab.errors import ConfigError, unknown_name
 
@@ -23,7 +23,7 @@ def parse_config(content: Any, source: str = "configuration") -> RunConfig:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{source}: expected keys and values, got {type(content).__name__}")
     try:
-        return RunConfig.model_validate(upgrade(content, source))
+        return RunConfig.model_validate(upgrade(content, source), context=FROM_FILE)
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, RunConfig)) from error
 

@@ -12,8 +12,17 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from overfit_lab.config.permission import allow, strings_of
 from overfit_lab.config.quantities import Moment, Pixels, Share, Size
 
 
@@ -251,6 +260,10 @@ class ComputeConfig(Options):
     label_memory_limit: Speed[Size] = Field("1GB", description="most for rows on the device, n K 4 bytes, such as 1GB")
 
 
+FROM_FILE = {"from": "file"}
+"""Context of a validation whose content was read, not written by the user in Python."""
+
+
 class RunConfig(Options):
     """One training run. Two runs of equal configuration give equal numbers on the same machine."""
 
@@ -289,6 +302,13 @@ class RunConfig(Options):
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is listed {names.count(name)} times; expected each at most once")
         return parts
+
+    @model_validator(mode="after")
+    def _names_are_the_users(self, info: ValidationInfo) -> RunConfig:
+        """Code that is named where a configuration is written in Python may be imported; a file's may not."""
+        if info.context is not FROM_FILE:
+            allow(*strings_of(self.model_dump(mode="json")))
+        return self
 
     @field_validator("name")
     @classmethod

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.config import RunConfig, apply_settings, load_config, parse_config, to_dict
+from overfit_lab.config.catalog import BACKENDS
+from overfit_lab.config.permission import current, strings_of
 from overfit_lab.config.recipes import recipe
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
 from overfit_lab.records import identity, layout
 from overfit_lab.records.status import status_of
 from overfit_lab.sweeps.axes import Axes, name_cells
+from overfit_lab.sweeps.backends.base import RUNS
 from overfit_lab.sweeps.identity import cell_id
 from overfit_lab.sweeps.manifest import Manifest, SweepCell
 from overfit_lab.sweeps.spec import SweepSpec
@@ -114,6 +117,30 @@ def _beside_axes(base: Mapping[str, Any], axes: set[str]) -> dict[str, Any]:
     replaced = tuple(f"{key.removesuffix('name') if key.endswith('.name') else key + '.'}" for key in axes)
     flat = identity.run(parse_config(base))
     return {key: value for key, value in flat.items() if not f"{key}.".startswith(replaced)}
+
+
+def check_spec_trusted(spec: SweepSpec, source: str, *, trust: bool) -> None:
+    """Refuse a sweep's file that names code, or gives a backend what it would run, unless the user allows it.
+
+    Raises:
+        ConfigError: it does, and the user has neither typed it nor said ``--trust``.
+    """
+    check_trusted(spec, source, trust=trust)
+    for name, options in spec.backends.items():
+        fields = BACKENDS[name].Options.model_fields if name in BACKENDS else {}
+        for key, value in options.items():
+            field = fields.get(key)
+            if field is not None and field.json_schema_extra == RUNS and not trust and not _is_typed(value):
+                raise ConfigError(
+                    f"{source}: backends.{name}.{key} = {value!r} would be run, or connected to; "
+                    "add --trust if you trust this file"
+                )
+
+
+def _is_typed(value: Any) -> bool:
+    """Whether the user wrote every string of a value on the command line."""
+    permitted = current()
+    return permitted.everything or all(any(s in text for text in permitted.texts) for s in strings_of(value))
 
 
 def check_cells_trusted(cells: Sequence[SweepCell], source: str, *, trust: bool) -> None:

@@ -23,7 +23,7 @@ def cell_id(config: RunConfig) -> str:
     """The name of a cell's folder, the same on every machine and in every version of Python.
 
     Options that have their default are left out, so an option that a later version adds changes no name; neither does
-    the order of keys, nor what is no part of :func:`overfit_lab.records.identity.run`. A default that changes leaves the
+    the order of keys, nor what is no part of :func:`~.records.identity.run`. A default that changes leaves the
     name too, so whoever finds a folder of that name compares the configurations.
 
     Args:

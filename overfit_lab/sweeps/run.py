@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from overfit_lab.config.permission import current
 from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
 from overfit_lab.processes.pool import Silent, Watcher
 from overfit_lab.records import layout
@@ -15,7 +16,7 @@ from overfit_lab.records.sinks.mirror import make_sinks
 from overfit_lab.records.status import status_of
 from overfit_lab.records.writer import take_lock
 from overfit_lab.sweeps.backends.base import Backend, make_backend
-from overfit_lab.sweeps.cells import check_cells_trusted, extend, is_completed, plan
+from overfit_lab.sweeps.cells import check_cells_trusted, check_spec_trusted, extend, is_completed, plan
 from overfit_lab.sweeps.layout import manifest_path
 from overfit_lab.sweeps.manifest import Manifest, SweepCell, check_no_old_grid, read_manifest, write_manifest
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
@@ -83,6 +84,7 @@ def run_sweep(
         OverfitLabError: what the backend needs is not there.
         KeyboardInterrupt: SIGINT or SIGTERM came; every cell was told to stop and can be gone on with.
     """
+    check_spec_trusted(spec, "the sweep", trust=trust)
     make_sinks(spec.log)
     backend = _backend(spec, detach)
     wanted = plan(spec, beside, trust=trust)
@@ -121,9 +123,10 @@ def resume_sweep(
     """
     found = read_manifest(folder)
     spec = parse_spec({**found.spec.model_dump(mode="json"), **(changes or {})}, str(folder))
+    check_spec_trusted(spec, str(folder), trust=trust)
+    check_cells_trusted(found.cells, str(folder), trust=trust)
     make_sinks(spec.log)
     backend = _backend(spec, detach)
-    check_cells_trusted(found.cells, str(folder), trust=trust)
     with _held(folder):
         manifest = Manifest(spec, found.base, found.cells)
         write_manifest(folder, manifest)
@@ -151,6 +154,7 @@ def _train(
             retries=spec.retries,
             device=spec.device,
             sinks=spec.log,
+            permitted=current(),
         )
         for cell in _named_apart(waiting)
     ]

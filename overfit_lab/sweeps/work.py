@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from overfit_lab.config import permission
+from overfit_lab.config.permission import NOTHING, Permission
 from overfit_lab.errors import FolderBusyError, OverfitLabError
 from overfit_lab.processes.pool import GRACE, Job, Report, Silent, run_jobs
 from overfit_lab.records import layout
@@ -43,6 +45,7 @@ class CellJob:
         retries: how often it is begun again where it fails.
         device: ``auto``, ``cpu`` or ``cuda``.
         sinks: names of what gets the records too.
+        permitted: whose code it may import, as where the sweep was begun.
     """
 
     name: str
@@ -52,6 +55,7 @@ class CellJob:
     retries: int = 0
     device: str = "auto"
     sinks: tuple[str, ...] = ()
+    permitted: Permission = NOTHING
 
     @property
     def beat(self) -> Path:
@@ -75,6 +79,7 @@ def look_after(job: CellJob) -> str | None:
     Raises:
         KeyboardInterrupt: it was told to stop.
     """
+    permission.grant(job.permitted)
     token = claim(job.beat).token
     work = Job(job.name, attempt, (job, token))
     try:

@@ -244,8 +244,7 @@ def check_probes(session: Session) -> None:
 
 def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
     own = load_config(layout.config_path(layout.check_run(folder)))
-    if config is None:
-        check_trusted(own, str(folder), trust=trust)
+    check_trusted(own, str(folder), trust=trust)  # also where it is only compared: completing it imports what it names
     if config is not None and identity.run(complete(config)) != identity.run(complete(own)):
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
     return own if config is None else config  # where the data lie now may be said anew

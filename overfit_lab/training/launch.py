@@ -171,9 +171,8 @@ def _settled(config: RunConfig | None, folder: Path, *, resume: bool, begins: bo
     """The complete configuration, and what would be refused later is refused now, before a process is started."""
     if resume:
         own = load_config(layout.config_path(layout.check_run(folder)))
-        if config is None:
-            check_trusted(own, str(folder), trust=trust)
-            config = own
+        check_trusted(own, str(folder), trust=trust)
+        config = own if config is None else config
     elif begins:
         check_place(folder)
     if config is None:
