@@ -14,7 +14,7 @@ from overfit_lab.records.naming import model_title
 from overfit_lab.records.reader import Run
 from run_factory import make_run
 
-REFERENCE = Path(__file__).parents[1] / "runs" / "reference"
+REFERENCE = Path(__file__).parents[2] / "runs" / "reference"
 FILES = sorted(REFERENCE.rglob("config.yaml"))
 MODEL = {"name": "preact-resnet18", "width": 16}
 
