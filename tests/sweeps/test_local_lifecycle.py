@@ -155,7 +155,7 @@ def test_a_cell_that_fails_is_retried_and_told_of_with_the_end_of_its_log(tmp_pa
     write_base(tmp_path, epochs=1, probes={"metrics": []})
     write_sweep(tmp_path, "set: {model.name: 'frail:Net'}\ngrid: {model.times: [2, 0]}\nretries: 0")
     refused = sweep(tmp_path, "sweep.yaml", "--out", "out")
-    assert "names code to run (model.name = 'frail:Net')" in refused.stderr
+    assert "names code to run (set.model.name = 'frail:Net')" in refused.stderr
     done = sweep(tmp_path, "sweep.yaml", "--out", "out", "--trust", "--jobs", "1")
     assert done.returncode == 1
     assert "completed: 1 of 2 cells in out" in done.stdout
