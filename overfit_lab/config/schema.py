@@ -1,7 +1,7 @@
 """What a run is: validated, frozen, each key beside what it affects. Imports no component and no torch.
 
 A part that a registry provides (model, objective, label mode, schedule) is a :class:`Part`: a name and free options.
-The options are checked against the component itself by :func:`~.training.build.complete`, which also fills in their
+The options are checked against the component itself by :func:`~.training.complete.complete`, which also fills in their
 defaults, so that the configuration a run writes down is complete.
 """
 

@@ -44,11 +44,11 @@ from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
 from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
-from overfit_lab.training.build import make_probes
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.information import InformationTally
 from overfit_lab.training.live import LiveProbes
+from overfit_lab.training.parts import make_probes
 from overfit_lab.training.tally import Tally
 from overfit_lab.types import Clock, Dataset, Measurement, Value, to_float
 

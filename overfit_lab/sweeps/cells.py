@@ -21,7 +21,7 @@ from overfit_lab.sweeps.backends.base import RUNS
 from overfit_lab.sweeps.identity import cell_id
 from overfit_lab.sweeps.manifest import Manifest, SweepCell
 from overfit_lab.sweeps.spec import SweepSpec
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 
 
 def plan(spec: SweepSpec, beside: Path, *, trust: bool = False) -> Manifest:

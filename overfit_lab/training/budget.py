@@ -21,8 +21,8 @@ from overfit_lab.records import layout
 from overfit_lab.records.files import write_bytes
 from overfit_lab.records.reader import Run
 from overfit_lab.records.recorder import Recorder
-from overfit_lab.training.build import make_probes
 from overfit_lab.training.events import EpochEnded
+from overfit_lab.training.parts import make_probes
 
 OnBudget = Callable[[dict[str, Any]], None]
 """Told what was chosen for a budget and what it took."""

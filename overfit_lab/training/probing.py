@@ -21,8 +21,8 @@ from overfit_lab.records.recorder import to_records
 from overfit_lab.records.records import Record
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.budget import OnBudget, Spending, chosen_before, parse_budget, training_seconds
-from overfit_lab.training.build import make_probe
 from overfit_lab.training.events import EventBus
+from overfit_lab.training.parts import make_probe
 from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import (
     OnNote,

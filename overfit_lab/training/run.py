@@ -27,12 +27,15 @@ from overfit_lab.records.status import end, end_at_error, mark_ended, status_of
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget
-from overfit_lab.training.build import build, compile_training, complete, make_probes, resolve_device
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
+from overfit_lab.training.complete import complete
+from overfit_lab.training.compute import compile_training, resolve_device
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.keeper import Best, CheckpointKeeper
 from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.loop import train
+from overfit_lab.training.parts import make_probes
 from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import (
     OnNote,

@@ -20,8 +20,9 @@ from overfit_lab.records import layout
 from overfit_lab.records.environment import command, git_revision, hardware, now, versions
 from overfit_lab.records.history import FolderHistory
 from overfit_lab.seeds import private_streams
-from overfit_lab.training.build import build, resolve_device
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint, restore
+from overfit_lab.training.compute import resolve_device
 from overfit_lab.training.session import Session
 from overfit_lab.types import Clock
 

@@ -20,7 +20,7 @@ from overfit_lab.config.catalog import LAYOUTS, MODELS
 from overfit_lab.errors import WeightsError
 from overfit_lab.models.normalize import Normalize, find_normalize, put_in_front
 from overfit_lab.models.weights import load_into, load_weights
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from strangers import (
     DeepMindPreAct,
     DeepMindWide,

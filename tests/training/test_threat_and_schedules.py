@@ -8,7 +8,8 @@ from overfit_lab.config.catalog import OBJECTIVES
 from overfit_lab.config.recipes import recipe
 from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.records.reader import Run
-from overfit_lab.training.build import build, complete
+from overfit_lab.training.build import build
+from overfit_lab.training.complete import complete
 from overfit_lab.training.events import EventBus, StepEnded
 from overfit_lab.training.loop import train
 from overfit_lab.training.run import train_run

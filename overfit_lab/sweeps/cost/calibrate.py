@@ -11,7 +11,8 @@ import torch
 from overfit_lab.config import NoiseConfig, ProbesConfig
 from overfit_lab.sweeps.cost.hardware import Hardware
 from overfit_lab.sweeps.cost.workload import Work, Workload, work_of
-from overfit_lab.training.build import build, compile_training
+from overfit_lab.training.build import build
+from overfit_lab.training.compute import compile_training
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.session import Session
 from overfit_lab.training.step import train_step

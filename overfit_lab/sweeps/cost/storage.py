@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from overfit_lab.config import parse_size
 from overfit_lab.sweeps.cost.workload import Workload
-from overfit_lab.training.build import has_convolutions
+from overfit_lab.training.compute import has_convolutions
 
 FLOAT, LABELS_OF_AN_IMAGE = 4, 8 + 8 + 1 + 8
 """float32; the given and the true label, the mark of noise and the place in the probes' order."""

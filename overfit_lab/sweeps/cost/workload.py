@@ -10,7 +10,7 @@ from overfit_lab.methods.regularizers.average import CHUNK as STATISTICS_CHUNK
 from overfit_lab.sweeps.cost.data_shape import DataShape, data_shape
 from overfit_lab.sweeps.cost.network import Network, network_of
 from overfit_lab.sweeps.cost.rehearsal import Passes, Rehearsal, rehearse
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 
 TRAINING = ("attack", "update")
 

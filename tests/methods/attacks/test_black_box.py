@@ -19,7 +19,7 @@ from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.probes.base import run_probe
 from overfit_lab.seeds import derive_generator
-from overfit_lab.training.build import build_black_box
+from overfit_lab.training.parts import build_black_box
 
 
 def black_box_snapshot(model=None, *, norm="linf", eps=0.1, seed=0, n_queries=15):
