@@ -33,7 +33,7 @@ def snapshot_of(n: int) -> Snapshot:
     data = dataset_from_arrays((pixels, given), test=(pixels, y), y_true=y)
     reference = {name: p.detach() + 0.01 for name, p in model.named_parameters()}
     clock = Clock(epoch=1, step=1, n_epochs=5)
-    return Snapshot(model, data, clock=clock, reference=reference, penultimate="linear")
+    return Snapshot(model=model, data=data, clock=clock, reference=reference, penultimate="linear")
 
 
 def measure(setting: Setting) -> Result:

@@ -11,6 +11,7 @@ from overfit_lab.data.dataset import load_dataset
 from overfit_lab.methods.teachers import Teachers
 from overfit_lab.models.factory import build_model
 from overfit_lab.probes.priors.store import PriorStore
+from overfit_lab.probes.snapshot import Setting
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.training.apart import train_apart
 from overfit_lab.training.complete import check_classes, check_shares, combine
@@ -60,29 +61,34 @@ def build(
         model = model.to(memory_format=torch.channels_last)
     reference = {name: p.detach().clone() for name, p in model.named_parameters()}
     teachers = Teachers(config, data, device, trust=trust)
-    labels = run.choices["labels"].make(label_context(config, data, teachers))
+    setting = Setting(
+        data=data,
+        seed=config.seed,
+        attack=build_attack(config.attack, config.evaluation, fold=compute["fold"]),
+        corruption=build_corruption(config.attack, config.evaluation),
+        black_box=build_black_box(config.attack, config.evaluation),
+        objective=run.choices["objective"].make(),
+        labels=run.choices["labels"].make(label_context(config, data, teachers)),
+        reference=reference,
+        penultimate=config.model.options.get("penultimate") or getattr(model, "penultimate", None),
+        chunk=config.evaluation.chunk,
+        batch_size=config.batch_size,
+        priors=PriorStore(config, partial(train_apart, build, device)),
+    )
     eps_schedule = run.choices["eps_schedule"]
     return Session(
         config=config,
         device=device,
-        data=data,
+        setting=setting,
         model=model,
-        reference=reference,
-        penultimate=config.model.options.get("penultimate") or getattr(model, "penultimate", None),
         loader=build_loader(config, data),
         attack=build_attack(config.attack, fold=compute["fold"]),
-        evaluation_attack=build_attack(config.attack, config.evaluation, fold=compute["fold"]),
-        objective=run.choices["objective"].make(),
-        labels=labels,
         schedule=run.schedule,
         optimizer=build_optimizer(config, model),
         clock=Clock(epoch=0, step=0, n_epochs=config.epochs),
         regularizers=build_regularizers(run, data, model, teachers),
         eps_schedule=eps_schedule.make(config.epochs) if eps_schedule.name != "constant" else None,
-        corruption=build_corruption(config.attack, config.evaluation),
-        black_box=build_black_box(config.attack, config.evaluation),
         teachers=teachers,
-        priors=PriorStore(config, partial(train_apart, build, device)),
         autocast_dtype=torch.bfloat16 if compute["precision"] == "bf16" else None,
         compute=compute,
         world=world,

@@ -31,7 +31,7 @@ def choosing_metric(session: Session) -> tuple[str, str]:
 
     Choosing on the test split, as the paper does, makes the best value a maximum over test evaluations.
     """
-    robust = session.objective.robust and session.evaluation_attack is not None
+    robust = session.objective.robust and session.setting.attack is not None
     split = "val" if "val" in session.data.splits and len(session.data.splits["val"]) else "test"
     return ("acc_adv" if robust else "acc_clean"), split
 

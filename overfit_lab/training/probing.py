@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,8 @@ def probe_weights(
     spending = Spending(allowed, None, settings, probes, 1, on_budget)
     session = open_weights(path, config.model_copy(update={"probes": settings}), device=device, on_note=on_note)
     snapshot = foreign_snapshot(session)
-    snapshot.reference = _reference_of(session, reference) if reference is not None else None
+    if reference is not None:
+        snapshot = replace(snapshot, reference=_reference_of(session, reference))
     snapshot.priors.on_note = on_note
     spending.probes = _able(probes, snapshot, on_note)
     with spending.measuring(snapshot) as chosen:

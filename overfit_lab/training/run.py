@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,8 +200,7 @@ def check_probes(session: Session) -> None:
     Raises:
         ProbeError: the run lacks a split, an attack or a layer that a probe needs.
     """
-    snapshot = session.snapshot()
-    snapshot.history = no_history()
+    snapshot = replace(session.snapshot(), history=no_history())
     for probe in make_probes(session.config.probes):
         probe.check(snapshot)
 
@@ -225,7 +224,7 @@ def _train_with_records(
 ) -> str:
     best, before = _restore_last(session, writer) if resume else (None, 0.0)
     session.history = lambda clock: FolderHistory(writer.folder, clock.epoch)
-    recorder = Recorder(writer, mirror.take if mirror is not None else None)
+    recorder = Recorder(writer, on_records=mirror.take if mirror is not None else None)
     started = time.perf_counter()
 
     def wall() -> float:
@@ -235,7 +234,7 @@ def _train_with_records(
         return {"records": writer.position, "wall_seconds": wall()}
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
-    _subscribe(bus, session, recorder, keeper)
+    _subscribe(bus, session, recorder, keeper, _live_budget(session, writer, recorder))
     session.world.given(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
@@ -282,12 +281,13 @@ def _forget(name: str, measurement: Measurement, clock: Clock, seconds: float) -
     """What the first process writes down."""
 
 
-def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper) -> None:
+def _subscribe(
+    bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper, budget: LiveBudget | None
+) -> None:
     """Records first, then probes, then the checkpoint that counts both as written."""
     probes = make_probes(session.config.probes)
     bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
     bus.on(EpochEnded, lambda event: record_second_weights(event, recorder))
-    budget = _live_budget(session, recorder)
     LiveProbes(probes, session.config.probes.every, recorder.measurement, budget, session.world).subscribe(bus)
     bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
     bus.on(EpochEnded, keeper.on_epoch)
@@ -295,13 +295,14 @@ def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: Chec
         bus.on(StepEnded, keeper.on_step)
 
 
-def _live_budget(session: Session, recorder: Recorder) -> LiveBudget | None:
+def _live_budget(session: Session, writer: RunWriter, recorder: Recorder) -> LiveBudget | None:
     """What chooses the probes' sizes, where the run has a budget."""
     settings = session.config.probes
     if settings.budget is None:
         return None
     keepers = [r for r in session.regularizers.values() if type(r).second_weights is not Regularizer.second_weights]
-    return LiveBudget(settings, recorder, n_epochs=session.config.epochs, n_weights=1 + len(keepers))
+    n_epochs, n_weights = session.config.epochs, 1 + len(keepers)
+    return LiveBudget(settings, writer, recorder.pilot, n_epochs=n_epochs, n_weights=n_weights)
 
 
 def record_second_weights(event: EpochEnded, recorder: Recorder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +173,7 @@ def open_weights(path: Path, config: RunConfig, *, device: str = "auto", on_note
 
 def foreign_snapshot(session: Session) -> Snapshot:
     """The snapshot of a session that :func:`open_weights` made."""
-    snapshot = session.snapshot()
-    snapshot.labels = None
-    snapshot.reference = None
-    snapshot.priors = PriorStore()
-    return snapshot
+    return replace(session.snapshot(), labels=None, reference=None, priors=PriorStore())
 
 
 def fingerprint(model: nn.Module) -> str:

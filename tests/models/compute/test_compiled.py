@@ -157,7 +157,7 @@ def test_folding_can_be_switched_off_and_is_in_the_record(tmp_path):
         session = build(tiny_config(model=SMALL, compute={"fold": fold}), torch.device("cpu"))
         assert session.compute["fold"] is fold
         assert session.attack.fold is fold
-        assert session.evaluation_attack.fold is fold
+        assert session.setting.attack.fold is fold
 
 
 def test_a_folded_run_is_the_plain_one_to_rounding(tmp_path):
