@@ -165,8 +165,7 @@ def test_what_a_probe_needs_it_says():
         run_probe(make("iiw"), make_snapshot(reference=False))
     with pytest.raises(ProbeError, match=r"model\.penultimate"):
         run_probe(make("features"), make_snapshot(penultimate=None))
-    weights_alone = make_snapshot()
-    weights_alone.history = None
+    weights_alone = replace(make_snapshot(), history=None)
     with pytest.raises(ProbeError, match="phases: needs the records of a run"):
         run_probe(make("phases"), weights_alone)
 

@@ -13,6 +13,7 @@ from overfit_lab.models.compute.compiled import compile_attack, compile_model
 from overfit_lab.models.compute.folded import agree, folded
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.preact_resnet import preact_resnet18
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.records.reader import Run
 from overfit_lab.training import compute
 from overfit_lab.training.build import build
@@ -29,7 +30,7 @@ QUIET = {"every": 5, "metrics": [], "n": 8}
 def make():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return preact_resnet18(5, width=4, blocks=(1,))
+        return preact_resnet18(ModelSpec(5), width=4, blocks=(1,))
 
 
 def trace_of(model):
