@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "overfit_lab"
 FORBIDDEN = [
     ("metrics", ("training", "probes", "runs", "figures", "tables", "cli", "build", "experiment")),
     ("figures", ("training", "probes", "metrics", "tables", "build", "experiment", "cli")),
-    ("training", ("probes", "runs", "figures", "cli", "build", "experiment", "monitor")),
+    ("training", ("probes", "figures", "cli", "build", "experiment", "monitor")),
     ("probes", ("runs", "figures", "cli", "build", "experiment")),
     (
         "distributed",
@@ -23,7 +23,7 @@ FORBIDDEN = [
     ("models", ("training", "probes", "runs", "data", "cli", "build", "experiment")),
     ("attacks", ("training", "probes", "runs", "data", "models", "labels", "objectives", "cli")),
     ("labels", ("training", "probes", "runs", "data", "models", "cli")),
-    ("regularizers", ("training", "probes", "runs", "models", "figures", "cli", "build", "experiment")),
+    ("regularizers", ("training", "probes", "models", "figures", "cli", "build", "experiment")),
     (
         "recipes",
         ("training", "probes", "runs", "models", "data", "labels", "objectives", "regularizers", "cli", "build"),

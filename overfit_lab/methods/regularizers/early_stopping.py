@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from overfit_lab import config
 from overfit_lab.methods.combination import Combination
 from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.records.best import is_better
 from overfit_lab.types import Clock, Value
 
 
@@ -53,7 +54,7 @@ class EarlyStopping(Regularizer):
         """Keep the weights, where they are better on the validation split."""
         found = [value.value for value in values if value.field == self.field and value.split == "val"]
         self.last_epoch.fill_(clock.epoch)
-        if not found or found[0] <= float(self.accuracy):
+        if not found or not is_better(found[0], float(self.accuracy)):
             return
         self.accuracy.fill_(found[0])
         self.epoch.fill_(clock.epoch)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from overfit_lab.errors import ConfigError, unknown_name
+from overfit_lab.records.best import SPLITS
 from overfit_lab.records.reader import Run
-from overfit_lab.records.summary import SPLITS
 from overfit_lab.views.tables.table import Table
 
 
