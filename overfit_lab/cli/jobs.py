@@ -1,4 +1,4 @@
-"""Progress of several runs at once on stderr, for the demo and for grids."""
+"""Progress of several runs at once on stderr, for the demo and for sweeps."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ class Estimate:
         return elapsed / done * (self.n_jobs - sum(self._last.values())) if done > 0 else None
 
 
-class GridProgress(Bars):
-    """Where a grid stands: bars on a terminal, elsewhere a line for every cell that ends; use it in a ``with`` block.
+class SweepProgress(Bars):
+    """Where a sweep stands: bars on a terminal, elsewhere a line for every cell that ends; use it in a ``with`` block.
 
     Args:
-        n_cells: cells of the grid.
+        n_cells: cells of the sweep.
         n_passed_over: those of them that were completed before.
     """
 

@@ -33,7 +33,7 @@ class IiwProbe(Probe):
     """IIW = n d^T F d in nats, d = theta - theta_0, F the Fisher at theta, n the size of the training split.
 
     The prior's mean theta_0 is by default the snapshot's reference: the run's initial weights unless another was
-    given. Other priors (:mod:`overfit_lab.probes.priors`) make other quantities, as do other estimators; both append their
+    given. Other priors (:mod:`~.probes.priors`) make other quantities, as do other estimators; both append their
     name to the fields (``iiw-expected-fisher``, ``iiw-prior-held-out``). Readings of layers use the layer's part of d
     alone; they do not add up to the whole, which has cross terms.
     """

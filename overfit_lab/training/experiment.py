@@ -245,8 +245,7 @@ def check_probes(session: Session) -> None:
 
 def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
     own = load_config(layout.config_path(layout.check_run(folder)))
-    if config is None:
-        check_trusted(own, str(folder), trust=trust)
+    check_trusted(own, str(folder), trust=trust)  # also where it is only compared: completing it imports what it names
     if config is not None and complete(config) != complete(own):
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
     return own

@@ -108,7 +108,7 @@ def train_on_devices(
     sinks: Sequence[str] = (),
     listen: Listen | None = None,
 ) -> str:
-    """Train into a run folder on several devices, a process for each; see :func:`overfit_lab.training.experiment.train_run`.
+    """Train into a run folder on several devices, a process for each; see :func:`~.training.experiment.train_run`.
 
     Each process takes its rows of every batch, so that the run is the one that a single device would make, to rounding.
     With several machines the same is called on each, with its number; the run folder is on a disk that all of them see.
@@ -171,9 +171,8 @@ def _settled(config: RunConfig | None, folder: Path, *, resume: bool, begins: bo
     """The complete configuration, and what would be refused later is refused now, before a process is started."""
     if resume:
         own = load_config(layout.config_path(layout.check_run(folder)))
-        if config is None:
-            check_trusted(own, str(folder), trust=trust)
-            config = own
+        check_trusted(own, str(folder), trust=trust)
+        config = own if config is None else config
     elif begins:
         check_place(folder)
     if config is None:

@@ -45,7 +45,7 @@ from overfit_lab.types import Batch, Clock, Dataset, Outputs, Targets, Value
 
 @dataclass
 class Session:
-    """Everything one run consists of while it trains; :func:`overfit_lab.training.build.build` makes it from a configuration.
+    """Everything one run consists of while it trains; :func:`~.training.build.build` makes it from a configuration.
 
     ``clock`` is where training stands: completed epochs and steps. ``regularizers`` are applied in their order.
     ``world`` are the processes that share the run's batches; ``tallies`` holds what the present epoch came to so far.

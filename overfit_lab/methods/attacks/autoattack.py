@@ -71,7 +71,7 @@ class LabelAttack(ABC):
     def __call__(
         self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None
     ) -> Tensor:
-        """Adversarial images (B, ...) where a wrong answer was found; see :class:`overfit_lab.methods.attacks.base.Attack`.
+        """Adversarial images (B, ...) where a wrong answer was found; see :class:`~.attacks.base.Attack`.
 
         ``loss`` gives the labels alone, and ``start`` plays no part.
 

@@ -50,7 +50,7 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
     Raises:
         ProbeError: the model has no trainable parameter, or batch norm that uses the batch's own statistics.
 
-    Cost: a forward and a backward pass over x, and :func:`overfit_lab.probes.metrics.per_sample_norms.per_sample_norms`, which
+    Cost: a forward and a backward pass over x, and :func:`~.per_sample_norms.per_sample_norms`, which
     gives the standard error too.
     """
     names, parameters = zip(*trainable_by_name(model).items(), strict=True)

@@ -52,8 +52,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     Robust accuracy, and clean accuracy of standard training. Where a run overfits, the line is the onset, the epoch
     from which test accuracy falls, in a band that is its 95% interval; the bar on the gap's curve is where that begins
     to grow, with its 95% interval; the arrow is what is lost to the end. Seeds are not averaged, since each run is
-    tested by itself. These are the numbers of the diagnosis; tests and constants: :mod:`overfit_lab.probes.metrics.phases` and
-    :mod:`overfit_lab.probes.metrics.unimodal`.
+    tested by itself. These are the numbers of the diagnosis; tests and constants: :mod:`~.metrics.phases` and
+    :mod:`~.metrics.unimodal`.
 
     Args:
         runs: runs that were evaluated on train and test.

@@ -15,7 +15,7 @@ def exact_trace(model: nn.Module, x: Tensor, *, layer_depth: int | None = None) 
     r"""Tr G = mean_i sum_c || J_i^T s_ic ||^2, where the s_ic are columns with sum_c s_c s_c^T = diag p - p p^T.
 
     G is the generalised Gauss-Newton matrix. Where no logit has a second derivative in any single weight (ReLU
-    networks with batch norm in eval mode; :func:`overfit_lab.probes.metrics.hessian.piecewise.piecewise_linear` checks),
+    networks with batch norm in eval mode; :func:`~.piecewise.piecewise_linear` checks),
     H and G have the same diagonal, so this is tr H, whatever the labels. It equals mean_i sum_c p_ic
     || grad log p_ic ||^2, the trace of the expected Fisher information. The matrix has rank K - 1, so K - 1 columns do.
 
