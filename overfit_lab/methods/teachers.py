@@ -1,4 +1,4 @@
-"""Other models that a run learns from. They are named by a run, by a weights file, or trained first."""
+"""Other models that a run learns from: of a run, of a weights file, or trained first."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Teachers:
         return Teacher(lambda: self.load(source))
 
     def check(self) -> None:
-        """Refuse teachers that cannot be had, and those that were trained on this run's test or validation images.
+        """Refuse teachers that cannot be loaded, and those that were trained on this run's test or validation images.
 
         Raises:
             ConfigError: an unknown objective, no such file, a model of other images or classes, or a leak.
@@ -93,7 +93,7 @@ class Teachers:
                 self._check_leak(source)
 
     def to_train(self) -> dict[str, RunConfig]:
-        """What has to be trained first: name of its folder to configuration."""
+        """Teachers to train first: folder name to configuration."""
         names = [source.removeprefix(TRAINED_FIRST) for source in self.sources if source.startswith(TRAINED_FIRST)]
         return {name: teacher_config(self.config, name) for name in dict.fromkeys(names)}
 

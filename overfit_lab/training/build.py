@@ -406,7 +406,7 @@ def _build_part(part: Part, registry: Registry, prefix: str, *context: Any) -> A
 
 def _label_context(config: RunConfig, data: Dataset, teachers: Teachers) -> LabelContext:
     return LabelContext(
-        given=data.splits["train"].y,
+        labels=data.splits["train"].y,
         n_classes=data.n_classes,
         n_epochs=config.epochs,
         teacher=teachers,
