@@ -257,7 +257,7 @@ def test_parquet_is_copied_flat_once_and_whole(tmp_path, monkeypatch):
     group, everything = ParquetImages._group, ParquetImages._all
     monkeypatch.setattr(ParquetImages, "_group", lambda self, i: read.append(i) or group(self, i))
     monkeypatch.setattr(ParquetImages, "_all", lambda self: copied.append(1) or everything(self))
-    monkeypatch.setattr("overfit_lab.data.parquet.KEPT_ROWS", 0)
+    monkeypatch.setattr("overfit_lab.data.parquet.CACHED_ROWS", 0)
     whole = load(name, n_test=5, workers=1)
     assert max(read.count(i) for i in range(6)) <= 4, "40 rows in 6 groups: looked at twice, and once for each split"
     read.clear()
