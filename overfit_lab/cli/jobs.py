@@ -1,16 +1,31 @@
-"""Progress of several runs at once on stderr, for the demo and for grids."""
+"""Progress of several runs at once on stderr, for the demo and for sweeps."""
 
 from __future__ import annotations
 
 import sys
 import time
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from overfit_lab.cli.bars import Bars
-
 WIDTH = 24
+
+
+class Bars:
+    """Shows its bars inside a ``with`` block, where it has any."""
+
+    _bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
 
 
 class RunBars(Bars):
@@ -89,11 +104,11 @@ class Estimate:
         return elapsed / done * (self.n_jobs - sum(self._last.values())) if done > 0 else None
 
 
-class GridProgress(Bars):
-    """Where a grid stands: bars on a terminal, elsewhere a line for every cell that ends; use it in a ``with`` block.
+class SweepProgress(Bars):
+    """Where a sweep stands: bars on a terminal, elsewhere a line for every cell that ends; use it in a ``with`` block.
 
     Args:
-        n_cells: cells of the grid.
+        n_cells: cells of the sweep.
         n_passed_over: those of them that were completed before.
     """
 

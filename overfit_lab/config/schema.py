@@ -23,11 +23,13 @@ from pydantic import (
     PlainSerializer,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
 )
 
+from overfit_lab.config.permission import allow, strings_of
 from overfit_lab.errors import ConfigError, unknown_name
 
 
@@ -381,6 +383,10 @@ class ComputeConfig(Younger):
         return value
 
 
+FROM_FILE = {"from": "file"}
+"""Context of a validation whose content was read, not written by the user in Python."""
+
+
 class RunConfig(Options):
     """One training run. Two runs of equal configuration give equal numbers on the same machine."""
 
@@ -423,6 +429,13 @@ class RunConfig(Options):
                 raise ValueError(f"{name!r} is listed {names.count(name)} times; expected each at most once")
         return parts
 
+    @model_validator(mode="after")
+    def _names_are_the_users(self, info: ValidationInfo) -> RunConfig:
+        """Code that is named where a configuration is written in Python may be imported; a file's may not."""
+        if info.context is not FROM_FILE:
+            allow(*strings_of(self.model_dump(mode="json")))
+        return self
+
     @field_validator("name")
     @classmethod
     def _name_is_a_folder_name(cls, value: str) -> str:
@@ -440,7 +453,7 @@ def parse_config(content: Any, source: str = "configuration") -> RunConfig:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{source}: expected keys and values, got {type(content).__name__}")
     try:
-        return RunConfig.model_validate(dict(content))
+        return RunConfig.model_validate(dict(content), context=FROM_FILE)
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, RunConfig)) from error
 
@@ -488,6 +501,7 @@ def apply_overrides(config: RunConfig, assignments: list[str]) -> RunConfig:
         ConfigError: no ``=``, an unknown key, or a value out of bounds.
     """
     content = to_dict(config)
+    allow(*assignments)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()

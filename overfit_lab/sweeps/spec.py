@@ -90,7 +90,7 @@ class SweepSpec(Options):
     """A sweep, as its file says it; frozen, unknown keys refused."""
 
     name: str | None = Field(None, description="names the folder runs/NAME; null: the file's name without its suffix")
-    base: str = Field(min_length=1, description="a recipe, or a configuration file beside the sweep's file")
+    base: str | dict[str, Any] = Field(description="a recipe, a configuration file beside the sweep's, or its content")
     set: dict[str, Any] = Field(default_factory=dict, description="keys of the configuration for all cells")
     grid: dict[str, list[Any]] = Field(default_factory=dict, description="keys and the values that each takes")
     seeds: int | tuple[int, ...] = Field(1, description="how many, from the configuration's seed upwards, or a list")
@@ -102,10 +102,26 @@ class SweepSpec(Options):
     log: tuple[str, ...] = Field((), description="sinks that the records are mirrored to")
     backends: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a backend's own options, by name")
 
+    @field_validator("base", mode="before")
+    @classmethod
+    def _is_a_configuration(cls, value: Any) -> Any:
+        if not isinstance(value, str | dict) or not value:
+            raise ValueError("expected a recipe, a configuration file, or keys and values")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, value: str) -> str:
+        if value not in ("auto", "cpu", "cuda"):
+            raise ValueError("expected auto, cpu or cuda")
+        return value
+
     @field_validator("grid", mode="before")
     @classmethod
     def _axes_are_lists(cls, value: Any) -> Any:
         if isinstance(value, dict):
+            if "seed" in value:
+                raise ValueError("seed is no axis; say how many by seeds")
             for key, values in value.items():
                 if not isinstance(values, list) or not values:
                     raise ValueError(f"{key} needs a list of values, such as {key}: [0, 0.2]")

@@ -184,12 +184,17 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+GRID = [sys.executable, "-W", "ignore", "-m", "overfit_lab.cli.main", "train", "tiny.yaml", "--device", "cpu"]
+GRID += ["--grid", "labels.r=0.2,0.6", "--out", "out", "--jobs", "2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_stopped_in_the_middle_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, number):
+    """A sweep from a file, and for SIGTERM one that `train --grid` makes."""
     shutil.copy(uninterrupted / "tiny.yaml", tmp_path)
     write_sweep(tmp_path, TEXT)
     process = subprocess.Popen(
-        command("sweep.yaml", "--out", "out", "--jobs", "2"),
+        GRID if number == signal.SIGTERM else command("sweep.yaml", "--out", "out", "--jobs", "2"),
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -198,7 +203,7 @@ def test_stopped_in_the_middle_and_resumed_equals_uninterrupted(uninterrupted, t
     wait_for(lambda: list((tmp_path / "out").glob("*/checkpoints/epoch-0003.safetensors")))
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     _, err = process.communicate(timeout=60)
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert process.returncode == 130
         assert err.splitlines()[-1] == "overfit-lab: interrupted; overfit-lab sweep resume out goes on"
         assert set(states(tmp_path / "out").values()) <= {"interrupted", "completed"}

@@ -72,15 +72,15 @@ def need_curve(
     return required
 
 
-def level_around(readings: Curve, epoch: float, window: int = 3) -> float:
-    """Mean of the ``window`` readings around the one nearest to an epoch, fully within the curve."""
+def level_around(readings: Curve, epoch: float) -> float:
+    """Mean of the three readings around the one nearest to an epoch, fully within the curve."""
     nearest = int(np.argmin(np.abs(readings.epoch - epoch)))
-    first = int(np.clip(nearest - window // 2, 0, max(0, len(readings.mean) - window)))
-    return float(readings.mean[first : first + window].mean())
+    first = int(np.clip(nearest - 1, 0, max(0, len(readings.mean) - 3)))
+    return float(readings.mean[first : first + 3].mean())
 
 
-def pooled_bins(runs: Sequence[Run], inputs: str, split: str = "test") -> np.ndarray | None:
-    """Reliability bins of each run's last epoch that has them, as if the samples of all runs were one set.
+def pooled_bins(runs: Sequence[Run], inputs: str) -> np.ndarray | None:
+    """Reliability bins on test of each run's last epoch that has them, as if the samples of all runs were one set.
 
     Returns:
         (bins, 3): mean confidence, accuracy, count; None where no run has them.
@@ -88,7 +88,7 @@ def pooled_bins(runs: Sequence[Run], inputs: str, split: str = "test") -> np.nda
     per_run = []
     for run in runs:
         epochs = run.epochs_with_arrays("calibration")
-        table = run.arrays("calibration", epochs[-1]).get(f"reliability-{split}-{inputs}") if epochs else None
+        table = run.arrays("calibration", epochs[-1]).get(f"reliability-test-{inputs}") if epochs else None
         per_run += [] if table is None else [table]
     if not per_run:
         return None
