@@ -18,7 +18,7 @@ from overfit_lab.records import identity, layout
 from overfit_lab.records.environment import git_revision, hardware, now, versions
 from overfit_lab.records.recorder import to_records
 from overfit_lab.records.writer import RunWriter
-from overfit_lab.training.loop import Session
+from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import describe, fingerprint
 from overfit_lab.types import Measurement
 

@@ -14,6 +14,7 @@ from overfit_lab.config.trust import check_trusted
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.digests import image_digests
 from overfit_lab.errors import ConfigError
+from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.records import layout
@@ -92,10 +93,10 @@ class Teachers:
                 self.load(source)
                 self._check_leak(source)
 
-    def to_train(self) -> dict[str, RunConfig]:
-        """Teachers to train first: folder name to configuration."""
+    def to_train(self) -> list[TrainedFirst]:
+        """Teachers to train first, as runs of their own."""
         names = [source.removeprefix(TRAINED_FIRST) for source in self.sources if source.startswith(TRAINED_FIRST)]
-        return {name: teacher_config(self.config, name) for name in dict.fromkeys(names)}
+        return [TrainedFirst(name, teacher_config(self.config, name)) for name in dict.fromkeys(names)]
 
     def path(self, name: str) -> Path:
         """The run folder of a teacher that is trained first.

@@ -33,7 +33,7 @@ from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.models.adapt import Adapter, count_logits, unwrapped
 from overfit_lab.models.normalize import Normalize
-from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
 from overfit_lab.records.environment import hardware, now, versions

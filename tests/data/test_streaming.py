@@ -18,7 +18,7 @@ from overfit_lab.errors import ConfigError, DataUnavailableError
 from overfit_lab.records.reader import Run
 from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 N = 60

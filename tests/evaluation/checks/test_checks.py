@@ -19,7 +19,7 @@ from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome
 from overfit_lab.evaluation.run import evaluate
 from overfit_lab.evaluation.store import record_measurement
 from overfit_lab.records.reader import Run
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from overfit_lab.training.subjects import at_checkpoints, open_run
 from overfit_lab.views.figures.masking import draw
 
