@@ -11,7 +11,7 @@ from overfit_lab.records.best import Best, choosing, is_better
 from overfit_lab.training.checkpoint import save_checkpoint
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, StepEnded
-from overfit_lab.training.loop import Session
+from overfit_lab.training.session import Session
 
 MIDWAY = "midway.safetensors"
 """The checkpoint within an epoch."""
