@@ -120,7 +120,7 @@ def test_a_kill_while_cutting_back_loses_no_later_record(tmp_path, monkeypatch):
     def killed(path, content):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writing, "write_atomically", killed)
+    monkeypatch.setattr(writing, "write_bytes", killed)
     before = layout.records_path(tmp_path / "r").read_bytes()
     with RunWriter.reopen(tmp_path / "r") as writer, pytest.raises(KeyboardInterrupt):
         writer.truncate(0)
