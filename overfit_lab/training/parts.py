@@ -100,7 +100,7 @@ def make_probes(config: ProbesConfig) -> list[Probe]:
 def label_context(config: RunConfig, data: Dataset, teachers: Teachers) -> LabelContext:
     """What a label mode is made with, beside its options."""
     return LabelContext(
-        given=data.splits["train"].y,
+        labels=data.splits["train"].y,
         n_classes=data.n_classes,
         n_epochs=config.epochs,
         teacher=teachers,

@@ -144,7 +144,7 @@ def step_loss(session: Session, step: Step) -> Tensor:
         outputs = session.objective.forward(model, batch, step.x_adv)
         if labels.refresh is Refresh.AFTER_FORWARD and labels.active(step.clock):
             update_labels(session, batch, seen_by_labels(model, batch, outputs, labels), step.share)
-        loss = session.objective.loss(outputs, targets_of(session, step.given, step.share))
+        loss = session.objective.loss(outputs, targets_of(session, step.full_batch, step.share))
         for regularizer in session.regularizers.values():
             loss = regularizer.loss(loss, step, outputs)
     return loss

@@ -130,7 +130,7 @@ def names(findings):
 def test_an_honest_model_passes_every_check(honest):
     assert not honest.suspicious
     assert honest.verdict.startswith("No sign of masked gradients: 9 checks passed, transfer not run.")
-    assert 0.2 < honest.worst.value <= honest.own.value < 0.95
+    assert 0.2 < honest.worst.value <= honest.run_evaluation.value < 0.95
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -168,7 +168,7 @@ def test_transfer_is_compared_with_the_same_samples(digits_run):
     masked.model = Scaled(masked.model).eval()
     finding = CHECKS["transfer"](bench_of(config, masked, source=source))
     assert finding.status == "suspicious"
-    assert "images made on own" in finding.says
+    assert "images made on own" in finding.text
 
 
 def test_attacks_are_shared_between_checks(digits_run):
