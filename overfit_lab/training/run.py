@@ -158,7 +158,7 @@ def needed_first(session: Session) -> list[TrainedFirst]:
 
 
 def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
-    """Train what has to be there before the first step, where it is not there yet.
+    """Train what has to be there before the first step, where it is not there yet, and have probes prepare.
 
     Runs of their own are shared out among the processes of the run; models in memory are trained by each of them.
 
@@ -179,6 +179,8 @@ def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], Eve
                 session.priors.train_first(first)
             elif _train_teacher(session, first, teacher_bus) != "completed":
                 return "interrupted"
+        for probe in make_probes(session.config.probes):
+            probe.prepare(session.snapshot())
     except KeyboardInterrupt:
         return "interrupted"
     return "completed"

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from overfit_lab.models.compute import compiled
+from overfit_lab.models.compute.agreement import agree
 from overfit_lab.models.compute.compiled import compile_attack, compile_model
-from overfit_lab.models.compute.folded import agree, folded
+from overfit_lab.models.compute.folded import folded
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.preact_resnet import preact_resnet18
 from overfit_lab.models.spec import ModelSpec

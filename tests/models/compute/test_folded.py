@@ -14,8 +14,10 @@ from torch.nn import functional
 from overfit_lab.config.catalog import MODELS
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.compute.agreement import agree
 from overfit_lab.models.compute.duals import dual_logits
-from overfit_lab.models.compute.folded import FoldedModel, NotFoldable, agree, folded, state_of
+from overfit_lab.models.compute.folded import folded
+from overfit_lab.models.compute.folding import FoldedModel, NotFoldable, state_of
 from overfit_lab.models.normalize import InFront, Normalize, put_in_front
 from overfit_lab.models.spec import ModelSpec
 from overfit_lab.seeds import derive_generator
