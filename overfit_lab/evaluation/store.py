@@ -47,7 +47,7 @@ def evaluate_into(
         n: samples; None: all.
         batch_size: samples at a time.
         again: attack anew, even if the outcome of the same evaluation exists.
-        on_progress: told where the evaluation stands.
+        on_progress: called with the progress.
 
     Raises:
         RunFolderError: no run folder, another process writes to it, or a file in it is damaged.

@@ -87,7 +87,7 @@ class LabelMode(Memory, ABC):
     """Maps a batch to a target distribution. ``update`` is the only method that changes anything.
 
     A mode with memory keeps one row per training sample, which it asks ``context.rows`` for, looked up by
-    ``batch.index``; its whole memory is in ``state_dict``, so that a resumed run goes on with the same rows.
+    ``batch.index``; its whole memory is in ``state_dict``, so that a resumed run has the same rows.
     """
 
     Options: ClassVar[type[config.Options]] = config.Options
