@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source
-from overfit_lab.config.recipes import STUDIES
+from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source, split_study
 from overfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,11 +43,7 @@ def cost(
             raise ConfigError(f"{name} {number}: expected 1 or more")
     if calibrate and hardware is not None:
         raise ConfigError("--calibrate and --hardware: give one of the two")
-    axes = list(grid or [])
-    if source in STUDIES:
-        study = STUDIES[source]
-        source, axes = study.recipe, [*study.axes, *axes]
-        assignments = [*study.sets, *(assignments or [])]
+    source, assignments, axes = split_study(source, assignments, grid)
     config = read_source(source, assignments, trust=trust)
     works = _works(config, axes, data)
     on = _hardware(works[0], hardware, calibrate, device)
@@ -57,16 +52,18 @@ def cost(
 
 def _works(config: RunConfig, grid: list[str], size: str | None) -> list[Workload]:
     """The runs of a grid, one seed each."""
-    from overfit_lab.sweeps.axes import parse_axes
     from overfit_lab.sweeps.cost.data_shape import data_shape, parse_size
     from overfit_lab.sweeps.cost.workload import workload
 
     published = parse_size(size) if size is not None else None
     configs = [config]
     if grid:
-        from overfit_lab.sweeps.grid import plan_grid
+        from overfit_lab.config import parse_config
+        from overfit_lab.sweeps.axes import parse_axes
+        from overfit_lab.sweeps.cells import expand
 
-        configs = [cell.config for cell in plan_grid(config, parse_axes(grid), [config.seed])]
+        cells = expand(config, parse_axes(grid), [config.seed])
+        configs = [parse_config(cell.config, cell.name) for cell in cells]
     return [workload(own, data_shape(own.data, own.seed, published)) for own in configs]
 
 

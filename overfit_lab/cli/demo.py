@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.cli.interrupted import Interrupted
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.processes.pool import Report
@@ -51,11 +50,11 @@ def demo(
 
 def write_report(runs: list[Run], out: Path) -> Path:
     """The page of `overfit-lab report` of the adversarially trained runs."""
-    from overfit_lab.records.textfiles import write
+    from overfit_lab.records.files import write_text
     from overfit_lab.views.report.page import make_report
 
     path = out / "report.html"
-    write(make_report(runs, "Robust overfitting on digits"), path)
+    write_text(make_report(runs, "Robust overfitting on digits"), path)
     return path
 
 
@@ -66,13 +65,13 @@ def train_all(out: Path, seed: int) -> None:
         RunFolderError: a run failed; the message says why.
         KeyboardInterrupt: stopped by the user.
     """
-    from overfit_lab.cli.jobs import RunBars
+    from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.processes.pool import Job, run_jobs, usable_cores
 
     jobs = [Job(name, train_recipe, (name, str(out / name), seed)) for name in (*RECIPES, *NOISE_RECIPES)]
     n_processes = min(len(jobs), usable_cores(), 4)
-    with RunBars([job.name for job in jobs]) as bars:
-        failures = run_jobs(jobs, bars, n_processes=n_processes, n_threads=1, stop_at_failure=True)
+    with RunsProgress(len(jobs)) as progress:
+        failures = run_jobs(jobs, progress, n_processes=n_processes, n_threads=1, stop_at_failure=True)
     for name, reason in failures.items():
         raise RunFolderError(f"the demo's run {name} failed: {reason}")
 
@@ -82,10 +81,14 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
     from overfit_lab.config import apply_overrides
     from overfit_lab.config.recipes import recipe
     from overfit_lab.training.events import EpochEnded, EventBus
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
+
+    def epoch_ended(event: EpochEnded) -> None:
+        clock = event.snapshot.clock
+        report(clock.epoch / clock.n_epochs, f"epoch {clock.epoch}/{clock.n_epochs}")
 
     bus = EventBus()
-    bus.on(EpochEnded, lambda event: report(event.snapshot.clock.epoch / event.snapshot.clock.n_epochs, ""))
+    bus.on(EpochEnded, epoch_ended)
     config = apply_overrides(recipe(name), [f"seed={seed}"])
     if train_run(config, Path(folder), device="cpu", bus=bus) == "interrupted":
         raise KeyboardInterrupt
@@ -93,7 +96,8 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
 
 def report(runs: list[Run]) -> None:
     """The table, and what it says in plain words, from the records."""
-    from overfit_lab.records.summary import compare, format_table, summarise
+    from overfit_lab.records.summary import compare, summarise
+    from overfit_lab.views.tables.compare import format_table
 
     typer.echo(format_table(compare(runs)))
     rows = {row["labels"]: row for _, row in summarise(runs).iterrows()}

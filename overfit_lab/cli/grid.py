@@ -1,15 +1,18 @@
-"""`overfit-lab train` with ``--grid`` or ``--seeds``."""
+"""`overfit-lab train` with ``--grid`` or ``--seeds``: a sweep on this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from overfit_lab.cli.interrupted import Interrupted
-from overfit_lab.config import RunConfig
-from overfit_lab.errors import ConfigError
+from overfit_lab.config import RunConfig, to_dict
+from overfit_lab.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    from overfit_lab.sweeps.spec import SweepSpec
 
 WIDEST_TABLE = 5
 
@@ -25,46 +28,78 @@ def train_grid(
     device: str,
     sinks: Sequence[str] = (),
 ) -> None:
-    """Train a grid; print the table of its completed cells and a line for each that failed.
+    """Train the sweep that the options ask for; print the table of its completed cells, and how it ended.
 
     Raises:
         ConfigError: a wrong option, axis or cell.
-        RunFolderError: the folder is occupied, or holds another grid.
+        RunFolderError: the folder is occupied, or holds another sweep.
         typer.Exit: 1 when a cell failed.
         Interrupted: it was stopped.
     """
+    spec = grid_spec(config, grid, seeds, jobs=jobs, device=device, sinks=sinks)
+    folder = out if out is not None else Path("runs") / f"{config.name}-grid"
+    from overfit_lab.cli.jobs import RunsProgress
+    from overfit_lab.cli.sweep import resumable, tell
+    from overfit_lab.sweeps.layout import manifest_path
+    from overfit_lab.sweeps.manifest import read_manifest
+    from overfit_lab.sweeps.run import run_sweep
+
+    if resume:
+        read_manifest(folder)
+    elif manifest_path(folder).is_file():
+        raise RunFolderError(f"{folder}: already holds a sweep; go on with it by --resume, or choose another --out")
+    with resumable(folder):
+        # the code that the configuration names was typed, or allowed where the file was read
+        result = run_sweep(spec, folder, trust=True, watch=RunsProgress)
+    _print_table(result.completed)
+    tell(result)
+
+
+def grid_spec(
+    config: RunConfig,
+    grid: Sequence[str],
+    seeds: int,
+    *,
+    jobs: int | None = None,
+    device: str = "auto",
+    sinks: Sequence[str] = (),
+) -> SweepSpec:
+    """The sweep that ``--grid``, ``--seeds`` and the like ask for.
+
+    Raises:
+        ConfigError: a wrong option or axis.
+    """
+    from overfit_lab.sweeps.axes import parse_axes
+    from overfit_lab.sweeps.spec import parse_spec
+
     for name, number in (("--seeds", seeds), ("--jobs", jobs)):
         if number is not None and number < 1:
             raise ConfigError(f"{name} {number}: expected 1 or more")
-    from overfit_lab.sweeps.axes import parse_axes
+    content = {
+        "name": config.name,
+        "base": to_dict(config),
+        "grid": parse_axes(grid),
+        "seeds": seeds,
+        "jobs": jobs,
+        "device": device,
+        "log": list(sinks),
+        "resources": {"cpus": _own_threads() if jobs == 1 else 1},
+    }
+    return parse_spec(content, "--grid")
 
-    axes = parse_axes(grid)
-    from overfit_lab.cli.jobs import GridProgress
-    from overfit_lab.sweeps.grid import MANIFEST, run_grid
 
-    folder = out if out is not None else Path("runs") / f"{config.name}-grid"
-    numbers = range(config.seed, config.seed + seeds)
-    try:
-        result = run_grid(
-            config, axes, numbers, folder, jobs=jobs, resume=resume, device=device, sinks=sinks, watch=GridProgress
-        )
-    except KeyboardInterrupt:
-        if not (folder / MANIFEST).is_file():
-            raise
-        raise Interrupted(f"the same command with --resume goes on in {folder}") from None
-    _print_table(result.completed)
-    typer.echo(f"completed: {len(result.completed)} of {len(result.cells)} cells in {folder}")
-    for name, reason in result.failures.items():
-        again = "the same command with --resume tries it again"
-        typer.echo(f"overfit-lab: cell {name} failed: {reason}; {again}", err=True)
-    if result.failures:
-        raise typer.Exit(1)
+def _own_threads() -> int:
+    """Threads that torch would take by itself: one cell at a time is as fast as a plain run, and equal to it."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _print_table(folders: Sequence[Path]) -> None:
     """Best, final and diff of runs; many of them as a line each."""
     from overfit_lab.records.reader import find_runs
-    from overfit_lab.records.summary import compare, format_table
+    from overfit_lab.records.summary import compare
+    from overfit_lab.views.tables.compare import format_table
 
     if folders:
         table = compare(find_runs(folders))

@@ -29,8 +29,8 @@ from overfit_lab.cli import (
     train,
     watch,
 )
-from overfit_lab.cli.interrupted import Interrupted
-from overfit_lab.errors import FailedError, OverfitLabError
+from overfit_lab.config.permission import Permission, granted
+from overfit_lab.errors import FailedError, Interrupted, OverfitLabError
 from overfit_lab.version import __version__
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -83,12 +83,22 @@ app.add_typer(data.app, name="data")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input (one line on stderr), 130 interrupted."""
-    sys.path.append(os.getcwd())  # last, so that no file beside a stranger's run stands in for an installed library
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # nor do Python processes begun from here look beside a run for code
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; the exit status.
+
+    Code may be imported by the names that are typed in it, from modules in the current folder too; see
+    :mod:`overfit_lab.config.permission`.
+    """
+    typed = sys.argv[1:] if arguments is None else arguments
+    with granted(Permission(frozenset(typed), folder=os.getcwd())):
+        return _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         status: Any = app(arguments, standalone_mode=False)
     except OverfitLabError as error:

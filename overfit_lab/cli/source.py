@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from overfit_lab.config.permission import allow_everything
+
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
 
@@ -16,9 +18,29 @@ SetOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
+def _trusting(value: bool) -> bool:
+    """Every name may be imported from here on: the user said so."""
+    if value:
+        allow_everything()
+    return value
+
+
 TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Import the package.module:Attribute names of the file or run folder.")
+    bool,
+    typer.Option(
+        "--trust", callback=_trusting, help="Import the package.module:Attribute names of the file or run folder."
+    ),
 ]
+
+
+def split_study(source: str, assignments: list[str] | None, grid: list[str] | None) -> tuple[str, list[str], list[str]]:
+    """A study's recipe, settings and axes before those given; another source as it is."""
+    from overfit_lab.config.recipes import STUDIES
+
+    if source not in STUDIES:
+        return source, list(assignments or []), list(grid or [])
+    study = STUDIES[source]
+    return study.recipe, [*study.sets, *(assignments or [])], [*study.axes, *(grid or [])]
 
 
 def read_source(source: str, assignments: list[str] | None, *, trust: bool = False) -> RunConfig:

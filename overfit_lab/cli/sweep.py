@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.cli.source import TrustOption
-from overfit_lab.errors import ConfigError
+from overfit_lab.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from overfit_lab.sweeps.run import SweepResult
@@ -77,12 +76,12 @@ def run(
     changes = _changes(spec, backend, jobs, retries, device, address, option)
     spec = parse_spec({**spec.model_dump(mode="json"), **changes}, str(file))
     folder = out if out is not None else Path("runs") / str(spec.name)
-    from overfit_lab.cli.jobs import GridProgress
+    from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.sweeps.run import run_sweep
 
-    with _resumable(folder):
-        result = run_sweep(spec, folder, beside=file.parent, detach=detach, trust=trust, watch=GridProgress)
-    _tell(result)
+    with resumable(folder):
+        result = run_sweep(spec, folder, beside=file.parent, detach=detach, trust=trust, watch=RunsProgress)
+    tell(result)
 
 
 @app.command("resume")
@@ -102,12 +101,12 @@ def resume(
 
     spec = read_manifest(folder).spec
     changes = _changes(spec, backend, jobs, retries, device, address, option)
-    from overfit_lab.cli.jobs import GridProgress
+    from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.sweeps.run import resume_sweep
 
-    with _resumable(folder):
-        result = resume_sweep(folder, changes, detach=detach, trust=trust, watch=GridProgress)
-    _tell(result)
+    with resumable(folder):
+        result = resume_sweep(folder, changes, detach=detach, trust=trust, watch=RunsProgress)
+    tell(result)
 
 
 @app.command("status")
@@ -163,7 +162,7 @@ def collect(
 
 
 @contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
+def resumable(folder: Path) -> Iterator[None]:
     """A stop inside leaves a sweep that can be gone on with, and says so."""
     from overfit_lab.sweeps.layout import manifest_path
 
@@ -211,7 +210,7 @@ def _option(text: str) -> dict[str, Any]:
         raise ConfigError(f"--option {text!r}: the value is not valid YAML") from error
 
 
-def _tell(result: SweepResult) -> None:
+def tell(result: SweepResult) -> None:
     """How a sweep ended: a line, and for each cell that failed the reason and the end of its log.
 
     Raises:
@@ -223,13 +222,11 @@ def _tell(result: SweepResult) -> None:
         typer.echo(f"next: overfit-lab sweep status {folder}")
         return
     from overfit_lab.sweeps.layout import log_path
-    from overfit_lab.sweeps.status import sweep_status
     from overfit_lab.sweeps.work import last_lines
 
-    cells = sweep_status(folder)
-    n_completed = sum(cell.state == "completed" for cell in cells)
-    typer.echo(f"completed: {n_completed} of {len(cells)} cells in {folder}, {result.n_trained} of them trained now")
-    for cell in cells:
+    n_completed, n_cells = len(result.completed), len(result.cells)
+    typer.echo(f"completed: {n_completed} of {n_cells} cells in {folder}, {result.n_trained} of them trained now")
+    for cell in result.cells:
         if cell.name in result.failures:
             log = log_path(folder / cell.folder)
             typer.echo(f"overfit-lab: cell {cell.name} failed: {result.failures[cell.name]}; its log: {log}", err=True)

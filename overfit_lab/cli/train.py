@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from overfit_lab.cli.devices import SharedRun, tell_end
-from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source, split_names
+from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source, split_names, split_study
 from overfit_lab.cli.target import note
-from overfit_lab.config.recipes import STUDIES
 from overfit_lab.errors import ConfigError
 
 
@@ -50,23 +49,21 @@ def train(
 ) -> None:
     """Train a model and record everything; Ctrl-C leaves a run that --resume goes on with.
 
-    With --grid or --seeds every combination is trained, each into a run folder of its own below --out. A study is a
-    recipe with a grid. With --devices several processes share each batch; torchrun can start them as well.
+    With --grid or --seeds every combination is trained, each into a run folder of its own below --out: a sweep, which
+    `overfit-lab sweep` goes on with too. A study is a recipe with a grid. With --devices several processes share each
+    batch; torchrun can start them as well.
     """
-    axes = list(grid or [])
     sinks = split_names(log or "")
-    if source in STUDIES:
-        study = STUDIES[source]
-        out = out if out is not None else Path("runs") / source
-        source, axes = study.recipe, [*study.axes, *axes]
-        assignments = [*study.sets, *(assignments or [])]
+    name = source
+    source, assignments, axes = split_study(source, assignments, grid)
+    if name != source and out is None:
+        out = Path("runs") / name
     config = read_source(source, assignments, trust=trust)
     shared = SharedRun(devices, nodes, node_rank, rendezvous, timeout)
     if axes or seeds is not None:
         shared.refuse_grid()
         from overfit_lab.cli.grid import train_grid
 
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         n_seeds = 1 if seeds is None else seeds
         train_grid(config, axes, n_seeds, out, jobs=jobs, resume=resume, device=device, sinks=sinks)
         return
@@ -78,7 +75,7 @@ def train(
         return
     from overfit_lab.cli.progress import TrainingProgress
     from overfit_lab.training.events import EventBus
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop leaves a resumable run too
     bus = EventBus()

@@ -23,7 +23,7 @@ HELP = "q ends; n and p, or the arrows, show another run"
 
 
 def watch(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of runs such as a grid's.")],
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of runs such as a sweep's.")],
     name: Annotated[str | None, typer.Option("--run", metavar="NAME", help="Which of several runs in detail.")] = None,
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Seconds between looks.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False,
@@ -45,7 +45,8 @@ def watch(
 
     watched, console = Watched(folder), Console(highlight=False)
     views = watched.look()
-    _index(views, name)
+    first = _index(views, name)
+    name = name if name is None else views[first].name
     if once:
         _print(views, _index(views, name), console)
     elif console.is_terminal:
@@ -57,10 +58,13 @@ def watch(
 
 
 def _index(views: Sequence[View], name: str | None) -> int:
-    """Which run is meant: the one of that name, else the first that is running, else the first."""
+    """Which run is meant: the one of that name (a cell's needs no hash), else the first that is running or there is."""
     names = [view.name for view in views]
     if name is None:
         return next((i for i, view in enumerate(views) if view.status == "running"), 0)
+    cells = [other for other in names if other.rpartition("-")[0] == name]
+    if name not in names and len(cells) == 1:
+        return names.index(cells[0])
     if name not in names:
         from overfit_lab.errors import unknown_name
 
@@ -69,7 +73,7 @@ def _index(views: Sequence[View], name: str | None) -> int:
 
 
 def _has_ended(watched: Watched, views: Sequence[View]) -> bool:
-    """Every run has, and no grid will begin another."""
+    """Every run has, and no sweep will begin another."""
     begun = [view for view in views if view.status != "not begun"]
     return bool(begun) and all(view.ended for view in begun) and (len(begun) == len(views) or not watched.is_live)
 

@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
+from overfit_lab.config import permission
 from overfit_lab.errors import ConfigError, unknown_name
 
 
@@ -80,14 +81,21 @@ class Registry(MutableMapping[str, Any]):
 
 
 def import_object(path: str, kind: str) -> Any:
-    """The object at ``package.module:Attribute``.
+    """The object at ``package.module:Attribute``; the only place that imports code by a name.
 
     Raises:
-        ConfigError: the module cannot be imported or has no such attribute.
+        ConfigError: the name is not the user's own and no ``--trust`` was given, the module cannot be imported, or it
+            has no such attribute.
     """
+    if not permission.current().covers(path):
+        raise ConfigError(
+            f"{kind} {path!r}: names code to run, and it was a file that said so; add --trust if you trust it "
+            f"(in Python: overfit_lab.config.permission.allow({path!r}))"
+        )
     module_name, _, attribute = path.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        with permission.searching():
+            module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(f"{kind} {path!r}: cannot import module {module_name!r} ({error})") from error
     try:

@@ -1,56 +1,76 @@
-"""Configurations that came in a file are data: the code they name is not run unless the user says so."""
+"""Files are data: the code they name is refused in one line before anything begins, unless the user says otherwise.
+
+This is the polite half of the rule, which sees a file as a whole. The door itself is
+:mod:`overfit_lab.config.permission`: a name that is overlooked here is refused there.
+"""
 
 from __future__ import annotations
 
-from overfit_lab.config import RunConfig
+import re
+from collections.abc import Iterator
+from typing import Any
+
 from overfit_lab.config.catalog import DATASETS, MODELS
+from overfit_lab.config.permission import allow, current, strings_of
 from overfit_lab.errors import ConfigError
 
-
-def named_code(config: RunConfig) -> list[str]:
-    """Every ``package.module:Attribute`` that a configuration would import, as ``key = name``."""
-    names = {
-        "model.name": config.model.name,
-        "attack.name": config.attack.name,
-        "objective.name": config.objective.name,
-        "labels.name": config.labels.name,
-        "schedule.name": config.schedule.name,
-        "data.name": config.data.name,
-        "evaluation.attack": config.evaluation.attack,
-        "evaluation.corruption": config.evaluation.corruption or "",
-        "attack.eps_schedule.name": config.attack.eps_schedule.name,
-        **{f"regularizers.{i}": part.name for i, part in enumerate(config.regularizers)},
-        **{f"probes.metrics.{i}": name for i, name in enumerate(config.probes.metrics)},
-        **{f"probes.options.{name}": name for name in config.probes.options},
-        **{
-            f"probes.options.{name}.prior": str(options["prior"])
-            for name, options in config.probes.options.items()
-            if "prior" in options
-        },
-    }
-    harmless = {"data.name": DATASETS, "model.name": MODELS}
-    found = []
-    for key, name in names.items():
-        prefix, colon, _ = name.partition(":")
-        if colon and prefix not in harmless.get(key, ()):
-            found.append(f"{key} = {name!r}")
-    return found
+DOTTED = re.compile(r"(?<![\w./-])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)(?![\w./-])")
+"""``package.module:Attribute``, also behind a prefix such as ``train:``."""
 
 
-def check_trusted(config: RunConfig, source: str, *, trust: bool) -> None:
-    """Refuse a configuration from a file that names code outside of this package.
+def named_code(content: Any) -> list[str]:
+    """Every name of code in nested plain values, as ``key = value``.
 
-    Importing it, and calling it with the file's own options, could do anything. Names that the user gives on the
-    command line or in Python are the user's own and are not checked.
+    Names that a registry takes for something else, such as ``torchvision:resnet18`` or ``train:trades``, are none.
+    """
+    return [f"{key} = {text!r}" for key, text in _leaves(content) if any(_names(text))]
+
+
+def _names(text: str) -> Iterator[str]:
+    """The names in one string that only an import could make sense of."""
+    while found := DOTTED.search(text):
+        name = found[1]
+        prefix = name.partition(":")[0]
+        if prefix == "train":  # what is trained first: its own name stands behind
+            text = text[found.start(1) + len("train:") :]
+            continue
+        if prefix not in DATASETS and prefix not in MODELS:
+            yield name
+        text = text[found.end(1) :]
+
+
+def _leaves(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every string with the dotted key it stands at; a key that is a name itself counts too."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            below = f"{key}.{name}" if key else str(name)
+            if isinstance(name, str) and any(_names(name)):
+                yield below, name
+            yield from _leaves(value, below)
+    elif isinstance(content, list | tuple):
+        for i, value in enumerate(content):
+            yield from _leaves(value, f"{key}.{i}")
+    elif isinstance(content, str):
+        yield key, content
+
+
+def check_trusted(content: Any, source: str, *, trust: bool) -> None:
+    """Refuse a file that names code which the user has not typed; with ``trust`` let it be imported.
 
     Args:
-        config: as read from the file.
+        content: a configuration, or nested plain values, as read from the file.
         source: the file or run folder, for the message.
-        trust: the user said that it may.
+        trust: the user said that its code may be imported.
 
     Raises:
         ConfigError: it names code, and the user did not allow that.
     """
-    code = named_code(config)
-    if code and not trust:
+    plain = content.model_dump(mode="json") if hasattr(content, "model_dump") else content
+    if trust:
+        allow(*strings_of(plain))
+        return
+    code = [
+        f"{key} = {text!r}" for key, text in _leaves(plain) if any(not current().covers(name) for name in _names(text))
+    ]
+    if code:
         raise ConfigError(f"{source}: names code to run ({', '.join(code)}); add --trust if you trust this file")

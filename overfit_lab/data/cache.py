@@ -1,18 +1,18 @@
-"""What is derived from image files once and kept: where their images begin, and copies that are read in any order."""
+"""A cache on disk of what is derived from image files: indices of shards, and copies that can be read in any order."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
+
+from overfit_lab.records.files import replacing
 
 FORMAT = 1
 
@@ -20,12 +20,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def cache_folder() -> Path:
-    """Where it is kept: OVERFIT_LAB_CACHE, else ~/.cache/overfit-lab/streams. It may be deleted at any time."""
+    """The cache's folder: OVERFIT_LAB_CACHE, else ~/.cache/overfit-lab/streams. It may be deleted at any time."""
     return Path(os.environ.get("OVERFIT_LAB_CACHE") or Path.home() / ".cache" / "overfit-lab" / "streams")
 
 
 def key_of(kind: str, paths: Sequence[Path]) -> str:
-    """A name for what is derived from files, another one where a file's path, size or time of change is another."""
+    """Cache key of what is derived from files; it changes with a file's path, size or modification time."""
     facts: list[object] = [FORMAT, kind]
     for path in paths:
         status = path.stat()
@@ -33,15 +33,15 @@ def key_of(kind: str, paths: Sequence[Path]) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}"
 
 
-def kept_arrays(key: str, make: Callable[[], Arrays]) -> Arrays:
-    """Arrays from the cache; made, and kept where the cache can be written to, if they are not there."""
+def cached_arrays(key: str, make: Callable[[], Arrays]) -> Arrays:
+    """Arrays from the cache. Absent ones are made, and stored if the cache can be written to."""
     path = cache_folder() / f"{key}.npz"
-    found = read_arrays(path)
-    if found is None:
-        found = make()
+    arrays = read_arrays(path)
+    if arrays is None:
+        arrays = make()
         with suppress(OSError):
-            write_arrays(path, found)
-    return found
+            write_arrays(path, arrays)
+    return arrays
 
 
 def read_arrays(path: Path) -> Arrays | None:
@@ -59,26 +59,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with replacing(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of ``path`` on leaving, and is gone where an error is raised.
-
-    Raises:
-        OSError: it cannot be written.
-    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replacing(path, durable=True, shared=True) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

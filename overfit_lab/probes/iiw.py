@@ -8,6 +8,7 @@ import torch
 from pydantic import Field as OptionField
 from torch import Tensor
 
+from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.probes.metrics.directional import check_direction
 from overfit_lab.probes.metrics.iiw import Iiw, distance, iiw, iiw_by_layer
@@ -33,7 +34,7 @@ class IiwProbe(Probe):
     """IIW = n d^T F d in nats, d = theta - theta_0, F the Fisher at theta, n the size of the training split.
 
     The prior's mean theta_0 is by default the snapshot's reference: the run's initial weights unless another was
-    given. Other priors (:mod:`overfit_lab.probes.priors`) make other quantities, as do other estimators; both append their
+    given. Other priors (:mod:`~.probes.priors`) make other quantities, as do other estimators; both append their
     name to the fields (``iiw-expected-fisher``, ``iiw-prior-held-out``). Readings of layers use the layer's part of d
     alone; they do not add up to the whole, which has cross terms.
     """
@@ -64,6 +65,10 @@ class IiwProbe(Probe):
         """Also: theta_0 can be had and fits the model."""
         super().check(snapshot)
         self._prior.check(snapshot)
+
+    def to_train(self, snapshot: Snapshot) -> list[TrainedFirst]:
+        """A held-out prior."""
+        return self._prior.to_train(snapshot)
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Make theta_0. Cost: nothing, but for a held-out prior its training, once a run."""

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any, Protocol
 
+from overfit_lab.config import permission
 from overfit_lab.errors import FailedError, OverfitLabError
 
 Report = Callable[[float, str], None]
@@ -160,7 +161,10 @@ class _Worker:
         self.reader, writer = context.Pipe(duplex=False)
         self._said_end, self._reason = False, ""
         self.process = context.Process(
-            target=_work, args=(writer, job.work, job.arguments, n_threads), name=job.name, daemon=True
+            target=_work,
+            args=(writer, job.work, job.arguments, n_threads, permission.current()),
+            name=job.name,
+            daemon=True,
         )
         with _clean_start(), nullcontext() if import_main else _no_main():
             self.process.start()
@@ -250,8 +254,15 @@ def _no_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _work(writer: Connection, work: Callable[..., None], arguments: tuple[Any, ...], n_threads: int | None) -> None:
-    """Do one job; runs in the job's process."""
+def _work(
+    writer: Connection,
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
+    n_threads: int | None,
+    permitted: permission.Permission,
+) -> None:
+    """Do one job; runs in the job's process, which may import what its parent may."""
+    permission.grant(permitted)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, _interrupt_once)

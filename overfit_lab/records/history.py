@@ -106,7 +106,7 @@ class MemoryHistory(RunHistory):
         self.latest = latest
 
     def arrays(self, probe: str, name: str) -> tuple[int, np.ndarray] | None:
-        """See :class:`overfit_lab.probes.snapshot.History`; an array that a probe did not measure the last time is gone."""
+        """See :class:`~.snapshot.History`; an array that a probe did not measure the last time is gone."""
         epoch, arrays = self.latest.get(probe, (self.epoch, {}))
         return (epoch, arrays[name]) if name in arrays and epoch < self.epoch else None
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from overfit_lab.errors import RunFolderError
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
+SWEEP = "sweep.json"
+"""Names the cells of a sweep, in the folder that holds them."""
 
 
 def config_path(folder: Path) -> Path:

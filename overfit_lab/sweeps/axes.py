@@ -1,4 +1,4 @@
-"""The axes of a grid: how they are written on a command line, and what the cells are called."""
+"""The axes of a sweep: how they are written on a command line, and what the cells are called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import yaml
 
 from overfit_lab.errors import ConfigError
 
-LONGEST_NAME = 200
+LONGEST_NAME = 150
+"""Of a cell; with the hash and a suffix it has to be a file name, of at most 255 bytes."""
 
 Axes = Mapping[str, Sequence[Any]]
 """Keys of a configuration and the values that each takes."""

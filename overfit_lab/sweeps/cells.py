@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from overfit_lab.config import RunConfig, apply_settings, load_config, parse_config, to_dict
+from overfit_lab.config.catalog import BACKENDS
+from overfit_lab.config.permission import current, strings_of
 from overfit_lab.config.recipes import recipe
 from overfit_lab.config.trust import check_trusted
-from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.records import layout
-from overfit_lab.records.experiments import flatten
-from overfit_lab.records.later import with_later_options
+from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
+from overfit_lab.records import identity, layout
 from overfit_lab.records.status import status_of
-from overfit_lab.sweeps.axes import name_cells
-from overfit_lab.sweeps.grid import plan_grid
-from overfit_lab.sweeps.identity import FREE, cell_id, same_run
+from overfit_lab.sweeps.axes import Axes, name_cells
+from overfit_lab.sweeps.backends.base import RUNS
+from overfit_lab.sweeps.identity import cell_id
 from overfit_lab.sweeps.manifest import Manifest, SweepCell
 from overfit_lab.sweeps.spec import SweepSpec
 from overfit_lab.training.build import complete
@@ -33,23 +35,60 @@ def plan(spec: SweepSpec, beside: Path, *, trust: bool = False) -> Manifest:
     Raises:
         ConfigError: an unknown recipe, a wrong key or value, or a cell that comes twice; code without ``trust``.
     """
-    is_file = spec.base.endswith((".yaml", ".yml")) or "/" in spec.base
-    base = load_config(beside / spec.base) if is_file else recipe(spec.base)
-    base = apply_settings(base, spec.set.items(), "set")
-    seeds = spec.numbers(base.seed)
-    for name, settings, seed in name_cells(spec.grid, seeds):
-        try:
-            wanted = apply_settings(base, [*settings.items(), ("seed", seed)])
-        except ConfigError as error:
-            raise ConfigError(f"cell {name}: {error}") from error
-        check_trusted(wanted, f"cell {name}", trust=trust)
+    base = apply_settings(_base(spec.base, beside), spec.set.items(), "set")
+    return Manifest(spec, to_dict(base), expand(base, spec.grid, spec.numbers(base.seed), trust=trust))
+
+
+def expand(base: RunConfig, axes: Axes, seeds: Sequence[int], *, trust: bool = False) -> list[SweepCell]:
+    """Every combination of the axes' values with every seed; the last axis and then the seed vary fastest.
+
+    Args:
+        base: what the cells have in common.
+        axes: keys and the values that each takes; applied in their order.
+        seeds: of the runs.
+        trust: the code that base and axes name may be imported.
+
+    Returns:
+        Cells with complete configurations.
+
+    Raises:
+        ConfigError: the configuration of a cell is wrong, or that of another cell again, or names code without
+            ``trust``; the message names the cell.
+    """
+    wanted = []
+    for name, settings, seed in name_cells(axes, seeds):
+        with _named(name):
+            config = apply_settings(base, [*settings.items(), ("seed", seed)])
+        check_trusted(config, f"cell {name}", trust=trust)
+        wanted.append((name, settings, seed, config))
     cells: dict[str, SweepCell] = {}
-    for cell in plan_grid(base, spec.grid, seeds):
-        key = cell_id(cell.config)
+    for name, settings, seed, config in wanted:
+        with _named(name):
+            config = complete(config)
+        key = cell_id(config)
         if key in cells:
-            raise ConfigError(f"cell {cell.name}: is the same run as cell {cells[key].name}; leave one of them out")
-        cells[key] = SweepCell(key, cell.name, cell.settings, cell.seed, to_dict(cell.config))
-    return Manifest(spec, to_dict(base), list(cells.values()))
+            raise ConfigError(
+                f"cell {name}: is the same run as cell {cells[key].name}; leave one of them out "
+                "(or is a later axis undoing another?)"
+            )
+        cells[key] = SweepCell(f"{name}-{key}", name, settings, seed, to_dict(config))
+    return list(cells.values())
+
+
+def _base(base: str | Mapping[str, Any], beside: Path) -> RunConfig:
+    if not isinstance(base, str):
+        return parse_config(dict(base), "base")
+    is_file = base.endswith((".yaml", ".yml")) or "/" in base
+    return load_config(beside / base) if is_file else recipe(base)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors inside name the cell."""
+    try:
+        yield
+    except OverfitLabError as error:
+        raise ConfigError(f"cell {name}: {error}") from error
 
 
 def extend(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
@@ -66,16 +105,42 @@ def extend(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
                 f"{folder}: holds a sweep with {key} = {before.get(key)!r}, not {now.get(key)!r}; "
                 f"make {key} an axis, or choose another --out"
             )
-    new = {cell.folder for cell in wanted.cells}
+    folders = {cell.id: cell.folder for cell in found.cells}  # other axes make other names of the same runs
+    cells = [replace(cell, folder=folders.get(cell.id, cell.folder)) for cell in wanted.cells]
+    new = {cell.folder for cell in cells}
     begun = [cell for cell in found.cells if cell.folder not in new and layout.is_run(folder / cell.folder)]
-    return Manifest(wanted.spec, wanted.base, [*wanted.cells, *begun])
+    return Manifest(wanted.spec, wanted.base, [*cells, *begun])
 
 
 def _beside_axes(base: Mapping[str, Any], axes: set[str]) -> dict[str, Any]:
     """What of a base no axis replaces, by dotted keys; naming a component replaces its options too."""
     replaced = tuple(f"{key.removesuffix('name') if key.endswith('.name') else key + '.'}" for key in axes)
-    flat = flatten(base)
-    return {key: value for key, value in flat.items() if key not in FREE and not f"{key}.".startswith(replaced)}
+    flat = identity.run(parse_config(base))
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(replaced)}
+
+
+def check_spec_trusted(spec: SweepSpec, source: str, *, trust: bool) -> None:
+    """Refuse a sweep's file that names code, or gives a backend what it would run, unless the user allows it.
+
+    Raises:
+        ConfigError: it does, and the user has neither typed it nor said ``--trust``.
+    """
+    check_trusted(spec, source, trust=trust)
+    for name, options in spec.backends.items():
+        fields = BACKENDS[name].Options.model_fields if name in BACKENDS else {}
+        for key, value in options.items():
+            field = fields.get(key)
+            if field is not None and field.json_schema_extra == RUNS and not trust and not _is_typed(value):
+                raise ConfigError(
+                    f"{source}: backends.{name}.{key} = {value!r} would be run, or connected to; "
+                    "add --trust if you trust this file"
+                )
+
+
+def _is_typed(value: Any) -> bool:
+    """Whether the user wrote every string of a value on the command line."""
+    permitted = current()
+    return permitted.everything or all(any(s in text for text in permitted.texts) for s in strings_of(value))
 
 
 def check_cells_trusted(cells: Sequence[SweepCell], source: str, *, trust: bool) -> None:
@@ -94,11 +159,10 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
     Raises:
         RunFolderError: the run of another configuration; the message names a key in which they differ.
     """
-    own = complete(with_later_options(load_config(layout.config_path(folder))))
-    wanted = complete(with_later_options(config))
-    if not same_run(own, wanted):
-        one, two = flatten(to_dict(own)), flatten(to_dict(wanted))
-        key = next((k for k in sorted({*one, *two}) if k not in FREE and one.get(k) != two.get(k)), "its order")
+    one = identity.run(complete(load_config(layout.config_path(folder))))
+    two = identity.run(complete(config))
+    if one != two:
+        key = next(key for key in sorted({*one, *two}) if one.get(key) != two.get(key))
         raise RunFolderError(
             f"{folder}: holds a run with {key} = {one.get(key)!r}, the sweep wants {two.get(key)!r} "
             "(a default that has changed since?); remove the folder, or name the old value in the sweep"
@@ -112,7 +176,7 @@ def is_completed(folder: Path, cell: SweepCell) -> bool:
         RunFolderError: its folder holds the run of another configuration.
     """
     path = folder / cell.folder
-    if not layout.is_run(path) or status_of(path) != "completed":
+    if status_of(path) != "completed":
         return False
     check_same_run(path, parse_config(cell.config, cell.name))
     return True

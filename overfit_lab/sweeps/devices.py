@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import IO
 
@@ -27,13 +28,14 @@ def visible_devices(count: Callable[[], int]) -> list[str]:
     return [str(i) for i in range(count())]
 
 
-def try_to_take(folder: Path, devices: Sequence[str], n: int) -> tuple[list[str], ExitStack] | None:
+def try_to_take(folder: Path, devices: Sequence[str], n: int, n_shares: int = 1) -> tuple[list[str], ExitStack] | None:
     """GPUs that no other cell of a sweep holds, and what holds them until it is closed or the process ends.
 
     Args:
         folder: where their locks are.
         devices: those of this machine.
         n: how many are wanted.
+        n_shares: cells that may have a GPU at a time.
 
     Returns:
         None where fewer than ``n`` are free.
@@ -41,15 +43,16 @@ def try_to_take(folder: Path, devices: Sequence[str], n: int) -> tuple[list[str]
     folder.mkdir(parents=True, exist_ok=True)
     taken: list[str] = []
     with ExitStack() as held:
-        for device in devices:
-            if len(taken) < n and _lock(held.enter_context(open(folder / f"{device.replace('/', '-')}.lock", "ab"))):
+        for share, device in product(range(n_shares), devices):
+            path = folder / f"{device.replace('/', '-')}{f'-{share}' if share else ''}.lock"
+            if len(taken) < n and device not in taken and _lock(held.enter_context(open(path, "ab"))):
                 taken.append(device)
         return (taken, held.pop_all()) if len(taken) == n else None
 
 
-def take(folder: Path, devices: Sequence[str], n: int) -> ExitStack:
+def take(folder: Path, devices: Sequence[str], n: int, n_shares: int = 1) -> ExitStack:
     """Wait for ``n`` GPUs, and let this process see no others; before its first use of CUDA."""
-    while (found := try_to_take(folder, devices, n)) is None:
+    while (found := try_to_take(folder, devices, n, n_shares)) is None:
         time.sleep(POLL)
     os.environ[VISIBLE] = ",".join(found[0])
     return found[1]

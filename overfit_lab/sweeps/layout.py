@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MANIFEST = "sweep.json"
+from overfit_lab.records.layout import SWEEP
 
 
 def manifest_path(folder: Path) -> Path:
     """What the sweep is and which cells it has."""
-    return folder / MANIFEST
+    return folder / SWEEP
 
 
 def beat_path(cell: Path) -> Path:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.writer import write_atomically
-from overfit_lab.sweeps.layout import MANIFEST, manifest_path
+from overfit_lab.records.files import write_bytes
+from overfit_lab.records.layout import PLAIN_NAME, SWEEP
+from overfit_lab.sweeps.layout import manifest_path
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 
 FORMAT = 1
@@ -20,7 +21,7 @@ class SweepCell:
     """One run of a sweep.
 
     Args:
-        folder: its name, a hash of the configuration.
+        folder: its name: that of the cell, and the hash of its configuration.
         name: its settings in words, for people.
         settings: the axes' keys and the values that it has of them.
         seed: of the run.
@@ -32,6 +33,11 @@ class SweepCell:
     settings: dict[str, Any]
     seed: int
     config: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The hash of the configuration, see :func:`overfit_lab.sweeps.identity.cell_id`."""
+        return self.folder.rpartition("-")[2]
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             for cell in manifest.cells
         },
     }
-    write_atomically(manifest_path(folder), (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(manifest_path(folder), (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -72,8 +78,9 @@ def read_manifest(folder: Path) -> Manifest:
     path = manifest_path(folder)
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: no such folder of a sweep")
+    check_no_old_grid(folder)
     if not path.is_file():
-        raise RunFolderError(f"{folder}: not the folder of a sweep (no {MANIFEST} in it)")
+        raise RunFolderError(f"{folder}: not the folder of a sweep (no {SWEEP} in it)")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
@@ -89,6 +96,19 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _plain_folder(name: str) -> str:
     """A cell's folder lies in the sweep's, whatever a damaged or malicious file says."""
-    if not name.isalnum():
+    if not PLAIN_NAME.fullmatch(name):
         raise ValueError(name)
     return name
+
+
+def check_no_old_grid(folder: Path) -> None:
+    """Refuse a folder of the time when grids had a file of their own.
+
+    Raises:
+        RunFolderError: it is one.
+    """
+    if (folder / "grid.json").is_file() and not manifest_path(folder).is_file():
+        raise RunFolderError(
+            f"{folder}: holds a grid of an earlier version (grid.json); its runs can be read, but it cannot be gone on "
+            "with: choose another --out"
+        )

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from overfit_lab.config.permission import current
 from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
 from overfit_lab.processes.pool import Silent, Watcher
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
+from overfit_lab.records.status import status_of
 from overfit_lab.records.writer import take_lock
 from overfit_lab.sweeps.backends.base import Backend, make_backend
-from overfit_lab.sweeps.cells import check_cells_trusted, extend, is_completed, plan
-from overfit_lab.sweeps.layout import MANIFEST, manifest_path
-from overfit_lab.sweeps.manifest import Manifest, SweepCell, read_manifest, write_manifest
+from overfit_lab.sweeps.cells import check_cells_trusted, check_spec_trusted, extend, is_completed, plan
+from overfit_lab.sweeps.layout import manifest_path
+from overfit_lab.sweeps.manifest import Manifest, SweepCell, check_no_old_grid, read_manifest, write_manifest
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 from overfit_lab.sweeps.work import CellJob
 
@@ -41,6 +43,12 @@ class SweepResult:
     failures: dict[str, str]
     detached: bool = False
 
+    @property
+    def completed(self) -> list[Path]:
+        """The run folders of the cells that are completed, in order."""
+        paths = [self.folder / cell.folder for cell in self.cells]
+        return [path for path in paths if layout.is_run(path) and status_of(path) == "completed"]
+
 
 def run_sweep(
     spec: SweepSpec,
@@ -55,10 +63,15 @@ def run_sweep(
 
     A folder that holds a sweep of the same base is extended: its completed cells are not trained again, interrupted
     and failed ones are gone on with, new ones are begun. Every configuration is checked before anything is written.
+    A sweep that was stopped or killed at any moment and is gone on with has the records of an uninterrupted one, and a
+    cell those of a plain run of its configuration (both to the bit on the CPU with ``resources.cpus`` threads). With
+    the local backend a script guards its own beginning by ``if __name__ == "__main__":``, since processes are started
+    afresh.
 
     Args:
         spec: the sweep.
-        folder: of the sweep; each cell is a run folder in it, named by :func:`overfit_lab.sweeps.identity.cell_id`.
+        folder: of the sweep; each cell is a run folder in it, named after its settings and
+            :func:`overfit_lab.sweeps.identity.cell_id`.
         beside: where a base that is a file is looked for.
         detach: do not wait for the cells, where the backend can do that.
         trust: the code that the sweep names may be imported.
@@ -71,6 +84,7 @@ def run_sweep(
         OverfitLabError: what the backend needs is not there.
         KeyboardInterrupt: SIGINT or SIGTERM came; every cell was told to stop and can be gone on with.
     """
+    check_spec_trusted(spec, "the sweep", trust=trust)
     make_sinks(spec.log)
     backend = _backend(spec, detach)
     wanted = plan(spec, beside, trust=trust)
@@ -109,9 +123,10 @@ def resume_sweep(
     """
     found = read_manifest(folder)
     spec = parse_spec({**found.spec.model_dump(mode="json"), **(changes or {})}, str(folder))
+    check_spec_trusted(spec, str(folder), trust=trust)
+    check_cells_trusted(found.cells, str(folder), trust=trust)
     make_sinks(spec.log)
     backend = _backend(spec, detach)
-    check_cells_trusted(found.cells, str(folder), trust=trust)
     with _held(folder):
         manifest = Manifest(spec, found.base, found.cells)
         write_manifest(folder, manifest)
@@ -119,7 +134,7 @@ def resume_sweep(
 
 
 def _backend(spec: SweepSpec, detach: bool) -> Backend:
-    backend = make_backend(spec.backend, spec.backends.get(spec.backend, {}), spec.jobs)
+    backend = make_backend(spec.backend, spec.backends.get(spec.backend, {}), spec.jobs, spec.device)
     if detach and not backend.detaches:
         raise ConfigError(f"--detach: cells of the backend {spec.backend!r} end when nobody waits for them")
     return backend
@@ -139,6 +154,7 @@ def _train(
             retries=spec.retries,
             device=spec.device,
             sinks=spec.log,
+            permitted=current(),
         )
         for cell in _named_apart(waiting)
     ]
@@ -162,8 +178,9 @@ def _named_apart(cells: list[SweepCell]) -> list[SweepCell]:
 
 
 def _check_vacant(folder: Path) -> None:
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock", f".{MANIFEST}.partial"}:
-        return
+    check_no_old_grid(folder)
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock", f".{layout.SWEEP}.partial"}:
+        return  # what a kill before the manifest leaves
     layout.check_vacant(folder)
 
 

@@ -6,19 +6,29 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from overfit_lab.errors import OverfitLabError
-from overfit_lab.processes.pool import Job, Report, Silent, run_jobs
+from overfit_lab.config import permission
+from overfit_lab.config.permission import NOTHING, Permission
+from overfit_lab.errors import FolderBusyError, OverfitLabError
+from overfit_lab.processes.pool import GRACE, Job, Report, Silent, run_jobs
+from overfit_lab.records import layout
 from overfit_lab.records.status import mark_ended
 from overfit_lab.sweeps.beat import Heart, claim, release
 from overfit_lab.sweeps.layout import beat_path, log_path
 from overfit_lab.sweeps.spec import Resources
 
+if TYPE_CHECKING:
+    from overfit_lab.training.events import EventBus
+    from overfit_lab.types import Clock
+
+REPORT_EVERY = 0.5
+"""Seconds between what a cell reports of itself."""
 LOG_LINES = 5
 """How many of a log's last lines are shown for a cell that failed."""
 
@@ -35,6 +45,7 @@ class CellJob:
         retries: how often it is begun again where it fails.
         device: ``auto``, ``cpu`` or ``cuda``.
         sinks: names of what gets the records too.
+        permitted: whose code it may import, as where the sweep was begun.
     """
 
     name: str
@@ -44,6 +55,7 @@ class CellJob:
     retries: int = 0
     device: str = "auto"
     sinks: tuple[str, ...] = ()
+    permitted: Permission = NOTHING
 
     @property
     def beat(self) -> Path:
@@ -67,6 +79,7 @@ def look_after(job: CellJob) -> str | None:
     Raises:
         KeyboardInterrupt: it was told to stop.
     """
+    permission.grant(job.permitted)
     token = claim(job.beat).token
     work = Job(job.name, attempt, (job, token))
     try:
@@ -117,10 +130,9 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
 
 def _train(report: Report, job: CellJob, heart: Heart) -> None:
     from overfit_lab.config import load_config, parse_config
-    from overfit_lab.records import layout
-    from overfit_lab.sweeps.cell import reporting, train_cell
     from overfit_lab.sweeps.cells import check_same_run
     from overfit_lab.training.events import EpochEnded
+    from overfit_lab.training.run import train_run
 
     def tell(share: float, text: str) -> None:
         heart.progressed(share, text)
@@ -131,9 +143,47 @@ def _train(report: Report, job: CellJob, heart: Heart) -> None:
     if layout.is_run(job.folder):
         check_same_run(job.folder, config)
         config = load_config(layout.config_path(job.folder))
-    bus = reporting(tell, config.epochs)
+    bus = _reporting(tell, config.epochs)
     bus.on(EpochEnded, lambda _: heart.check())  # before anything of the epoch is written
-    train_cell(config, job.folder, device=job.device, sinks=job.sinks, bus=bus)
+    deadline = time.monotonic() + GRACE
+    while True:
+        try:
+            is_begun = layout.is_run(job.folder)
+            how: dict[str, Any] = {"device": job.device, "bus": bus, "sinks": job.sinks, "on_note": _note}
+            status = train_run(config, job.folder, resume=is_begun, **how)
+            break
+        except FolderBusyError:  # a process that was killed, or told to stop, has not yet ended
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(REPORT_EVERY)
+    if status == "interrupted":
+        raise KeyboardInterrupt
+
+
+def _note(text: str) -> None:
+    print(f"overfit-lab: {text}", file=sys.stderr, flush=True)
+
+
+def _reporting(report: Report, n_epochs: int) -> EventBus:
+    """A bus whose run reports where it stands, not too often."""
+    from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
+
+    last = 0.0
+
+    def tell(clock: Clock) -> None:
+        nonlocal last
+        last = time.monotonic()
+        report(clock.progress / n_epochs, f"epoch {min(clock.epoch + 1, n_epochs)}/{n_epochs}")
+
+    def step_ended(event: StepEnded) -> None:
+        if time.monotonic() - last > REPORT_EVERY:
+            tell(event.clock)
+
+    bus = EventBus()
+    bus.on(RunStarted, lambda event: tell(event.snapshot.clock))
+    bus.on(StepEnded, step_ended)
+    bus.on(EpochEnded, lambda event: tell(event.snapshot.clock))
+    return bus
 
 
 def _print_into(path: Path) -> None:

@@ -1,9 +1,10 @@
 """Make the reference runs again: `make reference`, or `python runs/reference/make.py [NAME PART...]`.
 
 Each run is trained into this folder under its name, each in a process of one thread, as many at a time as there are
-cores; a run that is there and completed is passed over, an unfinished one is resumed. The studies are grids below
-`studies`. Checkpoints stay out of version control. The CIFAR-10 runs need the images; CIFAR10 names the data set
-(default `parquet:.data/cifar10-jpeg`, the JPEG-encoded mirror that the committed records were made with).
+cores; a run that is there and completed is passed over, an unfinished one is resumed. The studies are sweeps below
+`studies`; those that are committed as grids of an earlier version, with a grid.json, are passed over as well.
+Checkpoints stay out of version control. The CIFAR-10 runs need the images; CIFAR10 names the data set (default
+`parquet:.data/cifar10-jpeg`, the JPEG-encoded mirror that the committed records were made with).
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from overfit_lab.cli.jobs import GridProgress
+from overfit_lab.cli.grid import grid_spec
+from overfit_lab.cli.jobs import RunsProgress
 from overfit_lab.config import apply_overrides
 from overfit_lab.config.recipes import STUDIES, recipe
 from overfit_lab.config.recipes.methods import METHODS
 from overfit_lab.processes.pool import Job, Report, run_jobs, usable_cores
-from overfit_lab.sweeps.axes import parse_axes
-from overfit_lab.sweeps.grid import run_grid
+from overfit_lab.sweeps.run import run_sweep
 from overfit_lab.training.events import EpochEnded, EventBus
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 
 HERE = Path(__file__).resolve().parent
 CIFAR10 = os.environ.get("CIFAR10", "parquet:.data/cifar10-jpeg")
@@ -91,16 +92,17 @@ def main(parts: list[str]) -> None:
     """Train every run and study whose name contains one of the parts; all of them without any."""
     wanted = {name: job for name, job in jobs().items() if not parts or any(part in name for part in parts)}
     missing = {name: job for name, job in wanted.items() if not is_completed(HERE / name)}
-    with GridProgress(len(wanted), len(wanted) - len(missing)) as progress:
+    with RunsProgress(len(wanted), len(wanted) - len(missing)) as progress:
         work_left = [Job(name, work, (HERE / name, *job)) for name, job in missing.items()]
         failures = run_jobs(work_left, progress, n_processes=usable_cores(), n_threads=1)
     for name in KEPT_STUDIES:
         if not parts or any(part in f"studies/{name}" for part in parts):
             study, folder = STUDIES[name], HERE / "studies" / name
+            if (folder / "grid.json").is_file():
+                continue
             config = apply_overrides(recipe(study.recipe), [*study.sets, "evaluation.every=4"])
-            axes = parse_axes(study.axes)
-            with_progress = {"watch": GridProgress, "resume": folder.is_dir(), "device": "cpu"}
-            failures |= run_grid(config, axes, SEEDS, folder, jobs=max(2, usable_cores()), **with_progress).failures
+            spec = grid_spec(config, study.axes, len(SEEDS), device="cpu")
+            failures |= run_sweep(spec, folder, watch=RunsProgress).failures
     for name, reason in failures.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
     sys.exit(1 if failures else 0)

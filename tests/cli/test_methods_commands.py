@@ -9,7 +9,7 @@ from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
 from overfit_lab.config.recipes import RECIPES, STUDIES
 from overfit_lab.config.recipes.methods import METHODS
-from overfit_lab.records.reader import Run
+from overfit_lab.records.reader import Run, find_runs
 from tiny import tiny_config
 
 
@@ -115,11 +115,11 @@ def test_every_study_plans_its_cells(name):
     from overfit_lab.config import apply_overrides
     from overfit_lab.config.recipes import recipe
     from overfit_lab.sweeps.axes import parse_axes
-    from overfit_lab.sweeps.grid import plan_grid
+    from overfit_lab.sweeps.cells import expand
 
     study = STUDIES[name]
     axes = parse_axes(study.axes)
-    cells = plan_grid(apply_overrides(recipe(study.recipe), list(study.sets)), axes, [0, 1])
+    cells = expand(apply_overrides(recipe(study.recipe), list(study.sets)), axes, [0, 1])
     assert len(cells) == 2 * math.prod(map(len, axes.values()))
     assert len({cell.name for cell in cells}) == len(cells)
 
@@ -129,12 +129,9 @@ def test_a_study_trains_its_grid(tmp_path, capfd):
     arguments = [part for text in small for part in ("--set", text)]
     out = tmp_path / "study"
     assert run(["train", "digits-corruption", *arguments, "--out", str(out), "--device", "cpu"]) == 0
-    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == [
-        "attack_gaussian-noise-seed0",
-        "attack_pgd-seed0",
-        "attack_random-pixels-seed0",
-    ]
-    noisy = Run.open(out / "attack_gaussian-noise-seed0").series("evaluation", "acc_noisy", "test", "noisy")
+    runs = {run.name.rpartition("-")[0]: run for run in find_runs([out])}
+    assert sorted(runs) == ["attack_gaussian-noise-seed0", "attack_pgd-seed0", "attack_random-pixels-seed0"]
+    noisy = runs["attack_gaussian-noise-seed0"].series("evaluation", "acc_noisy", "test", "noisy")
     assert len(noisy) == 1
 
 

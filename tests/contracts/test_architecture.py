@@ -1,4 +1,4 @@
-"""The arrows between rooms: who may import whom."""
+"""The rooms, the order in which they import each other, and the page that shows them."""
 
 import ast
 import subprocess
@@ -7,68 +7,10 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "overfit_lab"
-FORBIDDEN = [
-    ("metrics", ("training", "probes", "runs", "figures", "tables", "cli", "build", "experiment")),
-    ("figures", ("training", "probes", "metrics", "tables", "build", "experiment", "cli")),
-    ("training", ("probes", "runs", "figures", "cli", "build", "experiment", "monitor")),
-    ("probes", ("runs", "figures", "cli", "build", "experiment")),
-    (
-        "distributed",
-        ("training", "probes", "runs", "figures", "models", "data", "labels", "cli", "build", "experiment"),
-    ),
-    ("priors", ("probes", "figures", "tables", "evaluation", "checks", "cli", "experiment")),
-    ("runs", ("training", "probes", "metrics", "figures", "tables", "cli", "build", "experiment")),
-    ("data", ("training", "probes", "runs", "models", "cli", "build", "experiment")),
-    ("models", ("training", "probes", "runs", "data", "cli", "build", "experiment")),
-    ("attacks", ("training", "probes", "runs", "data", "models", "labels", "objectives", "cli")),
-    ("labels", ("training", "probes", "runs", "data", "models", "cli")),
-    ("regularizers", ("training", "probes", "runs", "models", "figures", "cli", "build", "experiment")),
-    (
-        "recipes",
-        ("training", "probes", "runs", "models", "data", "labels", "objectives", "regularizers", "cli", "build"),
-    ),
-    ("objectives", ("training", "probes", "runs", "data", "models", "cli")),
-    ("tables", ("training", "probes", "metrics", "figures", "models", "data", "cli", "build", "experiment")),
-    ("report", ("training", "probes", "models", "data", "build", "experiment", "cli")),
-    (
-        "published",
-        ("training", "probes", "metrics", "runs", "figures", "tables", "models", "data", "cli", "build", "experiment"),
-    ),
-    ("evaluation", ("probes", "figures", "cli", "checks", "experiment")),
-    ("checks", ("probes", "runs", "figures", "cli", "training", "experiment")),
-    ("cost", ("probes", "figures", "tables", "report", "cli", "experiment", "monitor", "grid")),
-    (
-        "diagnosis",
-        ("training", "probes", "figures", "tables", "report", "cli", "build", "experiment", "evaluation", "checks"),
-    ),
-    ("integrations", ("training", "probes", "figures", "tables", "cli", "build", "experiment")),
-    (
-        "live",
-        ("training", "probes", "figures", "tables", "models", "data", "cli", "build", "experiment", "monitor", "sinks"),
-    ),
-    (
-        "sinks",
-        (
-            "training",
-            "probes",
-            "metrics",
-            "figures",
-            "tables",
-            "models",
-            "data",
-            "cli",
-            "build",
-            "experiment",
-            "monitor",
-        ),
-    ),
-    (
-        "sweeps",
-        ("probes", "metrics", "figures", "tables", "data", "evaluation", "checks", "report", "monitor", "cli"),
-    ),
-    ("theory", ("training", "probes", "runs", "figures", "data", "models", "cli", "build", "experiment")),
-]
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "overfit_lab"
+sys.path.insert(0, str(ROOT / "docs"))
+import draw_architecture as page  # noqa: E402
 
 
 def modules():
@@ -77,58 +19,59 @@ def modules():
         yield name.removesuffix(".__init__"), path
 
 
-def imports_of(path, *, top_level_only=False):
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(node)
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
-        for node in ast.walk(branch)
-    }
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
-    for node in nodes:
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            yield node.module
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+def test_every_room_is_on_the_page():
+    there = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith(("__", "."))}
+    assert there == set(page.rooms())
+    assert len(there) <= 20
 
 
-@pytest.mark.parametrize(("room", "others"), FORBIDDEN)
-def test_forbidden_arrows(room, others):
-    banned = tuple(f"overfit_lab.{other}" for other in others)
-    found = [
+def test_a_room_imports_only_rooms_that_stand_above_it():
+    places = {room: place for room, (place, _) in page.rooms().items()}
+    wrong = [
         f"{name} imports {target}"
         for name, path in modules()
-        if name.startswith(f"overfit_lab.{room}.")
-        for target in imports_of(path)
-        if target in banned or target.startswith(tuple(b + "." for b in banned))
+        if (room := page.room_of(name)) is not None
+        for target in page.imports(path)
+        if (other := page.room_of(target)) not in (None, room) and places[other] >= places[room] > 0
     ]
-    assert not found
+    assert not wrong
 
 
-def test_nothing_imports_the_command_line():
-    found = [
-        name
-        for name, path in modules()
-        if not name.startswith(("overfit_lab.cli", "overfit_lab.__main__"))
-        for target in imports_of(path)
-        if target.startswith("overfit_lab.cli")
-    ]
-    assert not found
+def test_the_ground_imports_nothing_but_itself():
+    places = {room: place for room, (place, _) in page.rooms().items()}
+    assert all(
+        places[target] == 0 for room, targets in page.arrows().items() if places[room] == 0 for target in targets
+    )
 
 
-def test_config_imports_nothing_of_ours_but_errors():
-    targets = {t for t in imports_of(PACKAGE / "config.py") if t.startswith("overfit_lab")}
-    assert all(target.startswith("overfit_lab.errors") for target in targets)
+def test_the_picture_is_current():
+    assert (ROOT / "docs" / "architecture.svg").read_text() == page.draw(), "run python docs/draw_architecture.py"
+
+
+def test_the_page_names_files_that_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    ways = page.re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", text.partition("## The way of a batch")[2])
+    assert len(ways) > 10
+    assert [way for way in ways if not (PACKAGE / way).exists()] == []
+    for room, cells in _rows(text):
+        for name in page.re.findall(r"`([a-z_/]+(?:\.py|/))`", cells):
+            assert (PACKAGE / room / name).exists(), f"{room}/{name}"
+
+
+def _rows(text):
+    for line in text.partition("## The rooms")[2].partition("\n## ")[0].splitlines():
+        cells = line.split("|")
+        if found := page.re.match(r" `([a-z]+)/`", cells[1] if len(cells) > 1 else ""):
+            yield found[1], " ".join(cells[3:])
 
 
 def test_no_import_cycle():
+    """Neither when modules are loaded nor, within a room, by imports that wait in a function."""
     known = dict(modules())
     graph = {
-        name: {t for t in imports_of(path, top_level_only=True) if t in known and t != name}
+        name: {t for t in page.imports(path) if t in known and t != name}
+        | {t.rpartition(".")[0] for t in page.imports(path) if t not in known and t.rpartition(".")[0] in known}
+        - {name}
         for name, path in known.items()
     }
     done, path = set(), []
@@ -152,7 +95,10 @@ def test_packages_hold_no_code_beyond_exports():
         assert "util" not in path.stem
         if path.name == "__init__.py":
             body = ast.parse(path.read_text()).body
-            assert all(isinstance(node, (ast.Expr, ast.ImportFrom, ast.Assign)) for node in body), path
+            named = [node for node in body if isinstance(node, ast.FunctionDef)]
+            assert all(node.name in ("__getattr__", "__dir__") for node in named), path
+            statements = (ast.Expr, ast.ImportFrom, ast.Import, ast.Assign, ast.If, ast.FunctionDef)
+            assert all(isinstance(node, statements) for node in body), path
 
 
 HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
@@ -198,13 +144,3 @@ def test_starts_without_heavy_libraries(code):
     check = f"import sys; {code}; loaded = [m for m in {HEAVY!r} if m in sys.modules]; assert not loaded, loaded"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-
-
-WRITERS = ("table", "as_text", "as_latex", "as_data", "writing")
-
-
-@pytest.mark.parametrize("module", WRITERS)
-def test_what_writes_tables_knows_nothing_of_runs(module):
-    targets = {t for t in imports_of(PACKAGE / "tables" / f"{module}.py") if t.startswith("overfit_lab")}
-    allowed = ("overfit_lab.errors", *(f"overfit_lab.views.tables.{name}" for name in WRITERS))
-    assert all(target.startswith(allowed) for target in targets), targets

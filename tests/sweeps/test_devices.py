@@ -31,6 +31,16 @@ def test_nobody_gets_what_another_has(tmp_path):
     last.close()
 
 
+def test_cells_share_what_they_may_share_the_freest_first(tmp_path):
+    held = [try_to_take(tmp_path / "devices", ["0", "1"], 1, n_shares=2) for _ in range(4)]
+    assert [taken for taken, _ in held] == [["0"], ["1"], ["0"], ["1"]]
+    assert try_to_take(tmp_path / "devices", ["0", "1"], 1, n_shares=2) is None
+    held[2][1].close()
+    assert try_to_take(tmp_path / "devices", ["0", "1"], 2, n_shares=2) is None  # two are two different ones
+    for _, lock in held:
+        lock.close()
+
+
 def test_a_process_sees_its_own_alone_until_it_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     code = (

@@ -57,7 +57,7 @@ def test_a_cell_is_the_plain_run_of_its_configuration(extended, tmp_path):
     cell = cells(folder / "out")["r0.6-seed1"]
     code = (
         "import sys, torch; from pathlib import Path; from overfit_lab.config import load_config;"
-        "from overfit_lab.training.experiment import train_run; torch.set_num_threads(1);"
+        "from overfit_lab.training.run import train_run; torch.set_num_threads(1);"
         "train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), device='cpu')"
     )
     arguments = [sys.executable, "-c", code, str(cell / "config.yaml"), str(tmp_path / "plain")]
@@ -155,7 +155,7 @@ def test_a_cell_that_fails_is_retried_and_told_of_with_the_end_of_its_log(tmp_pa
     write_base(tmp_path, epochs=1, probes={"metrics": []})
     write_sweep(tmp_path, "set: {model.name: 'frail:Net'}\ngrid: {model.times: [2, 0]}\nretries: 0")
     refused = sweep(tmp_path, "sweep.yaml", "--out", "out")
-    assert "names code to run (model.name = 'frail:Net')" in refused.stderr
+    assert "names code to run (set.model.name = 'frail:Net')" in refused.stderr
     done = sweep(tmp_path, "sweep.yaml", "--out", "out", "--trust", "--jobs", "1")
     assert done.returncode == 1
     assert "completed: 1 of 2 cells in out" in done.stdout
@@ -184,12 +184,17 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+GRID = [sys.executable, "-W", "ignore", "-m", "overfit_lab.cli.main", "train", "tiny.yaml", "--device", "cpu"]
+GRID += ["--grid", "labels.r=0.2,0.6", "--out", "out", "--jobs", "2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_stopped_in_the_middle_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, number):
+    """A sweep from a file, and for SIGTERM one that `train --grid` makes."""
     shutil.copy(uninterrupted / "tiny.yaml", tmp_path)
     write_sweep(tmp_path, TEXT)
     process = subprocess.Popen(
-        command("sweep.yaml", "--out", "out", "--jobs", "2"),
+        GRID if number == signal.SIGTERM else command("sweep.yaml", "--out", "out", "--jobs", "2"),
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -198,7 +203,7 @@ def test_stopped_in_the_middle_and_resumed_equals_uninterrupted(uninterrupted, t
     wait_for(lambda: list((tmp_path / "out").glob("*/checkpoints/epoch-0003.safetensors")))
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     _, err = process.communicate(timeout=60)
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert process.returncode == 130
         assert err.splitlines()[-1] == "overfit-lab: interrupted; overfit-lab sweep resume out goes on"
         assert set(states(tmp_path / "out").values()) <= {"interrupted", "completed"}

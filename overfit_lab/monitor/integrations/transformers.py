@@ -14,9 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from overfit_lab.errors import ProbeError
+from overfit_lab.errors import ProbeError, missing
 from overfit_lab.models.adapt import Adapter
-from overfit_lab.monitor.integrations.absent import missing
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.records import FIELDS
 
@@ -47,7 +46,7 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
     it, and a resumed training takes it from there.
 
     Args:
-        data: as for :class:`overfit_lab.monitor.monitor.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
+        data: as for :class:`overfit_lab.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
         model: picks the network out of the Trainer's model; None: the model itself.
         adapter: how the network is called, where it is not as above.
         folder: a run folder to write to, readable by the figures.

@@ -8,11 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic.config import JsonDict
+
 from overfit_lab.config import Options as OptionsBase
 from overfit_lab.config.options import parse_options
 from overfit_lab.errors import ConfigError
 from overfit_lab.processes.pool import Watcher
 from overfit_lab.sweeps.work import CellJob
+
+RUNS: JsonDict = {"runs": True}
+"""Marks an option, as ``Field(json_schema_extra=RUNS)``, that is run as it stands or says what to connect to: in a
+file it counts as code, so that it is only followed where the user typed it or said ``--trust``."""
 
 
 class Backend(ABC):
@@ -36,8 +42,11 @@ class Backend(ABC):
         self.options = options
         self.jobs = jobs
 
-    def check(self) -> None:  # noqa: B027
-        """Refuse, before anything is written, where this cannot work: a package or a command is missing.
+    def check(self, device: str) -> None:  # noqa: B027
+        """Refuse, before anything is written, where this cannot work: a package, a command or a device is missing.
+
+        Args:
+            device: of the cells: ``auto``, ``cpu`` or ``cuda``.
 
         Raises:
             OverfitLabError: in one line, what to do.
@@ -63,7 +72,7 @@ class Backend(ABC):
         raise NotImplementedError
 
 
-def make_backend(name: str, given: dict[str, Any], jobs: int | None) -> Backend:
+def make_backend(name: str, given: dict[str, Any], jobs: int | None, device: str = "auto") -> Backend:
     """A backend by name, its options checked.
 
     Raises:
@@ -74,7 +83,7 @@ def make_backend(name: str, given: dict[str, Any], jobs: int | None) -> Backend:
 
     cls = BACKENDS[name]
     backend: Backend = cls(parse_options(cls, given, prefix=f"backends.{name}"), jobs)
-    backend.check()
+    backend.check(device)
     return backend
 
 

@@ -17,9 +17,16 @@ from overfit_lab.sweeps.work import CellJob, attempt
 class LocalBackend(Backend):
     """Each cell in a process of its own on this machine, as many at a time as there are cores or GPUs for.
 
-    On CUDA each cell sees the ``gpus`` (one at least) that no other cell of the sweep has. Cells end when this process
-    ends, however it ends. Of a cell's other resources ``cpus`` counts: its threads.
+    On CUDA each cell sees the ``gpus`` (one at least) that no other cell of the sweep has; where none are named and
+    ``jobs`` is above the number of GPUs, cells share them. Cells end when this process ends, however it ends. Of a
+    cell's other resources ``cpus`` counts: its threads.
     """
+
+    def check(self, device: str) -> None:
+        """The device is there."""
+        from overfit_lab.training.build import resolve_device
+
+        resolve_device(device)
 
     def run(self, jobs: Sequence[CellJob], watcher: Watcher) -> dict[str, str]:
         """Have every cell trained, and wait."""
@@ -29,7 +36,7 @@ class LocalBackend(Backend):
             return {}
         first = jobs[0]
         room, devices = max(1, usable_cores() // first.resources.cpus), []
-        each = max(1, first.resources.gpus)
+        each, n_shares = max(1, first.resources.gpus), 1
         if resolve_device(first.device).type == "cuda":
             import torch
 
@@ -37,11 +44,13 @@ class LocalBackend(Backend):
             room = len(devices) // each
             if room == 0:
                 raise ConfigError(f"resources.gpus = {each}: this machine has {len(devices)}")
+            if not first.resources.gpus and self.jobs is not None:
+                n_shares = -(-self.jobs // room)
         tokens = {job.name: claim(job.beat, "queued").token for job in jobs}
         keeper = _Keeper(watcher, jobs, tokens)
         try:
             return run_jobs(
-                [Job(job.name, attempt_on, (job, tokens[job.name], devices, each)) for job in jobs],
+                [Job(job.name, attempt_on, (job, tokens[job.name], devices, each, n_shares)) for job in jobs],
                 keeper,
                 n_processes=min(self.jobs or room, len(jobs)),
                 n_threads=first.resources.cpus,
@@ -51,9 +60,9 @@ class LocalBackend(Backend):
             keeper.stopped()
 
 
-def attempt_on(report: Report, job: CellJob, token: str, devices: Sequence[str], n: int) -> None:
+def attempt_on(report: Report, job: CellJob, token: str, devices: Sequence[str], n: int, n_shares: int) -> None:
     """Train a cell on GPUs of its own, where there are any; runs in a process of its own."""
-    with take(job.folder.parent / "devices", devices, n) if devices else nullcontext():
+    with take(job.folder.parent / "devices", devices, n, n_shares) if devices else nullcontext():
         attempt(report, job, token)
 
 

@@ -15,10 +15,9 @@ from typing import Any
 from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
-from overfit_lab.errors import ConfigError
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import ConfigError, missing
 from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop, usable_cores
-from overfit_lab.sweeps.backends.base import Backend, without_idle_device
+from overfit_lab.sweeps.backends.base import RUNS, Backend, without_idle_device
 from overfit_lab.sweeps.beat import read_beat
 from overfit_lab.sweeps.work import CellJob, look_after
 
@@ -47,10 +46,11 @@ class RayBackend(Backend):
 
         address: str | None = Field(
             None,
+            json_schema_extra=RUNS,
             description="of the cluster to join, such as auto or HOST:6379; null: RAY_ADDRESS, else one is started",
         )
 
-    def check(self) -> None:
+    def check(self, device: str) -> None:
         """The package is there."""
         if importlib.util.find_spec("ray") is None:
             raise missing("ray", "ray")

@@ -9,20 +9,21 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
-from overfit_lab.errors import ConfigError, OverfitLabError
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import ConfigError, OverfitLabError, missing
 from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop
-from overfit_lab.records import layout
+from overfit_lab.records.files import write_bytes
 from overfit_lab.records.status import status_of
-from overfit_lab.sweeps.backends.base import Backend, without_idle_device
+from overfit_lab.sweeps.backends.base import RUNS, Backend, without_idle_device
 from overfit_lab.sweeps.beat import claim, read_beat
 from overfit_lab.sweeps.work import CellJob, look_after
 
+Word = Annotated[str, Field(pattern=r"^[\w.,:@|&*()\[\]/+-]+$")]
+"""What sbatch reads as one value of one option; a line break in it would begin a line of shell."""
 POLL = 2.0
 """Seconds between looks at the files and at the queue."""
 DEFAULT_MINUTES = 60
@@ -44,17 +45,21 @@ class SlurmBackend(Backend):
     class Options(OptionsBase):
         """Options of the Slurm backend; null leaves the cluster its default."""
 
-        partition: str | None = Field(None, description="partition, or several separated by commas")
-        account: str | None = None
-        qos: str | None = None
-        constraint: str | None = None
+        partition: Word | None = Field(None, description="partition, or several separated by commas")
+        account: Word | None = None
+        qos: Word | None = None
+        constraint: Word | None = None
         requeues: int = Field(100, ge=0, description="how often a cell may reach its time limit and go on")
         warning: int = Field(90, ge=1, description="seconds before the time limit at which a cell is told to stop")
-        setup: tuple[str, ...] = Field((), description="lines of shell to run first, such as 'module load cuda'")
+        setup: tuple[str, ...] = Field(
+            (), json_schema_extra=RUNS, description="lines of shell to run first, such as 'module load cuda'"
+        )
         srun: bool = Field(True, description="start the cell by srun; false where srun does not work within jobs")
-        more: dict[str, Any] = Field({}, description="further options of sbatch, by their long names")
+        more: dict[str, Any] = Field(
+            {}, json_schema_extra=RUNS, description="further options of sbatch, by their long names"
+        )
 
-    def check(self) -> None:
+    def check(self, device: str) -> None:
         """The package and the commands of Slurm are there."""
         if importlib.util.find_spec("submitit") is None:
             raise missing("submitit", "slurm")
@@ -78,7 +83,7 @@ class SlurmBackend(Backend):
             claim(job.beat, "queued")
         numbers = self._array(new, (folder / "slurm").resolve())
         for job, number in zip(new, numbers, strict=True):
-            (_numbers(folder) / job.folder.name).write_text(number, encoding="utf-8")
+            write_bytes(_numbers(folder) / job.folder.name, number.encode())
 
     def _array(self, jobs: Sequence[CellJob], folder: Path) -> list[str]:
         import submitit
@@ -164,7 +169,7 @@ class _Waiting:
     def _look_at(self, job: CellJob, queue: dict[str, str]) -> tuple[bool, str | None]:
         """Whether a cell has ended, and why it failed."""
         beat = read_beat(job.beat)
-        if layout.is_run(job.folder) and status_of(job.folder) == "completed":
+        if status_of(job.folder) == "completed":
             return True, None
         if beat is not None and beat.state == "failed":
             return True, beat.failure

@@ -33,7 +33,7 @@ class Alert:
 class Alarm:
     """Tests a growing run again at every evaluation, and says once that it overfits.
 
-    The tests are those of :func:`overfit_lab.probes.metrics.phases.phases`, whose level holds for a single look. At one look
+    The tests are those of :func:`~.metrics.phases.phases`, whose level holds for a single look. At one look
     an epoch the chance of a false alarm somewhere in a run is several times that: so each look asks for ``LEVEL``, and
     the alarm for ``LOOKS`` looks in a row. docs/watch.md has the false alarms and the delay that this gives in
     simulated runs. No bound for all runs follows from it.

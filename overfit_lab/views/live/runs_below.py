@@ -1,4 +1,4 @@
-"""The runs of a folder: one run, or many, those of a grid that have not begun included."""
+"""The runs of a folder: one run, or many, those of a sweep that have not begun included."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from overfit_lab.records.writer import is_held
 from overfit_lab.views.live.alarm import Alarm
 from overfit_lab.views.live.following import Followed
 from overfit_lab.views.live.view import View, view_of
-
-MANIFEST = "grid.json"
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Watched:
             raise RunFolderError(f"{self.path}: no such run folder")
 
     def look(self) -> list[View]:
-        """A view of each run, in the order of their names, those of a grid in the grid's.
+        """A view of each run, in the order of their names, those of a sweep in the sweep's.
 
         A run among several that cannot be read is shown as failed, with the reason as its stage.
 
@@ -55,7 +53,7 @@ class Watched:
 
     @property
     def is_live(self) -> bool:
-        """Whether a grid's process holds the folder, so that runs which have not begun will."""
+        """Whether a sweep's process holds the folder, so that runs which have not begun will."""
         return bool(self._planned()) and is_held(self.path)
 
     def _name(self, folder: Path) -> str:
@@ -75,11 +73,10 @@ class Watched:
             return View(name, status="failed", stage=str(error))
 
     def _planned(self) -> list[str]:
-        """Names of a grid's cells, in order; none where the folder is no grid or its file is damaged."""
+        """Folders of a sweep's cells, in order; none where the folder is no sweep or its file is damaged."""
         if layout.is_run(self.path):
             return []
         try:
-            cells = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))["cells"]
-            return [str(cell["folder"]) for cell in cells]
+            return list(json.loads((self.path / layout.SWEEP).read_text(encoding="utf-8"))["cells"])
         except (OSError, ValueError, KeyError, TypeError):
             return []

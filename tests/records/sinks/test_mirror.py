@@ -1,7 +1,6 @@
 """Every sink gets every record once, in order, also after a resume; none stops a run or changes it."""
 
 import json
-import pickle
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from kept_sinks import Broken, Kept, Meddling
 from safetensors.torch import load_file
 from torch import nn
 
+from overfit_lab.cli.grid import grid_spec
 from overfit_lab.cli.main import run as command
 from overfit_lab.errors import ConfigError, UnknownNameError
 from overfit_lab.monitor.monitor import Monitor
@@ -20,9 +20,10 @@ from overfit_lab.records.reader import Run, read_records
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import flat, scalar_name, scalars
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, run_id
-from overfit_lab.sweeps.grid import run_grid
+from overfit_lab.sweeps.layout import log_path
+from overfit_lab.sweeps.run import run_sweep
 from overfit_lab.training.events import EpochEnded, EventBus
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 SECONDS = ("seconds_training", "seconds_evaluation", "seconds_probing")
@@ -206,23 +207,14 @@ def test_unknown_and_wrong_sinks_are_refused_before_anything_is_written(tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_grid_hands_sinks_to_its_cells(tmp_path, capfd, monkeypatch):
-    """Its jobs are done here, not in processes."""
-
-    def done_here(jobs, watcher, **how):
-        for job in jobs:
-            job.work(lambda share, text: None, *pickle.loads(pickle.dumps(job.arguments)))
-        return {}
-
-    monkeypatch.setattr("overfit_lab.sweeps.grid.run_jobs", done_here)
+def test_a_sweep_hands_sinks_to_its_cells(tmp_path):
     small = config(epochs=2, probes={})
-    chosen = ["kept_sinks:Broken"]
-    result = run_grid(small, {"labels.r": [0.2]}, [0], tmp_path / "grid", jobs=1, device="cpu", sinks=chosen)
+    result = run_sweep(grid_spec(small, [], 1, device="cpu", sinks=["kept_sinks:Broken"]), tmp_path / "out")
     (cell,) = result.completed
     assert json.loads(layout.sinks_path(cell).read_text()) == {"kept_sinks:Broken": 1}
-    assert capfd.readouterr().err.startswith(f"overfit-lab: cell {cell.name}: sink kept_sinks:Broken failed")
+    assert "sink kept_sinks:Broken failed" in log_path(cell).read_text()
     with pytest.raises(UnknownNameError):
-        run_grid(small, {"labels.r": [0.2]}, [0], tmp_path / "other", jobs=1, device="cpu", sinks=["tensorbord"])
+        run_sweep(grid_spec(small, [], 1, device="cpu", sinks=["tensorbord"]), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from overfit_lab.errors import ConfigError
-from overfit_lab.monitor.integrations.absent import MissingPackageError
+from overfit_lab.errors import ConfigError, MissingPackageError
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning
 from overfit_lab.records.sinks.mirror import make_sinks
@@ -46,8 +45,8 @@ def test_an_absent_package_is_one_line(name, monkeypatch):
 
 def test_no_sink_loads_its_package_before_it_is_asked_for():
     packages = "{'tensorboard', 'wandb', 'trackio', 'torch.utils.tensorboard'}"
-    code = f"import sys, overfit_lab.records.sinks.mirror as m, overfit_lab.config.catalog as c; list(c.SINKS); assert not {packages}"
-    code += " & set(sys.modules)"
+    code = "import sys, overfit_lab.records.sinks.mirror as m, overfit_lab.config.catalog as c; list(c.SINKS)"
+    code += f"; assert not {packages} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 

@@ -200,9 +200,8 @@ def test_false_alarms_over_a_whole_run_are_rare_and_single_looks_are_not():
     assert single > false
 
 
-def test_the_runs_of_a_grid_in_its_order(tmp_path):
-    cells = [{"folder": name} for name in ("b", "a", "c")]
-    (tmp_path / "grid.json").write_text(json.dumps({"cells": cells}))
+def test_the_runs_of_a_sweep_in_its_order(tmp_path):
+    (tmp_path / "sweep.json").write_text(json.dumps({"cells": {"b": {}, "a": {}, "c": {}}}))
     watched = Watched(tmp_path)
     assert [(v.name, v.status) for v in watched.look()] == [(n, "not begun") for n in ("b", "a", "c")]
     with begin(tmp_path / "a") as writer:

@@ -19,7 +19,7 @@ def sampled_trace(
 ) -> Trace:
     r"""Tr G = mean_i E || J_i^T S_i xi ||^2 with S_i S_i^T = diag p_i - p_i p_i^T and random signs xi in R^K; unbiased.
 
-    Equal to tr H where :func:`overfit_lab.probes.metrics.hessian.exact.exact_trace` is. Each sample draws vectors of its own.
+    Equal to tr H where :func:`~.exact.exact_trace` is. Each sample draws vectors of its own.
     The standard error is over samples and includes that of the vectors.
 
     Args:

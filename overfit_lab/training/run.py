@@ -1,0 +1,330 @@
+"""Train into a run folder, and resume what was stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.config import RunConfig, load_config, to_dict, to_yaml
+from overfit_lab.config.trust import check_trusted
+from overfit_lab.errors import ConfigError, LostProcessError, RunFolderError
+from overfit_lab.methods.first import TrainedFirst
+from overfit_lab.methods.regularizers.base import Regularizer
+from overfit_lab.probes.base import Probe
+from overfit_lab.processes.world import ALONE, World
+from overfit_lab.records import identity, layout
+from overfit_lab.records.history import FolderHistory, no_history
+from overfit_lab.records.reader import read_records
+from overfit_lab.records.recorder import Recorder
+from overfit_lab.records.sinks.base import Sink
+from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror
+from overfit_lab.records.status import end, end_at_error, mark_ended, status_of
+from overfit_lab.records.writer import RunWriter
+from overfit_lab.seeds import derive_seed, private_streams
+from overfit_lab.training.budget import LiveBudget
+from overfit_lab.training.build import build, compile_training, complete, make_probes, resolve_device
+from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
+from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
+from overfit_lab.training.keeper import Best, CheckpointKeeper
+from overfit_lab.training.live import LiveProbes
+from overfit_lab.training.loop import train
+from overfit_lab.training.session import Session
+from overfit_lab.training.subjects import (
+    OnNote,
+    describe,
+    take_initial,
+)
+from overfit_lab.types import Clock, Measurement
+
+
+def train_run(
+    config: RunConfig | None,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    bus: EventBus | None = None,
+    trust: bool = False,
+    teacher_bus: Callable[[str], EventBus] | None = None,
+    prior_bus: Callable[[str], EventBus] | None = None,
+    sinks: Sequence[str | Sink] = (),
+    on_note: OnNote | None = None,
+    world: World = ALONE,
+) -> str:
+    """Train into a run folder.
+
+    A run that is killed at any moment and resumed writes the records and weights of an uninterrupted one (to the bit
+    on the CPU with the same number of threads). Several processes that share a run all call this with their world;
+    the first one writes. They may be more or fewer when the run is resumed.
+
+    Args:
+        config: what to train; None with ``resume`` takes the folder's own.
+        folder: the run folder to make; with ``resume`` the one to go on with.
+        resume: go on from the last checkpoint.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        bus: events go here; subscribe before.
+        trust: import the code that a teacher's configuration names, and with ``config=None`` that of the folder's own.
+        teacher_bus: gives the bus for the events of a teacher that is trained first, by its name.
+        prior_bus: the same for a prior that is trained first.
+        sinks: get every record too, such as ``["tensorboard"]``; nothing of the run depends on them, and one that fails
+            does not stop it. Teachers and priors that are trained first are not mirrored.
+        on_note: told in a line of a sink that failed; default: a line on stderr.
+        world: the processes that share the run; see :mod:`overfit_lab.processes`.
+
+    Returns:
+        ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
+
+    Raises:
+        ConfigError: something in the configuration does not exist or does not fit; an unknown sink.
+        MissingPackageError: a sink's package is not installed.
+        DataUnavailableError: the data set is not here.
+        RunFolderError: the folder is occupied, or with ``resume`` is no run or another run.
+        LostProcessError: another process of the run is gone or does not answer.
+    """
+    where = resolve_device(device)
+    bus = bus if bus is not None else EventBus()
+    mirrors = make_sinks(sinks if world.is_first else ())
+    if resume:
+        config = _resumed_config(config, folder, trust)
+    if config is None:
+        raise ConfigError("a new run needs a configuration")
+    if not resume:
+        world.at(0, lambda: check_place(folder))
+    seed = derive_seed(config.seed, "global", *([world.rank] if world.rank else []))
+    with private_streams(seed):
+        session = world.in_turn(lambda: build(config, where, trust=trust, world=world))
+        session.priors.bus, session.priors.save = prior_bus, world.is_first
+        if resume:
+            session.priors.folder = folder
+            if layout.resumable_path(folder) is not None:  # else it begins anew, with weights drawn now
+                take_initial(session, folder)
+        check_probes(session)
+        if session.teachers is not None:
+            session.teachers.check()
+        compile_training(session)
+        with _opened(folder, session, resume=resume) as writer:
+            if train_first(session, folder, teacher_bus) == "completed":
+                if writer is None:
+                    return _train_beside(session, folder, bus, resume=resume)
+                mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
+                return _train_with_records(session, writer, bus, mirror, resume=resume)
+            if writer is not None:
+                end(writer, "interrupted")
+    return "interrupted"
+
+
+def check_place(folder: Path) -> None:
+    """Refuse, before anything is done, a folder that a new run cannot be made in.
+
+    Raises:
+        RunFolderError: it is occupied, or cannot be written to.
+    """
+    layout.check_vacant(folder)
+    layout.check_writable(folder.parent)
+
+
+@contextmanager
+def _opened(folder: Path, session: Session, *, resume: bool) -> Iterator[RunWriter | None]:
+    """The run's writer in the first process; None in the others, which find the folder made."""
+    opened: list[RunWriter] = []
+    session.world.at(0, lambda: opened.append(_open_writer(folder, session, resume=resume)))
+    if not opened:
+        try:
+            yield None
+        except LostProcessError:
+            mark_ended(folder, "failed")
+            raise
+        return
+    with opened[0] as writer, end_at_error(writer):
+        yield writer
+
+
+def needed_first(session: Session) -> list[TrainedFirst]:
+    """What has to be trained before the run's first step: its teachers, then what its probes need."""
+    teachers = session.teachers.to_train() if session.teachers is not None else []
+    snapshot = session.snapshot()
+    probes = make_probes(session.config.probes)
+    return [*teachers, *(first for probe in probes for first in probe.to_train(snapshot))]
+
+
+def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
+    """Train what has to be there before the first step, where it is not there yet.
+
+    Runs of their own are shared out among the processes of the run; models in memory are trained by each of them.
+
+    Args:
+        session: the run.
+        folder: its folder.
+        teacher_bus: see :func:`train_run`.
+
+    Returns:
+        ``"completed"`` or ``"interrupted"``.
+    """
+    session.priors.folder = folder
+    if session.teachers is not None:
+        session.teachers.folder = folder
+    try:
+        for first in needed_first(session):
+            if first.view is not None:
+                session.priors.train_first(first)
+            elif _train_teacher(session, first, teacher_bus) != "completed":
+                return "interrupted"
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "completed"
+
+
+def _train_teacher(session: Session, first: TrainedFirst, teacher_bus: Callable[[str], EventBus] | None) -> str:
+    """Train a teacher into its folder, or go on with it; how its run stands then."""
+    assert session.teachers is not None
+    path = session.teachers.path(first.name)
+    before = session.world.at(0, partial(status_of, path))
+    if before == "completed":
+        return "completed"
+    bus = teacher_bus(first.name) if teacher_bus is not None else None
+    resume = before is not None
+    return train_run(first.config, path, resume=resume, device=session.device.type, bus=bus, world=session.world)
+
+
+def check_probes(session: Session) -> None:
+    """Refuse, before anything is written, probes that this run cannot feed.
+
+    Raises:
+        ProbeError: the run lacks a split, an attack or a layer that a probe needs.
+    """
+    snapshot = session.snapshot()
+    snapshot.history = no_history()
+    for probe in make_probes(session.config.probes):
+        probe.check(snapshot)
+
+
+def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
+    own = load_config(layout.config_path(layout.check_run(folder)))
+    check_trusted(own, str(folder), trust=trust)  # also where it is only compared: completing it imports what it names
+    if config is not None and identity.run(complete(config)) != identity.run(complete(own)):
+        raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
+    return own if config is None else config  # where the data lie now may be said anew
+
+
+def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
+    if resume:
+        return RunWriter.reopen(folder)
+    return RunWriter.create(folder, to_yaml(session.config), describe(session))
+
+
+def _train_with_records(
+    session: Session, writer: RunWriter, bus: EventBus, mirror: Mirror | None, *, resume: bool
+) -> str:
+    best, before = _restore_last(session, writer) if resume else (None, 0.0)
+    session.history = lambda clock: FolderHistory(writer.folder, clock.epoch)
+    recorder = Recorder(writer, mirror.take if mirror is not None else None)
+    started = time.perf_counter()
+
+    def wall() -> float:
+        return before + time.perf_counter() - started
+
+    def notes() -> dict[str, Any]:
+        return {"records": writer.position, "wall_seconds": wall()}
+
+    keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
+    _subscribe(bus, session, recorder, keeper)
+    session.world.given(None)  # the others have read the checkpoint that this one goes on from
+    if mirror is not None:
+        bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
+    if session.clock.step == 0:
+        keeper.save_initial()
+    writer.update_info(status="running", processes=session.world.size)
+    status = "failed"
+    try:
+        if mirror is not None:
+            mirror.begin(read_records(layout.records_path(writer.folder)), session.clock.epoch)
+        train(session, bus, resumed=resume)
+        status = "completed"
+    except KeyboardInterrupt:
+        status = "interrupted"
+    finally:
+        chosen = asdict(keeper.best) if keeper.best else None
+        end(writer, status, epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3))
+        if mirror is not None:
+            mirror.end(status)
+    return status
+
+
+def _train_beside(session: Session, folder: Path, bus: EventBus, *, resume: bool) -> str:
+    """Train in a process that is not the first: nothing is written."""
+    if resume:
+        _restore(session, folder)
+    session.history = lambda clock: FolderHistory(folder, clock.epoch)
+    settings = session.config.probes
+    prepare = _never if settings.budget is not None else None
+    LiveProbes(make_probes(settings), settings.every, _forget, prepare, session.world).subscribe(bus)
+    session.world.given(None)
+    try:
+        train(session, bus, resumed=resume)
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "completed"
+
+
+def _never(event: EpochEnded) -> tuple[Sequence[Probe], int]:
+    raise AssertionError("the first process chooses the sizes of probes")
+
+
+def _forget(name: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
+    """What the first process writes down."""
+
+
+def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper) -> None:
+    """Records first, then probes, then the checkpoint that counts both as written."""
+    probes = make_probes(session.config.probes)
+    bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
+    bus.on(EpochEnded, lambda event: record_second_weights(event, recorder))
+    budget = _live_budget(session, recorder)
+    LiveProbes(probes, session.config.probes.every, recorder.measurement, budget, session.world).subscribe(bus)
+    bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
+    bus.on(EpochEnded, keeper.on_epoch)
+    if session.config.checkpoint.steps:
+        bus.on(StepEnded, keeper.on_step)
+
+
+def _live_budget(session: Session, recorder: Recorder) -> LiveBudget | None:
+    """What chooses the probes' sizes, where the run has a budget."""
+    settings = session.config.probes
+    if settings.budget is None:
+        return None
+    keepers = [r for r in session.regularizers.values() if type(r).second_weights is not Regularizer.second_weights]
+    return LiveBudget(settings, recorder, n_epochs=session.config.epochs, n_weights=1 + len(keepers))
+
+
+def record_second_weights(event: EpochEnded, recorder: Recorder) -> None:
+    """The accuracies of every regularizer's weights, as ``evaluation@NAME``."""
+    for second in event.seconds:
+        recorder.second_weights(second.snapshot.name_of("evaluation"), second.values, second.snapshot.clock)
+
+
+def _restore_last(session: Session, writer: RunWriter) -> tuple[Best | None, float]:
+    """Put the last checkpoint into the session and cut the records back to it; from the start where there is none."""
+    checkpoint = _restore(session, writer.folder)
+    if checkpoint is None:
+        writer.truncate(0)
+        writer.drop_arrays_after(0)
+        return None, 0.0
+    writer.truncate(int(checkpoint.notes["records"]))
+    writer.drop_arrays_after(checkpoint.clock.epoch)
+    best = checkpoint.notes.get("best")
+    return (Best(**best) if best else None), float(checkpoint.notes["wall_seconds"])
+
+
+def _restore(session: Session, folder: Path) -> Checkpoint | None:
+    """Put the checkpoint that a run goes on from into the session, and return it; None where there is none."""
+    path = layout.resumable_path(folder)
+    if path is None:
+        return None
+    checkpoint = load_checkpoint(path)
+    restore(session, checkpoint)
+    return checkpoint
