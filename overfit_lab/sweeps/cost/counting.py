@@ -18,7 +18,8 @@ from overfit_lab.processes.world import World
 from overfit_lab.sweeps.cost.data_shape import DataShape
 from overfit_lab.training.evaluation import evaluated
 from overfit_lab.training.events import EventBus, StepEnded
-from overfit_lab.training.loop import Session, train_epoch
+from overfit_lab.training.loop import train_epoch
+from overfit_lab.training.session import Session
 from overfit_lab.types import Clock, Dataset, Split
 
 META = torch.device("meta")

@@ -30,7 +30,7 @@ from overfit_lab.sweeps.cost.counting import (
 from overfit_lab.sweeps.cost.data_shape import DataShape, data_shape
 from overfit_lab.training.build import build, complete
 from overfit_lab.training.evaluation import evaluated
-from overfit_lab.training.loop import Session
+from overfit_lab.training.session import Session
 from overfit_lab.types import Clock, Value, to_float
 
 FEW = 4
@@ -245,7 +245,7 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         n_evaluations=n_evaluations,
         statistics=statistics,
         n_readings=n_readings,
-        teachers=tuple(session.teachers.to_train()) if session.teachers is not None else (),
+        teachers=tuple(first.name for first in session.teachers.to_train()) if session.teachers is not None else (),
         weight_bytes=_bytes(weights),
         gradient_bytes=gradient_bytes,
         momentum_bytes=momentum_bytes,
