@@ -95,6 +95,7 @@ def run(arguments: list[str] | None = None) -> int:
     :mod:`overfit_lab.config.permission`.
     """
     typed = sys.argv[1:] if arguments is None else arguments
+    typed = [text for text in typed if not os.path.lexists(text)]  # a file's name that a shell wrote for * is not typed
     with granted(Permission(frozenset(typed), folder=os.getcwd())):
         return _run(arguments)
 

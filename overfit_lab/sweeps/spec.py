@@ -102,6 +102,13 @@ class SweepSpec(Options):
     log: tuple[str, ...] = Field((), description="sinks that the records are mirrored to")
     backends: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a backend's own options, by name")
 
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"(?!\.\.?$)[^/\x00-\x1f\x7f]+", value):
+            raise ValueError("expected the name of a folder, in one line and without slashes")
+        return value
+
     @field_validator("base", mode="before")
     @classmethod
     def _is_a_configuration(cls, value: Any) -> Any:
