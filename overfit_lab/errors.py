@@ -38,6 +38,14 @@ class ProbeError(OverfitLabError):
     """A probe cannot be computed on what it was given (an empty split, a missing reference, ...)."""
 
 
+class MissingPackageError(OverfitLabError, ImportError):
+    """A package that is only installed on request; the message says how to get it."""
+
+
+class Interrupted(Exception):
+    """The user stopped a command; the message says how to go on. The command line ends with status 130."""
+
+
 class FailedError(Exception):
     """Something broke that is nobody's input: one line, and the exit status 1."""
 
@@ -58,3 +66,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(options)}"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
+
+
+def missing(package: str, extra: str) -> MissingPackageError:
+    """The error for a package that an extra of ours brings.
+
+    Args:
+        package: its name.
+        extra: name of the extra.
+    """
+    return MissingPackageError(f"{package} is not installed; pip install 'overfit-lab[{extra}]'")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.cli.interrupted import Interrupted
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.processes.pool import Report
@@ -51,11 +50,11 @@ def demo(
 
 def write_report(runs: list[Run], out: Path) -> Path:
     """The page of `overfit-lab report` of the adversarially trained runs."""
-    from overfit_lab.records.textfiles import write
+    from overfit_lab.records.files import write_text
     from overfit_lab.views.report.page import make_report
 
     path = out / "report.html"
-    write(make_report(runs, "Robust overfitting on digits"), path)
+    write_text(make_report(runs, "Robust overfitting on digits"), path)
     return path
 
 
@@ -93,7 +92,8 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
 
 def report(runs: list[Run]) -> None:
     """The table, and what it says in plain words, from the records."""
-    from overfit_lab.records.summary import compare, format_table, summarise
+    from overfit_lab.records.summary import compare, summarise
+    from overfit_lab.views.tables.compare import format_table
 
     typer.echo(format_table(compare(runs)))
     rows = {row["labels"]: row for _, row in summarise(runs).iterrows()}

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.config import RunConfig
-from overfit_lab.errors import ConfigError, OverfitLabError
+from overfit_lab.errors import ConfigError, Interrupted, OverfitLabError
 
 if TYPE_CHECKING:
     from overfit_lab.training.events import EventBus

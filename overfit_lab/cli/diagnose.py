@@ -21,8 +21,8 @@ def diagnose(
 
     Records are read and no model is run. Overfitting is an answer, not an error: the exit status is 0.
     """
+    from overfit_lab.records.files import check_file, format_of, write_text
     from overfit_lab.records.reader import find_runs
-    from overfit_lab.records.textfiles import check_file, format_of, write
     from overfit_lab.views.diagnosis.diagnose import diagnose as find_out
     from overfit_lab.views.diagnosis.writing import FORMATS, SUFFIXES
 
@@ -33,5 +33,5 @@ def diagnose(
     if out is None:
         typer.echo(text.rstrip("\n"))
     else:
-        write(text, out)
+        write_text(text, out)
         typer.echo(str(out))

@@ -97,7 +97,8 @@ def _own_threads() -> int:
 def _print_table(folders: Sequence[Path]) -> None:
     """Best, final and diff of runs; many of them as a line each."""
     from overfit_lab.records.reader import find_runs
-    from overfit_lab.records.summary import compare, format_table
+    from overfit_lab.records.summary import compare
+    from overfit_lab.views.tables.compare import format_table
 
     if folders:
         table = compare(find_runs(folders))

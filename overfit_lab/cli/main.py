@@ -29,9 +29,8 @@ from overfit_lab.cli import (
     train,
     watch,
 )
-from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.config.permission import Permission, granted
-from overfit_lab.errors import FailedError, OverfitLabError
+from overfit_lab.errors import FailedError, Interrupted, OverfitLabError
 from overfit_lab.version import __version__
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130

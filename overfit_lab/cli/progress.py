@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from overfit_lab.cli.bars import Bars
+from overfit_lab.cli.jobs import Bars
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
 

@@ -14,11 +14,11 @@ def report(
     title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
 ) -> None:
     """Write one self-contained HTML page: diagnosis, tables, curves, figures, maps epoch by epoch, configurations."""
+    from overfit_lab.records.files import check_file, write_text
     from overfit_lab.records.reader import find_runs
-    from overfit_lab.records.textfiles import check_file, write
     from overfit_lab.views.report.page import DEFAULT_TITLE, make_report
 
     check_file(out)
     text = make_report(find_runs(runs), DEFAULT_TITLE if title is None else title)
-    write(text, out)
+    write_text(text, out)
     typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")

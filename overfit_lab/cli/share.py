@@ -8,8 +8,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from overfit_lab.cli.bars import Bars
-from overfit_lab.cli.jobs import WIDTH, duration
+from overfit_lab.cli.jobs import WIDTH, Bars, duration
 
 LINE_EVERY = 30.0
 """Seconds between lines where there is no terminal."""

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from overfit_lab.cli.interrupted import Interrupted
 from overfit_lab.cli.source import TrustOption
-from overfit_lab.errors import ConfigError
+from overfit_lab.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from overfit_lab.sweeps.run import SweepResult

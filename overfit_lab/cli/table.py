@@ -28,8 +28,8 @@ def table(
     """Print a table as papers do: best, final and diff over seeds, the published figures beside it on request."""
     from overfit_lab.config.catalog import TABLES
     from overfit_lab.errors import ConfigError
+    from overfit_lab.records.files import check_file, format_of, write_text
     from overfit_lab.records.reader import find_runs
-    from overfit_lab.records.textfiles import check_file, format_of, write
     from overfit_lab.views.tables.options import TableOptions
     from overfit_lab.views.tables.writing import FORMATS, SUFFIXES
 
@@ -45,5 +45,5 @@ def table(
     if out is None:
         typer.echo(text.rstrip("\n"))
     else:
-        write(text, out)
+        write_text(text, out)
         typer.echo(str(out))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.cli.interrupted import Interrupted
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig

@@ -18,6 +18,7 @@ from overfit_lab.data import cache
 from overfit_lab.data.base import RawData, confusions_of, statistics_of
 from overfit_lab.data.encoded import ByteRanges
 from overfit_lab.errors import DataUnavailableError
+from overfit_lab.records.files import replacing
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -98,7 +99,8 @@ class ParquetImages:
         arrays = cache.read_arrays(index)
         if arrays is None or not path.is_file() or path.stat().st_size != int(arrays["sizes"].sum()):
             try:
-                with cache.replacing(path) as file:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(path, durable=True, shared=True) as file:
                     sizes = [file.write(content) for content in self._all()]
                 arrays = {"sizes": np.array(sizes, dtype=np.int64)}
                 cache.write_arrays(index, arrays)

@@ -11,6 +11,7 @@ from overfit_lab.data.decoding import Box, Crop, Form, refit
 from overfit_lab.seeds import derive_seed
 
 RATIO = (3 / 4, 4 / 3)
+"""Least and most width over height; its logarithm is uniform."""
 TRIES = 10
 
 
@@ -23,13 +24,11 @@ class ResizedCrop:
     Args:
         seed: the run's seed.
         scale: least and most share of the image's area.
-        ratio: least and most width over height; its logarithm is uniform.
     """
 
-    def __init__(self, seed: int, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = RATIO) -> None:
+    def __init__(self, seed: int, scale: tuple[float, float] = (0.08, 1.0)) -> None:
         self.seed = seed
         self.scale = scale
-        self.ratio = ratio
 
     def crop(self, epoch: int, index: int) -> Crop:
         """What is taken of a sample in an epoch."""
@@ -38,7 +37,7 @@ class ResizedCrop:
     def box(self, epoch: int, index: int, width: int, height: int) -> Box:
         """The part of an image of that size; where none of ten fits, the largest of a fitting ratio in the centre."""
         draw = random.Random(derive_seed(self.seed, "augment", "resized-crop", epoch, index)).random
-        logs = math.log(self.ratio[0]), math.log(self.ratio[1])
+        logs = math.log(RATIO[0]), math.log(RATIO[1])
         for _ in range(TRIES):
             area = width * height * (self.scale[0] + (self.scale[1] - self.scale[0]) * draw())
             ratio = math.exp(logs[0] + (logs[1] - logs[0]) * draw())
@@ -47,10 +46,10 @@ class ResizedCrop:
                 top, left = int((height - h + 1) * draw()), int((width - w + 1) * draw())
                 return left, top, left + w, top + h
         w, h = width, height
-        if width / height < self.ratio[0]:
-            h = round(width / self.ratio[0])
-        elif width / height > self.ratio[1]:
-            w = round(height * self.ratio[1])
+        if width / height < RATIO[0]:
+            h = round(width / RATIO[0])
+        elif width / height > RATIO[1]:
+            w = round(height * RATIO[1])
         left, top = (width - w) // 2, (height - h) // 2
         return left, top, left + w, top + h
 

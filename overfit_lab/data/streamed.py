@@ -125,12 +125,16 @@ class StreamedImages:
         return buffer.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
 
 
-def decoded(images: StreamedImages, index: Tensor, *, chunk: int = 256) -> Tensor:
+CHUNK = 256
+"""Images that are decoded into memory at a time."""
+
+
+def decoded(images: StreamedImages, index: Tensor) -> Tensor:
     """All images at positions (n,) decoded into memory on the CPU (n, C, H, W), read in the order of their files."""
     host = replace(images, device=torch.device("cpu"))
     found = torch.empty((len(index), *images.form.shape), dtype=torch.uint8)
     order = index.argsort()
-    places = order.split(chunk)
+    places = order.split(CHUNK)
     for place, part in zip(places, host.batches((index[place] for place in places), ahead=1), strict=True):
         found[place] = part
     return found

@@ -42,6 +42,7 @@ from overfit_lab.records.recorder import EVALUATION_FIELDS, Recorder, to_records
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
+from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.build import make_probes
 from overfit_lab.training.evaluation import evaluate
@@ -315,7 +316,7 @@ class Monitor:
         """
         self._bus.emit(RunEnded(status, self._clock))
         if self._recorder is not None:
-            self._recorder.writer.update_info(status=status, ended=now(), epoch=self._clock.epoch)
+            end(self._recorder.writer, status, epoch=self._clock.epoch)
             self._recorder.writer.close()
             self._recorder = None
         if self._mirror is not None:

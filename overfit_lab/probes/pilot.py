@@ -84,7 +84,6 @@ def choose_sizes(
     n_measurements: int,
     fewest: int | None = None,
     caps: dict[str, int] | None = None,
-    timer: Timer | None = None,
 ) -> Choice:
     """Measure a pilot and choose how many samples each probe gets, the pilot paid from the same seconds.
 
@@ -95,7 +94,6 @@ def choose_sizes(
         n_measurements: how many times the probes will run.
         fewest: to how few times that may be cut where the floor does not fit otherwise; None: it may not.
         caps: most samples of a probe, by its name; default the largest of the splits that it looks at.
-        timer: seconds, a clock that only goes forward.
 
     Raises:
         BudgetTooSmallError: the floor does not fit.
@@ -103,10 +101,9 @@ def choose_sizes(
 
     Cost: each probe at 16 samples twice, the first time to warm up, and at 64 once, with the inputs of those samples.
     """
-    timer = timer if timer is not None else time.perf_counter
-    began = timer()
-    demands, inputs = measure_costs(probes, snapshot, caps or {}, timer)
-    pilot = timer() - began
+    began = time.perf_counter()
+    demands, inputs = measure_costs(probes, snapshot, caps or {}, time.perf_counter)
+    pilot = time.perf_counter() - began
     each = (seconds - pilot) / n_measurements
     sizes = plan_sizes(demands, inputs, each)
     floor = seconds_at(demands, inputs, FLOOR)

@@ -89,22 +89,19 @@ def seconds_at(demands: Sequence[Demand], inputs: Mapping[str, Inputs], n: int) 
     return total
 
 
-def plan_sizes(
-    demands: Sequence[Demand], inputs: Mapping[str, Inputs], seconds: float, floor: int = FLOOR
-) -> dict[str, int] | None:
+def plan_sizes(demands: Sequence[Demand], inputs: Mapping[str, Inputs], seconds: float) -> dict[str, int] | None:
     """The most samples for every probe, the same for all up to their caps, within a number of seconds.
 
     Args:
         demands: the probes.
         inputs: what making inputs costs, by name.
         seconds: for all of them together.
-        floor: fewest samples of a probe whose cap allows them.
 
     Returns:
         Samples by probe; None where not even the floor fits. Never over the seconds under the model, and never fewer
         for more seconds.
     """
-    low, high = floor, max([floor, *(demand.cap for demand in demands)])
+    low, high = FLOOR, max([FLOOR, *(demand.cap for demand in demands)])
     if seconds_at(demands, inputs, low) > seconds:
         return None
     while low < high:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.files import replacing
 
 
 def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
@@ -34,9 +34,5 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     if any(array.dtype.hasobject for array in arrays.values()):
         raise ValueError(f"{path.name}: expected numbers or text, got Python objects")
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    with open(temporary, "wb") as file:
+    with replacing(path, durable=True) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

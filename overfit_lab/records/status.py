@@ -1,32 +1,68 @@
-"""What run.json says of how a run stands."""
+"""How a run stands and how it ended, as run.json says it."""
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
+from overfit_lab.records.environment import now
 from overfit_lab.records.writer import RunWriter
 
 
 def status_of(folder: Path) -> Any:
-    """The run's state: ``running``, ``completed``, ``interrupted`` or ``failed``; None where nothing is said.
+    """The run's state: ``running``, ``completed``, ``interrupted`` or ``failed``; None where nothing is said,
+    or where there is no run.
 
     Raises:
         RunFolderError: run.json is damaged.
     """
     path = layout.info_path(folder)
+    if not layout.is_run(folder):
+        return None
     try:
         return json.loads(path.read_text(encoding="utf-8")).get("status")
     except (ValueError, AttributeError) as error:
         raise RunFolderError(f"{path}: damaged, not valid JSON") from error
 
 
-def mark_ended(folder: Path, status: str) -> None:
-    """Correct run.json where a process that was killed could not; nothing where another process holds the folder."""
-    if layout.is_run(folder) and status_of(folder) == "running":
-        with suppress(RunFolderError), RunWriter.reopen(folder) as writer:
-            writer.update_info(status=status)
+def end(writer: RunWriter, status: str, **changes: Any) -> None:
+    """Write how a run ended, with the time of now.
+
+    Args:
+        writer: of the run.
+        status: ``completed``, ``interrupted`` or ``failed``.
+        changes: other keys of run.json.
+    """
+    writer.update_info(status=status, ended=now(), **changes)
+
+
+@contextmanager
+def end_at_error(writer: RunWriter) -> Iterator[None]:
+    """Write how a run ended if the block raises; an interruption goes no further."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        end(writer, "interrupted")
+    except BaseException:
+        end(writer, "failed")
+        raise
+
+
+def mark_ended(folder: Path, status: str, instead_of: Collection[str] = ("running",)) -> None:
+    """Write how a run ended whose own process could not; nothing where there is no run or a process still writes.
+
+    Args:
+        folder: the run folder.
+        status: ``interrupted`` or ``failed``.
+        instead_of: what it may say so far; another ending stands.
+    """
+    with suppress(RunFolderError, OSError):
+        said = status_of(folder)
+        if said in instead_of and said != status:
+            with RunWriter.reopen(folder) as writer:
+                end(writer, status)

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from overfit_lab.config import to_dict
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 
-FORMATS = ("table", "markdown", "latex", "csv", "json")
 ACCURACIES = {"acc_clean": "clean", "acc_adv": "adversarial"}
 ENDINGS = {
     "ece_adv_final": ("calibration", "ece", "test", "adversarial"),
@@ -92,15 +91,15 @@ def final_epoch(run: Run) -> int:
     return int(evaluated.max())
 
 
-def summarise_run(run: Run, weights: str = RAW) -> dict[str, Any]:
+def summarise_run(run: Run, weights: str = RAW, by: str = "auto") -> dict[str, Any]:
     """One row: accuracies on the test split in percent at the best and the final epoch, diff = best - final.
 
-    ``weights`` are the raw ones, or those of a regularizer such as ``swa``.
+    ``weights`` are the raw ones, or those of a regularizer such as ``swa``; ``by`` as for :func:`best_epoch`.
 
     Both accuracies are read at the same best epoch. A probe's final number is the one at the final epoch, and missing
     where it was only measured earlier, on the best checkpoint say.
     """
-    best, chosen_on = best_epoch(run, weights)
+    best, chosen_on = best_epoch(run, weights, by)
     final = final_epoch(run)
     noise = run.config.data.noise
     row: dict[str, Any] = {
@@ -147,9 +146,9 @@ def group_key(run: Run) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def summarise(runs: Sequence[Run]) -> pd.DataFrame:
+def summarise(runs: Sequence[Run], by: str = "auto") -> pd.DataFrame:
     """One row a run and set of weights; see :func:`summarise_run`."""
-    return pd.DataFrame([summarise_run(run, weights) for run in runs for weights in (RAW, *second_weights(run))])
+    return pd.DataFrame([summarise_run(run, weights, by) for run in runs for weights in (RAW, *second_weights(run))])
 
 
 def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
@@ -187,76 +186,6 @@ def common_name(names: Sequence[str]) -> str:
     return shortest[:length].rstrip("-_0123456789").removesuffix("seed").rstrip("-_") or names[0]
 
 
-def compare(runs: Sequence[Run]) -> pd.DataFrame:
+def compare(runs: Sequence[Run], by: str = "auto") -> pd.DataFrame:
     """The best/final/diff table of runs: over seeds where some differ in the seed alone, else run by run."""
-    return aggregate(summarise(runs))
-
-
-def format_table(frame: pd.DataFrame, style: str = "table") -> str:
-    """The table of :func:`compare` as text.
-
-    Args:
-        frame: as :func:`compare` gives it.
-        style: ``table`` (plain text, one column a run), ``markdown``, ``latex`` (booktabs), ``csv`` or ``json``; the
-            last two keep every digit and have the standard deviations in columns of their own.
-
-    Raises:
-        ConfigError: another style.
-    """
-    if style not in FORMATS:
-        raise ConfigError(f"format {style!r}: expected one of {', '.join(FORMATS)}")
-    columns = [column for column in TITLES if column in frame and frame[column].notna().any()]
-    if "weights" in columns and (frame["weights"] == RAW).all():
-        columns.remove("weights")
-    spreads = [f"{column}_std" for column in columns if f"{column}_std" in frame]
-    if style == "csv":
-        return frame[[*columns, *spreads]].to_csv(index=False)
-    if style == "json":
-        return str(frame[[*columns, *spreads]].to_json(orient="records", indent=2))
-    shown = pd.DataFrame({TITLES[column]: [_cell(row, column) for _, row in frame.iterrows()] for column in columns})
-    if style == "latex":
-        escaped = shown.rename(columns=lambda title: title.replace("%", r"\%"))
-        escaped = escaped.map(lambda cell: cell.replace("_", r"\_").replace("±", r"$\pm$"))
-        align = "".join("l" if column in TEXTS else "r" for column in columns)
-        return str(escaped.to_latex(index=False, column_format=align, escape=False))
-    rows = [list(shown.columns), *shown.to_numpy().tolist()]
-    return _markdown(rows, columns) if style == "markdown" else _plain(rows)
-
-
-def _cell(row: pd.Series, column: str) -> str:
-    value = row[column]
-    if column in TEXTS:
-        return "completed" if pd.isna(value) else str(value)
-    if value is None or pd.isna(value):
-        return "–"
-    spread = row.get(f"{column}_std")
-    digits = _digits(column, float(value))
-    text = f"{value:.{digits}f}"
-    if spread is not None and not pd.isna(spread):
-        text += f" ± {spread:.{digits}f}"
-    return text
-
-
-def _digits(column: str, value: float) -> int:
-    if column in ("n_seeds", "best_epoch") or abs(value) >= 1000:
-        return 0
-    if column in ("ece_adv_final", "grad_norm_final"):
-        return 3
-    return 1
-
-
-def _plain(rows: list[list[str]]) -> str:
-    """One column a run and one line a quantity, so that it fits a terminal."""
-    lines = [list(line) for line in zip(*rows, strict=True)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = []
-    for line in lines:
-        cells = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
-        text.append("  ".join(cells).rstrip())
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([text[0], rule, *text[1:]]) + "\n"
-
-
-def _markdown(rows: list[list[str]], columns: Sequence[str]) -> str:
-    rule = ["---" if column in TEXTS else "---:" for column in columns]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], rule, *rows[1:]]) + "\n"
+    return aggregate(summarise(runs, by))

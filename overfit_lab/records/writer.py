@@ -15,6 +15,7 @@ import numpy as np
 from overfit_lab.errors import FolderBusyError, RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays, write_arrays
+from overfit_lab.records.files import making_folder, write_bytes
 from overfit_lab.records.records import Record
 
 
@@ -42,12 +43,10 @@ class RunWriter:
             RunFolderError: occupied, or it cannot be made.
         """
         layout.check_vacant(folder)
-        beginning = folder.with_name(f".{folder.name}.partial")
         try:
-            beginning.mkdir(parents=True, exist_ok=True)
-            write_atomically(layout.config_path(beginning), config_yaml.encode())
-            write_atomically(layout.info_path(beginning), _json(info))
-            os.replace(beginning, folder)
+            with making_folder(folder) as beginning:
+                write_bytes(layout.config_path(beginning), config_yaml.encode())
+                write_bytes(layout.info_path(beginning), _json(info))
         except OSError as error:
             raise RunFolderError(f"{folder}: cannot write a run folder there ({error.strerror})") from error
         return cls(folder)
@@ -132,7 +131,7 @@ class RunWriter:
         """Change keys of run.json, atomically."""
         path = layout.info_path(self.folder)
         info = json.loads(path.read_text(encoding="utf-8"))
-        write_atomically(path, _json({**info, **changes}))
+        write_bytes(path, _json({**info, **changes}))
 
     def close(self) -> None:
         """Close the files and let go of the folder."""
@@ -144,16 +143,6 @@ class RunWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from overfit_lab.records.files import replacing
+
 BEAT = 5.0
 """Seconds between signs of life."""
 LEASE = 30.0
@@ -75,9 +77,8 @@ def write_beat(path: Path, beat: Beat) -> Beat:
     """Replace the file as a whole, with the time of now."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beat = replace(beat, time=time.time())
-    temporary = path.with_name(f".{path.name}.{beat.token}.{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(beat)), encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path, shared=True) as file:
+        file.write(json.dumps(asdict(beat)).encode())
     return beat
 
 

@@ -190,7 +190,7 @@ def is_completed(folder: Path, cell: SweepCell) -> bool:
         RunFolderError: its folder holds the run of another configuration.
     """
     path = folder / cell.folder
-    if not layout.is_run(path) or status_of(path) != "completed":
+    if status_of(path) != "completed":
         return False
     check_same_run(path, parse_config(cell.config, cell.name))
     return True

@@ -10,11 +10,12 @@ import pandas as pd
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.experiments import flatten
+from overfit_lab.records.files import check_file, output, write_text
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import ENDINGS, best_epoch, final_epoch
-from overfit_lab.records.textfiles import check_file, write
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest
 from overfit_lab.sweeps.status import cell_status
+from overfit_lab.views.tables.as_text import escape_markdown, pipe, pipes
 
 METRICS: dict[str, tuple[str, str, str, str, float]] = {
     "clean": ("evaluation", "acc_clean", "test", "clean", 100.0),
@@ -116,25 +117,22 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     check_table(path)
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        temporary = path.with_name(f".{path.name}.partial")
-        _of_one_kind(frame).to_parquet(temporary, index=False)
-        temporary.replace(path)
+        with output(path) as file:
+            _of_one_kind(frame).to_parquet(file, index=False)
     else:
-        write(frame.to_csv(index=False) if suffix == ".csv" else to_markdown(frame), path)
+        write_text(frame.to_csv(index=False) if suffix == ".csv" else to_markdown(frame), path)
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """The table as Markdown; numbers to four significant digits, missing ones empty."""
-    lines = ["| " + " | ".join(frame.columns) + " |", "| " + " | ".join("---" for _ in frame.columns) + " |"]
-    for values in frame.itertuples(index=False):
-        lines.append("| " + " | ".join(_cell_text(value) for value in values) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [[_cell_text(value) for value in values] for values in frame.itertuples(index=False)]
+    return "\n".join([*pipes(list(frame.columns), [False] * len(frame.columns)), *map(pipe, rows)]) + "\n"
 
 
 def _cell_text(value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", r"\|")
+    return f"{value:.4g}" if isinstance(value, float) else escape_markdown(str(value))
 
 
 def _of_one_kind(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.files import write_bytes
 from overfit_lab.records.layout import PLAIN_NAME, SWEEP
-from overfit_lab.records.writer import write_atomically
 from overfit_lab.sweeps.layout import manifest_path
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 
@@ -66,7 +66,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             for cell in manifest.cells
         },
     }
-    write_atomically(manifest_path(folder), (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(manifest_path(folder), (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -19,9 +19,9 @@ from overfit_lab.probes.base import Probe
 from overfit_lab.probes.pilot import BudgetTooSmallError, Choice, choose_sizes
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
+from overfit_lab.records.files import write_bytes
 from overfit_lab.records.reader import Run
 from overfit_lab.records.recorder import Recorder
-from overfit_lab.records.writer import write_atomically
 from overfit_lab.training.build import make_probes
 from overfit_lab.training.events import EpochEnded
 
@@ -189,7 +189,7 @@ def keep_report(folder: Path, content: dict[str, Any]) -> None:
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     except ValueError:
         before = []
-    write_atomically(path, (json.dumps([*before, content], indent=2) + "\n").encode())
+    write_bytes(path, (json.dumps([*before, content], indent=2) + "\n").encode())
 
 
 class Spending:

@@ -8,7 +8,6 @@ atomic: a reader sees the old file or the new one.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.files import replacing
 from overfit_lab.seeds import Streams, get_streams, set_streams
 from overfit_lab.training import tensorfile
 from overfit_lab.training.loop import Session
@@ -94,12 +94,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
     Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with open(temporary, "wb") as file:
+    with replacing(path, durable=True) as file:
         tensorfile.write(file, tensors, {"overfit-lab": json.dumps(meta)})
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _pack_streams(streams: Streams, tensors: dict[str, Tensor]) -> dict[str, Any]:

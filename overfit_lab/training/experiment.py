@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,13 +22,13 @@ from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.records import layout
-from overfit_lab.records.environment import now
 from overfit_lab.records.history import FolderHistory, no_history
 from overfit_lab.records.reader import Run, read_records
 from overfit_lab.records.recorder import Recorder, to_records
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror
+from overfit_lab.records.status import end, end_at_error, mark_ended, status_of
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget, OnBudget, Spending, chosen_before, parse_budget, training_seconds
@@ -126,7 +125,7 @@ def train_run(
                 mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
                 return _train_with_records(session, writer, bus, mirror, resume=resume)
             if writer is not None:
-                writer.update_info(status="interrupted", ended=now())
+                end(writer, "interrupted")
     return "interrupted"
 
 
@@ -149,30 +148,11 @@ def _opened(folder: Path, session: Session, *, resume: bool) -> Iterator[RunWrit
         try:
             yield None
         except LostProcessError:
-            mark_failed(folder)
+            mark_ended(folder, "failed")
             raise
         return
-    with opened[0] as writer, _end_noted(writer):
+    with opened[0] as writer, end_at_error(writer):
         yield writer
-
-
-def mark_failed(folder: Path) -> None:
-    """Say so in run.json of a run whose writing process is gone; where it still writes, it says so itself."""
-    with suppress(RunFolderError), RunWriter.reopen(folder) as writer:
-        if Run(folder).info.get("status") == "running":
-            writer.update_info(status="failed", ended=now())
-
-
-@contextmanager
-def _end_noted(writer: RunWriter) -> Iterator[None]:
-    """Whatever ends a run that is being prepared, run.json says so; an interruption goes no further."""
-    try:
-        yield
-    except BaseException as error:
-        is_interrupted = isinstance(error, KeyboardInterrupt)
-        writer.update_info(status="interrupted" if is_interrupted else "failed", ended=now())
-        if not is_interrupted:
-            raise
 
 
 def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
@@ -214,7 +194,7 @@ def train_teachers(session: Session, folder: Path, teacher_bus: Callable[[str], 
     teachers.folder = folder
     for name, config in teachers.to_train().items():
         path = teachers.path(name)
-        before = session.world.at(0, partial(_status, path))
+        before = session.world.at(0, partial(status_of, path))
         if before == "completed":
             continue
         bus = teacher_bus(name) if teacher_bus is not None else None
@@ -223,11 +203,6 @@ def train_teachers(session: Session, folder: Path, teacher_bus: Callable[[str], 
         if status != "completed":
             return status
     return "completed"
-
-
-def _status(folder: Path) -> str | None:
-    """How a run stands; None where there is none yet."""
-    return str(json.loads(layout.info_path(folder).read_text())["status"]) if layout.is_run(folder) else None
 
 
 def check_probes(session: Session) -> None:
@@ -288,9 +263,7 @@ def _train_with_records(
         status = "interrupted"
     finally:
         chosen = asdict(keeper.best) if keeper.best else None
-        writer.update_info(
-            status=status, ended=now(), epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3)
-        )
+        end(writer, status, epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3))
         if mirror is not None:
             mirror.end(status)
     return status

@@ -19,22 +19,20 @@ from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import (
     ConfigError,
     FailedError,
-    FolderBusyError,
     LostProcessError,
     OverfitLabError,
-    RunFolderError,
 )
 from overfit_lab.processes.pool import Job, Refusal, Report, Silent, run_jobs, usable_cores
 from overfit_lab.processes.world import TIMEOUT, joined
 from overfit_lab.records import layout
-from overfit_lab.records.environment import now
-from overfit_lab.records.reader import Run
 from overfit_lab.records.sinks.mirror import make_sinks
-from overfit_lab.records.writer import RunWriter
+from overfit_lab.records.status import mark_ended
 from overfit_lab.training.build import check_shares, complete, resolve_device
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.experiment import check_place, train_run
 
+UNFINISHED = ("running", "interrupted", "failed")
+"""What the processes may have said of a run, which whoever started them knows better."""
 LOCAL = "127.0.0.1"
 Listen = Callable[[str], AbstractContextManager[EventBus]]
 
@@ -153,12 +151,12 @@ def train_on_devices(
     try:
         failures = run_jobs(jobs, Silent(), n_processes=where.devices, n_threads=threads, stop_at_failure=True)
     except KeyboardInterrupt:
-        _say(folder, "interrupted")
+        mark_ended(folder, "interrupted", UNFINISHED)
         return "interrupted"
     finally:
         del store
     if failures:
-        _say(folder, "failed")
+        mark_ended(folder, "failed", UNFINISHED)
         name, reason = min(failures.items(), key=lambda failure: "another process" in failure[1])  # the cause first
         if isinstance(reason, Refusal):
             raise OverfitLabError(reason)
@@ -196,14 +194,6 @@ def _meeting_place(where: Layout) -> tuple[Store | None, Layout]:
         text = " ".join(str(error).split())[:200]
         raise ConfigError(f"--rendezvous {where.host}:{where.port}: cannot be listened at ({text})") from error
     return store, replace(where, port=store.port)
-
-
-def _say(folder: Path, status: str) -> None:
-    """Correct run.json of a run that did not end well, whatever its processes could write."""
-    if not layout.is_run(folder) or Run(folder).info.get("status") in ("completed", status):
-        return
-    with suppress(RunFolderError, FolderBusyError), RunWriter.reopen(folder) as writer:
-        writer.update_info(status=status, ended=now())
 
 
 def _train_process(

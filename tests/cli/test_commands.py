@@ -180,7 +180,7 @@ BAD = [
     (["figure", "fig1", "occupied", "--out", "a.gif"], ".png, .pdf or .svg"),
     (["figure", "fig1", "occupied", "--out", "none/a.png"], "no such folder"),
     (["compare", "nowhere"], "nowhere"),
-    (["compare", "occupied", "--format", "html"], "expected one of table"),
+    (["compare", "occupied", "--format", "html"], "unknown format 'html'"),
     (["list", "labls"], "did you mean labels"),
     (["config", "digits-sgrl"], "did you mean digits-sglr"),
     (["data", "fetch", "mnst"], "did you mean mnist"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -129,9 +129,6 @@ class Bench:
 
 RESTARTS = 10
 MANY_STEPS = 100
-
-Check = Callable[[Bench], Finding]
-"""Runs attacks on a bench and says what it found."""
 
 
 def broken(*outcomes: Outcome) -> np.ndarray:

@@ -14,8 +14,7 @@ from torch.nn import functional
 
 from overfit_lab import config
 from overfit_lab.methods.labels.rows import Initial, Rows, on_device, on_disk
-from overfit_lab.records.state import Memory
-from overfit_lab.types import Batch, Clock, Outputs, Predict, Targets
+from overfit_lab.types import Batch, Clock, Memory, Outputs, Predict, Targets
 
 if TYPE_CHECKING:
     from overfit_lab.methods.combination import Combination

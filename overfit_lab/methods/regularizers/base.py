@@ -14,8 +14,7 @@ from overfit_lab import config
 from overfit_lab.methods.objectives.base import Objective
 from overfit_lab.processes.share import Share
 from overfit_lab.processes.world import ALONE
-from overfit_lab.records.state import Memory
-from overfit_lab.types import Batch, Clock, Outputs, Predict, Split, Targets, Value
+from overfit_lab.types import Batch, Clock, Memory, Outputs, Predict, Split, Targets, Value
 
 if TYPE_CHECKING:
     from overfit_lab.methods.combination import Combination

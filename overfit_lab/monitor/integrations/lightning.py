@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from torch import Tensor, nn
 
-from overfit_lab.errors import ConfigError, ProbeError
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import ConfigError, ProbeError, missing
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.records import FIELDS
 

@@ -14,9 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from overfit_lab.errors import ProbeError
+from overfit_lab.errors import ProbeError, missing
 from overfit_lab.models.adapt import Adapter
-from overfit_lab.monitor.integrations.absent import missing
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.records import FIELDS
 

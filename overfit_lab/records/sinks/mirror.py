@@ -16,9 +16,9 @@ from typing import Any
 from overfit_lab.config.catalog import SINKS
 from overfit_lab.errors import ConfigError
 from overfit_lab.records import layout
+from overfit_lab.records.files import write_bytes
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
-from overfit_lab.records.writer import write_atomically
 from overfit_lab.seeds import get_streams, set_streams
 
 OnNote = Callable[[str], None]
@@ -162,7 +162,7 @@ class Mirror:
             return
         try:
             text = json.dumps(self.position, indent=2, ensure_ascii=False) + "\n"
-            write_atomically(layout.sinks_path(self.run.folder), text.encode())
+            write_bytes(layout.sinks_path(self.run.folder), text.encode())
         except OSError as error:
             if not self._said_unwritable:
                 self._on_note(f"{self.run.folder}: how far its sinks are cannot be written ({error.strerror})")

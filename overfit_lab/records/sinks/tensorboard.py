@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overfit_lab.errors import ConfigError
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import ConfigError, missing
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink, flat, scalars
 

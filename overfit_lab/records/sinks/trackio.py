@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import missing
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink, flat, scalars
 

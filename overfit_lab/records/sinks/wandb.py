@@ -8,8 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from overfit_lab.errors import ConfigError
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import ConfigError, missing
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink, scalars
 

@@ -15,8 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
-from overfit_lab.errors import ConfigError
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import ConfigError, missing
 from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop, usable_cores
 from overfit_lab.sweeps.backends.base import RUNS, Backend, without_idle_device
 from overfit_lab.sweeps.beat import read_beat

@@ -17,10 +17,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
-from overfit_lab.errors import ConfigError, OverfitLabError
-from overfit_lab.monitor.integrations.absent import missing
+from overfit_lab.errors import ConfigError, OverfitLabError, missing
 from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop
-from overfit_lab.records import layout
+from overfit_lab.records.files import write_bytes
 from overfit_lab.records.status import status_of
 from overfit_lab.sweeps.backends.base import RUNS, Backend, without_idle_device
 from overfit_lab.sweeps.beat import claim, read_beat
@@ -87,7 +86,7 @@ class SlurmBackend(Backend):
             claim(job.beat, "queued")
         numbers = self._array(new, (folder / "slurm").resolve())
         for job, number in zip(new, numbers, strict=True):
-            (_numbers(folder) / job.folder.name).write_text(number, encoding="utf-8")
+            write_bytes(_numbers(folder) / job.folder.name, number.encode())
 
     def _array(self, jobs: Sequence[CellJob], folder: Path) -> list[str]:
         import submitit
@@ -174,7 +173,7 @@ class _Waiting:
     def _look_at(self, job: CellJob, queue: dict[str, str]) -> tuple[bool, str | None]:
         """Whether a cell has ended, and why it failed."""
         beat = read_beat(job.beat)
-        if layout.is_run(job.folder) and status_of(job.folder) == "completed":
+        if status_of(job.folder) == "completed":
             return True, None
         if beat is not None and beat.state == "failed":
             return True, beat.failure

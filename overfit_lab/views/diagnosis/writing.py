@@ -16,23 +16,23 @@ MOST_FOLDERS = 6
 """Run folders that a command names; more stand as RUN..."""
 
 
-def as_text(diagnosis: Diagnosis, width: int = WIDTH) -> str:
+def as_text(diagnosis: Diagnosis) -> str:
     """Subject by subject: verdict and name, the sentence, the command of its figure."""
     lines: list[str] = []
     for about, findings in by_subject(diagnosis):
-        lines += [about, "=" * min(width, len(about))]
+        lines += [about, "=" * min(WIDTH, len(about))]
         for finding in findings:
             head = f"{finding.name}: {finding.verdict}"
-            lines += [head, *_wrapped(finding.sentence, width - 2)]
+            lines += [head, *_wrapped(finding.sentence)]
             command = figure_command(diagnosis, finding)
             lines += [f"  figure: {command}"] if command else []
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrapped(text: str) -> list[str]:
     """Indented lines; hyphens are not broken at, so that a command can be copied."""
-    return textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def as_markdown(diagnosis: Diagnosis) -> str:

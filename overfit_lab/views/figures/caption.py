@@ -60,7 +60,7 @@ def _share(size: int, whole: int | None) -> str:
     return f" of {whole:,}" if whole and size < whole else ""
 
 
-def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str, noun: str = "images") -> str:
+def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str) -> str:
     """How many samples a number was measured on: ``500 adversarial test images``; without the count where none is.
 
     With ``inputs`` empty, of clean and of adversarial ones. Epochs that not all seeds have play no part, as in curves.
@@ -74,7 +74,7 @@ def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str
             found |= {int(n) for n in shared.to_numpy(float).ravel() if n > 0}
     counts = sorted(found)
     number = "" if not counts else f"{counts[0]:,} " if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} "
-    return number + " ".join(part for part in (inputs, split, noun) if part)
+    return number + " ".join(part for part in (inputs, split, "images") if part)
 
 
 def stages(decays: Sequence[int]) -> str:

@@ -72,15 +72,15 @@ def need_curve(
     return found
 
 
-def level_around(found: Curve, epoch: float, window: int = 3) -> float:
-    """Mean of the ``window`` readings around the one nearest to an epoch, fully within the curve."""
+def level_around(found: Curve, epoch: float) -> float:
+    """Mean of the three readings around the one nearest to an epoch, fully within the curve."""
     at = int(np.argmin(np.abs(found.epoch - epoch)))
-    first = int(np.clip(at - window // 2, 0, max(0, len(found.mean) - window)))
-    return float(found.mean[first : first + window].mean())
+    first = int(np.clip(at - 1, 0, max(0, len(found.mean) - 3)))
+    return float(found.mean[first : first + 3].mean())
 
 
-def pooled_bins(runs: Sequence[Run], inputs: str, split: str = "test") -> np.ndarray | None:
-    """Reliability bins of each run's last epoch that has them, as if the samples of all runs were one set.
+def pooled_bins(runs: Sequence[Run], inputs: str) -> np.ndarray | None:
+    """Reliability bins on test of each run's last epoch that has them, as if the samples of all runs were one set.
 
     Returns:
         (bins, 3): mean confidence, accuracy, count; None where no run has them.
@@ -88,7 +88,7 @@ def pooled_bins(runs: Sequence[Run], inputs: str, split: str = "test") -> np.nda
     found = []
     for run in runs:
         epochs = run.epochs_with_arrays("calibration")
-        table = run.arrays("calibration", epochs[-1]).get(f"reliability-{split}-{inputs}") if epochs else None
+        table = run.arrays("calibration", epochs[-1]).get(f"reliability-test-{inputs}") if epochs else None
         found += [] if table is None else [table]
     if not found:
         return None

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from overfit_lab.errors import ConfigError
+from overfit_lab.records.files import output
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK, GREY = (
     "#0072B2",
@@ -191,10 +192,6 @@ def save(figure: Figure, path: Path) -> None:
         ConfigError: see :func:`check_path`; also where the file cannot be written.
     """
     check_path(path)
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        with style():
-            figure.savefig(temporary, **SUFFIXES[path.suffix.lower()])
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+    suffix = path.suffix.lower()
+    with output(path) as file, style():
+        figure.savefig(file, format=suffix[1:], **SUFFIXES[suffix])

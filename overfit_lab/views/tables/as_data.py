@@ -1,10 +1,11 @@
-"""Tables for programs: one line a cell as CSV, everything as JSON. Every digit is kept."""
+"""Tables for programs, every digit kept: one line a cell as CSV, everything as JSON; wide ones one line a row."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from overfit_lab.views.tables.table import Cell, Column, Row, Table
@@ -14,15 +15,23 @@ FIELDS = ("table", "section", "row", "source", "seeds", "group", "column", "unit
 
 def as_csv(table: Table) -> str:
     """Tidy CSV: a line a cell, empty where nothing was measured; caption and notes are left out, footnotes kept."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-    writer.writeheader()
+    if table.wide:
+        return _csv([table.stub, *_wide_keys(table)], _wide(table))
     texts = dict(table.footnotes)
+    lines = []
     for row in table.rows:
         for cell, column in zip(row.cells, table.columns, strict=True):
             marks = [texts[mark] for mark in (row.mark, cell.mark) if mark]
             head = {"table": table.kind, "section": row.section, "row": row.label, "footnote": "; ".join(marks)}
-            writer.writerow({**head, "source": row.source, "seeds": row.seeds, **_cell(cell, column)})
+            lines.append({**head, "source": row.source, "seeds": row.seeds, **_cell(cell, column)})
+    return _csv(FIELDS, lines)
+
+
+def _csv(fields: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return file.getvalue()
 
 
@@ -35,7 +44,22 @@ def as_json(table: Table) -> str:
         "notes": list(table.notes),
         "footnotes": dict(table.footnotes),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    shown = list(_wide(table)) if table.wide else content
+    return json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _wide_keys(table: Table) -> list[str]:
+    """The columns of a wide table under the names for programs, deviations behind all of them."""
+    keys = [column.key for column in table.columns]
+    return [*keys, *(f"{column.key}_std" for column in table.columns if column.spread)]
+
+
+def _wide(table: Table) -> Iterator[dict[str, Any]]:
+    for row in table.rows:
+        pairs = list(zip(row.cells, table.columns, strict=True))
+        values = {column.key: cell.text or cell.mean for cell, column in pairs}
+        spreads = {f"{column.key}_std": cell.std for cell, column in pairs if column.spread}
+        yield {table.stub: row.label, **values, **spreads}
 
 
 def _row(row: Row, table: Table) -> dict[str, Any]:

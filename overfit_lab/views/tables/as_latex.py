@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overfit_lab.views.tables.as_text import MISSING, cell_text, seeds_text
+from overfit_lab.views.tables.as_text import MISSING, cell_text, headings, seeds_text
 from overfit_lab.views.tables.table import Cell, Column, Row, Table
 
 SPECIAL = {
@@ -24,27 +24,25 @@ SPECIAL = {
 
 
 def as_latex(table: Table) -> str:
-    """A floating table for a document that loads ``booktabs``: groups by multicolumn and cmidrule, notes below."""
-    n = len(table.columns) + 2
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_latex(' '.join(table.caption))}}}",
-        rf"\label{{tab:{table.kind}}}",
-        rf"\begin{{tabular}}{{l{'r' * (n - 1)}}}",
-        r"\toprule",
-        *_head(table),
-        r"\midrule",
-    ]
+    """A floating table for a document that loads ``booktabs``: groups by multicolumn and cmidrule, notes below.
+
+    A table without a caption does not float.
+    """
+    n = len(headings(table))
+    align = ["l", *("r" if table.wide is False else ""), *("l" if c.digits is None else "r" for c in table.columns)]
+    lines = [rf"\begin{{tabular}}{{{''.join(align)}}}", r"\toprule", *_head(table), r"\midrule"]
     sections = table.sections()
     for i, (section, rows) in enumerate(sections):
         if section and len(sections) > 1:
             lines += [r"\midrule"] if i else []
             lines.append(rf"\multicolumn{{{n}}}{{l}}{{\emph{{{escape_latex(section)}}}}} \\")
         lines += [_row(row, table) for row in rows]
-    lines += [r"\bottomrule", r"\end{tabular}", *_notes(table), r"\end{table}"]
-    return "\n".join(lines) + "\n"
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if table.caption:
+        caption = rf"\caption{{{escape_latex(' '.join(table.caption))}}}"
+        head = [r"\begin{table}", r"\centering", caption, rf"\label{{tab:{table.kind}}}"]
+        lines = [*head, *lines, *_notes(table), r"\end{table}"]
+    return "\n".join([r"% needs \usepackage{booktabs}", *lines]) + "\n"
 
 
 def _head(table: Table) -> list[str]:
@@ -53,15 +51,15 @@ def _head(table: Table) -> list[str]:
         cells.append(rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(name)}}}")
         rules.append(rf"\cmidrule(lr){{{first}-{first + span - 1}}}")
         first += span
-    names = [table.stub, "seeds", *(column.name for column in table.columns)]
-    return [" & ".join(cells) + r" \\", " ".join(rules), " & ".join(map(escape_latex, names)) + r" \\"]
+    groups = [" & ".join(cells) + r" \\", " ".join(rules)] if any(name for name, _ in table.groups()) else []
+    return [*groups, " & ".join(map(escape_latex, headings(table))) + r" \\"]
 
 
 def _row(row: Row, table: Table) -> str:
     pairs = zip(row.cells, table.columns, strict=True)
     cells = [
         escape_latex(row.label) + _raised(row.mark),
-        escape_latex(seeds_text(row)),
+        *([] if table.wide else [escape_latex(seeds_text(row))]),
         *(_cell(*pair) for pair in pairs),
     ]
     return " & ".join(cells) + r" \\"

@@ -17,10 +17,10 @@ def number(value: float, digits: int) -> str:
 
 
 def cell_text(cell: Cell, column: Column) -> str:
-    """``50.5 ± 0.7``; an en dash where nothing was measured. Without the footnote's letter."""
-    if cell.mean is None:
-        return MISSING
-    digits = column.digits if cell.digits is None else cell.digits
+    """``50.5 ± 0.7``, or words; an en dash where nothing was measured. Without the footnote's letter."""
+    if cell.text or cell.mean is None:
+        return cell.text or MISSING
+    digits = (column.digits or 0) if cell.digits is None else cell.digits
     spread = "" if cell.std is None else f" ± {number(cell.std, digits)}"
     return number(cell.mean, digits) + spread
 
@@ -30,12 +30,18 @@ def seeds_text(row: Row) -> str:
     return MISSING if row.seeds is None else str(row.seeds)
 
 
+def headings(table: Table) -> list[str]:
+    """What stands above the columns, without groups."""
+    return [table.stub, *([] if table.wide else ["seeds"]), *(column.name for column in table.columns)]
+
+
 def as_plain(table: Table) -> str:
     """Plain text: groups above their columns, sections below their headings, notes at the end."""
+    if table.wide:
+        return _turned([headings(table), *(_plain_cells(row, table) for row in table.rows)])
     body = [(section, [_plain_cells(row, table) for row in rows]) for section, rows in table.sections()]
-    head = [table.stub, "seeds", *(column.name for column in table.columns)]
-    everything = [head, *(cells for _, rows in body for cells in rows)]
-    widths = [max(len(cells[i]) for cells in everything) for i in range(len(head))]
+    head = headings(table)
+    widths = _widths([head, *(cells for _, rows in body for cells in rows)])
     _widen(widths, table)
     lines = [*table.caption, "", _groups_line(widths, table), _line(head, widths)]
     rule = GAP.join("-" * width for width in widths)
@@ -47,11 +53,23 @@ def as_plain(table: Table) -> str:
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
+def _turned(rows: Sequence[Sequence[str]]) -> str:
+    """A line a column, so that few rows of many columns fit a terminal."""
+    lines = list(zip(*rows, strict=True))
+    widths = _widths(lines)
+    head, *others = (_line(line, widths) for line in lines)
+    return "\n".join([head, GAP.join("-" * width for width in widths), *others]) + "\n"
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+
 def _plain_cells(row: Row, table: Table) -> list[str]:
     cells = [
         cell_text(cell, column) + _bracket(cell.mark) for cell, column in zip(row.cells, table.columns, strict=True)
     ]
-    return [row.label + _bracket(row.mark), seeds_text(row), *cells]
+    return [row.label + _bracket(row.mark), *([] if table.wide else [seeds_text(row)]), *cells]
 
 
 def _bracket(mark: str) -> str:
@@ -84,31 +102,38 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def as_markdown(table: Table) -> str:
     """Markdown: one header line, since it knows no groups; headings of sections in bold in rows of their own."""
-    head = [table.stub, "seeds", *(f"{column.group} {column.name}".strip() for column in table.columns)]
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    lines = [_pipes(head), _pipes(rule)]
+    lines = pipes(
+        [table.stub, *([] if table.wide else ["seeds"]), *(f"{c.group} {c.name}".strip() for c in table.columns)],
+        [False, *([] if table.wide else [True]), *(column.digits is not None for column in table.columns)],
+    )
     sections = table.sections()
     for section, rows in sections:
         if section and len(sections) > 1:
-            lines.append(_pipes([f"**{escape_markdown(section)}**", *[""] * (len(head) - 1)]))
-        lines += [_pipes(_markdown_cells(row, table)) for row in rows]
+            lines.append(pipe([f"**{escape_markdown(section)}**", *[""] * (len(table.columns) + 1)]))
+        lines += [pipe(_markdown_cells(row, table)) for row in rows]
     notes = [f"- <sup>{letter}</sup> {escape_markdown(text)}" for letter, text in table.footnotes]
     notes += [f"- {escape_markdown(text)}" for text in table.notes]
-    caption = escape_markdown(" ".join(table.caption))
-    return "\n".join([caption, "", *lines, *([""] if notes else []), *notes]) + "\n"
+    caption = [escape_markdown(" ".join(table.caption)), ""] if table.caption else []
+    return "\n".join([*caption, *lines, *([""] if notes else []), *notes]) + "\n"
 
 
 def _markdown_cells(row: Row, table: Table) -> list[str]:
     pairs = zip(row.cells, table.columns, strict=True)
-    cells = [cell_text(cell, column) + _raised(cell.mark) for cell, column in pairs]
-    return [escape_markdown(row.label) + _raised(row.mark), seeds_text(row), *cells]
+    cells = [escape_markdown(cell_text(cell, column)) + _raised(cell.mark) for cell, column in pairs]
+    return [escape_markdown(row.label) + _raised(row.mark), *([] if table.wide else [seeds_text(row)]), *cells]
 
 
 def _raised(mark: str) -> str:
     return f"<sup>{mark}</sup>" if mark else ""
 
 
-def _pipes(cells: Sequence[str]) -> str:
+def pipes(head: Sequence[str], are_numbers: Sequence[bool]) -> list[str]:
+    """The first two lines of a table in Markdown: headings, and columns of numbers set to the right."""
+    return [pipe(head), pipe(["---:" if is_number else "---" for is_number in are_numbers])]
+
+
+def pipe(cells: Sequence[str]) -> str:
+    """A line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 

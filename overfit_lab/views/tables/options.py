@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from overfit_lab.errors import ConfigError, unknown_name
-from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import SPLITS
-from overfit_lab.views.tables.table import Table
 
 
 @dataclass(frozen=True)
@@ -42,14 +38,9 @@ class TableOptions:
         for name in names:
             value = getattr(self, name)
             if value != getattr(TableOptions, name):
-                option = {"best_by": "--best-by", "attacks": "--attack"}[name]
-                given = ",".join(value) if isinstance(value, tuple) else value
-                why = "it shows final checkpoints alone" if name == "best_by" else "its columns are not by attack"
-                raise ConfigError(f"{option} {given}: has no meaning for table {kind!r}, {why}; leave it out")
-
-
-class Kind(Protocol):
-    """A kind of table: runs to a table."""
-
-    def __call__(self, runs: Sequence[Run], options: TableOptions) -> Table:
-        """The table of some runs."""
+                option, why = {
+                    "best_by": (f"--best-by {value}", "it shows final checkpoints alone"),
+                    "attacks": (f"--attack {','.join(self.attacks)}", "its columns are not by attack"),
+                    "published": ("--published", "the paper has no such table"),
+                }[name]
+                raise ConfigError(f"{option}: has no meaning for table {kind!r}, {why}; leave it out")

@@ -11,7 +11,7 @@ MEASURED, PUBLISHED = "measured", "published"
 
 @dataclass(frozen=True)
 class Cell:
-    """One number, or its absence.
+    """One number, words, or nothing.
 
     Args:
         mean: mean over seeds; None where nothing was measured.
@@ -19,6 +19,7 @@ class Cell:
         n: how many seeds entered.
         mark: letter of a footnote, or "".
         digits: decimals to print where they are not those of the column (numbers that were printed elsewhere).
+        text: words in place of a number.
     """
 
     mean: float | None = None
@@ -26,6 +27,7 @@ class Cell:
     n: int = 0
     mark: str = ""
     digits: int | None = None
+    text: str = ""
 
 
 EMPTY = Cell()
@@ -33,12 +35,17 @@ EMPTY = Cell()
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the group that it stands under, its own name, its unit and the decimals printed."""
+    """A column: the group that it stands under, its own name, its unit and the decimals printed (None: of words).
+
+    Where a table is wide, ``key`` is what programs know the column by, and ``spread`` whether it has a deviation.
+    """
 
     group: str
     name: str
     unit: str = "%"
-    digits: int = 1
+    digits: int | None = 1
+    key: str = ""
+    spread: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Table:
         rows: in order; rows of one section stand together.
         notes: sentences below it.
         footnotes: (letter, text) in the order of their first use.
+        wide: few rows of many unlike columns, without a caption. A terminal shows a row as a column, CSV and JSON have
+            one line a row, and the number of seeds is a column like others.
 
     Raises:
         ValueError: a row has more or fewer cells than there are columns.
@@ -86,6 +95,7 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     footnotes: tuple[tuple[str, str], ...] = ()
+    wide: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from overfit_lab.errors import ConfigError
-from overfit_lab.monitor.integrations.absent import MissingPackageError
+from overfit_lab.errors import ConfigError, MissingPackageError
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning
 from overfit_lab.records.sinks.mirror import make_sinks

@@ -482,23 +482,6 @@ def test_a_file_that_cannot_be_written_is_refused_in_one_line_before_any_work(tm
     assert err.count("\n") == 1
 
 
-def test_what_is_there_stays_when_writing_fails(tmp_path, monkeypatch):
-    from overfit_lab.errors import ConfigError
-    from overfit_lab.records import textfiles as writing
-
-    path = tmp_path / "report.html"
-    path.write_text("old")
-
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(writing.os, "replace", fail)
-    with pytest.raises(ConfigError, match="No space left"):
-        writing.write("new", path)
-    assert path.read_text() == "old"
-    assert [part.name for part in tmp_path.iterdir()] == ["report.html"]
-
-
 def test_templates_style_and_script_are_found_as_package_files():
     from importlib.resources import files
 

@@ -35,7 +35,7 @@ def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, st
     return known[1]
 
 
-def piecewise_linear(model: nn.Module, x: Tensor, *, n: int = SAMPLES, seed: int = 0) -> tuple[bool | None, str]:
+def piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
     """Whether H and the generalised Gauss-Newton matrix have the same diagonal here, by trying.
 
     H - G = mean_i sum_k (p - t)_ik d^2 z_ik, so the diagonals agree where no logit has a second derivative in any
@@ -45,13 +45,11 @@ def piecewise_linear(model: nn.Module, x: Tensor, *, n: int = SAMPLES, seed: int
     linearity in each tensor at once, which a ReLU network has. It fails for smooth activations, layer and group norm,
     batch norm on the batch's statistics, shared weights, products of activations, weight normalisation.
 
-    It looks at ``n`` samples, spread over x: a smooth part that none of them reaches is not seen.
+    It looks at :data:`SAMPLES` samples, spread over x: a smooth part that none of them reaches is not seen.
 
     Args:
         model: in eval mode; not changed.
         x: images (N, C, H, W).
-        n: samples that are looked at.
-        seed: of the combination and the vectors; no other random stream is touched.
 
     Returns:
         (True, "") where it holds; (False, reason); (None, reason) where derivatives are not finite.
@@ -59,15 +57,15 @@ def piecewise_linear(model: nn.Module, x: Tensor, *, n: int = SAMPLES, seed: int
     Raises:
         ProbeError: no trainable parameter.
 
-    Cost: one forward and one backward pass over n samples, and for each parameter tensor a backward pass through both.
+    Cost: a forward and a backward pass over those samples, and for each parameter tensor a backward pass through both.
     """
     parameters = trainable_by_name(model)
     try:
         refuse_mixing(model)
     except ProbeError as error:
         return False, str(error)
-    rows = torch.linspace(0, len(x) - 1, min(n, len(x)), device=x.device).round().long()
-    stream = torch.Generator().manual_seed(seed)
+    rows = torch.linspace(0, len(x) - 1, min(SAMPLES, len(x)), device=x.device).round().long()
+    stream = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         logits = model(x[rows].detach())
         if not torch.isfinite(logits).all():

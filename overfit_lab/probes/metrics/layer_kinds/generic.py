@@ -36,15 +36,8 @@ class GenericKind(LayerKind):
 
     def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
         """From per-sample gradients, a few samples at a time."""
-        return squared_norms(call.module, tuple(call.parameters), call.input, delta)
-
-
-def squared_norms(
-    module: nn.Module, names: Sequence[str], a: Tensor, delta: Tensor, *, tied: bool = False
-) -> dict[str, Tensor]:
-    """||grad_w <delta_i, f(a_i; w)>||^2 of each sample (B,), by name of the parameter."""
-    pieces = list(per_sample_gradients(module, names, a, delta, tied=tied))
-    return {name: torch.cat([_rows(g[name]).square().sum(dim=1) for g in pieces]) for name in names}
+        pieces = list(per_sample_gradients(call.module, tuple(call.parameters), call.input, delta))
+        return {name: torch.cat([_rows(g[name]).square().sum(dim=1) for g in pieces]) for name in call.parameters}
 
 
 def per_sample_gradients(

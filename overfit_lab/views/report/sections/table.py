@@ -9,17 +9,17 @@ from typing import Any
 
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.records.reader import Run
-from overfit_lab.records.summary import RAW, TITLES, second_weights, summarise_run
+from overfit_lab.records.summary import RAW, TEXTS, TITLES, second_weights, summarise_run
 from overfit_lab.views.report.material import Material
 from overfit_lab.views.report.rendering import render
 from overfit_lab.views.report.section import Part, Section
+from overfit_lab.views.tables.as_text import MISSING, cell_text
+from overfit_lab.views.tables.compare import digits_of
 from overfit_lab.views.tables.methods import methods
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.readings import epochs_of
-from overfit_lab.views.tables.table import Cell, Table
+from overfit_lab.views.tables.table import Cell, Column, Table
 
-DIGITS = {"best_epoch": 0, "ece_adv_final": 3, "grad_norm_final": 3}
-TEXTS = ("run", "status", "weights")
 COLUMNS = (
     "run",
     "status",
@@ -51,6 +51,9 @@ class SortCell:
     def is_number(self) -> bool:
         """Whether it is sorted by a number."""
         return isinstance(self.key, float)
+
+
+NOTHING = SortCell(MISSING, None)
 
 
 def build(material: Material) -> Part:
@@ -92,7 +95,7 @@ def method_rows(table: Table) -> list[tuple[SortCell, list[SortCell]]]:
             SortCell(row.label, row.label.lower(), row.mark),
             [
                 *([SortCell(letters[row.section], letters[row.section])] if letters else []),
-                *(_number_cell(cell, column.digits) for cell, column in zip(row.cells, table.columns, strict=True)),
+                *(_number_cell(cell, column) for cell, column in zip(row.cells, table.columns, strict=True)),
             ],
         )
         for row in table.rows
@@ -116,11 +119,10 @@ def capitals(index: int) -> str:
     return (capitals(first - 1) if first else "") + chr(ord("A") + rest)
 
 
-def _number_cell(cell: Cell, digits: int) -> SortCell:
+def _number_cell(cell: Cell, column: Column) -> SortCell:
     if cell.mean is None or not math.isfinite(cell.mean):
-        return SortCell("–", None)
-    spread = "" if cell.std is None else f" ± {cell.std:.{digits}f}"
-    return SortCell(f"{cell.mean:.{digits}f}{spread}", float(cell.mean), cell.mark)
+        return NOTHING
+    return SortCell(cell_text(cell, column), float(cell.mean), cell.mark)
 
 
 def run_rows(runs: Sequence[Run]) -> tuple[list[str], list[list[SortCell]]]:
@@ -145,11 +147,10 @@ def _present(value: Any) -> bool:
 def _run_cell(row: dict[str, Any], column: str) -> SortCell:
     value = row[column]
     if not _present(value):
-        return SortCell("–", None)
+        return NOTHING
     if column in TEXTS:
         return SortCell(str(value), str(value).lower())
-    digits = 0 if abs(value) >= 1000 else DIGITS.get(column, 1)
-    return SortCell(f"{value:,.{digits}f}", float(value))
+    return SortCell(f"{value:,.{digits_of(column, value)}f}", float(value))
 
 
 REGISTER = {"table": Section("Best, final, diff", 30, build)}
