@@ -134,7 +134,3 @@ def _complain(text: str, status: int = BAD_INPUT) -> int:
     line = " ".join(text.split())
     typer.echo(f"overfit-lab: {line}", err=True)
     return status
-
-
-if __name__ == "__main__":
-    main()
