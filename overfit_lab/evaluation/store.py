@@ -14,7 +14,7 @@ from overfit_lab.evaluation.attackers import Attacker, plain
 from overfit_lab.evaluation.outcome import Outcome, load_outcome
 from overfit_lab.evaluation.run import OnProgress, evaluate, evaluation_settings, take_samples
 from overfit_lab.probes.snapshot import Snapshot
-from overfit_lab.records import layout
+from overfit_lab.records import identity, layout
 from overfit_lab.records.environment import git_revision, hardware, now, versions
 from overfit_lab.records.recorder import to_records
 from overfit_lab.records.writer import RunWriter
@@ -131,7 +131,7 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
     if layout.is_run(out):
         info = json.loads(layout.info_path(out).read_text(encoding="utf-8"))
         same = info.get("weights", {}).get("fingerprint") == own
-        if not same or load_config(layout.config_path(out)) != session.config:
+        if not same or identity.run(load_config(layout.config_path(out))) != identity.run(session.config):
             raise RunFolderError(f"{out}: holds another run, or these weights configured otherwise; give another --out")
         return out
     layout.check_writable(out.parent)

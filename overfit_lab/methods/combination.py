@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from overfit_lab.config import RunConfig
-from overfit_lab.config.options import parse_options
+from overfit_lab.config import Part, RunConfig
+from overfit_lab.config.options import dump_options, parse_options
+from overfit_lab.config.registry import Registry
 from overfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,24 +16,72 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Combination:
-    """The classes that a configuration names.
+class Choice:
+    """A component that a configuration names.
 
     Args:
-        config: every component's options checked and complete.
+        name: as it is registered.
+        cls: its class.
+        options: parsed, defaults filled in.
+    """
+
+    name: str
+    cls: Any
+    options: Any
+
+    @classmethod
+    def of(cls, part: Part, registry: Registry, prefix: str) -> Choice:
+        """What a part of a configuration names; its options are parsed here, once a run.
+
+        Raises:
+            ConfigError: an unknown component or option, or a value out of bounds; one line.
+        """
+        component = registry[part.name]
+        options = parse_options(component, part.options, prefix=prefix)
+        return cls(registry.canonical(part.name), component, options)
+
+    @property
+    def part(self) -> Part:
+        """The complete part of a configuration."""
+        return Part(name=self.name, **dump_options(self.options))
+
+    def make(self, *context: Any) -> Any:
+        """The component."""
+        return self.cls(self.options, *context)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What a configuration names.
+
+    Args:
+        config: complete.
         attack: class of the training attack.
-        objective: class of the objective.
-        labels: class of the label mode.
-        regularizers: class of each regularizer by its name.
+        choices: objective, labels, schedule and eps_schedule by these words.
+        added: the regularizers by name, in their order.
         schedule: the learning-rate schedule of this run.
     """
 
     config: RunConfig
     attack: Any
-    objective: Any
-    labels: Any
-    regularizers: Mapping[str, Any]
+    choices: Mapping[str, Choice]
+    added: Mapping[str, Choice]
     schedule: Schedule
+
+    @property
+    def objective(self) -> Any:
+        """Class of the objective."""
+        return self.choices["objective"].cls
+
+    @property
+    def labels(self) -> Any:
+        """Class of the label mode."""
+        return self.choices["labels"].cls
+
+    @property
+    def regularizers(self) -> Mapping[str, Any]:
+        """Class of each regularizer by its name."""
+        return {name: choice.cls for name, choice in self.added.items()}
 
     @property
     def attacks(self) -> bool:
@@ -41,24 +90,15 @@ class Combination:
         moves = attack.n_steps > 0 or not getattr(self.attack, "adversarial", True)
         return bool(self.objective.needs_attack and attack.eps > 0 and moves)
 
-    def components(self) -> Iterator[tuple[str, Any, Any]]:
-        """Key, class and options of everything that may refuse."""
-        config = self.config
-        yield "objective", self.objective, parse_options(self.objective, config.objective.options, prefix="objective")
-        yield "labels", self.labels, parse_options(self.labels, config.labels.options, prefix="labels")
-        for part in config.regularizers:
-            cls = self.regularizers[part.name]
-            yield "regularizers", cls, parse_options(cls, part.options, prefix=f"regularizers.{part.name}")
-
     def check(self) -> None:
         """Ask every component whether it makes sense in this run.
 
         Raises:
             ConfigError: the first reason given, in one line that names the component.
         """
-        names = [self.config.objective.name, self.config.labels.name, *(p.name for p in self.config.regularizers)]
-        for name, (key, cls, options) in zip(names, self.components(), strict=True):
-            refuse = getattr(cls, "refuse", None)
-            reason = refuse(options, self) if refuse is not None else None
+        asked = [(key, self.choices[key]) for key in ("objective", "labels")]
+        for key, choice in (*asked, *(("regularizers", choice) for choice in self.added.values())):
+            refuse = getattr(choice.cls, "refuse", None)
+            reason = refuse(choice.options, self) if refuse is not None else None
             if reason:
-                raise ConfigError(f"{key} {name!r}: {reason}")
+                raise ConfigError(f"{key} {choice.name!r}: {reason}")

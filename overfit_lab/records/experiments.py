@@ -2,67 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from overfit_lab.config import to_dict
+from overfit_lab.records import identity
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import common_name
 
-FREE = (
-    "seed",
-    "name",
-    "data.seed",
-    "data.root",
-    "data.download",
-    "data.stream",
-    "data.memory_limit",
-    "data.workers",
-    "data.prefetch",
-    "evaluation.every",
-    "evaluation.chunk",
-    "probes",
-    "checkpoint",
-    "compute.compile",
-    "compute.channels_last",
-    "compute.fold",
-    "compute.label_memory",
-    "compute.label_memory_limit",
-)
-"""Keys in which seeds of one experiment may differ: they change what is recorded and how fast, not what is trained."""
 MOST_SETTINGS = 2
 """Experiments that differ in more settings are told apart by the names of their folders."""
 NOISE = "data.noise."
 
 
-def settings(run: Run, also_free: Sequence[str] = ()) -> dict[str, Any]:
-    """What the run trained and how it was attacked: dotted keys to values, without those in :data:`FREE`.
-
-    ``also_free`` are further keys, or groups of them, that are left out.
-    """
-    flat = flatten(to_dict(run.config))
-    left_out = (*FREE, *also_free)
-    return {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{free}.") for free in left_out)}
-
-
-def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted keys; a list of named parts counts as a group by name."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
-            value = {str(part["name"]): part for part in value}
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def experiments(runs: Sequence[Run], also_free: Sequence[str] = ()) -> list[list[Run]]:
-    """Runs that differ in :data:`FREE` and ``also_free`` keys alone together, in the order in which they come."""
+    """Runs of one :func:`overfit_lab.records.identity.experiment` together, in the order in which they come."""
     groups: list[tuple[dict[str, Any], list[Run]]] = []
     for run in runs:
-        own = settings(run, also_free)
+        own = identity.experiment(run.config, also_free)
         members = next((members for other, members in groups if other == own), None)
         if members is None:
             groups.append((own, [run]))
@@ -73,11 +29,14 @@ def experiments(runs: Sequence[Run], also_free: Sequence[str] = ()) -> list[list
 
 def differences(runs: Sequence[Run], also_free: Sequence[str] = ()) -> dict[str, list[Any]]:
     """The settings in which runs differ, each with its values in the order in which they come."""
-    found = [settings(run, also_free) for run in runs]
+    found = [identity.experiment(run.config, also_free) for run in runs]
     keys = dict.fromkeys(key for own in found for key in own)
     values = {key: [own.get(key) for own in found] for key in keys}
     distinct = {key: [v for i, v in enumerate(given) if v not in given[:i]] for key, given in values.items()}
-    return {key: given for key, given in distinct.items() if len(given) > 1}
+    differing = {key: given for key, given in distinct.items() if len(given) > 1}
+    if sum(key.startswith("regularizers") for key in differing) > 1:
+        differing.pop(identity.ORDER, None)  # other regularizers have another order too
+    return differing
 
 
 def tell_apart(parts: Sequence[Sequence[Run]], also_free: Sequence[str] = ()) -> list[str]:
@@ -91,7 +50,7 @@ def tell_apart(parts: Sequence[Sequence[Run]], also_free: Sequence[str] = ()) ->
     others = [key for key in keys if not key.startswith(NOISE)]
     noises = len(others) < len(keys)
     if len(others) + noises <= MOST_SETTINGS:
-        words = [[_setting(key, settings(part[0]).get(key)) for key in others] for part in parts]
+        words = [[_setting(key, identity.experiment(part[0].config).get(key)) for key in others] for part in parts]
         return [", ".join([*([noise_name(part)] if noises else []), *w]) for part, w in zip(parts, words, strict=True)]
     names = [common_name([run.name for run in part]) for part in parts]
     return names if len(set(names)) == len(names) else [str(part[0].folder) for part in parts]

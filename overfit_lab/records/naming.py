@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from overfit_lab.config import RunConfig
-from overfit_lab.records.later import later_options
+from overfit_lab.config.upgrade import later_options
 
 OBJECTIVES = {
     "standard": "standard training",
@@ -87,7 +87,7 @@ def _source(config: RunConfig) -> str:
 
 def model_title(config: RunConfig) -> str:
     """The architecture with what was set of it: ``PreAct-ResNet-18 (width 16)``."""
-    usual = later_options(config).items()
+    usual = later_options(config.model.name).items()
     given = {
         key: value for key, value in config.model.options.items() if value is not None and (key, value) not in usual
     }

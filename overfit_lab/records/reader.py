@@ -15,7 +15,6 @@ from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays
-from overfit_lab.records.later import with_later_options
 from overfit_lab.records.records import FIELDS, KEY, Record
 
 
@@ -44,8 +43,8 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        """The complete configuration; options that are younger than the folder have the value that they had then."""
-        return with_later_options(load_config(layout.config_path(self.folder)))
+        """The complete configuration, whatever version wrote it."""
+        return load_config(layout.config_path(self.folder))
 
     @cached_property
     def info(self) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from overfit_lab.config import to_dict
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records import identity
 from overfit_lab.records.reader import Run
 
 ACCURACIES = {"acc_clean": "clean", "acc_adv": "adversarial"}
@@ -138,12 +138,8 @@ def label_name(run: Run) -> str:
 
 
 def group_key(run: Run) -> str:
-    """What runs that differ in the seed alone have in common: the configuration without it, as text."""
-    content = to_dict(run.config)
-    content.pop("seed")
-    content["data"].pop("seed")
-    content["data"].pop("root")
-    return json.dumps(content, sort_keys=True)
+    """What seeds of one experiment have in common, as text."""
+    return json.dumps(identity.experiment(run.config), sort_keys=True)
 
 
 def summarise(runs: Sequence[Run], by: str = "auto") -> pd.DataFrame:

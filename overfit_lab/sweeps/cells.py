@@ -16,13 +16,11 @@ from overfit_lab.config.permission import current
 from overfit_lab.config.recipes import recipe
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
-from overfit_lab.records import layout
-from overfit_lab.records.experiments import flatten
-from overfit_lab.records.later import with_later_options
+from overfit_lab.records import identity, layout
 from overfit_lab.records.status import status_of
 from overfit_lab.sweeps.axes import Axes, name_cells
 from overfit_lab.sweeps.backends.base import RUNS
-from overfit_lab.sweeps.identity import FREE, cell_id, same_run
+from overfit_lab.sweeps.identity import cell_id
 from overfit_lab.sweeps.manifest import Manifest, SweepCell
 from overfit_lab.sweeps.spec import SweepSpec
 from overfit_lab.training.build import complete
@@ -119,8 +117,8 @@ def extend(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
 def _beside_axes(base: Mapping[str, Any], axes: set[str]) -> dict[str, Any]:
     """What of a base no axis replaces, by dotted keys; naming a component replaces its options too."""
     replaced = tuple(f"{key.removesuffix('name') if key.endswith('.name') else key + '.'}" for key in axes)
-    flat = flatten(base)
-    return {key: value for key, value in flat.items() if key not in FREE and not f"{key}.".startswith(replaced)}
+    flat = identity.run(parse_config(base))
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(replaced)}
 
 
 def check_spec_trusted(spec: SweepSpec, source: str, *, trust: bool) -> None:
@@ -172,11 +170,10 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
     Raises:
         RunFolderError: the run of another configuration; the message names a key in which they differ.
     """
-    own = complete(with_later_options(load_config(layout.config_path(folder))))
-    wanted = complete(with_later_options(config))
-    if not same_run(own, wanted):
-        one, two = flatten(to_dict(own)), flatten(to_dict(wanted))
-        key = next((k for k in sorted({*one, *two}) if k not in FREE and one.get(k) != two.get(k)), "its order")
+    one = identity.run(complete(load_config(layout.config_path(folder))))
+    two = identity.run(complete(config))
+    if one != two:
+        key = next(key for key in sorted({*one, *two}) if one.get(key) != two.get(key))
         raise RunFolderError(
             f"{folder}: holds a run with {key} = {one.get(key)!r}, the sweep wants {two.get(key)!r} "
             "(a default that has changed since?); remove the folder, or name the old value in the sweep"

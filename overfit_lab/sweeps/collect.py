@@ -9,8 +9,8 @@ import pandas as pd
 
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.records import layout
-from overfit_lab.records.experiments import flatten
 from overfit_lab.records.files import check_file, output, write_text
+from overfit_lab.records.identity import flatten
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import ENDINGS, best_epoch, final_epoch
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest

@@ -7,24 +7,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from overfit_lab.config import Options, Part, RunConfig, to_dict
+from overfit_lab.config import Options, Part, RunConfig
 from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS, SCHEDULES
 from overfit_lab.config.options import options_model
 from overfit_lab.config.registry import Registry
+from overfit_lab.config.schema import Affects
 from overfit_lab.models.factory import EVERY_MODEL, MODEL_CONTEXT, find_model
+from overfit_lab.records.identity import affects
 
 LENGTH = 12
 """Hexadecimal digits: among a million cells two agree by chance with probability 0.002."""
-FREE = ("name", "data.root", "data.download")
-"""Keys that change no number: what the run is called, and where its data lies on which machine."""
 
 
 def cell_id(config: RunConfig) -> str:
     """The name of a cell's folder, the same on every machine and in every version of Python.
 
     Options that have their default are left out, so an option that a later version adds changes no name; neither does
-    the order of keys, nor :data:`FREE`. A default that changes leaves the name too, so whoever finds a folder of that
-    name compares the configurations; see :func:`same_run`.
+    the order of keys, nor what is no part of :func:`~.records.identity.run`. A default that changes leaves the
+    name too, so whoever finds a folder of that name compares the configurations.
 
     Args:
         config: complete.
@@ -36,14 +36,9 @@ def cell_id(config: RunConfig) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:LENGTH]
 
 
-def same_run(one: RunConfig, other: RunConfig) -> bool:
-    """Whether two complete configurations give the same numbers: they differ in :data:`FREE` keys alone."""
-    return _without_free(to_dict(one)) == _without_free(to_dict(other))
-
-
 def essence(config: RunConfig) -> dict[str, Any]:
     """What a complete configuration says beyond the defaults, as nested plain values; a component keeps its name."""
-    content = _without_free(config.model_dump(mode="json", exclude_defaults=True))
+    content = _without_place(config.model_dump(mode="json", exclude_defaults=True), type(config))
     for key, registry in (("objective", OBJECTIVES), ("labels", LABELS), ("schedule", SCHEDULES)):
         content[key] = _part(getattr(config, key), registry)
     content["regularizers"] = [_part(part, REGULARIZERS) for part in config.regularizers]
@@ -71,11 +66,11 @@ def _beyond(options: Mapping[str, Any], model: type[Options] | None) -> dict[str
     return model.model_validate(dict(options)).model_dump(mode="json", exclude_defaults=True)
 
 
-def _without_free(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _without_place(content: Mapping[str, Any], schema: type[RunConfig], prefix: str = "") -> dict[str, Any]:
     return {
-        key: _without_free(value, f"{prefix}{key}.") if isinstance(value, Mapping) and not prefix else value
+        key: _without_place(value, schema, f"{prefix}{key}.") if isinstance(value, Mapping) and not prefix else value
         for key, value in content.items()
-        if f"{prefix}{key}" not in FREE
+        if affects(f"{prefix}{key}", schema) is not Affects.NOTHING
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from overfit_lab.config import Options, describe_validation_error
+from overfit_lab.config.quantities import Size, Time, parse_size, parse_time
 from overfit_lab.errors import ConfigError
-
-UNITS = {"": 1e9, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-MINUTES = {"s": 1 / 60, "min": 1, "h": 60, "d": 24 * 60}
 
 
 class Resources(Options):
@@ -21,69 +19,18 @@ class Resources(Options):
 
     cpus: int = Field(1, ge=1, description="cores, and threads of torch in a cell")
     gpus: int = Field(0, ge=0, description="CUDA devices")
-    memory: str | float | None = Field(None, description="such as 4 GB; a mere number is GB")
-    time: str | float | None = Field(
-        None, description="longest time of a job, such as 30 min or 2 h; a number is minutes"
-    )
-
-    @field_validator("memory", "time")
-    @classmethod
-    def _is_a_quantity(cls, value: Any, info: Any) -> Any:
-        if value is not None:
-            parse_memory(value) if info.field_name == "memory" else parse_minutes(value)
-        return value
+    memory: Size | None = Field(None, description="such as 4 GB")
+    time: Time | None = Field(None, description="longest time of a job, such as 30 min, 2 h or '12:00:00'")
 
     @property
     def memory_bytes(self) -> int | None:
         """The memory in bytes."""
-        return None if self.memory is None else parse_memory(self.memory)
+        return None if self.memory is None else parse_size(self.memory)
 
     @property
     def minutes(self) -> int | None:
         """The longest time in minutes, rounded up."""
-        return None if self.time is None else parse_minutes(self.time)
-
-
-def parse_memory(value: str | float) -> int:
-    """Bytes of an amount of memory.
-
-    Example:
-        >>> parse_memory("4 GB"), parse_memory(0.5), parse_memory("512MiB")
-        (4000000000, 500000000, 536870912)
-
-    Raises:
-        ValueError: no such amount.
-    """
-    number, unit = _quantity(value)
-    if unit.lower() not in UNITS or number <= 0:
-        raise ValueError("expected an amount of memory such as 4 GB or 512 MiB")
-    return round(number * UNITS[unit.lower()])
-
-
-def parse_minutes(value: str | float) -> int:
-    """Whole minutes of a time, rounded up.
-
-    Example:
-        >>> parse_minutes("2 h"), parse_minutes(90), parse_minutes("1:30:00"), parse_minutes("45s")
-        (120, 90, 90, 1)
-
-    Raises:
-        ValueError: no such time.
-    """
-    if isinstance(value, str) and (clock := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?", value.strip())):
-        days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
-        return max(1, 24 * 60 * days + 60 * hours + minutes + (seconds > 0))
-    number, unit = _quantity(value)
-    unit = unit.lower() or "min"
-    if unit not in MINUTES or number <= 0:
-        raise ValueError("expected a time such as 30 min, 2 h, 1 d or 12:00:00")
-    return max(1, -int(-number * MINUTES[unit] // 1))
-
-
-def _quantity(value: str | float) -> tuple[float, str]:
-    """A number and its unit; (0, "") for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
-    return (float(found.group(1)), found.group(2)) if found else (0.0, "?")
+        return None if self.time is None else math.ceil(parse_time(self.time) / 60)
 
 
 class SweepSpec(Options):

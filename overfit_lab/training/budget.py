@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.config import ProbesConfig, parse_share
+from overfit_lab.config import ProbesConfig, parse_share, parse_time
 from overfit_lab.config.catalog import PROBES
 from overfit_lab.errors import ConfigError
 from overfit_lab.probes.base import Probe
@@ -27,7 +26,6 @@ from overfit_lab.training.events import EpochEnded
 
 OnBudget = Callable[[dict[str, Any]], None]
 """Told what was chosen for a budget and what it took."""
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -58,20 +56,16 @@ class Budget:
 
 
 def parse_budget(text: str) -> Budget:
-    """``5%`` of training time, or ``30s``, ``2m``, ``1h``.
+    """``5%`` of training time, or a time such as ``30s`` or ``2m``.
 
     Raises:
         ConfigError: anything else.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smh])\s*", text)
-    if found and float(found[1]) > 0:
-        return Budget(text, None, float(found[1]) * UNITS[found[2]])
-    try:
-        return Budget(text, parse_share(text.strip()), None)
-    except ValueError as error:
-        raise ConfigError(
-            f"budget {text!r}: expected a share of training time such as 5%, or a time such as 30s or 2m"
-        ) from error
+    with suppress(ValueError):
+        return Budget(text, None, parse_time(text))
+    with suppress(ValueError):
+        return Budget(text, parse_share(text), None)
+    raise ConfigError(f"budget {text!r}: expected a share of training time such as 5%, or a time such as 30s or 2m")
 
 
 def training_seconds(folder: Path) -> float | None:

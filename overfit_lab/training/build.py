@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch import nn
 from overfit_lab.config import AttackConfig, EvaluationConfig, Part, ProbesConfig, RunConfig, parse_size
 from overfit_lab.config.catalog import ATTACKS, DATASETS, LABELS, MODELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
 from overfit_lab.config.options import accepted, dump_options, parse_options
-from overfit_lab.config.registry import Registry
 from overfit_lab.data.augment import Augmenter
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.loader import EpochLoader, Loader
@@ -22,7 +21,7 @@ from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import ConfigError
 from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
-from overfit_lab.methods.combination import Combination
+from overfit_lab.methods.combination import Choice, Combination
 from overfit_lab.methods.labels.base import LabelContext
 from overfit_lab.methods.regularizers.average import batch_norms
 from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
@@ -47,28 +46,49 @@ def complete(config: RunConfig) -> RunConfig:
     """The configuration with every component's options checked and its defaults filled in.
 
     Raises:
+        ConfigError: see :func:`combine`.
+    """
+    return combine(config).config
+
+
+def combine(config: RunConfig) -> Combination:
+    """The components of a configuration with their options, and the complete configuration.
+
+    Raises:
         ConfigError: an unknown component or option, a value out of bounds, or components that make no sense together;
             one line.
     """
-    parts: dict[str, Any] = {
-        "model": _complete_model(config.model),
-        "objective": _complete_part(config.objective, OBJECTIVES, "objective"),
-        "labels": _complete_part(config.labels, LABELS, "labels"),
-        "schedule": _complete_part(config.schedule, SCHEDULES, "schedule"),
-        "regularizers": tuple(
-            _complete_part(part, REGULARIZERS, f"regularizers.{part.name}") for part in config.regularizers
-        ),
+    model = _complete_model(config.model)
+    choices = {
+        "objective": Choice.of(config.objective, OBJECTIVES, "objective"),
+        "labels": Choice.of(config.labels, LABELS, "labels"),
+        "schedule": Choice.of(config.schedule, SCHEDULES, "schedule"),
+        "eps_schedule": Choice.of(config.attack.eps_schedule, SCHEDULES, "attack.eps_schedule"),
     }
-    eps_schedule = _complete_part(config.attack.eps_schedule, SCHEDULES, "attack.eps_schedule")
-    attack = ATTACKS.canonical(config.attack.name)
-    parts["attack"] = config.attack.model_copy(update={"name": attack, "eps_schedule": eps_schedule})
-    parts |= _canonical_names(config)
+    added = [Choice.of(part, REGULARIZERS, f"regularizers.{part.name}") for part in config.regularizers]
+    config = config.model_copy(update={"model": model, **_canonical_names(config)})
     make_probes(config.probes)
-    _check_twice(parts["regularizers"])
-    run = combine(config.model_copy(update=parts))
+    _check_twice([choice.name for choice in added])
+    run = Combination(
+        config=_with_parts(config, choices, added),
+        attack=ATTACKS[config.attack.name],
+        choices=choices,
+        added={choice.name: choice for choice in added},
+        schedule=choices["schedule"].make(config.epochs),
+    )
+    added = [replace(choice, options=choice.cls.settle(choice.options, run)) for choice in added]
+    run = replace(run, config=_with_parts(config, choices, added), added={choice.name: choice for choice in added})
     _check_attacks(run)
     run.check()
-    return run.config
+    return run
+
+
+def _with_parts(config: RunConfig, choices: Mapping[str, Choice], added: Sequence[Choice]) -> RunConfig:
+    """The configuration with every option of its components in it."""
+    parts: dict[str, Any] = {key: choices[key].part for key in ("objective", "labels", "schedule")}
+    parts["regularizers"] = tuple(choice.part for choice in added)
+    parts["attack"] = config.attack.model_copy(update={"eps_schedule": choices["eps_schedule"].part})
+    return config.model_copy(update=parts)
 
 
 def _canonical_names(config: RunConfig) -> dict[str, Any]:
@@ -84,35 +104,17 @@ def _canonical_names(config: RunConfig) -> dict[str, Any]:
         "options": {PROBES.canonical(name): options for name, options in probes.options.items()},
     }
     return {
+        "attack": config.attack.model_copy(update={"name": ATTACKS.canonical(config.attack.name)}),
         "data": config.data.model_copy(update={"name": DATASETS.canonical(config.data.name)}),
         "evaluation": evaluation.model_copy(update=named),
         "probes": probes.model_copy(update=metrics),
     }
 
 
-def _check_twice(parts: Sequence[Part]) -> None:
-    names = [part.name for part in parts]
+def _check_twice(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"regularizers: {name!r} is listed {names.count(name)} times; expected each at most once")
-
-
-def combine(config: RunConfig) -> Combination:
-    """The classes of a configuration whose options are checked, and it with the regularizers' options settled."""
-    run = Combination(
-        config=config,
-        attack=ATTACKS[config.attack.name],
-        objective=OBJECTIVES[config.objective.name],
-        labels=LABELS[config.labels.name],
-        regularizers={part.name: REGULARIZERS[part.name] for part in config.regularizers},
-        schedule=_build_part(config.schedule, SCHEDULES, "schedule", config.epochs),
-    )
-    settled = []
-    for part in config.regularizers:
-        cls = run.regularizers[part.name]
-        options = parse_options(cls, part.options, prefix=f"regularizers.{part.name}")
-        settled.append(Part(name=part.name, **dump_options(cls.settle(options, run))))
-    return replace(run, config=config.model_copy(update={"regularizers": tuple(settled)}))
 
 
 def _check_attacks(run: Combination) -> None:
@@ -152,11 +154,6 @@ def check_shares(config: RunConfig, n_processes: int) -> None:
             f"batch_size = {config.batch_size}: objective {config.objective.name!r} pairs the two halves of a batch; "
             f"{n_processes} processes need a multiple of {least}"
         )
-
-
-def _complete_part(part: Part, registry: Registry, prefix: str) -> Part:
-    options = parse_options(registry[part.name], part.options, prefix=prefix)
-    return Part(name=registry.canonical(part.name), **dump_options(options))
 
 
 def _complete_model(part: Part) -> Part:
@@ -356,7 +353,8 @@ def build(
         ConfigError: the configuration asks for what does not exist or does not fit together.
         DataUnavailableError: the data set is not on this machine.
     """
-    config = complete(config)
+    run = combine(config)
+    config = run.config
     data = load_dataset(config.data, config.seed, device) if data is None else data
     _check_classes(config.evaluation, data)
     check_shares(config, world.size)
@@ -366,8 +364,8 @@ def build(
         model = model.to(memory_format=torch.channels_last)
     reference = {name: p.detach().clone() for name, p in model.named_parameters()}
     teachers = Teachers(config, data, device, trust=trust)
-    labels = _build_part(config.labels, LABELS, "labels", _label_context(config, data, teachers))
-    eps_schedule = config.attack.eps_schedule
+    labels = run.choices["labels"].make(_label_context(config, data, teachers))
+    eps_schedule = run.choices["eps_schedule"]
     return Session(
         config=config,
         device=device,
@@ -378,17 +376,13 @@ def build(
         loader=_build_loader(config, data),
         attack=build_attack(config.attack, fold=compute["fold"]),
         evaluation_attack=build_attack(config.attack, config.evaluation, fold=compute["fold"]),
-        objective=_build_part(config.objective, OBJECTIVES, "objective"),
+        objective=run.choices["objective"].make(),
         labels=labels,
-        schedule=_build_part(config.schedule, SCHEDULES, "schedule", config.epochs),
+        schedule=run.schedule,
         optimizer=_build_optimizer(config, model),
         clock=Clock(epoch=0, step=0, n_epochs=config.epochs),
-        regularizers=_build_regularizers(config, data, model, teachers),
-        eps_schedule=(
-            _build_part(eps_schedule, SCHEDULES, "attack.eps_schedule", config.epochs)
-            if eps_schedule.name != "constant"
-            else None
-        ),
+        regularizers=_build_regularizers(run, data, model, teachers),
+        eps_schedule=eps_schedule.make(config.epochs) if eps_schedule.name != "constant" else None,
         corruption=build_corruption(config.attack, config.evaluation),
         black_box=build_black_box(config.attack, config.evaluation),
         teachers=teachers,
@@ -397,11 +391,6 @@ def build(
         compute=compute,
         world=world,
     )
-
-
-def _build_part(part: Part, registry: Registry, prefix: str, *context: Any) -> Any:
-    cls = registry[part.name]
-    return cls(parse_options(cls, part.options, prefix=prefix), *context)
 
 
 def _label_context(config: RunConfig, data: Dataset, teachers: Teachers) -> LabelContext:
@@ -416,9 +405,10 @@ def _label_context(config: RunConfig, data: Dataset, teachers: Teachers) -> Labe
 
 
 def _build_regularizers(
-    config: RunConfig, data: Dataset, model: nn.Module, teachers: Teachers
+    run: Combination, data: Dataset, model: nn.Module, teachers: Teachers
 ) -> dict[str, Regularizer]:
-    robust = OBJECTIVES[config.objective.name].robust and config.evaluation.n_steps > 0
+    config = run.config
+    robust = run.objective.robust and config.evaluation.n_steps > 0
     context = RegularizerContext(
         model=model,
         train=data.splits["train"],
@@ -427,9 +417,7 @@ def _build_regularizers(
         robust=robust,
         teacher=teachers,
     )
-    return {
-        part.name: _build_part(part, REGULARIZERS, f"regularizers.{part.name}", context) for part in config.regularizers
-    }
+    return {name: choice.make(context) for name, choice in run.added.items()}
 
 
 def _build_loader(config: RunConfig, data: Dataset) -> Loader:

@@ -21,7 +21,7 @@ from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, run_probe
 from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.processes.world import ALONE, World
-from overfit_lab.records import layout
+from overfit_lab.records import identity, layout
 from overfit_lab.records.history import FolderHistory, no_history
 from overfit_lab.records.reader import Run, read_records
 from overfit_lab.records.recorder import Recorder, to_records
@@ -220,9 +220,9 @@ def check_probes(session: Session) -> None:
 def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
     own = load_config(layout.config_path(layout.check_run(folder)))
     check_trusted(own, str(folder), trust=trust)  # also where it is only compared: completing it imports what it names
-    if config is not None and complete(config) != complete(own):
+    if config is not None and identity.run(complete(config)) != identity.run(complete(own)):
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
-    return own
+    return own if config is None else config  # where the data lie now may be said anew
 
 
 def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from pydantic import model_validator
 
-from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS
+from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS, SCHEDULES
 from overfit_lab.errors import ConfigError
 from overfit_lab.methods.labels.base import Refresh
 from overfit_lab.training.build import build, complete
@@ -103,3 +104,37 @@ def test_what_makes_no_sense_is_refused_in_one_line(case):
     with pytest.raises(ConfigError, match=why) as caught:
         complete(tiny_config(changes.pop("labels", "hard") if "labels" in changes else "hard", **changes))
     assert "\n" not in str(caught.value)
+
+
+def test_each_components_options_are_parsed_once_a_run(monkeypatch):
+    parsed = []
+
+    def watch(cls):
+        class Watched(cls.Options):
+            @model_validator(mode="after")
+            def _count(self):
+                parsed.append(cls.__name__)
+                return self
+
+        monkeypatch.setattr(cls, "Options", Watched)
+        return cls.__name__
+
+    names = [
+        watch(OBJECTIVES["trades"]),
+        watch(LABELS["smooth"]),
+        watch(SCHEDULES["cosine"]),
+        watch(SCHEDULES["ramp"]),
+        watch(REGULARIZERS["cutout"]),
+        watch(REGULARIZERS["ema"]),
+    ]
+    build(
+        tiny_config(
+            "smooth",
+            objective="trades",
+            schedule="cosine",
+            regularizers=["cutout", "ema"],
+            attack={"eps_schedule": {"name": "ramp", "until": 2}},
+        ),
+        torch.device("cpu"),
+    )
+    assert sorted(parsed) == sorted(names)

@@ -76,7 +76,7 @@ def test_axes_are_applied_in_their_order():
         ({"seed": [1, 2]}, 1, "seed is no axis; say how many by seeds"),
         ({"labels.r": [0.2]}, [0, 0], "different seeds"),
         ({"epochs": [1]}, [-1], "seed"),
-        ({"labels.name": ["os:system"]}, 1, "cell labels_os-system-seed0: names code to run"),
+        ({"labels.name": ["os:system"]}, 1, r"the sweep: names code to run \(grid.labels.name.0"),
     ],
 )
 def test_wrong_cells_are_refused_before_anything_is_made(axes, seeds, message, tmp_path, untrained):

@@ -13,7 +13,8 @@ from overfit_lab import config as config_module
 from overfit_lab.config import AttackConfig, RunConfig, apply_settings, from_yaml, parse_config, to_dict, to_yaml
 from overfit_lab.config.recipes import recipe
 from overfit_lab.methods.labels.sglr import Sglr
-from overfit_lab.sweeps.identity import cell_id, essence, same_run
+from overfit_lab.records import identity
+from overfit_lab.sweeps.identity import cell_id, essence
 from overfit_lab.training.build import complete
 from tiny import tiny_config
 
@@ -79,14 +80,14 @@ def test_a_trip_through_yaml_changes_nothing():
 def test_whatever_changes_a_number_changes_the_name(setting):
     config = complete(apply_settings(tiny_config(), [setting]))
     assert cell_id(config) != cell_id(complete(tiny_config()))
-    assert not same_run(config, complete(tiny_config()))
+    assert identity.run(config) != identity.run(complete(tiny_config()))
 
 
 @pytest.mark.parametrize("setting", [("name", "other"), ("data.root", "somewhere"), ("data.download", True)])
 def test_what_a_run_is_called_and_where_its_data_lies_changes_nothing(setting):
     config = complete(apply_settings(tiny_config(), [setting]))
     assert cell_id(config) == cell_id(complete(tiny_config()))
-    assert same_run(config, complete(tiny_config()))
+    assert identity.run(config) == identity.run(complete(tiny_config()))
 
 
 @given(value=st.sampled_from([0.1, 1e-7, 1 / 3, 2.0, 5e-4]))
@@ -103,11 +104,11 @@ def test_an_option_that_a_later_version_adds_keeps_the_name():
     later = create_model(
         "Later", __base__=RunConfig, attack=(attack, attack()), novelty=(group, group()), order=(tuple[str, ...], ())
     )
-    after = later.model_validate(to_dict(before))
+    after = later.model_validate(before.model_dump(mode="json"))
     assert after.attack.momentum == 0.75
     assert "momentum" in after.model_dump()["attack"]
     assert cell_id(after) == cell_id(before)
-    changed = later.model_validate({**to_dict(before), "novelty": {"speed": 4}})
+    changed = later.model_validate({**before.model_dump(mode="json"), "novelty": {"speed": 4}})
     assert cell_id(changed) != cell_id(before)
 
 

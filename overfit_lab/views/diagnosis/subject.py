@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.records.experiments import experiments, noise_name, settings
+from overfit_lab.records import identity
+from overfit_lab.records.experiments import experiments, noise_name
 from overfit_lab.records.naming import data_title, model_title, threat_title
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import common_name
@@ -12,10 +13,6 @@ from overfit_lab.views.diagnosis.finding import Subject
 
 ALL = "all runs"
 """Name of the subject that is everything."""
-COMPARED = ("data.", "model.", "attack.norm", "attack.eps", "evaluation.")
-"""Settings that experiments must share for their accuracies to be compared: what is learnt, by what, against what."""
-FREE = ("data.n_val", "data.augment", "data.cutout_size", "data.crop_padding")
-"""Of these, what belongs to a method: augmentation, and the split that early stopping takes from the training part."""
 
 
 def subjects_of(runs: Sequence[Run]) -> list[Subject]:
@@ -42,10 +39,10 @@ def _seeds(runs: Sequence[Run]) -> list[Run]:
 
 
 def settings_of(subjects: Sequence[Subject]) -> list[Subject]:
-    """One subject for experiments that share :data:`COMPARED` settings; its runs are those of all of them."""
+    """One subject for experiments of one :func:`overfit_lab.records.identity.setting`; its runs are those of all."""
     groups: list[tuple[dict[str, object], list[Subject]]] = []
     for subject in subjects:
-        own = {key: value for key, value in settings(subject.runs[0], FREE).items() if key.startswith(COMPARED)}
+        own = identity.setting(subject.runs[0].config)
         members = next((members for known, members in groups if known == own), None)
         if members is None:
             groups.append((own, [subject]))

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from overfit_lab.config import parse_fraction
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.experiments import differences, experiments, settings
+from overfit_lab.records import identity
+from overfit_lab.records.experiments import differences, experiments
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
@@ -100,7 +101,7 @@ def what_was_swept(parts: Sequence[Sequence[Run]]) -> Swept:
     numeric = {key: values for key, values in found.items() if all(_number(value) is not None for value in values)}
     pool = numeric or found
     key = max(pool, key=lambda name: len(pool[name]))  # the first of equal ones
-    own = [settings(run) for run in firsts]
+    own = [identity.experiment(run.config) for run in firsts]
     others = []
     for other in found:
         pairs = {(str(s.get(key)), str(s.get(other))) for s in own}
@@ -115,7 +116,7 @@ def measured(parts: Sequence[Sequence[Run]], swept: Swept) -> pd.DataFrame:
     for part in parts:
         table = compare(part)
         row = table[table["weights"] == RAW].iloc[0].to_dict()
-        own = settings(part[0])
+        own = identity.experiment(part[0].config)
         value = own.get(swept.key)
         row["x"] = _number(value) if swept.numbers else str(value)
         row["line"] = ", ".join(_words(key, own.get(key)) for key in swept.others)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from overfit_lab.records.experiments import experiments, noise_name, settings, tell_apart
+from overfit_lab.records import identity
+from overfit_lab.records.experiments import experiments, noise_name, tell_apart
 from overfit_lab.records.naming import data_title, method_key, method_title, model_title, threat_title
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, second_weights
@@ -65,7 +66,7 @@ def unrepeated(runs: Sequence[Run]) -> tuple[list[Run], tuple[str, ...]]:
     dropped = []
     for run in sorted(runs, key=lambda run: (-len(run.records), run.name, str(run.folder))):
         config = run.config
-        same = json.dumps([settings(run), config.seed, config.data.seed], sort_keys=True)
+        same = json.dumps([identity.experiment(config), config.seed, config.data.seed], sort_keys=True)
         first = kept.setdefault(str(run.folder) if is_imported(run) else same, run)
         if first is not run:
             dropped.append(f"{run.name} (as {first.name})")

@@ -78,13 +78,10 @@ def test_a_choice_spends_no_more_than_it_may(clock):
 
 def test_budgets_are_read():
     assert parse_budget("5%").seconds(200) == 10
-    assert [parse_budget(text).seconds(None) for text in ("30s", "2m", ".5h", " 1.5 m ")] == [30, 120, 1800, 90]
-    for wrong in ("5", "0%", "101%", "-3s", "0s", "5 percent", "", "nan%"):
-        with pytest.raises(ConfigError, match="expected a share of training time"):
-            parse_budget(wrong)
+    assert parse_budget("2m").seconds(None) == 120
     with pytest.raises(ConfigError, match="give seconds, such as 30s"):
         parse_budget("5%").seconds(None)
-    for wrong in ("30s", "0%", 0.05):
+    for wrong in ("30s", "0%", 5):
         with pytest.raises(ConfigError, match=r"probes\.budget"):
             parse_config({"probes": {"budget": wrong}})
     assert from_yaml(to_yaml(parse_config({"probes": {"budget": "5%"}}))).probes.budget == "5%"

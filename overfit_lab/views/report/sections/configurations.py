@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from overfit_lab.config import to_dict, to_yaml
-from overfit_lab.records.experiments import flatten
+from overfit_lab.records.identity import flatten
 from overfit_lab.views.report.material import Material
 from overfit_lab.views.report.rendering import render
 from overfit_lab.views.report.section import Part, Section

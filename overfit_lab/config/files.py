@@ -1,0 +1,100 @@
+"""Configurations in and out of nested plain values and YAML, and what is wrong with them in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from overfit_lab.config.schema import FROM_FILE, RunConfig
+from overfit_lab.config.upgrade import CURRENT, VERSION_KEY, upgrade
+from overfit_lab.errors import ConfigError, unknown_name
+
+
+def parse_config(content: Any, source: str = "configuration") -> RunConfig:
+    """A validated configuration from nested dicts; without a version in them they are of today's.
+
+    Raises:
+        ConfigError: one line that names the first wrong key, its value and what would be right.
+    """
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{source}: expected keys and values, got {type(content).__name__}")
+    try:
+        return RunConfig.model_validate(upgrade(content, source), context=FROM_FILE)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, RunConfig)) from error
+
+
+def describe_validation_error(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """The first problem of a pydantic error as one line: key, value, what would be right, and how many more."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(part for part in [prefix, *path] if part)
+    if first["type"] == "extra_forbidden":
+        known = known_keys(model, path[:-1])
+        if known:
+            text = str(unknown_name("key", key.rsplit(".", 1)[-1], known))
+            text = f"{key}: {text}" if "." in key else text
+        else:
+            text = f"{key}: unknown key, there are no options here"
+    elif first["type"] == "missing":
+        text = f"{key} is required"
+    else:
+        shown = f"{first['input']!r}: "
+        text = f"{key} = {shown}{first['msg'].removeprefix('Value error, ').removeprefix(shown)}"
+    more = len(problems) - 1
+    return f"{text} (and {more} more)" if more else text
+
+
+def known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys that a group of options at ``path`` below ``model`` may have."""
+    current: type[BaseModel] = model
+    for part in path:
+        field = current.model_fields.get(part)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        current = annotation
+    return list(current.model_fields)
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Nested plain dicts, lists, numbers and strings, as YAML and JSON hold them; the version comes first."""
+    return {VERSION_KEY: CURRENT, **config.model_dump(mode="json")}
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The configuration as YAML; :func:`from_yaml` gives it back, equal."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=100)
+
+
+def from_yaml(text: str, source: str = "YAML") -> RunConfig:
+    """A configuration from YAML text; where it says no version it is of version 0.
+
+    Raises:
+        ConfigError: not YAML, or not a valid configuration.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f" in line {line + 1}" if line is not None else ""
+        raise ConfigError(f"{source}: not valid YAML{where}") from error
+    return parse_config({VERSION_KEY: 0, **content} if isinstance(content, Mapping) else content, source)
+
+
+def load_config(path: Path) -> RunConfig:
+    """A configuration from a YAML file.
+
+    Raises:
+        ConfigError: the file is absent, unreadable or not a valid configuration.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read it as a YAML configuration ({error})") from error
+    return from_yaml(text, str(path))
