@@ -105,8 +105,8 @@ def import_object(path: str, kind: str) -> Any:
     module_name, _, attribute = path.partition(":")
     permitted = permission.current()
     # who types --data imagefolder:images names no module, though one may lie there and a key of the file ask for it
-    is_typed = permitted.covers(path) and not takes_argument(module_name)
-    if not (permitted.everything or is_typed):
+    free = permitted.everything or permitted.in_python
+    if not permitted.covers(path) or (takes_argument(module_name) and not free):
         raise ConfigError(
             f"{kind} {path!r}: names code to run, and it was a file that said so; add --trust if you trust it "
             f"(in Python: overfit_lab.config.permission.allow({path!r}))"
@@ -116,6 +116,7 @@ def import_object(path: str, kind: str) -> Any:
             module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(f"{kind} {path!r}: cannot import module {module_name!r} ({error})") from error
+    permission.allow(path)  # it has run: a file that is read later takes nothing back
     try:
         return getattr(module, attribute)
     except AttributeError as error:

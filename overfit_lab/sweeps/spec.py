@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from overfit_lab.config import Options, describe_validation_error
+from overfit_lab.config.permission import read_from_file
 from overfit_lab.config.quantities import Size, Time, parse_size, parse_time
 from overfit_lab.errors import ConfigError
 
@@ -112,6 +114,7 @@ def parse_spec(content: Any, source: str) -> SweepSpec:
     """
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected keys and values, got {type(content).__name__}")
+    read_from_file(content)
     try:
         return SweepSpec.model_validate(content)
     except ValidationError as error:

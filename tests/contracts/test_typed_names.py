@@ -4,6 +4,7 @@ Each case has a module in the current folder, and a file that names it by a text
 The module must not be executed.
 """
 
+import os
 import subprocess
 import sys
 
@@ -11,10 +12,11 @@ import pytest
 import yaml
 
 from overfit_lab.cli.main import run
-from overfit_lab.config import catalog, permission, to_dict
+from overfit_lab.config import RunConfig, catalog, load_config, permission, to_dict
 from overfit_lab.config.recipes import recipe
 from overfit_lab.config.registry import Registry, import_object
 from overfit_lab.errors import ConfigError
+from overfit_lab.sweeps.spec import load_spec
 from overfit_lab.training.build import complete
 from tiny import tiny_config
 
@@ -133,6 +135,41 @@ def test_what_is_typed_or_trusted_is_imported_in_every_process(how, mine, folder
     assert sys.path == before
     if "--trust" in how:
         assert run([part for part in how if part != "--trust"]) == 2
+
+
+@pytest.fixture
+def in_python():
+    """What holds where no command runs."""
+    with permission.granted(permission.Permission(in_python=True, folder=os.getcwd())):
+        yield
+
+
+def test_names_from_python_are_the_users_own(mine, in_python):
+    assert catalog.LABELS["typed_here:Mine"].__name__ == "Hard"
+    assert complete(RunConfig(labels={"name": "typed_here:Mine"})).labels.name == "typed_here:Mine"
+
+
+@pytest.mark.parametrize("name", ["planted:Thing", "train:planted:Thing"])
+def test_names_that_were_read_are_not_though_python_runs(name, in_python, folder):
+    (folder / "a.yaml").write_text(yaml.safe_dump(content(labels={"name": "kd", "teacher": name})))
+    load_config(folder / "a.yaml")
+    with pytest.raises(ConfigError, match="--trust"):
+        catalog.OBJECTIVES["planted:Thing"]
+    sweep_file(folder, log=["train:other:Thing"])
+    load_spec(folder / "s.yaml")
+    with pytest.raises(ConfigError, match="--trust"):
+        catalog.SINKS["other:Thing"]
+    assert not (folder / "RAN").exists()
+    assert permission.current().read >= {name, "train:other:Thing"}
+
+
+def test_what_was_read_is_imported_once_the_user_writes_it(mine, in_python, folder):
+    (folder / "a.yaml").write_text(yaml.safe_dump(content(labels={"name": "typed_here:Mine"})))
+    config = load_config(folder / "a.yaml")
+    with pytest.raises(ConfigError, match="--trust"):
+        complete(config)
+    permission.allow("typed_here:Mine")
+    assert complete(config).labels.name == "typed_here:Mine"
 
 
 def sweep_file(folder, **keys):

@@ -36,7 +36,7 @@ WRONG = {
     "base: digits-hard\ngrid: {epochs: [5, many]}": "cell epochs_many-seed0: epochs = 'many'",
     "base: digits-hard\ngrid: {seed: [1, 2]}": "seeds",
     "base: digits-hard\ngrid: {name: [a, b]}": "is the same run as cell",
-    "base: digits-hard\nset: {model.name: 'os:system'}": "names code to run (model.name = 'os:system')",
+    "base: digits-hard\nset: {model.name: 'os:system'}": "names code to run (set.model.name = 'os:system')",
     "base: digits-hard\ngrid: {objective.name: ['os:system']}": "names code to run",
     "[1, 2]": "expected keys and values, got list",
     "base: [": "not valid YAML in line 2",
