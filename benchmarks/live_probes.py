@@ -20,7 +20,8 @@ from overfit_lab.training import build as building
 from overfit_lab.training.build import build, make_probes
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus
-from overfit_lab.training.loop import Session, train_epoch
+from overfit_lab.training.loop import train_epoch
+from overfit_lab.training.session import Session
 from overfit_lab.types import Dataset, Value
 
 

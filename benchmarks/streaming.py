@@ -84,7 +84,7 @@ class InProcesses(Dataset[Any]):
     def __getitem__(self, i: int) -> torch.Tensor:
         crop = None if self.zoom is None else self.zoom.crop(0, i)
         images = self.images.images
-        array = decode(images.read(i), images.where(i), self.images.form, crop)
+        array = decode(images.read(i), images.location(i), self.images.form, crop)
         return torch.from_numpy(np.array(array)).permute(2, 0, 1)
 
 

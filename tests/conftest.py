@@ -6,7 +6,7 @@ from hypothesis import settings
 
 from overfit_lab.config import apply_overrides
 from overfit_lab.config.recipes import recipe
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 settings.register_profile("patient", deadline=None)

@@ -17,7 +17,7 @@ from overfit_lab.errors import ConfigError
 from overfit_lab.probes.base import run_probe
 from overfit_lab.records.reader import Run
 from overfit_lab.training.build import complete
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 ROOT = Path(__file__).parents[1]

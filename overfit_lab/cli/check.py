@@ -169,13 +169,13 @@ def to_json(snapshot: Snapshot, report: Report) -> dict[str, Any]:
         "verdict": report.verdict,
         "suspicious": [finding.check for finding in report.suspicious],
         "worst": report.worst.value,
-        "own": report.own.value,
+        "own": report.run_evaluation.value,
         "checks": [
             {
                 "check": finding.check,
                 "expects": finding.expects,
                 "status": finding.status,
-                "says": finding.says,
+                "says": finding.text,
                 "limit": finding.limit,
                 "evidence": None if finding.evidence is None else share_to_json(finding.evidence),
                 "curve": [{"at": x, **share_to_json(share)} for x, share in finding.curve],
@@ -199,6 +199,6 @@ def _text(snapshot: Snapshot, report: Report) -> str:
     for column in ("check", "", "expects", "found"):
         table.add_column(column)
     for finding in report.findings:
-        table.add_row(finding.check, MARKS[finding.status], finding.expects, finding.says)
+        table.add_row(finding.check, MARKS[finding.status], finding.expects, finding.text)
     head = f"epoch {snapshot.clock.epoch}, {report.worst.n} samples of {report.split}"
     return "\n".join([head, as_text(table), report.verdict])

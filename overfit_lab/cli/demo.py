@@ -65,13 +65,13 @@ def train_all(out: Path, seed: int) -> None:
         RunFolderError: a run failed; the message says why.
         KeyboardInterrupt: stopped by the user.
     """
-    from overfit_lab.cli.jobs import RunBars
+    from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.processes.pool import Job, run_jobs, usable_cores
 
     jobs = [Job(name, train_recipe, (name, str(out / name), seed)) for name in (*RECIPES, *NOISE_RECIPES)]
     n_processes = min(len(jobs), usable_cores(), 4)
-    with RunBars([job.name for job in jobs]) as bars:
-        failures = run_jobs(jobs, bars, n_processes=n_processes, n_threads=1, stop_at_failure=True)
+    with RunsProgress(len(jobs)) as progress:
+        failures = run_jobs(jobs, progress, n_processes=n_processes, n_threads=1, stop_at_failure=True)
     for name, reason in failures.items():
         raise RunFolderError(f"the demo's run {name} failed: {reason}")
 
@@ -81,10 +81,14 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
     from overfit_lab.config import apply_overrides
     from overfit_lab.config.recipes import recipe
     from overfit_lab.training.events import EpochEnded, EventBus
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
+
+    def epoch_ended(event: EpochEnded) -> None:
+        clock = event.snapshot.clock
+        report(clock.epoch / clock.n_epochs, f"epoch {clock.epoch}/{clock.n_epochs}")
 
     bus = EventBus()
-    bus.on(EpochEnded, lambda event: report(event.snapshot.clock.epoch / event.snapshot.clock.n_epochs, ""))
+    bus.on(EpochEnded, epoch_ended)
     config = apply_overrides(recipe(name), [f"seed={seed}"])
     if train_run(config, Path(folder), device="cpu", bus=bus) == "interrupted":
         raise KeyboardInterrupt

@@ -38,7 +38,7 @@ def train_grid(
     """
     spec = grid_spec(config, grid, seeds, jobs=jobs, device=device, sinks=sinks)
     folder = out if out is not None else Path("runs") / f"{config.name}-grid"
-    from overfit_lab.cli.jobs import SweepProgress
+    from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.cli.sweep import resumable, tell
     from overfit_lab.sweeps.layout import manifest_path
     from overfit_lab.sweeps.manifest import read_manifest
@@ -49,7 +49,7 @@ def train_grid(
     elif manifest_path(folder).is_file():
         raise RunFolderError(f"{folder}: already holds a sweep; go on with it by --resume, or choose another --out")
     with resumable(folder):
-        result = run_sweep(spec, folder, watch=SweepProgress)
+        result = run_sweep(spec, folder, watch=RunsProgress)
     _print_table(result.completed)
     tell(result)
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 WIDTH = 24
 
@@ -26,41 +26,6 @@ class Bars:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-
-class RunBars(Bars):
-    """A bar for each of a few runs, shown from the beginning; use it in a ``with`` block.
-
-    Args:
-        names: of the runs.
-    """
-
-    _bar: Progress
-
-    def __init__(self, names: list[str]) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description:18}"),
-            BarColumn(bar_width=WIDTH),
-            TextColumn("{task.percentage:3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._tasks = {name: self._bar.add_task(name, total=1.0, start=False) for name in names}
-
-    def started(self, name: str) -> None:
-        """A run begins."""
-        self._bar.start_task(self._tasks[name])
-
-    def progressed(self, name: str, share: float, text: str) -> None:
-        """A run has done a share of its epochs."""
-        self._bar.update(self._tasks[name], completed=share)
-
-    def ended(self, name: str, failure: str | None) -> None:
-        """A run is done or has failed."""
-        if failure is None:
-            self._bar.update(self._tasks[name], completed=1.0)
 
 
 class Estimate:
@@ -104,17 +69,17 @@ class Estimate:
         return elapsed / done * (self.n_jobs - sum(self._last.values())) if done > 0 else None
 
 
-class SweepProgress(Bars):
-    """Where a sweep stands: bars on a terminal, elsewhere a line for every cell that ends; use it in a ``with`` block.
+class RunsProgress(Bars):
+    """Where several runs stand: bars on a terminal, elsewhere a line for each that ends; use it in a ``with`` block.
 
     Args:
-        n_cells: cells of the sweep.
-        n_passed_over: those of them that were completed before.
+        n_runs: all of them.
+        n_passed_over: those that were completed before.
     """
 
-    def __init__(self, n_cells: int, n_passed_over: int = 0) -> None:
-        self._n_cells, self._n_ended = n_cells, n_passed_over
-        self._estimate = Estimate(n_cells - n_passed_over)
+    def __init__(self, n_runs: int, n_passed_over: int = 0) -> None:
+        self._n_runs, self._n_ended = n_runs, n_passed_over
+        self._estimate = Estimate(n_runs - n_passed_over)
         self._started = time.monotonic()
         self._tasks: dict[str, TaskID] = {}
         if sys.stderr.isatty():
@@ -126,22 +91,22 @@ class SweepProgress(Bars):
                 TextColumn("{task.fields[status]}"),
                 console=Console(stderr=True),
             )
-            self._all = self._bar.add_task("all cells", total=1.0, status=self._standing())
+            self._all = self._bar.add_task("all runs", total=1.0, status=self._standing())
 
     def started(self, name: str) -> None:
-        """A cell begins or is resumed."""
+        """A run begins or is resumed."""
         if self._bar is not None:
             self._tasks[name] = self._bar.add_task(f"  {name}", total=1.0, status="starting")
 
     def progressed(self, name: str, share: float, text: str) -> None:
-        """A cell has done a share of its epochs."""
+        """A run has done a share of its epochs."""
         self._estimate.reported(name, share)
         if self._bar is not None:
             self._bar.update(self._tasks[name], completed=share, status=text)
             self._show_all()
 
     def ended(self, name: str, failure: str | None) -> None:
-        """A cell is done or has failed."""
+        """A run is done or has failed."""
         self._estimate.ended(name)
         self._n_ended += 1
         if self._bar is not None:
@@ -157,7 +122,7 @@ class SweepProgress(Bars):
 
     def _standing(self) -> str:
         left = self._estimate.seconds_left(time.monotonic() - self._started)
-        standing = f"{self._n_ended} of {self._n_cells}"
+        standing = f"{self._n_ended} of {self._n_runs}"
         return standing if left is None else f"{standing}, {duration(left)} left"
 
 

@@ -59,7 +59,7 @@ def probe(
     _check_prior(prior, reference, metrics)
     splits, kinds = split_names(split or ""), split_names(inputs or "")
     from overfit_lab.cli.progress import TrainingProgress
-    from overfit_lab.training import experiment
+    from overfit_lab.training import probing
 
     shared: dict[str, Any] = {
         "splits": splits,
@@ -75,9 +75,7 @@ def probe(
             raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
         config = _weights_config(target, model, data, assignments)
         options = _of_prior(prior)
-        records = experiment.probe_weights(
-            target, metrics, config=config, reference=reference, options=options, **shared
-        )
+        records = probing.probe_weights(target, metrics, config=config, reference=reference, options=options, **shared)
     else:
         options = _run_options(target, model, data, reference, assignments)
         if prior is not None:
@@ -89,7 +87,7 @@ def probe(
                 _note(f"prior {name} is trained first" + (f", and kept in {target / 'priors'}" if save else ""))
                 return progress.follow_prior(name)
 
-            records = experiment.probe_run(target, metrics, prior_bus=trained, **shared)
+            records = probing.probe_run(target, metrics, prior_bus=trained, **shared)
     if as_json:
         typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
     else:

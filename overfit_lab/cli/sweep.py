@@ -76,11 +76,11 @@ def run(
     changes = _changes(spec, backend, jobs, retries, device, address, option)
     spec = parse_spec({**spec.model_dump(mode="json"), **changes}, str(file))
     folder = out if out is not None else Path("runs") / str(spec.name)
-    from overfit_lab.cli.jobs import SweepProgress
+    from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.sweeps.run import run_sweep
 
     with resumable(folder):
-        result = run_sweep(spec, folder, beside=file.parent, detach=detach, trust=trust, watch=SweepProgress)
+        result = run_sweep(spec, folder, beside=file.parent, detach=detach, trust=trust, watch=RunsProgress)
     tell(result)
 
 
@@ -101,11 +101,11 @@ def resume(
 
     spec = read_manifest(folder).spec
     changes = _changes(spec, backend, jobs, retries, device, address, option)
-    from overfit_lab.cli.jobs import SweepProgress
+    from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.sweeps.run import resume_sweep
 
     with resumable(folder):
-        result = resume_sweep(folder, changes, detach=detach, trust=trust, watch=SweepProgress)
+        result = resume_sweep(folder, changes, detach=detach, trust=trust, watch=RunsProgress)
     tell(result)
 
 

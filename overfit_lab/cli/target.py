@@ -16,7 +16,7 @@ from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
     from overfit_lab.probes.snapshot import Snapshot
-    from overfit_lab.training.loop import Session
+    from overfit_lab.training.session import Session
 
 TargetArgument = Annotated[Path, typer.Argument(help="A run folder, or a weights file with --model and --data.")]
 CheckpointOption = Annotated[

@@ -75,7 +75,7 @@ def train(
         return
     from overfit_lab.cli.progress import TrainingProgress
     from overfit_lab.training.events import EventBus
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop leaves a resumable run too
     bus = EventBus()

@@ -1,4 +1,4 @@
-"""A user's arrays, checked and brought to the form of a split. Nothing of the user's memory is kept."""
+"""Checks a user's arrays and copies them into the form of a split."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def images_and_labels(split: str, pair: Any, *, keep_floats: bool = False) -> tu
     return _to_bytes(split, images, keep_floats), class_labels(f"{split} labels", labels)
 
 
-def class_labels(what: str, labels: Tensor) -> Tensor:
+def class_labels(name: str, labels: Tensor) -> Tensor:
     """Labels as int64.
 
     Raises:
@@ -52,11 +52,11 @@ def class_labels(what: str, labels: Tensor) -> Tensor:
     """
     lowest = labels.to(torch.float64).min().item()
     if labels.is_floating_point() or labels.is_complex() or lowest < 0:
-        raise ConfigError(f"{what}: expected integers 0..K-1, got {labels.dtype} from {lowest:g}")
+        raise ConfigError(f"{name}: expected integers 0..K-1, got {labels.dtype} from {lowest:g}")
     return labels.to(torch.int64)
 
 
-def to_tensor(what: str, values: Any) -> Tensor:
+def to_tensor(name: str, values: Any) -> Tensor:
     """A copy of anything array-like as a tensor on the CPU, also of read-only and reversed arrays.
 
     Raises:
@@ -67,7 +67,7 @@ def to_tensor(what: str, values: Any) -> Tensor:
     try:
         return torch.from_numpy(np.array(values, order="C"))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what}: expected an array of numbers ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"{name}: expected an array of numbers ({str(error).splitlines()[0]})") from error
 
 
 def channel_statistics(
@@ -98,10 +98,10 @@ def _to_bytes(split: str, images: Tensor, keep_floats: bool) -> Tensor:
     if not (low >= 0 and high <= 1):
         raise ConfigError(f"{split} images go from {low:g} to {high:g}; expected [0, 1]; {HOW_TO_NORMALISE}")
     scaled = images.to(torch.float64) * 255
-    whole = scaled.round()
+    rounded = scaled.round()
     tolerance = max(1e-3, 255 * torch.finfo(images.dtype).eps / 2)
-    if tolerance > 0.25 or (whole - scaled).abs().max() > tolerance:
+    if tolerance > 0.25 or (rounded - scaled).abs().max() > tolerance:
         if keep_floats:
             return images.to(torch.float32)
         raise ConfigError(f"{split} images are {images.dtype} and not k/255; round them: (x * 255).round().to(uint8)")
-    return whole.to(torch.uint8)
+    return rounded.to(torch.uint8)

@@ -76,8 +76,9 @@ class Augmenter:
         return self.after_resized_crop(images, index, epoch)
 
     def after_resized_crop(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
-        """What is done to images on the device; a resized crop may be made when an image is decoded."""
+        """The augmentations that follow the resized crop, which a streamed image gets when it is decoded."""
         if epoch != self._epoch:
+            # Drawn for all N samples at once: a sample's draw depends neither on its batch nor on the other processes.
             self._draws = {name: self._draw(name, epoch).to(images.device) for name in self.names if name in DRAWN}
             self._epoch = epoch
         if "crop" in self.names:

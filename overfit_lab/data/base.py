@@ -1,4 +1,4 @@
-"""What a source of images gives."""
+"""The protocol of a data source, and the checks on what it gives."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _problem_of(raw: RawData) -> str | None:
 
 
 def _problem_of_shapes(train: Tensor | EncodedImages, test: Tensor | EncodedImages) -> str | None:
-    """Encoded images are looked at when it is known what they are decoded to."""
+    """Shapes of encoded images are compared later, when their decoded size is known."""
     if isinstance(train, Tensor) and isinstance(test, Tensor):
         if test.shape[1:] != train.shape[1:]:
             shapes = f"{tuple(train.shape[1:])} and {tuple(test.shape[1:])}"

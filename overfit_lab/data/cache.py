@@ -1,4 +1,4 @@
-"""What is derived from image files once and kept: where their images begin, and copies that are read in any order."""
+"""A cache on disk of what is derived from image files: indices of shards, and copies that can be read in any order."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def cache_folder() -> Path:
-    """Where it is kept: OVERFIT_LAB_CACHE, else ~/.cache/overfit-lab/streams. It may be deleted at any time."""
+    """The cache's folder: OVERFIT_LAB_CACHE, else ~/.cache/overfit-lab/streams. It may be deleted at any time."""
     return Path(os.environ.get("OVERFIT_LAB_CACHE") or Path.home() / ".cache" / "overfit-lab" / "streams")
 
 
 def key_of(kind: str, paths: Sequence[Path]) -> str:
-    """A name for what is derived from files, another one where a file's path, size or time of change is another."""
+    """Cache key of what is derived from files; it changes with a file's path, size or modification time."""
     facts: list[object] = [FORMAT, kind]
     for path in paths:
         status = path.stat()
@@ -33,15 +33,15 @@ def key_of(kind: str, paths: Sequence[Path]) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}"
 
 
-def kept_arrays(key: str, make: Callable[[], Arrays]) -> Arrays:
-    """Arrays from the cache; made, and kept where the cache can be written to, if they are not there."""
+def cached_arrays(key: str, make: Callable[[], Arrays]) -> Arrays:
+    """Arrays from the cache. Absent ones are made, and stored if the cache can be written to."""
     path = cache_folder() / f"{key}.npz"
-    found = read_arrays(path)
-    if found is None:
-        found = make()
+    arrays = read_arrays(path)
+    if arrays is None:
+        arrays = make()
         with suppress(OSError):
-            write_arrays(path, found)
-    return found
+            write_arrays(path, arrays)
+    return arrays
 
 
 def read_arrays(path: Path) -> Arrays | None:

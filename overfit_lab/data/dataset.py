@@ -1,4 +1,4 @@
-"""From a configuration, or from arrays, to the splits of a run."""
+"""The splits of a run, from a configuration or from arrays."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def load_dataset(config: DataConfig, seed: int, device: torch.device | str) -> D
 
     Raises:
         ConfigError: an unknown name, or more samples asked for than there are.
-        DataUnavailableError: the set is not here, or its images and labels are not what a source has to give.
+        DataUnavailableError: the set is absent, or its images and labels break the protocol of a source.
     """
     source, argument = find_source(config.name)
     root = Path(config.root).expanduser() if config.root is not None else None
@@ -65,16 +65,16 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
     if raw.x_test is None or raw.y_test is None:
         n_test = config.n_test if config.n_test is not None else raw.n_test
         n_test = n_test if n_test is not None else len(order) // 5
-        test_index, order = take(order, n_test, key="data.n_test", what=config.name)
+        test_index, order = take(order, n_test, key="data.n_test", pool=config.name)
         test_part, y_test = "train", raw.y_train[test_index]
     else:
         test_order = stratified_order(raw.y_test, seed=seed, name="test")
         n_test = config.n_test if config.n_test is not None else len(test_order)
-        test_index, _ = take(test_order, n_test, key="data.n_test", what=f"{config.name} test")
+        test_index, _ = take(test_order, n_test, key="data.n_test", pool=f"{config.name} test")
         test_part, y_test = "test", raw.y_test[test_index]
-    val_index, order = take(order, config.n_val, key="data.n_val", what=f"{config.name} training")
+    val_index, order = take(order, config.n_val, key="data.n_val", pool=f"{config.name} training")
     n_train = config.n_train if config.n_train is not None else len(order)
-    train_index, _ = take(order, n_train, key="data.n_train", what=f"{config.name} training")
+    train_index, _ = take(order, n_train, key="data.n_train", pool=f"{config.name} training")
     if n_train < 2:
         raise ConfigError(f"data.n_train = {n_train}: training needs at least 2 samples")
     y_true = raw.y_train[train_index]
@@ -84,7 +84,7 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
     if config.n_val:
         chosen["val"] = ("train", val_index)
     placing = Placing(raw, config, chosen, device)
-    x = {split: placing.images(split, *where) for split, where in chosen.items()}
+    x = {split: placing.images(split, *positions) for split, positions in chosen.items()}
     splits = {"train": make_split("train", x["train"], y, y_true, corrupted, seed=seed, device=device)}
     if config.n_val:
         splits["val"] = make_split("val", x["val"], raw.y_train[val_index], seed=seed, device=device)
@@ -167,8 +167,8 @@ def dataset_from_arrays(
     Raises:
         ConfigError: shapes, kinds or labels that do not fit; one line.
     """
-    given = {"train": train, "val": val, "test": test}
-    pairs = {split: images_and_labels(split, pair) for split, pair in given.items() if pair is not None}
+    sources = {"train": train, "val": val, "test": test}
+    pairs = {split: images_and_labels(split, pair) for split, pair in sources.items() if pair is not None}
     shapes = {tuple(x.shape[1:]) for x, _ in pairs.values()}
     if len(shapes) > 1:
         raise ConfigError(f"images of the splits differ in shape: {' and '.join(map(str, sorted(shapes)))}")
@@ -188,9 +188,9 @@ def _label_noise(y: Tensor, y_true: Any | None, corrupted: Any | None) -> tuple[
     """True labels and the mask of noise as tensors; the mask is where the labels differ, unless one is given."""
     truth = None if y_true is None else to_tensor("y_true", y_true)
     mask = None if corrupted is None else to_tensor("corrupted", corrupted)
-    for what, extra in (("y_true", truth), ("corrupted", mask)):
+    for name, extra in (("y_true", truth), ("corrupted", mask)):
         if extra is not None and extra.shape != y.shape:
-            raise ConfigError(f"{what}: shape {tuple(extra.shape)}, expected {tuple(y.shape)}")
+            raise ConfigError(f"{name}: shape {tuple(extra.shape)}, expected {tuple(y.shape)}")
     if mask is not None:
         if not bool(((mask == 0) | (mask == 1)).all()):
             raise ConfigError("corrupted: expected True and False, or 1 and 0")

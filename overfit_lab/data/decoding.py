@@ -1,4 +1,4 @@
-"""From an encoded image to its pixels, at the size and with the channels of its set."""
+"""Decodes images to the size and channels of their set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Crop = Callable[[int, int], Box]
 
 @dataclass(frozen=True)
 class Form:
-    """What the decoded images of a set are like.
+    """Shape of a set's decoded images, and how they are brought to it.
 
     Args:
         channels: 1 or 3; grey images among coloured ones are made coloured.
@@ -35,7 +35,7 @@ class Form:
         width: of a decoded image.
         shorter_side: length that the shorter side is resized to before the centre is cut out; None: images are of
             that size already, and others are refused.
-        first: where the image is whose size was taken, for messages.
+        first: location of the image whose size was taken, for messages.
     """
 
     channels: int
@@ -51,7 +51,7 @@ class Form:
 
 
 def form_of(images: EncodedImages, *, image_size: int | None = None, shorter_side: int | None = None) -> Form:
-    """What the images of a set are decoded to.
+    """The form of a set's decoded images.
 
     Args:
         images: the set.
@@ -68,42 +68,42 @@ def form_of(images: EncodedImages, *, image_size: int | None = None, shorter_sid
     spread = np.linspace(0, len(images) - 1, min(HEADERS, len(images))).astype(int).tolist()
     coloured, size = False, (0, 0)
     for i in spread:
-        with opened(images.read(i), images.where(i)) as image:
+        with opened(images.read(i), images.location(i)) as image:
             coloured = coloured or image.mode != "L"
             size = image.size if i == 0 else size
     channels = 3 if coloured else 1
     if image_size is None:
-        return Form(channels, size[1], size[0], first=images.where(0))
+        return Form(channels, size[1], size[0], first=images.location(0))
     return Form(channels, image_size, image_size, shorter_side if shorter_side is not None else image_size)
 
 
-def decode(encoded: bytes, where: str, form: Form, crop: Crop | None = None) -> np.ndarray:
+def decode(encoded: bytes, location: str, form: Form, crop: Crop | None = None) -> np.ndarray:
     """The pixels of an image (H, W, C) uint8.
 
     Args:
         encoded: a PNG, JPEG or the like.
-        where: file and position, for messages.
-        form: what the set's images are like.
-        crop: a part that is taken of the image as it is in the file and brought to the set's size; None: the image
-            at the set's size, or the centre of the resized image.
+        location: file and position, for messages.
+        form: of the set.
+        crop: the part of the image in the file to take and resize; None: the image itself, or its centre once
+            resized.
 
     Raises:
         DataUnavailableError: damaged, no image, or not of the set's size; one line.
     """
-    with opened(encoded, where) as image:
+    with opened(encoded, location) as image:
         try:
             image.load()
             plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
         except MemoryError:
             raise
         except Exception as error:
-            raise damaged(where, error) from error
+            raise damaged(location, error) from error
         n_channels = 1 if plain.mode == "L" else 3
         if n_channels > form.channels or (form.shorter_side is None and plain.size != (form.width, form.height)):
-            what = _said(plain.width, plain.height, n_channels)
-            expected = _said(form.width, form.height, form.channels)
+            actual = _describe(plain.width, plain.height, n_channels)
+            expected = _describe(form.width, form.height, form.channels)
             raise DataUnavailableError(
-                f"{where}: {what}, but {form.first or 'the set'} is {expected}; "
+                f"{location}: {actual}, but {form.first or 'the set'} is {expected}; "
                 "images of different sizes need data.image_size"
             )
         if n_channels < form.channels:
@@ -112,7 +112,7 @@ def decode(encoded: bytes, where: str, form: Form, crop: Crop | None = None) -> 
     return array if array.ndim == 3 else array[:, :, None]
 
 
-def opened(encoded: bytes, where: str) -> Any:
+def opened(encoded: bytes, location: str) -> Any:
     """An image whose header is read.
 
     Raises:
@@ -125,14 +125,14 @@ def opened(encoded: bytes, where: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        raise damaged(where, error) from error
+        raise damaged(location, error) from error
 
 
-def damaged(where: str, error: Exception) -> DataUnavailableError:
-    """What is said of an image that cannot be decoded: decoders raise errors of a dozen kinds."""
+def damaged(location: str, error: Exception) -> DataUnavailableError:
+    """The error for an image that cannot be decoded; decoders raise a dozen kinds."""
     kind = type(error).__name__
     reason = "unknown format" if kind == "UnidentifiedImageError" else (str(error) or kind).splitlines()[0]
-    return DataUnavailableError(f"{where}: damaged, or no image ({reason})")
+    return DataUnavailableError(f"{location}: damaged, or no image ({reason})")
 
 
 def fitted(image: Any, form: Form, crop: Crop | None = None) -> Any:
@@ -144,6 +144,7 @@ def fitted(image: Any, form: Form, crop: Crop | None = None) -> Any:
         return part.resize((form.width, form.height), Resampling.BILINEAR)
     if form.shorter_side is None:
         return image
+    # int() and round() as torchvision's Resize and CenterCrop have them, so that the pixels agree with theirs.
     width, height = image.size
     if width <= height:
         size = form.shorter_side, int(form.shorter_side * height / width)
@@ -159,21 +160,21 @@ def refit(images: Tensor, form: Form, crops: list[Crop] | None = None) -> Tensor
 
     Args:
         images: on any device.
-        form: what comes out; its channels are not looked at.
+        form: of the result; its channels are ignored.
         crops: the part of each that is taken; None: the centre.
 
     Cost: a resize on the CPU for each image.
     """
     from PIL import Image
 
-    found = torch.empty((len(images), images.shape[1], form.height, form.width), dtype=torch.uint8)
+    resized = torch.empty((len(images), images.shape[1], form.height, form.width), dtype=torch.uint8)
     arrays = images.cpu().numpy()
     for i, planes in enumerate(arrays):
         crop = None if crops is None else crops[i]
         for channel, plane in enumerate(planes):
-            found[i, channel] = torch.from_numpy(np.array(fitted(Image.fromarray(plane), form, crop)))
-    return found.to(images.device)
+            resized[i, channel] = torch.from_numpy(np.array(fitted(Image.fromarray(plane), form, crop)))
+    return resized.to(images.device)
 
 
-def _said(width: int, height: int, channels: int) -> str:
+def _describe(width: int, height: int, channels: int) -> str:
     return f"{width}x{height} with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Which images are the same, without keeping them."""
+"""Digests of images, to compare sets without keeping them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images as they lie in files, encoded, to be read one by one in any order."""
+"""Encoded images in files, read one by one in any order."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class EncodedImages(Protocol):
         """The encoded image number i.
 
         Raises:
-            DataUnavailableError: the file is no longer what it was.
+            DataUnavailableError: the file has changed or cannot be read.
         """
         ...
 
-    def where(self, i: int) -> str:
+    def location(self, i: int) -> str:
         """File of image number i, and position in it, for messages."""
         ...
 
     def in_any_order(self) -> EncodedImages:
-        """The same images laid out so that any order is as cheap to read as theirs; itself where that is so already.
+        """The same images, laid out so that random reads cost no more than sequential ones; itself if they do already.
 
         Raises:
             DataUnavailableError: a copy has to be written, and cannot be.
@@ -41,7 +41,7 @@ class EncodedImages(Protocol):
 
 
 class Chosen:
-    """Some of the images, in an order of their own.
+    """A selection of images, in any order.
 
     Args:
         images: all of them.
@@ -59,15 +59,15 @@ class Chosen:
         """The encoded image number i of the chosen ones."""
         return self.images.read(int(self.index[i]))
 
-    def where(self, i: int) -> str:
+    def location(self, i: int) -> str:
         """File of image number i of the chosen ones, and position in it."""
-        return self.images.where(int(self.index[i]))
+        return self.images.location(int(self.index[i]))
 
     def in_any_order(self) -> Chosen:
-        """The same choice of images that are read in any order."""
-        found = Chosen.__new__(Chosen)
-        found.images, found.index = self.images.in_any_order(), self.index
-        return found
+        """The same selection, laid out for random reads."""
+        copy = Chosen.__new__(Chosen)
+        copy.images, copy.index = self.images.in_any_order(), self.index
+        return copy
 
 
 class Texts:
@@ -115,12 +115,12 @@ class ByteRanges:
                 file.seek(int(self.start[i]))
                 content = file.read(size)
         except OSError as error:
-            raise DataUnavailableError(f"{self.where(i)}: cannot be read ({error.strerror})") from error
+            raise DataUnavailableError(f"{self.location(i)}: cannot be read ({error.strerror})") from error
         if len(content) != size:
-            raise DataUnavailableError(f"{self.where(i)}: the file has become shorter than it was")
+            raise DataUnavailableError(f"{self.location(i)}: the file has become shorter than it was")
         return content
 
-    def where(self, i: int) -> str:
+    def location(self, i: int) -> str:
         """File and position."""
         name = f"entry {i}" if self.names is None else self.names[i]
         return f"{self.paths[int(self.file[i])]}, {name} (bytes from {int(self.start[i])})"

@@ -16,7 +16,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
 
 
 class FolderImages:
-    """Images in files of their own, below a folder.
+    """Images below a folder, one a file.
 
     Args:
         folder: the folder.
@@ -33,12 +33,12 @@ class FolderImages:
     def read(self, i: int) -> bytes:
         """The file of image number i. Cost: opening a file and one read."""
         try:
-            with open(self.where(i), "rb", buffering=0) as file:
+            with open(self.location(i), "rb", buffering=0) as file:
                 return file.read()
         except OSError as error:
-            raise DataUnavailableError(f"{self.where(i)}: cannot be read ({error.strerror})") from error
+            raise DataUnavailableError(f"{self.location(i)}: cannot be read ({error.strerror})") from error
 
-    def where(self, i: int) -> str:
+    def location(self, i: int) -> str:
         """The file of image number i."""
         return f"{self.folder}/{self.names[i]}"
 

@@ -1,4 +1,4 @@
-"""Batches from a split that lies on the device; no workers."""
+"""Batches from a split in the device's memory; no workers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Loader(Protocol):
 
         Args:
             epoch: completed epochs.
-            first: number of the first batch to give, where an interrupted epoch is gone on with.
+            first: number of the first batch; above 0 where an interrupted epoch is resumed.
             rows: from a batch's size to the rows of it that this process takes; None: all.
         """
         ...
@@ -67,7 +67,7 @@ class EpochLoader:
     def epoch(self, epoch: int, *, first: int = 0, rows: Rows | None = None) -> Iterator[Batch]:
         """The batches of an epoch; see :meth:`Loader.epoch`."""
         for i in range(first, self.n_batches):
-            index = self.order.own(epoch, i, rows)
+            index = self.order.local_indices(epoch, i, rows)
             images = self.split.x[index]
             if self.augmenter is not None:
                 images = self.augmenter(images, index, epoch)

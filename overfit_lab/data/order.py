@@ -1,4 +1,4 @@
-"""Which samples are in which batch of an epoch, without the samples."""
+"""The sample indices of each batch of an epoch."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Order:
     @property
     def n_batches(self) -> int:
         """Batches of an epoch."""
-        whole, rest = divmod(self.n_samples, self.batch_size)
-        return whole + (1 if rest > 1 or (rest == 1 and whole == 0) else 0)
+        n_full, rest = divmod(self.n_samples, self.batch_size)
+        return n_full + (1 if rest > 1 or (rest == 1 and n_full == 0) else 0)
 
     def indices(self, epoch: int, i: int) -> Tensor:
         """Positions in the split of the samples of a whole batch (B,) int64.
@@ -60,7 +60,7 @@ class Order:
             self._epoch = epoch
         return self._order[i * self.batch_size : (i + 1) * self.batch_size]
 
-    def own(self, epoch: int, i: int, rows: Rows | None) -> Tensor:
+    def local_indices(self, epoch: int, i: int, rows: Rows | None) -> Tensor:
         """Positions of this process's rows of a batch (b,); all of them where ``rows`` is None."""
         index = self.indices(epoch, i)
         return index if rows is None else index[rows(len(index))]

@@ -22,8 +22,8 @@ from overfit_lab.records.files import replacing
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-KEPT_ROWS = 1024
-"""Rows of the groups that are kept, two groups at least: as many as workers are at once at work on."""
+CACHED_ROWS = 1024
+"""Rows of the groups in memory, two groups at least: enough for what the workers decode at once."""
 ROWS_AT_A_TIME = 256
 
 
@@ -50,36 +50,36 @@ def parquet(argument: str, *, root: Path | None, download: bool) -> RawData:
 
 
 class ParquetImages:
-    """The images of Parquet files, of which whole groups of rows are read: cheap in their order alone.
+    """The images of Parquet files. Only full row groups can be read, so random reads are dear.
 
     Args:
         paths: the files.
-        groups: for each group of rows its file, its number in the file and its number of rows (g, 3).
+        groups: file, number in the file and number of rows of each row group (g, 3).
     """
 
     def __init__(self, paths: list[Path], groups: np.ndarray) -> None:
         self.paths = paths
         self.groups = groups
         self.ends = np.cumsum(groups[:, 2])
-        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._cache: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def read(self, i: int) -> bytes:
-        """The encoded image of row i. Cost: its group of rows, unless that is one of the last."""
+        """The encoded image of row i. Cost: reading its row group, unless that is in memory."""
         group, row = self._place(i)
         with self._lock:
-            column = self._kept.get(group)
+            column = self._cache.get(group)
             if column is None:
-                column = self._kept[group] = self._group(group)
-            self._kept.move_to_end(group)
-            while len(self._kept) > 2 and sum(self.groups[g, 2] for g in self._kept) > KEPT_ROWS:
-                self._kept.popitem(last=False)
+                column = self._cache[group] = self._group(group)
+            self._cache.move_to_end(group)
+            while len(self._cache) > 2 and sum(self.groups[g, 2] for g in self._cache) > CACHED_ROWS:
+                self._cache.popitem(last=False)
         return _bytes_of(column[row].as_py())
 
-    def where(self, i: int) -> str:
+    def location(self, i: int) -> str:
         """The file of row i, and its number in it."""
         group, row = self._place(i)
         file, number, _ = self.groups[group]
@@ -129,7 +129,7 @@ class ParquetImages:
 
 
 def _bytes_of(entry: Any) -> bytes:
-    """What an entry holds; nothing where it has no bytes, which no decoder takes for an image."""
+    """An entry's bytes; empty where it has none, which no decoder takes for an image."""
     content = entry.get("bytes") if isinstance(entry, dict) else entry
     return content if isinstance(content, bytes) else b""
 
@@ -139,16 +139,18 @@ def _part(folder: Path, parts: Sequence[str]) -> tuple[tuple[ParquetImages, Tens
     for part in parts:
         paths = sorted(path for path in folder.rglob("*.parquet") if re.match(rf"{part}(\W|_|\d|$)", path.stem))
         if paths:
-            found = [_looked_at(path) for path in paths]
-            groups = [(file, number, n) for file, (_, sizes, _) in enumerate(found) for number, n in enumerate(sizes)]
+            metadata = [_metadata_of(path) for path in paths]
+            groups = [
+                (file, number, n) for file, (_, sizes, _) in enumerate(metadata) for number, n in enumerate(sizes)
+            ]
             images = ParquetImages(paths, np.array(groups, dtype=np.int64).reshape(-1, 3))
             if len(images) == 0:
                 raise DataUnavailableError(f"{folder}: the files hold no image")
-            return (images, torch.cat([labels for labels, _, _ in found])), found[0][2]
+            return (images, torch.cat([labels for labels, _, _ in metadata])), metadata[0][2]
     return None, None
 
 
-def _looked_at(path: Path) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
+def _metadata_of(path: Path) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
     """Labels, sizes of the groups of rows, and class names of a file; its images are not read."""
     import pyarrow
 
@@ -179,11 +181,11 @@ def _image_column(reader: Any, path: Path) -> str:
     return _column(reader.schema_arrow.names, IMAGE_COLUMNS, path, "image")
 
 
-def _column(have: Sequence[str], wanted: Sequence[str], path: Path, what: str) -> str:
+def _column(have: Sequence[str], wanted: Sequence[str], path: Path, kind: str) -> str:
     for name in wanted:
         if name in have:
             return name
-    raise DataUnavailableError(f"{path}: no {what} column; expected one of {', '.join(wanted)}, got {', '.join(have)}")
+    raise DataUnavailableError(f"{path}: no {kind} column; expected one of {', '.join(wanted)}, got {', '.join(have)}")
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:

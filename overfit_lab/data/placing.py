@@ -1,4 +1,4 @@
-"""Where the images of a run are: decoded in memory, or encoded in their files and streamed."""
+"""Decides whether a run's images are decoded into memory or streamed from their files."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ MOST_WORKERS = 16
 
 
 class Placing:
-    """Gives the images of each split, decided once for all of them.
+    """Gives the images of each split; one decision holds for all splits.
 
     Args:
         raw: the set.
         config: how images are brought to one size, and whether they are streamed.
-        chosen: positions of the images of each split, by the part of the set that they are of: (part, positions).
+        chosen: for each split the part of the set that it is taken from, and the positions in it.
         device: where decoded images go.
 
     Raises:
-        ConfigError: streaming is asked for where images are decoded already, or cannot be done without.
+        ConfigError: streaming is asked for and impossible, or needed and forbidden.
         DataUnavailableError: images of different sizes, or damaged ones.
     """
 
@@ -58,22 +58,22 @@ class Placing:
         self.streamed = self._streamed(chosen)
 
     def images(self, split: str, part: str, index: Tensor) -> Images:
-        """The images of a split, which are those of a part of the set at positions (n,)."""
+        """The images of a split: those at positions (n,) of a part of the set."""
         images = self.parts[part]
         if isinstance(images, Tensor):
             return self._resized(images[index]).contiguous().to(self.device)
         if split in self.streamed:
             laid_out = Chosen(images.in_any_order(), index)
             return StreamedImages(laid_out, self.forms[part], self.device, self.workers)
-        whole = StreamedImages(images, self.forms[part], torch.device("cpu"), self.workers)
-        return decoded(whole, index).to(self.device)
+        source = StreamedImages(images, self.forms[part], torch.device("cpu"), self.workers)
+        return decoded(source, index).to(self.device)
 
     def _check_forms(self, raw: RawData) -> None:
         shapes = {form.shape for form in self.forms.values()}
         if len({shape[1:] for shape in shapes}) > 1:
-            said = " and ".join(str(form.shape) for form in self.forms.values())
+            listed = " and ".join(str(form.shape) for form in self.forms.values())
             raise DataUnavailableError(
-                f"{self.config.name}: train and test images differ in shape, {said}; expected one size, "
+                f"{self.config.name}: train and test images differ in shape, {listed}; expected one size, "
                 "or data.image_size"
             )
         if len(shapes) > 1:
@@ -137,14 +137,14 @@ def free(device: torch.device) -> int:
 
 def free_on_host() -> int:
     """Bytes that programs can still take, within this process's control group where that has a limit."""
-    found = _available()
+    available = _available()
     try:
         most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         taken = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        found = found if most == "max" else min(found, max(0, int(most) - taken))
+        available = available if most == "max" else min(available, max(0, int(most) - taken))
     except (OSError, ValueError):
         pass
-    return found
+    return available
 
 
 def _available() -> int:

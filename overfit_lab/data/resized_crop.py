@@ -31,18 +31,20 @@ class ResizedCrop:
         self.scale = scale
 
     def crop(self, epoch: int, index: int) -> Crop:
-        """What is taken of a sample in an epoch."""
+        """The part of a sample to take in an epoch."""
         return lambda width, height: self.box(epoch, index, width, height)
 
     def box(self, epoch: int, index: int, width: int, height: int) -> Box:
-        """The part of an image of that size; where none of ten fits, the largest of a fitting ratio in the centre."""
+        """The part of an image of that size. If none of ten draws fits: the largest central one of an allowed ratio."""
         draw = random.Random(derive_seed(self.seed, "augment", "resized-crop", epoch, index)).random
         logs = math.log(RATIO[0]), math.log(RATIO[1])
+        # Area and log-ratio are drawn, then both sides are rounded: a side may come out as 0 or longer than the image.
         for _ in range(TRIES):
             area = width * height * (self.scale[0] + (self.scale[1] - self.scale[0]) * draw())
             ratio = math.exp(logs[0] + (logs[1] - logs[0]) * draw())
             w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
+                # draw() is below 1, so int(n * draw()) is uniform over the n possible offsets.
                 top, left = int((height - h + 1) * draw()), int((width - w + 1) * draw())
                 return left, top, left + w, top + h
         w, h = width, height

@@ -32,14 +32,20 @@ def stratified_order(y: Tensor, *, seed: int, name: str) -> Tensor:
     return places.argsort(stable=True)
 
 
-def take(order: Tensor, n: int, *, key: str, what: str) -> tuple[Tensor, Tensor]:
+def take(order: Tensor, n: int, *, key: str, pool: str) -> tuple[Tensor, Tensor]:
     """The first n of an order and the rest.
 
+    Args:
+        order: positions (N,).
+        n: how many to take.
+        key: the config key that asks for them, for messages.
+        pool: which samples these are, for messages.
+
     Raises:
-        ConfigError: fewer are there; the message names both numbers.
+        ConfigError: n is above N; the message names both numbers.
     """
     if n > len(order):
-        raise ConfigError(f"{key} = {n}: only {len(order)} {what} samples are there")
+        raise ConfigError(f"{key} = {n}: only {len(order)} {pool} samples are there")
     return order[:n], order[n:]
 
 

@@ -1,4 +1,4 @@
-"""Batches from a split whose images are decoded when they are needed."""
+"""Batches from a streamed split."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from overfit_lab.types import Batch, Split, to_float
 class StreamLoader:
     """The batches that :class:`overfit_lab.data.loader.EpochLoader` gives of the decoded images, to the bit.
 
-    Workers decode batches ahead while the device works on one; what an interrupted epoch has passed, and rows of other
-    processes, are not decoded.
+    Workers decode batches ahead while the device works on one. Batches before ``first`` and rows of other processes are
+    not decoded.
 
     Args:
         split: what to draw from; its images are streamed.
@@ -58,10 +58,11 @@ class StreamLoader:
         numbers = range(first, self.n_batches)
         zoom = self.augmenter.resized_crop if self.augmenter is not None else None
         crop = None if zoom is None else lambda i: zoom.crop(epoch, i)
-        wanted = (self.order.own(epoch, i, rows) for i in numbers)
+        wanted = (self.order.local_indices(epoch, i, rows) for i in numbers)
         decoded = self.images.batches(wanted, ahead=self.prefetch, crop=crop)
         for i, images in zip(numbers, decoded, strict=True):
-            index = self.order.own(epoch, i, rows).to(images.device, non_blocking=True)
+            # Asked for again: `wanted` is already ahead by the batches that are being decoded.
+            index = self.order.local_indices(epoch, i, rows).to(images.device, non_blocking=True)
             if self.augmenter is not None:
                 images = self.augmenter.after_resized_crop(images, index, epoch)
             yield Batch(x=to_float(images), y=self.split.y[index], index=index)

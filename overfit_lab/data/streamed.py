@@ -1,4 +1,4 @@
-"""Images that stay encoded in their files and are decoded when they are asked for."""
+"""Images that stay encoded in their files until they are asked for."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ CropOf = Callable[[int], Crop]
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """Used as the uint8 tensor (N, C, H, W) that the decoded images would be: length, shape, indexing, ``split``.
+    """Stands in for the uint8 tensor (N, C, H, W) of the decoded images: length, shape, indexing, ``split``.
 
-    What indexing gives lies on the device, in the same bits as of images that are kept decoded. Workers are threads
+    Indexing gives images on the device, equal to the bit to those decoded in memory. Workers are threads
     (the decoder does not hold Python's lock): they live as long as one call, and end with it also when it raises.
 
     Args:
@@ -61,8 +61,8 @@ class StreamedImages:
         positions = which.cpu() if plain else torch.arange(len(self))[_on_cpu(which)]
         single = positions.dim() == 0
         parts = positions.reshape(-1)
-        found = next(iter(self.batches([parts])))
-        return found[0] if single else found
+        images = next(iter(self.batches([parts])))
+        return images[0] if single else images
 
     def split(self, n: int) -> Iterator[Tensor]:
         """Decoded images in parts of ``n`` in their order; the next part is decoded meanwhile."""
@@ -72,7 +72,7 @@ class StreamedImages:
         """Decoded images (b, C, H, W) on the device for each tensor of positions (b,) int64, in their order.
 
         Args:
-            positions: of the images of each batch; taken from their iterator no sooner than needed.
+            positions: of the images of each batch; the iterator is read no sooner than needed.
             ahead: batches that are decoded while the caller works on one.
             crop: the part of each image that is taken; None: the whole.
 
@@ -118,7 +118,7 @@ class StreamedImages:
     def _decode(self, array: np.ndarray, start: int, members: list[int], crop: CropOf | None) -> None:
         for row, i in enumerate(members, start):
             part = None if crop is None else crop(i)
-            array[row] = decode(self.images.read(i), self.images.where(i), self.form, part)
+            array[row] = decode(self.images.read(i), self.images.location(i), self.form, part)
 
     def _moved(self, buffer: Tensor) -> Tensor:
         """On the device, channels first. The copy runs beside the device's work where the buffer is pinned."""
@@ -132,12 +132,12 @@ CHUNK = 256
 def decoded(images: StreamedImages, index: Tensor) -> Tensor:
     """All images at positions (n,) decoded into memory on the CPU (n, C, H, W), read in the order of their files."""
     host = replace(images, device=torch.device("cpu"))
-    found = torch.empty((len(index), *images.form.shape), dtype=torch.uint8)
+    pixels = torch.empty((len(index), *images.form.shape), dtype=torch.uint8)
     order = index.argsort()
     places = order.split(CHUNK)
     for place, part in zip(places, host.batches((index[place] for place in places), ahead=1), strict=True):
-        found[place] = part
-    return found
+        pixels[place] = part
+    return pixels
 
 
 def _on_cpu(which: Any) -> Any:

@@ -57,13 +57,13 @@ def shards_in(folder: Path, parts: tuple[str, ...]) -> list[Path]:
     """The tar files of the first part that has any: PART*.tar, also in a folder of that name."""
     for part in parts:
         beginning = re.compile(rf"{part}(\W|_|\d|$)")
-        found = sorted(
+        shards = sorted(
             path
             for path in folder.rglob("*.tar")
             if any(beginning.match(name) for name in (*path.relative_to(folder).parts[:-1], path.stem))
         )
-        if found:
-            return found
+        if shards:
+            return shards
     return []
 
 
@@ -79,14 +79,14 @@ def _shards(argument: str) -> tuple[list[Path], list[Path], Path]:
     folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
         raise DataUnavailableError(f"{name}: no such folder; expected webdataset:DIR with train-*.tar in it")
-    found = shards_in(folder, ("train",))
-    if not found:
+    shards = shards_in(folder, ("train",))
+    if not shards:
         raise DataUnavailableError(f"{name}: no train-*.tar in the folder")
-    return found, shards_in(folder, ("test", "val", "validation")), folder
+    return shards, shards_in(folder, ("test", "val", "validation")), folder
 
 
 def braces(pattern: str) -> list[str]:
-    """Every text that a pattern stands for: ``{000..146}`` counts, with as many digits, and ``{a,b}`` lists.
+    """Expands the braces of a pattern: ``{000..146}`` counts, with as many digits, and ``{a,b}`` lists.
 
     Raises:
         DataUnavailableError: braces that are not closed, or more than 100,000 texts.
@@ -123,12 +123,12 @@ def images_of(paths: list[Path]) -> Part:
 
     Cost: one pass over the headers of each shard the first time; then its index is read from the cache.
     """
-    found = cache.kept_arrays(cache.key_of("webdataset", paths), lambda: _index_of_all(paths))
-    if len(found["start"]) == 0:
+    index = cache.cached_arrays(cache.key_of("webdataset", paths), lambda: _index_of_all(paths))
+    if len(index["start"]) == 0:
         raise DataUnavailableError(f"{paths[0].parent}: the shards hold no image ({', '.join(sorted(IMAGES))})")
-    names = Texts(str(name) for name in found["name"])
-    images = ByteRanges([str(path) for path in paths], found["shard"], found["start"], found["size"], names)
-    return images, torch.from_numpy(found["label"])
+    names = Texts(str(name) for name in index["name"])
+    images = ByteRanges([str(path) for path in paths], index["shard"], index["start"], index["size"], names)
+    return images, torch.from_numpy(index["label"])
 
 
 def _index_of_all(paths: list[Path]) -> cache.Arrays:
@@ -139,7 +139,7 @@ def _index_of_all(paths: list[Path]) -> cache.Arrays:
 
 
 def _index(path: Path) -> cache.Arrays:
-    """Where the images of a shard begin, their sizes, labels and names."""
+    """First bytes, sizes, labels and names of a shard's images."""
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
             length = os.fstat(file.fileno()).st_size
@@ -147,8 +147,8 @@ def _index(path: Path) -> cache.Arrays:
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataUnavailableError(f"{path}: cannot be read as a plain tar file ({reason})") from error
-    kept = [row for row in rows if row is not None]
-    starts, sizes, labels, names = zip(*kept, strict=True) if kept else ((), (), (), ())
+    images = [row for row in rows if row is not None]
+    starts, sizes, labels, names = zip(*images, strict=True) if images else ((), (), (), ())
     return {
         "start": np.array(starts, dtype=np.int64),
         "size": np.array(sizes, dtype=np.int64),
@@ -158,20 +158,21 @@ def _index(path: Path) -> cache.Arrays:
 
 
 def _samples(path: Path, shard: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """Entries that follow one another and are called alike up to the first point: key, and entry by its ending."""
+    """Samples of a shard: neighbouring entries of one key (the name up to its first dot), by their suffixes."""
     key: str | None = None
     entries: dict[str, tarfile.TarInfo] = {}
     while (member := shard.next()) is not None:
+        # tarfile keeps every header that it has read; a shard of many images would fill the memory.
         shard.members = []  # type: ignore[attr-defined]
         folder, _, name = member.name.rpartition("/")
         stem, point, ending = name.partition(".")
         if not member.isreg() or not point or not stem:
             continue
-        own = f"{folder}/{stem}"
-        if own != key:
+        sample_key = f"{folder}/{stem}"
+        if sample_key != key:
             if key is not None:
                 yield key, entries
-            key, entries = own, {}
+            key, entries = sample_key, {}
         if ending.lower() in entries:
             raise DataUnavailableError(f"{path}: {member.name!r} is there twice")
         entries[ending.lower()] = member
@@ -194,7 +195,7 @@ def _row(
             raise DataUnavailableError(f"{path}: {entry.name!r} reaches beyond the end of the file, or is sparse")
     if label.size > MOST_LABEL_BYTES:
         raise DataUnavailableError(f"{path}: {label.name!r} has {label.size} bytes; expected a label")
-    place = file.tell()
+    place = file.tell()  # tarfile reads its headers from the same file, and must go on from here
     file.seek(label.offset_data)
     content = file.read(label.size)
     file.seek(place)

@@ -1,4 +1,4 @@
-"""What an evaluation attacks with: a name, its stages, and what was asked for."""
+"""Attacks of an evaluation: label, stages and settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEPS = 20
 
 
 class AttackOptions(Options):
-    """How hard an evaluation attacks. What is null is taken from the run."""
+    """Strength of an evaluation's attack. Null values are taken from the run."""
 
     n_steps: Annotated[int, Field(ge=1)] | None = None
     n_restarts: int = Field(1, ge=1)
@@ -39,7 +39,7 @@ class AttackOptions(Options):
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack of several; each sees what the ones before left right.
+    """One attack of several; each sees the samples that the earlier ones left right.
 
     Args:
         name: what it is called in the outcome.
@@ -75,7 +75,7 @@ class Attacker:
 
 @dataclass(frozen=True)
 class Source:
-    """Another model to find images on.
+    """Another model to craft adversarial images on.
 
     Args:
         name: what it is called in records.
@@ -132,14 +132,14 @@ def make_attacker(
 
 
 def _settings(config: RunConfig, options: AttackOptions, threat: ThreatModel) -> dict[str, Any]:
-    """What an attack's constructor is offered."""
-    own = config.evaluation
-    step_size = options.step_size if options.step_size is not None else own.step_size or config.attack.step_size
+    """Keyword arguments for an attack's constructor, which takes those that it knows."""
+    evaluation = config.evaluation
+    step_size = options.step_size if options.step_size is not None else evaluation.step_size or config.attack.step_size
     if options.step_size is None and config.attack.eps > 0:
         step_size *= threat.eps / config.attack.eps
     return {
         "step_size": step_size,
-        "n_steps": options.n_steps if options.n_steps is not None else own.n_steps or STEPS,
+        "n_steps": options.n_steps if options.n_steps is not None else evaluation.n_steps or STEPS,
         "n_restarts": 1,
         "random_start": config.attack.random_start,
         "n_iter": options.n_iter,
@@ -162,7 +162,7 @@ def _label(
     labelled: bool,
     source: Source | None,
 ) -> str:
-    """The attack's name in records: what is not as usual is in it, so that two readings are never taken for one."""
+    """The attack's name in records. Every unusual setting is in it, so that two attacks never share a name."""
     parts = [plain(name)]
     if name == TRANSFER and source is not None:
         parts += [plain(source.name)]

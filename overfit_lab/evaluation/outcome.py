@@ -1,4 +1,4 @@
-"""What an attack did to each sample: held in memory, kept in a file, and summed up."""
+"""The outcome of an attack for each sample, in memory and in a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Outcome:
         logits: those of the adversarial images (n, K) float32; of the clean image where the answer was wrong anyway.
         members: samples that the current stage attacks (n,) bool.
         stages: names of the stages.
-        settings: what defines the attack, the model and the samples; an outcome goes on only where they are equal.
+        settings: what defines the attack, the model and the samples; only with equal ones is an outcome resumed.
         stage: the current stage; the number of stages when complete.
         done: members of the current stage that were attacked.
         seconds: time that the attack took.
@@ -95,18 +95,18 @@ class Outcome:
             return Value(name, share, split, inputs, "given", len(self), stderr)
 
         low, high = self.interval()
-        found = [
+        values = [
             value("acc_clean", self.clean_accuracy, "clean"),
             value(f"acc_adv/{self.label}", self.robust_accuracy, "adversarial"),
             value(f"interval_low/{self.label}", low, "adversarial", error=False),
             value(f"interval_high/{self.label}", high, "adversarial", error=False),
         ]
         if len(self.stages) > 1:
-            found += [
+            values += [
                 value(f"acc_after/{self.label}:{name}", self.accuracy_after(i), "adversarial")
                 for i, name in enumerate(self.stages)
             ]
-        return found
+        return values
 
     def save(self, path: Path) -> None:
         """Write everything to a .npz file, atomically."""

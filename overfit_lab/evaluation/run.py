@@ -1,4 +1,4 @@
-"""Attack every sample of a subset, keep what happened to each, and go on where an earlier attempt stopped."""
+"""Attack every sample of a subset and keep each outcome; an interrupted evaluation is resumed."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ def evaluate(
 ) -> Outcome:
     """Run an attack; batch norm is in eval mode and the model is as before on leaving.
 
-    Each stage attacks, in batches, what the ones before it left right. The outcome of every batch is kept, so that an
-    interrupted evaluation goes on after its last whole batch and ends as an uninterrupted one does.
+    Each stage attacks, in batches, the samples that the earlier ones left right. The outcome of every batch is kept, so
+    that an interrupted evaluation resumes after its last complete batch and ends as an uninterrupted one does.
 
     Args:
         snapshot: the model and its data.
         attacker: what to attack with.
         split: which split.
         n: how many samples of its fixed order; None: all.
-        batch_size: samples at a time; on it depend the random draws.
-        partial: where an incomplete outcome is kept, and looked for; removed on completion.
+        batch_size: samples at a time; the random draws depend on it.
+        partial: file of an incomplete outcome, to resume from and to write to.
         on_progress: told where the evaluation stands, also within a batch.
 
     Raises:
@@ -96,13 +96,13 @@ def evaluate(
         outcome = _reopen(partial, settings)
         if outcome is None:
             outcome = _begin(snapshot, attacker, samples, settings, batch_size)
-        return _go_on(snapshot, attacker, samples, outcome, batch_size, partial, on_progress or (lambda *_: None))
+        return _resume(snapshot, attacker, samples, outcome, batch_size, partial, on_progress or (lambda *_: None))
 
 
 def evaluation_settings(
     snapshot: Snapshot, attacker: Attacker, split: str = "test", n: int | None = None, batch_size: int = 256
 ) -> dict[str, Any]:
-    """What defines an evaluation: two with equal settings have equal outcomes."""
+    """The settings that determine an evaluation's outcome."""
     return _settings(snapshot, attacker, take_samples(snapshot, split, n), batch_size)
 
 
@@ -126,7 +126,7 @@ def _settings(snapshot: Snapshot, attacker: Attacker, samples: Samples, batch_si
 
 
 def _reopen(partial: Path | None, settings: dict[str, Any]) -> Outcome | None:
-    """What an earlier attempt at the same evaluation left; None where there is none."""
+    """The incomplete outcome of an earlier attempt at the same evaluation, if any."""
     if partial is None or not partial.is_file():
         return None
     outcome = load_outcome(partial)
@@ -160,7 +160,7 @@ def _begin(
     )
 
 
-def _go_on(
+def _resume(
     snapshot: Snapshot,
     attacker: Attacker,
     samples: Samples,
@@ -203,13 +203,13 @@ def _attack(
     batch: np.ndarray,
     number: int,
 ) -> None:
-    """One batch of one stage; what it finds is written into the outcome's arrays, all at once."""
-    at = torch.from_numpy(batch).to(samples.y.device)
-    x, y = to_float(samples.x[at]), samples.y[at]
+    """Attack one batch in one stage and write the outcome's arrays, all at once."""
+    index = torch.from_numpy(batch).to(samples.y.device)
+    x, y = to_float(samples.x[index]), samples.y[index]
     which = attacker.stages.index(stage)
     generator = snapshot.generator("evaluate", attacker.label, samples.split, which, number)
-    found = stage.attack(snapshot.model, x, stage.loss(y), generator=generator)
-    logits = snapshot.model(found).float()
+    x_adv = stage.attack(snapshot.model, x, stage.loss(y), generator=generator)
+    logits = snapshot.model(x_adv).float()
     predicted = logits.argmax(dim=1)
     fooled = (predicted != y).cpu().numpy()
     outcome.logits[batch] = logits.cpu().numpy()
@@ -218,7 +218,7 @@ def _attack(
 
 
 class _Counted:
-    """Counts the model's calls within a batch, to say how far an evaluation is."""
+    """Counts the model's calls within a batch, to report progress."""
 
     def __init__(
         self, snapshot: Snapshot, attacker: Attacker, outcome: Outcome, size: int, on_progress: OnProgress
@@ -242,7 +242,7 @@ class _Counted:
             self._tell(min(1.0, self.calls / expected))
 
     def _tell(self, share: float) -> None:
-        """Later stages are taken to have as many members as are right now."""
+        """Report progress; later stages are assumed to attack all samples that are still right."""
         outcome, stage = self.outcome, self.outcome.stage
         alive, members = int(outcome.robust.sum()), int(outcome.members.sum())
         ahead = self.weights[stage] * members + sum(self.weights[stage + 1 :]) * alive
@@ -253,7 +253,7 @@ class _Counted:
 
 
 def _standing(outcome: Outcome) -> str:
-    """Where an evaluation is, in a few words."""
+    """The state of an evaluation in a few words."""
     right = f"{outcome.robust_accuracy:.1%} right"
     if outcome.complete:
         return right

@@ -1,4 +1,4 @@
-"""The model that a transfer attack finds its images on."""
+"""The source model of a transfer attack."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_source(
 ) -> Source:
     """A run's checkpoint (``RUN``, its final one, or ``RUN@CHECKPOINT``), or a weights file of the target's model.
 
-    What it is goes into the outcome with a hash of its weights, so that one on other weights is not taken for it.
+    Its description goes into the outcome with a hash of its weights, which tells outcomes on other weights apart.
 
     Args:
         name: as the user gave it.
@@ -38,7 +38,7 @@ def open_source(
         data: of the target.
         device: where to put the source.
         trust: import the code that the run folder's configuration names.
-        on_note: told in a line what was taken from a weights file where that is not plain.
+        on_note: called with a line on how a weights file was read, where that is not plain.
 
     Raises:
         ConfigError: there is no such run or file, or its model is of other images or classes.

@@ -1,4 +1,4 @@
-"""Evaluations and run folders: where outcomes lie, and a folder for weights that no run of ours made."""
+"""Evaluations in run folders, and a run folder for an imported weights file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from overfit_lab.records import identity, layout
 from overfit_lab.records.environment import git_revision, hardware, now, versions
 from overfit_lab.records.recorder import to_records
 from overfit_lab.records.writer import RunWriter
-from overfit_lab.training.loop import Session
+from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import describe, fingerprint
 from overfit_lab.types import Measurement
 
 PROBE = "robustness"
-"""What the numbers of evaluations are recorded under."""
+"""Name under which evaluations are recorded."""
 
 
 def evaluate_into(
@@ -37,7 +37,7 @@ def evaluate_into(
     again: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Outcome:
-    """Evaluate and write outcome and records to a run folder; an outcome that is there is taken from it.
+    """Evaluate and write outcome and records to a run folder; an existing outcome is returned as it is.
 
     Args:
         folder: the run folder.
@@ -46,7 +46,7 @@ def evaluate_into(
         split: which split.
         n: samples; None: all.
         batch_size: samples at a time.
-        again: attack anew, also where the outcome of the same evaluation is there.
+        again: attack anew, even if the outcome of the same evaluation exists.
         on_progress: told where the evaluation stands.
 
     Raises:
@@ -96,7 +96,7 @@ def record_measurement(folder: Path, snapshot: Snapshot, probe: str, measurement
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as they are after a trip through JSON."""
+    """Settings after a round trip through JSON, to compare with those of a file."""
     content: dict[str, Any] = json.loads(json.dumps(settings))
     return content
 
@@ -111,9 +111,9 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
-    """The run folder of a weights file that no run of ours made; it is made where it is not there.
+    """The run folder of an imported weights file, created if absent.
 
-    It holds the configuration that the weights are measured with and what the file was, not the weights themselves.
+    It holds the configuration that the weights are measured with and facts on the file, not the weights themselves.
 
     Args:
         weights: the file.
@@ -124,17 +124,21 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
         RunFolderError: the folder holds another run, or cannot be made.
     """
     text = to_yaml(session.config)
-    own = fingerprint(session.model)
+    digest = fingerprint(session.model)
     if out is None:
-        digest = hashlib.sha256(f"{own} {text}".encode()).hexdigest()[:8]
-        out = Path("runs") / f"{plain(weights.stem)}-{digest}"
+        suffix = hashlib.sha256(f"{digest} {text}".encode()).hexdigest()[:8]
+        out = Path("runs") / f"{plain(weights.stem)}-{suffix}"
     if layout.is_run(out):
         info = json.loads(layout.info_path(out).read_text(encoding="utf-8"))
-        same = info.get("weights", {}).get("fingerprint") == own
+        same = info.get("weights", {}).get("fingerprint") == digest
         if not same or identity.run(load_config(layout.config_path(out))) != identity.run(session.config):
             raise RunFolderError(f"{out}: holds another run, or these weights configured otherwise; give another --out")
         return out
     layout.check_writable(out.parent)
-    info = {**describe(session, "imported"), "weights": {"file": weights.name, "fingerprint": own}, "decay_epochs": []}
+    info = {
+        **describe(session, "imported"),
+        "weights": {"file": weights.name, "fingerprint": digest},
+        "decay_epochs": [],
+    }
     RunWriter.create(out, text, info).close()
     return out

@@ -1,4 +1,4 @@
-"""What a run is made of, seen as a whole: here components refuse what they make no sense with."""
+"""The components of a run together, so that each can refuse a combination that makes no sense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other models that a run learns from. They are named by a run, by a weights file, or trained first."""
+"""Other models that a run learns from: of a run, of a weights file, or trained first."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from overfit_lab.config.trust import check_trusted
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.digests import image_digests
 from overfit_lab.errors import ConfigError
+from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.records import layout
@@ -79,7 +80,7 @@ class Teachers:
         return Teacher(lambda: self.load(source))
 
     def check(self) -> None:
-        """Refuse teachers that cannot be had, and those that were trained on this run's test or validation images.
+        """Refuse teachers that cannot be loaded, and those that were trained on this run's test or validation images.
 
         Raises:
             ConfigError: an unknown objective, no such file, a model of other images or classes, or a leak.
@@ -92,10 +93,10 @@ class Teachers:
                 self.load(source)
                 self._check_leak(source)
 
-    def to_train(self) -> dict[str, RunConfig]:
-        """What has to be trained first: name of its folder to configuration."""
+    def to_train(self) -> list[TrainedFirst]:
+        """Teachers to train first, as runs of their own."""
         names = [source.removeprefix(TRAINED_FIRST) for source in self.sources if source.startswith(TRAINED_FIRST)]
-        return {name: teacher_config(self.config, name) for name in dict.fromkeys(names)}
+        return [TrainedFirst(name, teacher_config(self.config, name)) for name in dict.fromkeys(names)]
 
     def path(self, name: str) -> Path:
         """The run folder of a teacher that is trained first.

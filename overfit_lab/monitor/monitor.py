@@ -27,13 +27,13 @@ from overfit_lab.config import (
 )
 from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.data.arrays import channel_statistics
-from overfit_lab.data.given import by_split, dataset_from_given, describe_kept, with_classes
+from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, with_classes
 from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
 from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.models.adapt import Adapter, count_logits, unwrapped
 from overfit_lab.models.normalize import Normalize
-from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
 from overfit_lab.records.environment import hardware, now, versions
@@ -181,7 +181,7 @@ class Monitor:
         device: torch.device,
     ) -> Dataset:
         """The data, with as many classes as the model gives logits."""
-        data = dataset_from_given(parts, keep=keep, seed=self._config.seed, device=device)
+        data = dataset_from_sources(parts, keep=keep, seed=self._config.seed, device=device)
         image = data.splits["train"].x[:1]
         if normalize is not None:
             constants = channel_statistics(*normalize, image.shape[1])
@@ -197,7 +197,7 @@ class Monitor:
     @property
     def kept(self) -> dict[str, str]:
         """What is kept of each split and what that takes, such as ``1000 of 50000 samples, 3.1 MB``."""
-        return describe_kept(self.data)
+        return describe_splits(self.data)
 
     def on(self, event_type: type[E_], handler: Callable[[E_], None]) -> None:
         """Subscribe to an event: :class:`GradientsReady`, :class:`EpochEnded`, :class:`RunEnded`."""

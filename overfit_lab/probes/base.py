@@ -13,6 +13,7 @@ from pydantic import Field as OptionField
 
 from overfit_lab import config
 from overfit_lab.errors import ProbeError
+from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.models.isolation import isolated
 from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement
@@ -99,10 +100,14 @@ class Probe(ABC):
             snapshot.check_view(split, inputs)
 
     def prepare(self, snapshot: Snapshot) -> None:  # noqa: B027 (most probes need nothing)
-        """Make what the probe needs beside the snapshot and keeps between measurements, such as a trained prior.
+        """Make what the probe needs beside the snapshot and keeps between measurements, such as a prior.
 
-        A run calls it before its first step; otherwise it is called before each measurement. The snapshot was checked.
+        It is called before each measurement, on a snapshot that was checked.
         """
+
+    def to_train(self, snapshot: Snapshot) -> list[TrainedFirst]:
+        """Models that a run has to train for this probe before its first step; the snapshot was checked."""
+        return []
 
     def views(self, snapshot: Snapshot) -> Iterator[View]:
         """The views to measure: every asked-for (or default) split with every asked-for (or default) kind of input.

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field as OptionField
 from torch import Tensor
 
+from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
 from overfit_lab.probes.metrics.directional import check_direction
 from overfit_lab.probes.metrics.iiw import Iiw, distance, iiw, iiw_by_layer
@@ -64,6 +65,10 @@ class IiwProbe(Probe):
         """Also: theta_0 can be had and fits the model."""
         super().check(snapshot)
         self._prior.check(snapshot)
+
+    def to_train(self, snapshot: Snapshot) -> list[TrainedFirst]:
+        """A held-out prior."""
+        return self._prior.to_train(snapshot)
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Make theta_0. Cost: nothing, but for a held-out prior its training, once a run."""

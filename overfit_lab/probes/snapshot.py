@@ -16,7 +16,7 @@ from overfit_lab.methods.attacks.losses import CrossEntropy
 from overfit_lab.methods.labels.base import LabelMode, one_hot
 from overfit_lab.methods.objectives.base import Objective
 from overfit_lab.models.isolation import isolated
-from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.seeds import derive_generator
 from overfit_lab.types import Batch, Clock, Dataset, Targets, Value, to_float

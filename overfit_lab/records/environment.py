@@ -9,11 +9,12 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from overfit_lab.version import __version__
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "openTSNE", "pyautoattack", "pyhessian")
 
@@ -63,6 +64,8 @@ def processor() -> str:
 
 def hardware(device: torch.device) -> dict[str, Any]:
     """The device that a run is on."""
+    import torch
+
     found: dict[str, Any] = {"cpu": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)

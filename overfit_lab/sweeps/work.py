@@ -132,7 +132,7 @@ def _train(report: Report, job: CellJob, heart: Heart) -> None:
     from overfit_lab.config import load_config, parse_config
     from overfit_lab.sweeps.cells import check_same_run
     from overfit_lab.training.events import EpochEnded
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
 
     def tell(share: float, text: str) -> None:
         heart.progressed(share, text)

@@ -1,4 +1,4 @@
-"""What the theory's functions ask of their input, each refusal in one line."""
+"""Checks of the theory functions' input; each refusal is one line."""
 
 from __future__ import annotations
 

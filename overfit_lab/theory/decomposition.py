@@ -1,4 +1,4 @@
-"""Expected cross entropy as what labels leave open, what the model gets wrong, less what its weights know of them.
+"""Expected cross entropy as label entropy, plus divergence of the prediction, minus information in the weights.
 
 For labels y, inputs x and weights w with a joint distribution p(x, y, w), and predictions f(y | x, w)::
 

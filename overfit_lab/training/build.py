@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,9 +33,10 @@ from overfit_lab.models.compute.work import forward_flops, training_flops
 from overfit_lab.models.constants import check_normalize
 from overfit_lab.models.factory import EVERY_MODEL, MODEL_CONTEXT, build_model, find_model
 from overfit_lab.probes.base import Probe
-from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.processes.world import ALONE, World
-from overfit_lab.training.loop import Session
+from overfit_lab.training.apart import train_apart
+from overfit_lab.training.session import Session
 from overfit_lab.types import Clock, Dataset, to_float
 
 logger = logging.getLogger(__name__)
@@ -386,7 +388,7 @@ def build(
         corruption=build_corruption(config.attack, config.evaluation),
         black_box=build_black_box(config.attack, config.evaluation),
         teachers=teachers,
-        priors=PriorStore(config),
+        priors=PriorStore(config, partial(train_apart, build, device)),
         autocast_dtype=torch.bfloat16 if compute["precision"] == "bf16" else None,
         compute=compute,
         world=world,
@@ -395,7 +397,7 @@ def build(
 
 def _label_context(config: RunConfig, data: Dataset, teachers: Teachers) -> LabelContext:
     return LabelContext(
-        given=data.splits["train"].y,
+        labels=data.splits["train"].y,
         n_classes=data.n_classes,
         n_epochs=config.epochs,
         teacher=teachers,

@@ -7,21 +7,18 @@ atomic: a reader sees the old file or the new one.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.files import replacing
+from overfit_lab.records.tensorfile import read_tensors, write_tensors
 from overfit_lab.seeds import Streams, get_streams, set_streams
-from overfit_lab.training import tensorfile
-from overfit_lab.training.loop import Session
+from overfit_lab.training.session import Session
 from overfit_lab.training.tally import EpochTallies
 from overfit_lab.types import Clock
 
@@ -88,16 +85,6 @@ def save_checkpoint(
     write_tensors(path, tensors, meta)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write tensors and JSON values to a safetensors file, atomically; its folder is made where it is not there.
-
-    Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, durable=True) as file:
-        tensorfile.write(file, tensors, {"overfit-lab": json.dumps(meta)})
-
-
 def _pack_streams(streams: Streams, tensors: dict[str, Tensor]) -> dict[str, Any]:
     kind, keys, *rest = streams.numpy
     tensors["streams/numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
@@ -113,20 +100,6 @@ def _unpack_streams(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Streams
     keys = tensors["streams/numpy"].numpy().astype(np.uint32)
     cuda = [tensors[f"streams/cuda{i}"] for i in range(meta["n_cuda"])]
     return Streams((version, tuple(words), gauss), (kind, keys, *rest), tensors["streams/cpu"], cuda or None)
-
-
-def read_tensors(path: Path, kind: str = "checkpoint") -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The JSON values and the tensors, on the CPU, of a file that :func:`write_tensors` wrote.
-
-    Raises:
-        RunFolderError: the file is damaged, or none of ours.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {})["overfit-lab"])
-            return meta, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{path}: damaged, or not a {kind} of overfit-lab ({error})") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

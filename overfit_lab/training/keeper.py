@@ -10,7 +10,7 @@ from typing import Any
 from overfit_lab.training.checkpoint import save_checkpoint
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, StepEnded
-from overfit_lab.training.loop import Session
+from overfit_lab.training.session import Session
 
 MIDWAY = "midway.safetensors"
 """The checkpoint within an epoch."""

@@ -29,7 +29,7 @@ from overfit_lab.records.sinks.mirror import make_sinks
 from overfit_lab.records.status import mark_ended
 from overfit_lab.training.build import check_shares, complete, resolve_device
 from overfit_lab.training.events import EventBus
-from overfit_lab.training.experiment import check_place, train_run
+from overfit_lab.training.run import check_place, train_run
 
 UNFINISHED = ("running", "interrupted", "failed")
 """What the processes may have said of a run, which whoever started them knows better."""
@@ -106,7 +106,7 @@ def train_on_devices(
     sinks: Sequence[str] = (),
     listen: Listen | None = None,
 ) -> str:
-    """Train into a run folder on several devices, a process for each; see :func:`~.training.experiment.train_run`.
+    """Train into a run folder on several devices, a process for each; see :func:`~.training.run.train_run`.
 
     Each process takes its rows of every batch, so that the run is the one that a single device would make, to rounding.
     With several machines the same is called on each, with its number; the run folder is on a disk that all of them see.
@@ -270,7 +270,7 @@ def train_as_one(
 
     Raises:
         LostProcessError: another process is gone or does not answer.
-        OverfitLabError: as :func:`overfit_lab.training.experiment.train_run`.
+        OverfitLabError: as :func:`overfit_lab.training.run.train_run`.
     """
     if resolve_device(device).type == "cuda":
         torch.cuda.set_device(place.local_rank)

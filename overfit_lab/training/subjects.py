@@ -14,7 +14,7 @@ from overfit_lab.config import ProbesConfig, RunConfig, load_config
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.models.weights import load_into, load_weights
-from overfit_lab.probes.priors.base import PriorStore
+from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.records import layout
 from overfit_lab.records.environment import command, git_revision, hardware, now, versions
@@ -22,7 +22,7 @@ from overfit_lab.records.history import FolderHistory
 from overfit_lab.seeds import private_streams
 from overfit_lab.training.build import build, resolve_device
 from overfit_lab.training.checkpoint import load_checkpoint, restore
-from overfit_lab.training.loop import Session
+from overfit_lab.training.session import Session
 from overfit_lab.types import Clock
 
 OnNote = Callable[[str], None]

@@ -27,7 +27,7 @@ from overfit_lab.evaluation.store import evaluate_into, record_measurement
 from overfit_lab.processes.pool import Job, Report, run_jobs, usable_cores
 from overfit_lab.records.reader import Run
 from overfit_lab.records.records import KEY
-from overfit_lab.training.experiment import probe_run
+from overfit_lab.training.probing import probe_run
 from overfit_lab.training.subjects import at_checkpoints, open_run
 
 WORK = HERE.parent / "reference-work"

@@ -16,14 +16,14 @@ from itertools import product
 from pathlib import Path
 
 from overfit_lab.cli.grid import grid_spec
-from overfit_lab.cli.jobs import SweepProgress
+from overfit_lab.cli.jobs import RunsProgress
 from overfit_lab.config import apply_overrides
 from overfit_lab.config.recipes import STUDIES, recipe
 from overfit_lab.config.recipes.methods import METHODS
 from overfit_lab.processes.pool import Job, Report, run_jobs, usable_cores
 from overfit_lab.sweeps.run import run_sweep
 from overfit_lab.training.events import EpochEnded, EventBus
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 
 HERE = Path(__file__).resolve().parent
 CIFAR10 = os.environ.get("CIFAR10", "parquet:.data/cifar10-jpeg")
@@ -92,7 +92,7 @@ def main(parts: list[str]) -> None:
     """Train every run and study whose name contains one of the parts; all of them without any."""
     wanted = {name: job for name, job in jobs().items() if not parts or any(part in name for part in parts)}
     missing = {name: job for name, job in wanted.items() if not is_completed(HERE / name)}
-    with SweepProgress(len(wanted), len(wanted) - len(missing)) as progress:
+    with RunsProgress(len(wanted), len(wanted) - len(missing)) as progress:
         work_left = [Job(name, work, (HERE / name, *job)) for name, job in missing.items()]
         failures = run_jobs(work_left, progress, n_processes=usable_cores(), n_threads=1)
     for name in KEPT_STUDIES:
@@ -102,7 +102,7 @@ def main(parts: list[str]) -> None:
                 continue
             config = apply_overrides(recipe(study.recipe), [*study.sets, "evaluation.every=4"])
             spec = grid_spec(config, study.axes, len(SEEDS), device="cpu")
-            failures |= run_sweep(spec, folder, watch=SweepProgress).failures
+            failures |= run_sweep(spec, folder, watch=RunsProgress).failures
     for name, reason in failures.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
     sys.exit(1 if failures else 0)

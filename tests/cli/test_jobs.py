@@ -2,7 +2,7 @@
 
 import pytest
 
-from overfit_lab.cli.jobs import Estimate, SweepProgress, duration
+from overfit_lab.cli.jobs import Estimate, RunsProgress, duration
 
 
 def test_the_time_left_counts_what_was_done_since_the_beginning():
@@ -19,7 +19,7 @@ def test_the_time_left_counts_what_was_done_since_the_beginning():
 
 
 def test_without_a_terminal_a_line_says_that_a_cell_ended(capfd):
-    with SweepProgress(4, 1) as progress:
+    with RunsProgress(4, 1) as progress:
         progress.started("a")
         progress.progressed("a", 0.5, "epoch 1/2")
         progress.ended("a", None)
@@ -30,13 +30,13 @@ def test_without_a_terminal_a_line_says_that_a_cell_ended(capfd):
 
 def test_on_a_terminal_there_are_bars(monkeypatch, capfd):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    with SweepProgress(2) as progress:
+    with RunsProgress(2) as progress:
         progress.started("cell-one")
         progress.progressed("cell-one", 0.5, "epoch 1/2")
         progress.ended("cell-one", None)
         progress.started("cell-two")
     err = capfd.readouterr()[1]
-    assert "all cells" in err
+    assert "all runs" in err
     assert "1 of 2" in err
     assert "cell-two" in err
 

@@ -6,7 +6,7 @@ import torch
 from overfit_lab.config.catalog import LABELS, OBJECTIVES
 from overfit_lab.training.build import build
 from overfit_lab.training.events import EventBus
-from overfit_lab.training.loop import set_learning_rate, train_step
+from overfit_lab.training.step import set_learning_rate, train_step
 from parts import part
 from tiny import tiny_config
 

@@ -8,8 +8,10 @@ from overfit_lab.records.reader import Run
 from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus
-from overfit_lab.training.experiment import probe_run, train_run
-from overfit_lab.training.loop import attacked_step, train
+from overfit_lab.training.loop import train
+from overfit_lab.training.probing import probe_run
+from overfit_lab.training.run import train_run
+from overfit_lab.training.step import attacked_step
 from overfit_lab.types import Batch
 from parts import part
 from tiny import tiny_config

@@ -18,7 +18,7 @@ from overfit_lab.errors import ConfigError, DataUnavailableError
 from overfit_lab.records.reader import Run
 from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 N = 60
@@ -232,7 +232,7 @@ def test_resized_crops_are_taken_of_the_images_as_they_are_in_their_files(tmp_pa
     zoom = session.loader.augmenter.resized_crop
     originals = session.loader.images.images
     for x, i in zip(batch.x, batch.index.tolist(), strict=True):
-        with Image.open(originals.where(i)) as image:
+        with Image.open(originals.location(i)) as image:
             part = image.crop(zoom.box(3, i, *image.size)).resize((8, 8), Image.Resampling.BILINEAR)
             assert torch.equal((255 * x).round().to(torch.uint8).permute(1, 2, 0), torch.tensor(np.array(part)))
     with pytest.raises(ConfigError, match=r"stream = false: resized-crop takes parts of the images as they are"):
@@ -257,7 +257,7 @@ def test_parquet_is_copied_flat_once_and_whole(tmp_path, monkeypatch):
     group, everything = ParquetImages._group, ParquetImages._all
     monkeypatch.setattr(ParquetImages, "_group", lambda self, i: read.append(i) or group(self, i))
     monkeypatch.setattr(ParquetImages, "_all", lambda self: copied.append(1) or everything(self))
-    monkeypatch.setattr("overfit_lab.data.parquet.KEPT_ROWS", 0)
+    monkeypatch.setattr("overfit_lab.data.parquet.CACHED_ROWS", 0)
     whole = load(name, n_test=5, workers=1)
     assert max(read.count(i) for i in range(6)) <= 4, "40 rows in 6 groups: looked at twice, and once for each split"
     read.clear()

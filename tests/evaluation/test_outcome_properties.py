@@ -210,5 +210,5 @@ def test_a_finding_is_suspicious_where_chance_cannot_explain_it(n, limit, data):
     found = finding("check", "nothing", share, limit)
     assert found.status == ("suspicious" if low > limit else "passed")
     assert found.status == "passed" or share.value > limit
-    assert found.says.startswith(f"fooled: {share.value:.1%} (")
+    assert found.text.startswith(f"fooled: {share.value:.1%} (")
     assert Finding("check", "nothing", None, limit, "no model").status == "not run"

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from overfit_lab.records.reader import Run
-from overfit_lab.training.experiment import probe_run, train_run
+from overfit_lab.training.probing import probe_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 QUIET = {"every": 2, "metrics": ["iiw", "gradient-norm"], "n": 40}

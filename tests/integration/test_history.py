@@ -18,7 +18,8 @@ from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.history import FolderHistory, MemoryHistory
 from overfit_lab.records.reader import Run, read_records
 from overfit_lab.training.events import EventBus, StepEnded
-from overfit_lab.training.experiment import probe_run, probe_weights, train_run
+from overfit_lab.training.probing import probe_run, probe_weights
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 KEYS = ["epoch", "step", "probe", "field", "split", "inputs", "labels", "value", "stderr", "n"]

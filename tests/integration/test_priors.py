@@ -16,11 +16,13 @@ from overfit_lab.probes.metrics.iiw import distance, iiw
 from overfit_lab.probes.priors.base import find_prior
 from overfit_lab.probes.priors.held_out import prior_config
 from overfit_lab.records.reader import Run
+from overfit_lab.records.tensorfile import read_tensors, write_tensors
 from overfit_lab.training.build import build
-from overfit_lab.training.checkpoint import load_checkpoint, read_tensors, write_tensors
+from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
-from overfit_lab.training.experiment import probe_run, probe_weights, train_run
 from overfit_lab.training.loop import train_epoch
+from overfit_lab.training.probing import probe_run, probe_weights
+from overfit_lab.training.run import train_run
 from overfit_lab.training.subjects import at_checkpoints, open_run
 from overfit_lab.types import Dataset, Split
 from tiny import tiny_config

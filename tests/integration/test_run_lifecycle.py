@@ -18,7 +18,8 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted, StepEnded
-from overfit_lab.training.experiment import probe_run, train_run
+from overfit_lab.training.probing import probe_run
+from overfit_lab.training.run import train_run
 from tiny import METRICS, tiny_config
 
 KEYS = ["epoch", "step", "probe", "field", "split", "inputs", "labels", "value", "stderr", "n"]
@@ -191,7 +192,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from overfit_lab.config import load_config
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 folder = Path(sys.argv[1])
 resume = sys.argv[3] == "resume"
 print("started", flush=True)

@@ -10,7 +10,7 @@ from memory import peak_bytes
 from nets import NETS, K, images, net_of
 from overfit_lab.errors import ProbeError
 from overfit_lab.models.small_cnn import small_cnn
-from overfit_lab.probes.metrics.layer_kinds.base import Kept
+from overfit_lab.probes.metrics.layer_kinds.base import CallCache
 from overfit_lab.probes.metrics.layer_kinds.products import gram_is_cheaper, outer_squared_norm
 from overfit_lab.probes.metrics.layer_kinds.select import kind_of
 from overfit_lab.probes.metrics.layers import group_by_layer
@@ -76,7 +76,7 @@ def test_products_and_squares_of_each_call_equal_the_loop(name, times):
     d = {key: torch.randn(g.shape[1:], generator=stream, dtype=torch.float64) for key, g in gradients.items()}
     along = dict.fromkeys(gradients, 0)
     with local_pass(net, x) as passed:
-        kept = {call: Kept(times) for call in passed.calls}
+        kept = {call: CallCache(times) for call in passed.calls}
 
         def visit(call, delta):
             for local, full in call.parameters.items():
@@ -130,7 +130,7 @@ def test_both_ways_of_summing_outer_products_are_one_number(shape, times):
     stream = torch.Generator().manual_seed(0)
     a, d = (torch.randn(21, rows, length, generator=stream, dtype=torch.float64) for rows in (size, out))
     expected = torch.einsum("noi,noi->n", *(torch.einsum("nol,nil->noi", d, a),) * 2)
-    kept = Kept(times)
+    kept = CallCache(times)
     for _ in range(2):
         torch.testing.assert_close(outer_squared_norm(a, d, kept), expected)
     assert ("gram" in kept.store) == (length > 1 and gram_is_cheaper(size, out, length, times))

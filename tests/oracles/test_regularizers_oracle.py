@@ -11,8 +11,9 @@ from overfit_lab.records.reader import Run
 from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus
-from overfit_lab.training.experiment import train_run
-from overfit_lab.training.loop import attacked_step, step_loss, targets_of, train
+from overfit_lab.training.loop import train
+from overfit_lab.training.run import train_run
+from overfit_lab.training.step import attacked_step, step_loss, targets_of
 from overfit_lab.types import Outputs, to_float
 from tiny import tiny_config
 

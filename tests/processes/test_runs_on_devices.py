@@ -19,7 +19,8 @@ from overfit_lab.config import to_yaml
 from overfit_lab.records.reader import Run
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EventBus, StepEnded
-from overfit_lab.training.experiment import probe_run, train_run
+from overfit_lab.training.probing import probe_run
+from overfit_lab.training.run import train_run
 from tiny import METRICS, tiny_config
 
 HERE = Path(__file__).parent

@@ -21,10 +21,10 @@ from overfit_lab.data.parquet import ParquetImages
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.records import files
 from overfit_lab.records.arrays import write_arrays
+from overfit_lab.records.tensorfile import write_tensors
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.sweeps import collect
 from overfit_lab.sweeps.beat import Beat, write_beat
-from overfit_lab.training.checkpoint import write_tensors
 from overfit_lab.views.figures import style
 
 OWNER = "records/files.py"

@@ -1,7 +1,7 @@
 """A run whose weights stop being finite ends as completed, with empty values in its records."""
 
 from overfit_lab.records.reader import Run
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 UNDEFINED = [

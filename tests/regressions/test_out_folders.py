@@ -47,7 +47,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_any_work(command, w
         pytest.skip("no /proc here")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("keep")
-    monkeypatch.setattr("overfit_lab.training.experiment.build", None)
+    monkeypatch.setattr("overfit_lab.training.run.build", None)
     monkeypatch.setattr("overfit_lab.processes.pool.run_jobs", None)
     assert run([*command, "--out", where]) == 2
     out, err = capfd.readouterr()

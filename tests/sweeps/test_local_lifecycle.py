@@ -57,7 +57,7 @@ def test_a_cell_is_the_plain_run_of_its_configuration(extended, tmp_path):
     cell = cells(folder / "out")["r0.6-seed1"]
     code = (
         "import sys, torch; from pathlib import Path; from overfit_lab.config import load_config;"
-        "from overfit_lab.training.experiment import train_run; torch.set_num_threads(1);"
+        "from overfit_lab.training.run import train_run; torch.set_num_threads(1);"
         "train_run(load_config(Path(sys.argv[1])), Path(sys.argv[2]), device='cpu')"
     )
     arguments = [sys.executable, "-c", code, str(cell / "config.yaml"), str(tmp_path / "plain")]
@@ -155,7 +155,7 @@ def test_a_cell_that_fails_is_retried_and_told_of_with_the_end_of_its_log(tmp_pa
     write_base(tmp_path, epochs=1, probes={"metrics": []})
     write_sweep(tmp_path, "set: {model.name: 'frail:Net'}\ngrid: {model.times: [2, 0]}\nretries: 0")
     refused = sweep(tmp_path, "sweep.yaml", "--out", "out")
-    assert "names code to run (model.name = 'frail:Net')" in refused.stderr
+    assert "names code to run (set.model.name = 'frail:Net')" in refused.stderr
     done = sweep(tmp_path, "sweep.yaml", "--out", "out", "--trust", "--jobs", "1")
     assert done.returncode == 1
     assert "completed: 1 of 2 cells in out" in done.stdout

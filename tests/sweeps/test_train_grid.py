@@ -14,7 +14,7 @@ from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
 from overfit_lab.records.reader import Run, find_runs
 from overfit_lab.sweeps.run import run_sweep
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from same_run import assert_same_run, rows
 from tiny import tiny_config
 

@@ -11,9 +11,9 @@ from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.reader import Run
 from overfit_lab.training.build import build
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, StepEnded
-from overfit_lab.training.experiment import train_run
 from overfit_lab.training.information import InformationTally
 from overfit_lab.training.loop import train
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 

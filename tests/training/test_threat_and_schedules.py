@@ -10,8 +10,9 @@ from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.records.reader import Run
 from overfit_lab.training.build import build, complete
 from overfit_lab.training.events import EventBus, StepEnded
-from overfit_lab.training.experiment import train_run
-from overfit_lab.training.loop import attacked_step, train
+from overfit_lab.training.loop import train
+from overfit_lab.training.run import train_run
+from overfit_lab.training.step import attacked_step
 from overfit_lab.types import Clock
 from tiny import tiny_config
 

@@ -1,4 +1,4 @@
-"""What a check is, and the bench on which checks run their attacks."""
+"""The protocol of checks, their findings, and the bench on which they run attacks."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. It is suspicious where the whole interval of its evidence lies above its limit.
+    """Result of one check. It is suspicious where the whole interval of its evidence lies above its limit.
 
     Args:
         check: its name.
         expects: what holds of a model whose gradients can be trusted, in a few words.
         evidence: the share of samples that speaks against it; None where the check was not run.
         limit: what that share may be.
-        says: the evidence in words, or why the check was not run.
+        text: the evidence in words, or why the check was not run.
         curve: accuracies over an abscissa, where the check draws one.
     """
 
@@ -59,7 +59,7 @@ class Finding:
     expects: str
     evidence: Share | None
     limit: float
-    says: str
+    text: str
     curve: tuple[tuple[float, Share], ...] = ()
 
     @property
@@ -71,7 +71,7 @@ class Finding:
 
 
 class Evaluate(Protocol):
-    """Runs an attack on the bench's samples, or finds the outcome of an earlier time."""
+    """Runs an attack on the bench's samples, or gives the outcome of an earlier run."""
 
     def __call__(self, name: str, options: AttackOptions, source: Source | None) -> Outcome:
         """The outcome of the attack ``name``."""
@@ -80,7 +80,7 @@ class Evaluate(Protocol):
 
 @dataclass
 class Bench:
-    """What a check works with.
+    """The model, samples and attacks that a check works with.
 
     Args:
         snapshot: the model and its data.
@@ -120,7 +120,7 @@ class Bench:
         return self.config.attack.eps or 8 / 255
 
     def gradient_attacks(self) -> list[Outcome]:
-        """What the run's own kind of evaluation finds at its best: many restarts, and many steps, on cross entropy."""
+        """The strongest gradient attacks: many restarts, and many steps, on cross entropy."""
         return [
             self.outcome(n_steps=self.steps, n_restarts=RESTARTS),
             self.outcome(n_steps=max(MANY_STEPS, self.steps)),
@@ -133,16 +133,16 @@ MANY_STEPS = 100
 
 def broken(*outcomes: Outcome) -> np.ndarray:
     """Samples that are right on the clean image and that at least one of the attacks fooled (n,) bool."""
-    found = np.zeros(len(outcomes[0]), dtype=bool)
+    is_broken = np.zeros(len(outcomes[0]), dtype=bool)
     for outcome in outcomes:
-        found |= outcome.broken_by > ROBUST
-    return found
+        is_broken |= outcome.broken_by > ROBUST
+    return is_broken
 
 
-def only_by(name: str, these: list[Outcome], others: list[Outcome]) -> Share:
-    """Share of all samples that ``these`` attacks fool and ``others`` do not."""
-    count = int((broken(*these) & ~broken(*others)).sum())
-    return Share(name, count, len(these[0]))
+def only_by(name: str, attacks: list[Outcome], others: list[Outcome]) -> Share:
+    """Share of all samples that ``attacks`` fool and ``others`` do not."""
+    count = int((broken(*attacks) & ~broken(*others)).sum())
+    return Share(name, count, len(attacks[0]))
 
 
 def right(name: str, outcome: Outcome) -> Share:
@@ -150,10 +150,10 @@ def right(name: str, outcome: Outcome) -> Share:
     return Share(name, int(outcome.robust.sum()), len(outcome))
 
 
-def finding(check: str, expects: str, evidence: Share, limit: float, *, says: str = "") -> Finding:
-    """A finding that says its evidence and limit, and more where there is more to say."""
+def finding(check: str, expects: str, evidence: Share, limit: float, *, detail: str = "") -> Finding:
+    """A finding whose text names evidence and limit, and ``detail`` if given."""
     text = f"{evidence.name}: {points(evidence)}, limit {limit:.0%}"
-    return Finding(check, expects, evidence, limit, f"{text}; {says}" if says else text)
+    return Finding(check, expects, evidence, limit, f"{text}; {detail}" if detail else text)
 
 
 def points(share: Share) -> str:
@@ -164,6 +164,6 @@ def points(share: Share) -> str:
 
 def worst_case(outcomes: Mapping[str, Outcome]) -> Share:
     """Share that is right under every one of some attacks."""
-    found = list(outcomes.values())
-    robust = np.logical_and.reduce([outcome.robust for outcome in found])
-    return Share("worst case", int(robust.sum()), len(found[0]))
+    attacks = list(outcomes.values())
+    robust = np.logical_and.reduce([outcome.robust for outcome in attacks])
+    return Share("worst case", int(robust.sum()), len(attacks[0]))

@@ -25,8 +25,8 @@ def larger_eps(bench: Bench) -> Finding:
     shares = [right(f"right at eps {eps:.4g}", outcome) for eps, outcome in zip(radii, outcomes, strict=True)]
     first = outcomes[0]
     clean = Share("clean", round(first.clean_accuracy * len(first)), len(first))
-    found = finding("larger-eps", "a ball that holds every image leaves nothing right", shares[-1], LEFT)
-    return replace(found, curve=((0.0, clean), *zip(radii, shares, strict=True)))
+    result = finding("larger-eps", "a ball that holds every image leaves nothing right", shares[-1], LEFT)
+    return replace(result, curve=((0.0, clean), *zip(radii, shares, strict=True)))
 
 
 def radii_of(bench: Bench) -> list[float]:

@@ -39,10 +39,10 @@ def gradient_exists(bench: Bench) -> Finding:
     Rounded inputs have none, and a softmax that saturates in float32 has none either (Athalye et al. 2018, arXiv
     1802.00420; Carlini and Wagner 2017).
     """
-    found, expects = surface(bench), "the loss has a gradient"
-    if found.n == 0:
+    counts, expects = surface(bench), "the loss has a gradient"
+    if counts.n == 0:
         return Finding("gradient-exists", expects, None, ZERO, NOTHING_RIGHT)
-    return finding("gradient-exists", expects, Share("without a gradient", found.zero, found.n), ZERO)
+    return finding("gradient-exists", expects, Share("without a gradient", counts.zero, counts.n), ZERO)
 
 
 def gradient_leads(bench: Bench) -> Finding:
@@ -50,10 +50,10 @@ def gradient_leads(bench: Bench) -> Finding:
 
     The best of four random steps of the same length is what it is compared with.
     """
-    found, expects = surface(bench), "the loss rises along its gradient"
-    if found.n == 0:
+    counts, expects = surface(bench), "the loss rises along its gradient"
+    if counts.n == 0:
         return Finding("gradient-leads", expects, None, ASTRAY, NOTHING_RIGHT)
-    share = Share("a random step raises the loss as much", found.astray, found.n)
+    share = Share("a random step raises the loss as much", counts.astray, counts.n)
     return finding("gradient-leads", expects, share, ASTRAY)
 
 

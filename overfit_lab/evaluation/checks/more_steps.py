@@ -22,16 +22,16 @@ def more_steps(bench: Bench) -> Finding:
     outcomes = [bench.outcome(n_steps=steps) for steps in counts]
     n_fooled = [int(broken(outcome).sum()) for outcome in outcomes]
     rise = max(n_fooled) - n_fooled[-1]
-    at = counts[n_fooled.index(max(n_fooled))]
+    worst = counts[n_fooled.index(max(n_fooled))]
     shares = [right(f"PGD-{steps}", outcome) for steps, outcome in zip(counts, outcomes, strict=True)]
-    found = finding(
+    result = finding(
         "more-steps",
         "more steps never help the defender",
-        Share(f"rise from {at} to {counts[-1]} steps", rise, len(outcomes[-1])),
+        Share(f"rise from {worst} to {counts[-1]} steps", rise, len(outcomes[-1])),
         RISE,
-        says=f"right after {counts[0]} step {shares[0].value:.1%}, after {counts[-1]} {shares[-1].value:.1%}",
+        detail=f"right after {counts[0]} step {shares[0].value:.1%}, after {counts[-1]} {shares[-1].value:.1%}",
     )
-    return replace(found, curve=tuple(zip(map(float, counts), shares, strict=True)))
+    return replace(result, curve=tuple(zip(map(float, counts), shares, strict=True)))
 
 
 def converged(bench: Bench) -> Finding:

@@ -11,23 +11,23 @@ from overfit_lab.evaluation.checks.base import Bench, Finding, Share, points, wo
 from overfit_lab.types import Measurement, Value
 
 PROBE = "masking"
-"""What the numbers of checks are recorded under."""
+"""Name under which the checks' numbers are recorded."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the checks found, together.
+    """The findings of all checks.
 
     Args:
         findings: one a check.
         worst: share of samples that is right under every attack that was run within the run's own threat model.
-        own: the same under the run's own evaluation alone.
+        run_evaluation: the same under the run's own evaluation alone.
         split: which samples.
     """
 
     findings: tuple[Finding, ...]
     worst: Share
-    own: Share
+    run_evaluation: Share
     split: str
 
     @property
@@ -41,8 +41,8 @@ class Report:
         n_passed = sum(finding.status == "passed" for finding in self.findings)
         not_run = [finding.check for finding in self.findings if finding.status == "not run"]
         rest = f", {', '.join(not_run)} not run" if not_run else ""
-        bound = f"Robust accuracy is at most {points(self.worst)} under all attacks run here, {points(self.own)} by the"
-        bound += " evaluation's own."
+        bound = f"Robust accuracy is at most {points(self.worst)} under all attacks run here, "
+        bound += f"{points(self.run_evaluation)} by the evaluation's own."
         if not self.suspicious:
             return f"No sign of masked gradients: {n_passed} checks passed{rest}. {bound}"
         names = ", ".join(finding.check for finding in self.suspicious)
@@ -55,7 +55,7 @@ class Report:
         """The findings as numbers, and as arrays for the picture."""
         values = [
             _value("worst", self.worst, self.split),
-            _value("own", self.own, self.split),
+            _value("own", self.run_evaluation, self.split),
             Value("suspicious", float(len(self.suspicious)), self.split, "adversarial", "given", self.worst.n),
         ]
         arrays: dict[str, np.ndarray] = {}
@@ -83,14 +83,14 @@ def run_checks(
     """Run checks one after the other; they share the outcomes of their attacks.
 
     Args:
-        bench: what they work with.
+        bench: of the model.
         checks: names and functions.
         on_check: told the name of each check and its number before it runs.
 
     Cost: some 1,000 forward and backward passes with the default checks, and ``bench.n_queries`` forward passes.
     """
     findings = []
-    own = bench.outcome(n_steps=bench.steps)
+    run_outcome = bench.outcome(n_steps=bench.steps)
     for number, (name, check) in enumerate(checks):
         if on_check is not None:
             on_check(name, number)
@@ -99,7 +99,7 @@ def run_checks(
     return Report(
         tuple(findings),
         worst_case(within),
-        Share("own evaluation", int(own.robust.sum()), len(own)),
+        Share("own evaluation", int(run_outcome.robust.sum()), len(run_outcome)),
         bench.split,
     )
 

@@ -132,8 +132,8 @@ class APGD(LabelAttack):
         attack = APGDAttack(
             predict, n_restarts=1, n_iter=self.n_iter, loss=self.loss, logger=QUIET, **self._common(x, seed)
         )
-        found: Tensor = attack.perturb(x, y)
-        return found
+        x_adv: Tensor = attack.perturb(x, y)
+        return x_adv
 
     @property
     def n_calls(self) -> int:
@@ -168,8 +168,8 @@ class APGDTargeted(LabelAttack):
             logger=QUIET,
             **self._common(x, seed),
         )
-        found: Tensor = attack.perturb(x, y)
-        return found
+        x_adv: Tensor = attack.perturb(x, y)
+        return x_adv
 
     @property
     def n_calls(self) -> int:
@@ -180,7 +180,7 @@ class APGDTargeted(LabelAttack):
 class FABTargeted(LabelAttack):
     """Fast adaptive boundary attack (Croce and Hein 2020, arXiv 1907.02044) towards up to nine wrong classes in turn.
 
-    An image counts as found only within eps. Cost: ``n_iter`` times two forward passes and a backward pass to the
+    An adversarial image counts only within eps. Cost: ``n_iter`` times two forward passes and a backward pass to the
     input for each target class.
     """
 
@@ -197,8 +197,8 @@ class FABTargeted(LabelAttack):
             n_target_classes=min(MOST_TARGETS, n_classes - 1),
             **self._common(x, seed),
         )
-        found: Tensor = attack.perturb(x, y)
-        return found
+        x_adv: Tensor = attack.perturb(x, y)
+        return x_adv
 
     @property
     def n_calls(self) -> int:
@@ -221,7 +221,7 @@ class FAB(FABTargeted):
 class Square(LabelAttack):
     """Random search over squares of pixels: no gradient is used (Andriushchenko et al. 2020).
 
-    Unlike the library's own entry point it gives the best image found also where the model stayed right, so that
+    Unlike the library's own entry point it gives the best image also where the model stayed right, so that
     confidence under this attack can be measured; which images fool the model is the same.
 
     Cost: up to ``n_queries`` forward passes.
@@ -239,13 +239,13 @@ class Square(LabelAttack):
             resc_schedule=False,
             **self._common(x, seed),
         )
-        found = x.clone()
+        x_adv = x.clone()
         right = predict(x).argmax(dim=1) == y
         if right.any():
             torch.manual_seed(seed)
             attack.init_hyperparam(x)
-            _, found[right] = attack.attack_single_run(x[right].clone(), y[right].clone())
-        return found
+            _, x_adv[right] = attack.attack_single_run(x[right].clone(), y[right].clone())
+        return x_adv
 
     @property
     def n_calls(self) -> int:
@@ -273,7 +273,7 @@ class AutoAttack(LabelAttack):
 
     def find(self, predict: nn.Module, x: Tensor, y: Tensor, seed: int, n_classes: int) -> Tensor:
         """See :class:`LabelAttack`."""
-        found = x.clone()
+        x_adv = x.clone()
         right = predict(x).argmax(dim=1) == y
         for stage in self.stages:
             which = right.nonzero().flatten()
@@ -281,9 +281,9 @@ class AutoAttack(LabelAttack):
                 break
             candidates = stage.find(predict, x[which], y[which], seed, n_classes)
             fooled = predict(candidates).argmax(dim=1) != y[which]
-            found[which[fooled]] = candidates[fooled]
+            x_adv[which[fooled]] = candidates[fooled]
             right[which[fooled]] = False
-        return found
+        return x_adv
 
     @property
     def n_calls(self) -> int:

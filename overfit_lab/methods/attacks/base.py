@@ -1,4 +1,4 @@
-"""What an attack is."""
+"""The protocol of attacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Start = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Attack(Protocol):
-    """Maximises a loss inside a threat model, or puts noise in the place of that."""
+    """Maximises a loss inside a threat model; or a noise in its place."""
 
     threat: ThreatModel
     adversarial: ClassVar[bool]
@@ -38,7 +38,7 @@ class Attack(Protocol):
             x: clean images in [0, 1] (B, C, H, W).
             loss: what to maximise.
             generator: random stream on the device of ``x``.
-            start: where to start; None is the attack's own start. What it gives is projected.
+            start: where to start; None is the attack's own start. The start is projected.
         """
         ...
 

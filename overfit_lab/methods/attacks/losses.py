@@ -1,4 +1,4 @@
-"""Losses of the labels, for attacks whose aim is a wrong answer and nothing else."""
+"""Losses of the labels, for attacks that aim at a wrong answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise in place of an attack: what training on perturbed images does when nobody chose the perturbation."""
+"""Noise in place of an attack: training on perturbed images without a chosen perturbation."""
 
 from __future__ import annotations
 

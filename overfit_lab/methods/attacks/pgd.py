@@ -72,6 +72,7 @@ class PGD:
             for _ in range(self.n_restarts - 1):
                 other = self._climb(ascended, x, loss, generator, start)
                 other_rank = self._rank(ascended, other, loss)
+                # An image that fools the model beats one that does not; among equals the larger loss wins.
                 better = torch.where(other_rank[0] == best_rank[0], other_rank[1] > best_rank[1], other_rank[0])
                 best = torch.where(better.view(-1, *([1] * (x.dim() - 1))), other, best)
                 best_rank = tuple(torch.where(better, o, b) for o, b in zip(other_rank, best_rank, strict=True))
@@ -95,10 +96,10 @@ class PGD:
         )
 
     def ascended(self, model: nn.Module, x: Tensor) -> nn.Module:
-        """The network whose loss is climbed: the model's folded one where that is wanted and exists.
+        """The network whose loss the attack climbs: the model's folded one, if wanted and possible.
 
         Args:
-            model: the one that is attacked.
+            model: the attacked one.
             x: images (B, C, H, W) such as will be attacked.
         """
         if not self.fold or self.bn_mode == "train" or self.n_steps == 0:
@@ -114,7 +115,9 @@ class PGD:
             x_adv = self.threat.random_start(x, generator) if self.random_start else x.detach().clone()
         for _ in range(self.n_steps):
             x_adv.requires_grad_(True)
-            with torch.enable_grad():
+            with torch.enable_grad():  # evaluations call the attack under no_grad
+                # A sum: no sample's gradient depends on the others, or on how many there are. Logits in float32: a loss
+                # in half precision loses small differences, and with them the gradient's signs.
                 total = loss(model(x_adv).float()).sum()
             gradient = input_gradient(total, x_adv)
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a label mode is."""
+"""The base class of label modes."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class CleanForward(Enum):
 
 @dataclass(frozen=True)
 class LabelContext:
-    """What a label mode is told once, when it is built.
+    """What a label mode is built with.
 
     Args:
-        given: given labels of the whole training split (N,) int64, on the device.
+        labels: given labels of the whole training split (N,) int64, on the device.
         n_classes: K.
         n_epochs: length of the run.
         teacher: gives another model's predictions by its name; see :class:`overfit_lab.methods.teachers.Teachers`.
@@ -56,7 +56,7 @@ class LabelContext:
         limit: most bytes of rows on the device under ``"auto"``.
     """
 
-    given: Tensor
+    labels: Tensor
     n_classes: int
     n_epochs: int
     teacher: Callable[[str], Predict] | None = None
@@ -64,23 +64,23 @@ class LabelContext:
     limit: int = DEFAULT_LIMIT
 
     def rows(self, initial: Initial) -> Rows:
-        """Memory of one row (K,) a training sample, where the run keeps such memory; equal in its bits anywhere.
+        """Memory of one row (K,) a training sample, on the device or on disk; equal to the bit on both.
 
         Args:
-            initial: gives the rows of a slice of the samples at the beginning (b, K) float32; called piece by piece.
+            initial: the first rows of a slice of the samples (b, K) float32; called piece by piece.
 
         Raises:
             ConfigError: there is no room on disk.
 
         Cost: N x K floats on the device or on disk.
         """
-        n = len(self.given)
+        n = len(self.labels)
         on_a_file = self.place == "disk" or (self.place == "auto" and 4 * n * self.n_classes > self.limit)
-        return (on_disk if on_a_file else on_device)(n, self.n_classes, initial, self.given.device)
+        return (on_disk if on_a_file else on_device)(n, self.n_classes, initial, self.labels.device)
 
     def one_hot_rows(self) -> Rows:
         """Rows that begin as e_y of the given labels."""
-        return self.rows(lambda part: one_hot(self.given[part], self.n_classes))
+        return self.rows(lambda part: one_hot(self.labels[part], self.n_classes))
 
 
 class LabelMode(Memory, ABC):

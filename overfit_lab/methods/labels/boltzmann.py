@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from overfit_lab.methods.labels.base import LabelContext
-from overfit_lab.methods.labels.wrong_classes import WrongClasses, WrongClassesOptions, without_given
+from overfit_lab.methods.labels.wrong_classes import WrongClasses, WrongClassesOptions, mask_given_class
 
 
 class BoltzmannOptions(WrongClassesOptions):
@@ -27,7 +27,7 @@ class Boltzmann(WrongClasses):
 
     def direction(self, logits: Tensor, y: Tensor) -> Tensor:
         """Softmax over the wrong classes, 0 at the given one."""
-        return torch.softmax(without_given(logits, y) / self.temperature, dim=1)
+        return torch.softmax(mask_given_class(logits, y) / self.temperature, dim=1)
 
 
 REGISTER = {"boltzmann": Boltzmann}

@@ -16,7 +16,7 @@ PIECE = 2**22
 """Bytes of rows that a file is filled with at a time; making them takes a few times that."""
 
 Initial = Callable[[slice], Tensor]
-"""The rows of a slice of the samples (b, K) float32 at the beginning."""
+"""From a slice of the samples to their first rows (b, K) float32."""
 
 
 class Rows:
@@ -24,7 +24,7 @@ class Rows:
 
     Args:
         tensor: the memory itself (N, K), on the device or mapped from a file.
-        device: where rows go that are read.
+        device: of the rows that are read.
         mapped: whether the memory is a file.
     """
 
@@ -66,6 +66,7 @@ def on_disk(n: int, n_columns: int, initial: Initial, device: torch.device) -> R
                 rows = initial(slice(start, min(start + piece, n))).cpu().contiguous().numpy()
                 file.write(rows.data)
             file.flush()
+            # The mapping keeps the nameless file alive after it is closed here.
             mapped = np.memmap(file, dtype=np.float32, mode="r+", shape=(n, n_columns))
     except OSError as error:
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from overfit_lab.methods.labels.base import one_hot
-from overfit_lab.methods.labels.wrong_classes import WrongClasses, without_given
+from overfit_lab.methods.labels.wrong_classes import WrongClasses, mask_given_class
 
 
 class SecondBest(WrongClasses):
@@ -13,7 +13,7 @@ class SecondBest(WrongClasses):
 
     def direction(self, logits: Tensor, y: Tensor) -> Tensor:
         """One-hot rows at the best wrong class."""
-        return one_hot(without_given(logits, y).argmax(dim=1), self.context.n_classes)
+        return one_hot(mask_given_class(logits, y).argmax(dim=1), self.context.n_classes)
 
 
 REGISTER = {"second-best": SecondBest}

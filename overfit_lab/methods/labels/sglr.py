@@ -44,12 +44,12 @@ class SglrOptions(config.Options):
     def _fill_from_preset(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        given = dict(values)
-        if "T" in given:
-            if "temperature" in given:
+        options = dict(values)
+        if "T" in options:
+            if "temperature" in options:
                 raise ValueError("T and temperature are the same option; give one")
-            given["temperature"] = given.pop("T")
-        return {**PRESETS.get(given.get("preset", "paper"), {}), **given}
+            options["temperature"] = options.pop("T")
+        return {**PRESETS.get(options.get("preset", "paper"), {}), **options}
 
 
 class Sglr(LabelMode):
@@ -92,6 +92,7 @@ class Sglr(LabelMode):
     @torch.no_grad()
     def update(self, batch: Batch, outputs: Outputs, clock: Clock) -> None:
         """Average the rows of this batch with its predictions (Eqs. 7 and 8); other rows stay."""
+        # Runs between the step's forward pass and its loss: the loss of visit t has p_t, its attack still had p_(t-1).
         new = self.prediction(outputs)
         self.rows[batch.index] = self.options.a * self.rows[batch.index] + (1 - self.options.a) * new
 
@@ -99,7 +100,7 @@ class Sglr(LabelMode):
         """f_t of Eq. 7, rows (B, K) that sum to 1."""
         temperature, lam = self.options.temperature, self.options.lam
         adv = torch.softmax(outputs.main.float() / temperature, dim=1)
-        if outputs.clean is None or outputs.adv is None:
+        if outputs.clean is None or outputs.adv is None:  # without an attack both parts of Eq. 7 are one
             return adv
         return lam * torch.softmax(outputs.clean.float() / temperature, dim=1) + (1 - lam) * adv
 

@@ -26,6 +26,7 @@ class TeOptions(config.Options):
     def _ordered(self) -> TeOptions:
         both_shares = isinstance(self.start_epoch, str) and isinstance(self.ramp_end, str)
         both_epochs = isinstance(self.start_epoch, int) and isinstance(self.ramp_end, int)
+        # A share and an epoch cannot be compared before the run's length is known; the length used here is arbitrary.
         if (both_shares or both_epochs) and resolve_moment(self.ramp_end, 10**6) < resolve_moment(
             self.start_epoch, 10**6
         ):
@@ -57,7 +58,7 @@ class Te(LabelMode):
         self.options = options
         self.start_epoch = resolve_moment(options.start_epoch, context.n_epochs)
         self.ramp_end = resolve_moment(options.ramp_end, context.n_epochs)
-        self.sums = context.rows(lambda part: torch.zeros(len(context.given[part]), context.n_classes))
+        self.sums = context.rows(lambda part: torch.zeros(len(context.labels[part]), context.n_classes))
 
     @property
     def clean_forward(self) -> CleanForward:
@@ -76,6 +77,7 @@ class Te(LabelMode):
 
     def ensemble(self, index: Tensor) -> Tensor:
         """p_ens of samples (B,), rows (B, K) that sum to 1."""
+        # The sums start from 0, so after n visits they add up to 1 - eta^n: dividing by that is the bias correction.
         rows = self.sums[index]
         total = rows.sum(dim=1, keepdim=True)
         return torch.where(total > 0, rows / total.clamp_min(1e-12), 1 / self.context.n_classes)
@@ -84,6 +86,7 @@ class Te(LabelMode):
         """w(t), constant within an epoch."""
         if not self.active(clock):
             return 0.0
+        # Laine and Aila's ramp exp(-5 (1 - s)^2), but from the start epoch on, as the average is useless before it.
         length = self.ramp_end - self.start_epoch
         share = min((clock.epoch - self.start_epoch) / length, 1.0) if length > 0 else 1.0
         return self.options.weight * math.exp(-5 * (1 - share) ** 2)

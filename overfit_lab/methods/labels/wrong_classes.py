@@ -1,4 +1,4 @@
-"""What adversarial label smoothing and its variants share: smoothing towards wrong classes that the model chooses.
+"""Base of adversarial label smoothing and its variants: smoothing towards wrong classes that the model chooses.
 
 Goibert and Dohmatob 2019, arXiv 1906.11567.
 """
@@ -43,7 +43,7 @@ class WrongClasses(LabelMode):
         self.rows = context.rows(self._uniform)
 
     def _uniform(self, part: slice) -> Tensor:
-        wrong = 1 - one_hot(self.context.given[part], self.context.n_classes)
+        wrong = 1 - one_hot(self.context.labels[part], self.context.n_classes)
         return wrong / wrong.sum(dim=1, keepdim=True)
 
     @abstractmethod
@@ -66,6 +66,6 @@ class WrongClasses(LabelMode):
         return {"rows": self.rows.tensor}
 
 
-def without_given(logits: Tensor, y: Tensor) -> Tensor:
+def mask_given_class(logits: Tensor, y: Tensor) -> Tensor:
     """Logits (B, K) with minus infinity at the given class."""
     return logits.scatter(1, y.unsqueeze(1), -torch.inf)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from overfit_lab import config
 from overfit_lab.methods.attacks.base import Loss
 from overfit_lab.methods.objectives.clean_and_adversarial import CleanAndAdversarial
-from overfit_lab.methods.objectives.losses import given_loss, target_loss
+from overfit_lab.methods.objectives.losses import given_label_loss, target_loss
 from overfit_lab.types import Batch, Outputs, Targets
 
 
@@ -34,7 +34,7 @@ class Alp(CleanAndAdversarial):
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label of each sample (B,)."""
-        return lambda logits: given_loss(logits, targets)
+        return lambda logits: given_label_loss(logits, targets)
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch."""

@@ -1,4 +1,4 @@
-"""What an objective is."""
+"""The base class of objectives."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Objective(ABC):
         return None
 
     def inputs(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """What the objective takes for the clean images (B, ...): those themselves, or noisy ones."""
+        """The objective's clean images (B, ...): the batch's, or noisy ones."""
         return x
 
     @abstractmethod

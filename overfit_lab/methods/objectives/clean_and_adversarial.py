@@ -1,4 +1,4 @@
-"""What TRADES, MART and adversarial logit pairing share: clean and adversarial predictions are compared."""
+"""Base of TRADES, MART and adversarial logit pairing: clean and adversarial predictions are compared."""
 
 from __future__ import annotations
 

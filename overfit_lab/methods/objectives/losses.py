@@ -32,12 +32,12 @@ def target_loss(logits: Tensor, targets: Targets) -> Tensor:
     return soft_cross_entropy(logits, targets.probs) + consistency(logits, targets)
 
 
-def given_loss(logits: Tensor, targets: Targets) -> Tensor:
+def given_label_loss(logits: Tensor, targets: Targets) -> Tensor:
     """Cross entropy to the given labels, and the mode's consistency term, (B,)."""
-    return given_cross_entropy(logits, targets) + consistency(logits, targets)
+    return given_label_cross_entropy(logits, targets) + consistency(logits, targets)
 
 
-def given_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
+def given_label_cross_entropy(logits: Tensor, targets: Targets) -> Tensor:
     """Cross entropy to the given labels, or to their distribution where an image has several, (B,) in nats."""
     if targets.given_probs is not None:
         return soft_cross_entropy(logits, targets.given_probs)

@@ -10,7 +10,7 @@ from overfit_lab import config
 from overfit_lab.methods.attacks.base import Loss, Start
 from overfit_lab.methods.objectives.base import normal_start
 from overfit_lab.methods.objectives.clean_and_adversarial import CleanAndAdversarial
-from overfit_lab.methods.objectives.losses import given_loss, kl_divergence, target_loss
+from overfit_lab.methods.objectives.losses import given_label_loss, kl_divergence, target_loss
 from overfit_lab.types import Batch, Outputs, Targets
 
 
@@ -46,7 +46,7 @@ class Mart(CleanAndAdversarial):
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label of each sample (B,)."""
-        return lambda logits: given_loss(logits, targets)
+        return lambda logits: given_label_loss(logits, targets)
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch."""
@@ -56,13 +56,13 @@ class Mart(CleanAndAdversarial):
         return (boosted + self.lam * kl_divergence(clean, adv) * (1 - true_prob)).mean()
 
 
-def log_one_minus_runner_up(logits: Tensor, given: Tensor) -> Tensor:
+def log_one_minus_runner_up(logits: Tensor, y: Tensor) -> Tensor:
     """log(1 - max_(k != y) p_k) of each sample (B,), finite also where that probability rounds to 1.
 
     It is the log-sum-exp of all other classes' log probabilities.
     """
-    own = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, given.unsqueeze(1), True)
-    runner_up = logits.masked_fill(own, -torch.inf).argmax(dim=1, keepdim=True)
+    is_label = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, y.unsqueeze(1), True)
+    runner_up = logits.masked_fill(is_label, -torch.inf).argmax(dim=1, keepdim=True)
     log_probs = torch.log_softmax(logits, dim=1)
     return log_probs.scatter(1, runner_up, -torch.inf).logsumexp(dim=1)
 

@@ -1,4 +1,4 @@
-"""What logit squeezing and clean logit pairing share: images with normal noise, and no attack."""
+"""Base of logit squeezing and clean logit pairing: images with normal noise, and no attack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from overfit_lab import config
 from overfit_lab.methods.attacks.base import Loss
 from overfit_lab.methods.objectives.base import Objective, add_noise
-from overfit_lab.methods.objectives.losses import given_loss
+from overfit_lab.methods.objectives.losses import given_label_loss
 from overfit_lab.types import Batch, Outputs, Targets
 
 
@@ -38,7 +38,7 @@ class NoisyImages(Objective):
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label; training itself never asks for it."""
-        return lambda logits: given_loss(logits, targets)
+        return lambda logits: given_label_loss(logits, targets)
 
     def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:
         """Logits on the noisy images."""

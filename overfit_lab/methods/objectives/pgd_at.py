@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from overfit_lab import config
 from overfit_lab.methods.attacks.base import Loss
 from overfit_lab.methods.objectives.base import Objective
-from overfit_lab.methods.objectives.losses import given_loss, target_loss
+from overfit_lab.methods.objectives.losses import given_label_loss, target_loss
 from overfit_lab.types import Batch, Outputs, Targets
 
 
@@ -32,7 +32,7 @@ class PgdAt(Objective):
 
     def __init__(self, options: PgdAtOptions) -> None:
         super().__init__(options)
-        self._loss = given_loss if options.attack_labels == "given" else target_loss
+        self._loss = given_label_loss if options.attack_labels == "given" else target_loss
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy of each sample (B,)."""

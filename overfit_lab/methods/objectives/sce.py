@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from overfit_lab import config
 from overfit_lab.methods.attacks.base import Loss
 from overfit_lab.methods.objectives.base import Objective
-from overfit_lab.methods.objectives.losses import given_loss, target_loss
+from overfit_lab.methods.objectives.losses import given_label_loss, target_loss
 from overfit_lab.types import Batch, Outputs, Targets
 
 
@@ -36,7 +36,7 @@ class Sce(Objective):
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label of each sample (B,)."""
-        return lambda logits: given_loss(logits, targets)
+        return lambda logits: given_label_loss(logits, targets)
 
     def forward(self, model: nn.Module, batch: Batch, x_adv: Tensor) -> Outputs:
         """Logits on the adversarial images."""

@@ -48,7 +48,7 @@ class Trades(CleanAndAdversarial):
         clean: list[Tensor] = []
 
         def loss(logits: Tensor) -> Tensor:
-            if not clean:
+            if not clean:  # here and not before: the model is now in the attack's mode
                 with torch.no_grad():
                     clean.append(model(batch.x).float())
             divergence = kl_divergence(clean[0], logits)

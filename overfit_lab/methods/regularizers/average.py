@@ -24,8 +24,8 @@ class WeightAverage(Regularizer):
 
     @torch.no_grad()
     def take_in(self, share: float) -> None:
-        """Move the average by ``share`` of the way to the model's present state; the first state is taken whole."""
-        share = 1.0 if int(self.count) == 0 else share
+        """Move the average by ``share`` of the way to the model's present state; the first state replaces it."""
+        share = 1.0 if int(self.count) == 0 else share  # nothing is left of the weights before training
         averages, states = [], []
         for name, state in self.context.model.state_dict().items():
             if state.is_floating_point() and share < 1:
@@ -59,7 +59,7 @@ def batch_norms(model: nn.Module) -> Iterator[nn.modules.batchnorm._BatchNorm]:
 
 @torch.no_grad()
 def recompute_statistics(model: nn.Module, split: Split) -> None:
-    """Batch-norm statistics of a model anew: equal-weight means over the split's clean images, in chunks of 256.
+    """Recompute a model's batch-norm statistics: equal-weight means over the split's clean images, in chunks of 256.
 
     A last chunk of fewer than two images is left out. Nothing happens where there is no batch norm.
 
@@ -71,7 +71,7 @@ def recompute_statistics(model: nn.Module, split: Split) -> None:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
+        norm.momentum = None  # torch then takes the plain mean over chunks
     with mode(model, training=True):
         for images in split.x.split(CHUNK):
             if len(images) > 1:

@@ -54,8 +54,8 @@ class Awp(Regularizer):
     def settle(cls, options: config.Options, run: Combination) -> config.Options:
         """Size and warm-up that the authors use with the objective."""
         gamma, start_epoch = BY_OBJECTIVE.get(run.config.objective.name, OTHERWISE)
-        given = {name: value for name, value in options.model_dump().items() if value is not None}
-        return cls.Options.model_validate({"gamma": gamma, "start_epoch": start_epoch, **given})
+        chosen = {name: value for name, value in options.model_dump().items() if value is not None}
+        return cls.Options.model_validate({"gamma": gamma, "start_epoch": start_epoch, **chosen})
 
     @contextmanager
     def perturbed(self, step: Step) -> Iterator[None]:
@@ -64,9 +64,10 @@ class Awp(Regularizer):
             yield
             return
         weights = [p for p in step.model.parameters() if p.requires_grad and p.dim() > 1]
+        # The objective's own forward pass follows, and only that one may move the running statistics.
         with unmoved_statistics(step.model):
             gradients = step.gradients(weights)
-        kept = [w.detach().clone() for w in weights]
+        originals = [w.detach().clone() for w in weights]
         try:
             with torch.no_grad():
                 for weight, gradient in zip(weights, gradients, strict=True):
@@ -74,8 +75,10 @@ class Awp(Regularizer):
                         weight.add_(gradient * (self.gamma * weight.norm() / gradient.norm().clamp_min(1e-20)))
             yield
         finally:
+            # Before the optimiser's step, and so before averages (SWA, EMA) see the weights. Copied back: w + v - v is
+            # not w in its last bits.
             with torch.no_grad():
-                for weight, value in zip(weights, kept, strict=True):
+                for weight, value in zip(weights, originals, strict=True):
                     weight.copy_(value)
 
 

@@ -1,4 +1,4 @@
-"""What a regularizer is."""
+"""The base class of regularizers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegularizerContext:
-    """What a regularizer is told once, when it is built.
+    """What a regularizer is built with.
 
     Args:
         model: the model that is trained.
@@ -53,8 +53,8 @@ class Step:
         objective: the objective.
         clock: the moment.
         autocast: a context of the run's precision.
-        given: the batch that targets are asked for: this one, or the whole of which processes take rows.
-        share: the part that this batch is of the whole one.
+        full_batch: the batch over all processes, for which targets are asked; this one where there is one process.
+        share: the part of the full batch that this batch is.
         sum_tensors: replaces tensors by their sums over processes.
     """
 
@@ -65,7 +65,7 @@ class Step:
     objective: Objective
     clock: Clock
     autocast: Callable[[], AbstractContextManager[object]]
-    given: Batch
+    full_batch: Batch
     share: Share
     sum_tensors: Callable[[Sequence[Tensor]], None] = ALONE.sum_tensors
 
@@ -75,11 +75,11 @@ class Step:
             return self.objective.loss(self.objective.forward(self.model, self.batch, self.x_adv), self.targets)
 
     def gradients(self, weights: Sequence[nn.Parameter]) -> list[Tensor | None]:
-        """Gradients of the objective's loss on the whole batch, also where processes share it; None where unused."""
+        """Gradients of the objective's loss on the full batch, also where processes share it; None where unused."""
         loss = self.share.weighted(self.objective_loss())
-        found: list[Tensor | None] = list(torch.autograd.grad(loss, weights, allow_unused=True))
-        self.sum_tensors([gradient for gradient in found if gradient is not None])
-        return found
+        gradients: list[Tensor | None] = list(torch.autograd.grad(loss, weights, allow_unused=True))
+        self.sum_tensors([gradient for gradient in gradients if gradient is not None])
+        return gradients
 
 
 class Regularizer(Memory):

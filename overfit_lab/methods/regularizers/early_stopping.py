@@ -51,11 +51,11 @@ class EarlyStopping(Regularizer):
     @torch.no_grad()
     def evaluated(self, values: list[Value], clock: Clock) -> None:
         """Keep the weights, where they are better on the validation split."""
-        found = [value.value for value in values if value.field == self.field and value.split == "val"]
+        accuracies = [value.value for value in values if value.field == self.field and value.split == "val"]
         self.last_epoch.fill_(clock.epoch)
-        if not found or found[0] <= float(self.accuracy):
+        if not accuracies or accuracies[0] <= float(self.accuracy):
             return
-        self.accuracy.fill_(found[0])
+        self.accuracy.fill_(accuracies[0])
         self.epoch.fill_(clock.epoch)
         for name, state in self.context.model.state_dict().items():
             self.best[name].copy_(state)
@@ -80,8 +80,8 @@ class EarlyStopping(Regularizer):
 
     def state_dict(self) -> dict[str, Tensor]:
         """The best weights with their epoch and accuracy, and the epoch of the last evaluation."""
-        kept = {f"best.{name}": t for name, t in self.best.items()}
-        return {**kept, "accuracy": self.accuracy, "epoch": self.epoch, "last_epoch": self.last_epoch}
+        weights = {f"best.{name}": t for name, t in self.best.items()}
+        return {**weights, "accuracy": self.accuracy, "epoch": self.epoch, "last_epoch": self.last_epoch}
 
 
 REGISTER = {"early-stopping": EarlyStopping}

@@ -52,10 +52,10 @@ class Ema(WeightAverage):
     @torch.no_grad()
     def second_weights(self, model: nn.Module) -> bool:
         """The average, with batch-norm statistics that go with it."""
-        found = super().second_weights(model)
-        if found and self.options.bn == "recompute":
+        present = super().second_weights(model)
+        if present and self.options.bn == "recompute":
             recompute_statistics(model, self.context.train)
-        return found
+        return present
 
 
 REGISTER = {"ema": Ema}

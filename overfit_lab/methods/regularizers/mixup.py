@@ -52,6 +52,7 @@ class Mixup(Regularizer):
 
     def batch(self, batch: Batch, clock: Clock) -> Batch:
         """Mixed images; labels and indices stay those of the first."""
+        # numpy, as torch's Beta takes no generator of one's own.
         rng = np.random.default_rng(derive_seed(self.context.seed, "mixup-share", clock.step))
         self.share = float(rng.beta(self.alpha, self.alpha))
         stream = derive_generator(self.context.seed, "mixup-partner", clock.step)
@@ -60,10 +61,10 @@ class Mixup(Regularizer):
 
     def targets(self, targets: Targets) -> Targets:
         """Targets and given labels mixed like the images."""
-        given = targets.given_probs
-        if given is None:
-            given = one_hot(targets.given, targets.probs.shape[1])
-        return replace(targets, probs=self._mix(targets.probs), given_probs=self._mix(given))
+        given_probs = targets.given_probs
+        if given_probs is None:
+            given_probs = one_hot(targets.given, targets.probs.shape[1])
+        return replace(targets, probs=self._mix(targets.probs), given_probs=self._mix(given_probs))
 
     def _mix(self, rows: Tensor) -> Tensor:
         return self.share * rows + (1 - self.share) * rows[self.partner]

@@ -69,6 +69,7 @@ class Swa(WeightAverage):
 
     def epoch_ended(self, clock: Clock) -> None:
         """Take in the weights, where this epoch counts."""
+        # clock.epoch counts the epoch that has just ended, so the first mean is of the weights after start_epoch + 1.
         after = clock.epoch - self.start_epoch
         if after > 0 and (after - 1) % self.every == 0:
             self.take_in(1 / (int(self.count) + 1))
@@ -76,10 +77,10 @@ class Swa(WeightAverage):
     @torch.no_grad()
     def second_weights(self, model: nn.Module) -> bool:
         """The mean, with batch-norm statistics that go with it."""
-        found = super().second_weights(model)
-        if found and self.bn == "recompute":
+        present = super().second_weights(model)
+        if present and self.bn == "recompute":
             recompute_statistics(model, self.context.train)
-        return found
+        return present
 
 
 REGISTER = {"swa": Swa}

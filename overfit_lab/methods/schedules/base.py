@@ -1,4 +1,4 @@
-"""What a learning-rate schedule is."""
+"""The base class of schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a model's confidence matches its accuracy."""
+"""Calibration: how well a model's confidence matches its accuracy."""
 
 from __future__ import annotations
 

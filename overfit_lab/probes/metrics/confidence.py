@@ -1,4 +1,4 @@
-"""How sure a model is where it is right, where it is wrong, and of the labelled class."""
+"""Confidence of predictions, and probability of the labelled class."""
 
 from __future__ import annotations
 

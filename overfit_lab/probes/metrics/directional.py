@@ -38,12 +38,12 @@ def check_direction(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[s
 def logit_derivatives(
     model: nn.Module, x: Tensor, direction: Mapping[str, Tensor], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits z (B, K) and J d (B, K), batch by batch: how the logits move as the weights move along d.
+    """Logits z (B, K) and J d (B, K), batch by batch: the derivative of the logits as the weights move along d.
 
     One forward-mode product gives J_i d for all samples of a batch together; no gradient of a sample is formed.
 
     Args:
-        model: in the mode in which it is to be looked at; not changed.
+        model: in the mode in which it is measured; not changed.
         x: images (n, C, H, W).
         direction: d by parameter name; parameters not in it stay.
         batch_size: images per pass; bounds the memory.
@@ -63,7 +63,7 @@ def logit_derivatives(
         if twin is not None:
             yield dual_logits(twin, moves, part)
         else:
-            z, moved = _jvp(partial(_own_logits, model, part), primals, tangents)
+            z, moved = _jvp(partial(_logits_at, model, part), primals, tangents)
             yield z.detach(), moved.detach()
 
 
@@ -79,7 +79,7 @@ def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
-def _own_logits(model: nn.Module, x: Tensor, weights: Tensors) -> Tensor:
+def _logits_at(model: nn.Module, x: Tensor, weights: Tensors) -> Tensor:
     return functional_call(model, weights, (x,))  # type: ignore[no-any-return]
 
 

@@ -37,12 +37,12 @@ class GradientNorm:
 
 
 def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int) -> GradientNorm:
-    """|| grad_theta (1/n) sum_i CE(z(x_i), t_i) ||_2 and its relatives, over all trainable parameters.
+    """|| grad_theta (1/n) sum_i CE(z(x_i), t_i) ||_2 over all trainable parameters, and by layer, batch and sample.
 
     Source: SGLR (Yu et al. 2024), Fig. 1a, which plots the norm over training without fixing the set.
 
     Args:
-        model: in the mode in which it is to be looked at; its gradients are not touched.
+        model: in the mode in which it is measured; its gradients are not touched.
         x: images (n, C, H, W).
         targets: distributions (n, K).
         batch_size: images per mini-batch; where it does not divide n, the smaller last one counts as much as the rest.

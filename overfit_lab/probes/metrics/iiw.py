@@ -89,7 +89,7 @@ def iiw_by_layer(
     depth: int | None = None,
     likelihood: Likelihood | None = None,
 ) -> tuple[Iiw, dict[str, Iiw]]:
-    """:func:`iiw` of the whole network, and of each layer with d restricted to it; layers do not add up to the whole.
+    """:func:`iiw` of the network, and of each layer with d restricted to it; the layers do not add up to the network.
 
     Args:
         model: at theta, in eval mode; not changed.
@@ -106,13 +106,13 @@ def iiw_by_layer(
     """
     of_outputs = likelihood if likelihood is not None else Categorical()
 
-    def score(z: Tensor, where: slice) -> Tensor:
-        return of_outputs.score(z.double(), y[where])
+    def score(z: Tensor, part: slice) -> Tensor:
+        return of_outputs.score(z.double(), y[part])
 
     slopes = slopes_by_layer(model, x, score, displacement, depth=depth, batch_size=batch_size)
     layers = {layer: _from_slopes(values, estimator, n_train, batch_size) for layer, values in slopes.items()}
-    whole = torch.stack(list(slopes.values())).sum(dim=0)
-    return _from_slopes(whole, estimator, n_train, batch_size), layers
+    total = torch.stack(list(slopes.values())).sum(dim=0)
+    return _from_slopes(total, estimator, n_train, batch_size), layers
 
 
 def _from_slopes(slopes: Tensor, estimator: str, n_train: int, batch_size: int) -> Iiw:

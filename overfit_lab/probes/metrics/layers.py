@@ -1,4 +1,4 @@
-"""Which parameters are looked at, and how they are gathered into layers."""
+"""Trainable parameters, and their grouping into layers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def trainable_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
     Raises:
         ProbeError: there is none, so that there is nothing to differentiate with respect to.
     """
-    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not found:
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
         raise ProbeError("the model has no trainable parameter; set requires_grad of those to be looked at")
-    return found
+    return trainable

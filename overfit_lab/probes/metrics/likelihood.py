@@ -1,4 +1,4 @@
-"""What a model's outputs say of a label: derivatives of the log-likelihood, of which the Fisher is made."""
+"""Likelihoods of a label given a model's outputs: the derivatives that make up the Fisher information."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the labelled class's logit stands out, and how fast that changes with the image."""
+"""Gaps between the labelled class's logit and the others, and their gradients by the image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def logit_geometry(
     classes; the linearisation is that of DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599).
 
     Args:
-        model: in the mode in which it is to be looked at; its gradients are not touched.
+        model: in the mode in which it is measured; its gradients are not touched.
         x: images (n, C, H, W).
         y: labels (n,).
         norm: that of the threat model; perturbations are measured in it, in [0, 1] pixels.
@@ -69,15 +69,15 @@ def _of_batch(model: nn.Module, x: Tensor, y: Tensor, norm: Norm) -> LogitGeomet
         of_label = logits.gather(1, y[:, None]).squeeze(1)
         others = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :-1]
         gaps = of_label[:, None] - logits.gather(1, others)
-    own = input_gradient(of_label.sum(), x, retain_graph=True).flatten(1).double()
-    predicted = torch.full_like(own[:, 0], torch.inf)
+    label_gradient = input_gradient(of_label.sum(), x, retain_graph=True).flatten(1).double()
+    predicted = torch.full_like(label_gradient[:, 0], torch.inf)
     nearest = torch.zeros_like(x)
     for rank in range(gaps.shape[1]):
         slope = input_gradient(gaps[:, rank].sum(), x, retain_graph=rank < gaps.shape[1] - 1)
         flat = slope.flatten(1).double()
         size = flat.norm(p=1 if norm == "linf" else 2, dim=1)
         if rank == 0:
-            gradient_gap, cosine = size, torch.cosine_similarity(own, own - flat, dim=1)
+            gradient_gap, cosine = size, torch.cosine_similarity(label_gradient, label_gradient - flat, dim=1)
         radius = gaps[:, rank].detach().double() / size
         nearest = (-slope).where((radius < predicted).view(-1, *([1] * (x.dim() - 1))), nearest)
         predicted = radius.minimum(predicted)

@@ -1,4 +1,4 @@
-"""What a model does with the labels that noise corrupted."""
+"""Losses and accuracies on corrupted labels."""
 
 from __future__ import annotations
 

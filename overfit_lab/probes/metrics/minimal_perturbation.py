@@ -18,7 +18,7 @@ FIRST_STEP = 0.5
 
 @dataclass(frozen=True)
 class Perturbations:
-    """What was found for each image.
+    """The smallest perturbation found for each image.
 
     Args:
         radius: norm of the smallest perturbation found (n,) float64, in [0, 1] pixels; 0 where the clean answer is
@@ -47,12 +47,12 @@ def minimal_perturbation(
     It gives an upper bound on the true minimal perturbation: each radius is that of an image which the model gets
     wrong, but a smaller one may exist that the ascent does not find. For an affine model it is the true one, to the
     tolerance of the bisection: until an error is found the radius doubles; the rounds that are left halve the interval.
-    Each round climbs twice: from where this climb of the last round came to (at first from the clean image), and from
+    Each round climbs twice: from the end of the same climb in the last round (at first from the clean image), and from
     the smallest error found (at first from ``direction``), both stretched to the new radius. Of the two and
     ``direction`` itself at that radius the image with the largest margin counts. No random draw enters.
 
     Args:
-        model: in the mode in which it is to be looked at.
+        model: in the mode in which it is measured.
         x: images (n, C, H, W) within the threat's pixel bounds.
         y: labels (n,).
         threat: its norm and its pixel bounds count; where ``first`` is no guess, its eps is tried first.
@@ -82,12 +82,12 @@ def minimal_perturbation(
                 search = _Search(model, x[todo], y[todo], threat, first[todo], begin)
                 for _ in range(n_bisections):
                     search.attempt(n_steps)
-                radius[todo], x_adv[todo] = search.smallest, search.found
+                radius[todo], x_adv[todo] = search.smallest, search.x_adv
     return Perturbations(radius, x_adv)
 
 
 class _Search:
-    """Where the bisection of each of some images stands."""
+    """State of the bisection over the radius of each image."""
 
     def __init__(
         self, model: nn.Module, x: Tensor, y: Tensor, threat: ThreatModel, first: Tensor, direction: Tensor
@@ -100,12 +100,12 @@ class _Search:
         self.radius = guess.where(usable, torch.full_like(guess, threat.eps or self.most)).clamp(max=self.most)
         self.resisted = torch.zeros_like(guess)
         self.smallest = torch.full_like(guess, torch.inf)
-        self.found = x.clone()
+        self.x_adv = x.clone()
         self.first_direction = self.nearest = direction
         self.climbed = torch.zeros_like(x)
 
     def attempt(self, n_steps: int) -> None:
-        """Attack each image at its radius, note what comes of it, and choose the next radius."""
+        """Attack each image at its radius, update the interval, and choose the next radius."""
         radius = self.radius.to(self.x.dtype).view(-1, *([1] * (self.x.dim() - 1)))
         best, margin = self._climb(self.climbed, radius, n_steps)
         self.climbed = (best - self.x) / radius
@@ -151,7 +151,7 @@ class _Search:
         order = torch.inf if self.threat.norm == "linf" else 2
         reached = delta.flatten(1).double().norm(p=order, dim=1)
         smaller = fooled & (reached < self.smallest)
-        self.found = best.where(smaller.view_as(radius), self.found)
+        self.x_adv = best.where(smaller.view_as(radius), self.x_adv)
         self.smallest = reached.where(smaller, self.smallest)
         self.nearest = (delta / radius).where(smaller.view_as(radius), self.nearest)
         self.resisted = self.radius.where(~fooled, self.resisted).minimum(self.smallest)

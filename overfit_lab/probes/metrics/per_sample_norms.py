@@ -1,4 +1,4 @@
-"""Norms of each sample's gradient with respect to the weights, without keeping a gradient of any sample."""
+"""Norms of each sample's gradient with respect to the weights; no sample's gradient is stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.probes.metrics.layer_kinds.base import Kept
+from overfit_lab.probes.metrics.layer_kinds.base import CallCache
 from overfit_lab.probes.metrics.layer_kinds.generic import per_sample_gradients
 from overfit_lab.probes.metrics.layer_kinds.select import kind_of
 from overfit_lab.probes.metrics.layers import group_by_layer, trainable_by_name
@@ -99,10 +99,10 @@ def per_sample_norms(
         return (torch.softmax(logits.double(), dim=1) - targets[part].double()).unsqueeze(0)
 
     slopes: list[Tensor] = []
-    for found in squared_gradients(model, x, residual, along, slopes):
-        squares.append(sum_of(found, found))
-        for layer, names in group_by_layer(found, layer_depth).items() if layers else ():
-            apart.setdefault(layer, []).append(sum_of(found, names))
+    for piece in squared_gradients(model, x, residual, along, slopes):
+        squares.append(sum_of(piece, piece))
+        for layer, names in group_by_layer(piece, layer_depth).items() if layers else ():
+            apart.setdefault(layer, []).append(sum_of(piece, names))
     return PerSampleNorms(
         norms=torch.cat(squares).sqrt(),
         layers={layer: torch.cat(pieces).sqrt() for layer, pieces in apart.items()},
@@ -110,9 +110,9 @@ def per_sample_norms(
     )
 
 
-def sum_of(found: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
+def sum_of(values: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
     """Sum of some entries."""
-    return torch.stack([found[name] for name in names]).sum(dim=0)
+    return torch.stack([values[name] for name in names]).sum(dim=0)
 
 
 def squared_gradients(
@@ -153,18 +153,20 @@ def _squares(
 ) -> tuple[dict[str, Tensor], Tensor]:
     total = {name: torch.zeros(len(x), dtype=torch.float64, device=x.device) for name in order}
     with local_pass(model, x) as passed:
-        given = directions(passed.logits).to(passed.logits)
+        # The gradient of a weight that several calls share is a sum over them, and the norm of a sum does not follow
+        # from the norms of its parts: such weights, and those outside every layer, take per-sample gradients.
+        deltas = directions(passed.logits).to(passed.logits)
         apart = (set(passed.uncovered) | passed.repeated) & set(order)
         moved = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         if len(apart) < len(order):
-            _by_layers(passed, given, apart, total, along, moved)
+            _by_layers(passed, deltas, apart, total, along, moved)
     names = [name for name in order if name in apart]
-    for direction in given if names else ():
-        _one_by_one(model, names, x, direction, total, along, moved)
+    for direction in deltas if names else ():
+        _by_gradients(model, names, x, direction, total, along, moved)
     return total, moved
 
 
-def _one_by_one(
+def _by_gradients(
     model: nn.Module,
     names: list[str],
     x: Tensor,
@@ -193,15 +195,16 @@ def _by_layers(
     along: Mapping[str, Tensor],
     moved: Tensor,
 ) -> None:
-    kept: dict[LayerCall, Kept] = {call: Kept(times=len(directions)) for call in passed.calls}
+    caches: dict[LayerCall, CallCache] = {call: CallCache(times=len(directions)) for call in passed.calls}
 
     def add(call: LayerCall, delta: Tensor) -> None:
         if apart.issuperset(call.parameters.values()):
             return
-        own = {local: full for local, full in call.parameters.items() if full in along and full not in apart}
-        if own:
-            moved.add_(kind_of(call).directional(call, delta, {k: along[full].to(delta) for k, full in own.items()}))
-        for local, values in kind_of(call).squared_norm(call, delta, kept[call]).items():
+        along_call = {local: full for local, full in call.parameters.items() if full in along and full not in apart}
+        if along_call:
+            direction = {local: along[full].to(delta) for local, full in along_call.items()}
+            moved.add_(kind_of(call).directional(call, delta, direction))
+        for local, values in kind_of(call).squared_norm(call, delta, caches[call]).items():
             if call.parameters[local] not in apart:
                 total[call.parameters[local]] += values
 

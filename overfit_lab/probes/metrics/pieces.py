@@ -1,4 +1,4 @@
-"""How many samples are worked on at once where more would only cost memory."""
+"""Numbers of samples per pass, where more would only cost memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def samples_at_once(device: torch.device) -> int:
-    """Samples whose layers are looked at together: 32 on a CPU, so that a layer's pieces stay in its cache."""
+    """Samples whose layers are measured together: 32 on a CPU, so that a layer's pieces stay in its cache."""
     return 32 if device.type == "cpu" else 128
 
 

@@ -1,4 +1,4 @@
-"""Shares of samples, with the interval that their number leaves open."""
+"""Confidence intervals of shares."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def interval(n_successes: int, n: int, level: float = LEVEL) -> tuple[float, flo
         raise ValueError(f"{n_successes} of {n}: expected a count from 0 to n of at least one sample")
     if not 0 < level < 1:
         raise ValueError(f"level {level}: expected a number between 0 and 1")
-    found = binomtest(n_successes, n).proportion_ci(confidence_level=level, method="exact")
+    bounds = binomtest(n_successes, n).proportion_ci(confidence_level=level, method="exact")
     share = n_successes / n
-    return min(float(found.low), share), max(float(found.high), share)
+    return min(float(bounds.low), share), max(float(bounds.high), share)

@@ -1,4 +1,4 @@
-"""How each sample's loss moves as one layer's weights move along a direction, for all layers at once."""
+"""Directional derivatives of each sample's loss along each layer's part of a direction."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def slopes_by_layer(
     pieces: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     at_once = images_per_pass(x.device, batch_size)
     for start in range(0, len(x), at_once):
-        where = slice(start, start + at_once)
-        for layer, slopes in _batch(model, x[where], score, where, direction, layers, depth).items():
+        part = slice(start, start + at_once)
+        for layer, slopes in _batch(model, x[part], score, part, direction, layers, depth).items():
             pieces[layer].append(slopes)
     return {layer: torch.cat(parts) for layer, parts in pieces.items()}
 
@@ -61,22 +61,22 @@ def _batch(
     model: nn.Module,
     x: Tensor,
     score: Score,
-    where: slice,
+    part: slice,
     direction: Mapping[str, Tensor],
     layers: Mapping[str, list[str]],
     depth: int | None,
 ) -> dict[str, Tensor]:
     sums = {layer: torch.zeros(len(x), dtype=torch.float64, device=x.device) for layer in layers}
     with local_pass(model, x) as passed:
-        delta = score(passed.logits, where)
+        delta = score(passed.logits, part)
         left_over = _left_over(passed, direction)
 
         def visit(call: LayerCall, delta: Tensor) -> None:
             names = {local: full for local, full in call.parameters.items() if full in direction}
-            own = {local: direction[full].to(delta) for local, full in names.items() if full not in left_over}
-            if own:
+            tangents = {local: direction[full].to(delta) for local, full in names.items() if full not in left_over}
+            if tangents:
                 layer = layer_of(next(iter(names.values())), depth)
-                sums[layer] += kind_of(call).directional(call, delta, own).double()
+                sums[layer] += kind_of(call).directional(call, delta, tangents).double()
 
         passed.backward(delta, visit)
     for layer, names in layers.items():

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes a model's confidence fit, without changing an answer."""
+"""Temperature scaling: one number that calibrates a model's confidence and changes no prediction."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
         return functional.cross_entropy(z / math.exp(log_temperature), y).item()
 
     bounds = (math.log(COLDEST), math.log(HOTTEST))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    cold, hot = (loss(end) <= found.fun for end in bounds)
+    fit = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    cold, hot = (loss(end) <= fit.fun for end in bounds)
     if cold and hot:
         return 1.0
     if cold or hot:
         return COLDEST if cold else HOTTEST
-    return math.exp(float(found.x))
+    return math.exp(float(fit.x))
 
 
 def scale_crosswise(logits: Tensor, y: Tensor) -> tuple[Tensor, float]:

@@ -1,4 +1,4 @@
-"""From which epoch on an accuracy falls: the peak of the rising-then-falling curves near to it, with an interval."""
+"""The epoch from which an accuracy falls: the peak of the nearest rising-then-falling curve, with an interval."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Peak:
 
 
 def peak_of(epochs: np.ndarray, accuracy: np.ndarray, seed: int = 0) -> Peak | None:
-    """The peak past which an accuracy falls, taking it that it does: whether it does is for ``phases.fall_of`` to say.
+    """The peak past which an accuracy falls, given that it falls; ``phases.fall_of`` tells whether it does.
 
     Robust overfitting begins where robust test accuracy is best (Rice et al. 2020, arXiv 2002.11569). A maximum over
     noisy evaluations may lie anywhere, early above all, where the learning rate and so the noise are large. So curves

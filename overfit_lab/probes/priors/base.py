@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from overfit_lab.config import RunConfig
 from overfit_lab.config.catalog import PRIORS
-
-if TYPE_CHECKING:
-    from overfit_lab.probes.snapshot import Snapshot
-
-Weights = dict[str, Tensor]
-"""Parameters by name, on the model's device."""
-
-
-@dataclass
-class PriorStore:
-    """What a snapshot knows of its run for the sake of priors, and those that were made already.
-
-    Args:
-        config: the run's configuration; None where training is not ours (a weights file, a monitored loop).
-        folder: the run folder that priors are kept in; None: in memory alone.
-        save: write a prior that was trained into the folder.
-        bus: gives a bus for the events of a prior's training, by the prior's name.
-        on_note: told in a line what was taken from a weights file where that is not plain.
-        made: theta_0 of each prior that was asked for, by its key.
-    """
-
-    config: RunConfig | None = None
-    folder: Path | None = None
-    save: bool = True
-    bus: Callable[[str], Any] | None = None
-    on_note: Callable[[str], None] | None = None
-    made: dict[str, Weights] = field(default_factory=dict)
+from overfit_lab.methods.first import TrainedFirst
+from overfit_lab.probes.priors.store import Weights
+from overfit_lab.probes.snapshot import Snapshot
 
 
 class Prior(ABC):
@@ -56,6 +26,11 @@ class Prior(ABC):
         self.n_epochs = n_epochs
 
     @property
+    def key(self) -> str:
+        """What its weights are kept under in memory."""
+        return f"{self.source}/{self.n_epochs}"
+
+    @property
     @abstractmethod
     def suffix(self) -> str:
         """What is appended to the names of readings with this prior: ``prior-held-out``; "" for the default."""
@@ -71,6 +46,10 @@ class Prior(ABC):
             RunFolderError: what is kept in the run folder is damaged, or there is no such checkpoint.
         """
 
+    def to_train(self, snapshot: Snapshot) -> list[TrainedFirst]:
+        """What has to be trained before this prior is there; called after :meth:`check`."""
+        return []
+
     @abstractmethod
     def make(self, snapshot: Snapshot) -> Weights:
         """Theta_0 of the snapshot's run, every trainable parameter by name; called after :meth:`check`."""
@@ -81,10 +60,9 @@ class Prior(ABC):
         Cost: nothing but the first time.
         """
         made = snapshot.priors.made
-        key = f"{self.source}/{self.n_epochs}"
-        if key not in made:
-            made[key] = self.make(snapshot)
-        return made[key]
+        if self.key not in made:
+            made[self.key] = self.make(snapshot)
+        return made[self.key]
 
 
 def find_prior(name: str, n_epochs: int) -> Prior:

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from overfit_lab.config import CheckpointConfig, EvaluationConfig, Part, ProbesConfig, RunConfig, to_dict
 from overfit_lab.errors import ProbeError, RunFolderError
-from overfit_lab.probes.priors.base import Prior, PriorStore, Weights
+from overfit_lab.methods.first import TrainedFirst
+from overfit_lab.probes.priors.base import Prior
+from overfit_lab.probes.priors.store import Weights
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
-from overfit_lab.seeds import derive_seed, private_streams
-from overfit_lab.training.build import build
-from overfit_lab.training.checkpoint import read_tensors, write_tensors
-from overfit_lab.training.events import EventBus, RunEnded, RunStarted
-from overfit_lab.training.loop import Session, train_epoch
-from overfit_lab.types import Clock, Dataset
+from overfit_lab.records.tensorfile import read_tensors, write_tensors
+from overfit_lab.seeds import derive_seed
 
 DEFAULT_EPOCHS = 10
 """As in the public code of PIB, which trains its priors for 10 epochs on the validation split."""
@@ -70,22 +69,39 @@ class HeldOutPrior(Prior):
             raise ProbeError("prior 'held-out': starts from the run's initial weights (theta_0), which are not known")
         self._kept(snapshot)
 
+    def to_train(self, snapshot: Snapshot) -> list[TrainedFirst]:
+        """Itself, where it is neither in memory nor in the run folder."""
+        return [] if self.key in snapshot.priors.made or self._kept(snapshot) is not None else [self._first(snapshot)]
+
     def make(self, snapshot: Snapshot) -> Weights:
         """What is kept in the run folder, else trained now and kept."""
         kept = self._kept(snapshot)
         if kept is not None:
             return kept
-        store = snapshot.priors
-        session = train_prior(_config(store), snapshot, self.n_epochs, store.bus(self.name) if store.bus else None)
-        if store.folder is not None and store.save:
-            tensors = {f"model/{name}": tensor for name, tensor in session.model.state_dict().items()}
-            notes = {
-                **self._facts(snapshot),
-                "config": config_hash(session.config),
-                "torch": torch.__version__,
-            }
-            write_tensors(self._path(store.folder), tensors, {"prior": notes})
-        return {name: p.detach() for name, p in session.model.named_parameters()}
+        snapshot.priors.train_first(self._first(snapshot))
+        return snapshot.priors.made[self.key]
+
+    def _first(self, snapshot: Snapshot) -> TrainedFirst:
+        """What is trained: on the validation split in the place of the training split, and nothing else."""
+        store, facts = snapshot.priors, self._facts(snapshot)
+        if store.config is None:
+            raise ProbeError("prior 'held-out': there is no configuration to train with")
+
+        def keep(model: nn.Module, config: RunConfig) -> None:
+            store.made[self.key] = {name: p.detach() for name, p in model.named_parameters()}
+            if store.folder is not None and store.save:
+                tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+                notes = {**facts, "config": config_hash(config), "torch": torch.__version__}
+                write_tensors(self._path(store.folder), tensors, {"prior": notes})
+
+        return TrainedFirst(
+            name=self.name,
+            config=prior_config(store.config, self.n_epochs),
+            view=replace(snapshot.data, splits={"train": replace(snapshot.data.splits[SPLIT], name="train")}),
+            start=snapshot.reference or {},
+            n_epochs=self.n_epochs,
+            keep=keep,
+        )
 
     def _path(self, folder: Path) -> Path:
         return layout.prior_path(folder, self.name)
@@ -112,12 +128,6 @@ class HeldOutPrior(Prior):
         return {name: t.to(parameters[name]) for name, t in kept.items() if t is not None}
 
 
-def _config(store: PriorStore) -> RunConfig:
-    if store.config is None:
-        raise ProbeError("prior 'held-out': there is no configuration to train with")
-    return store.config
-
-
 def prior_config(config: RunConfig, n_epochs: int) -> RunConfig:
     """The run's configuration as its held-out prior is trained: hard labels, nothing added, random draws of its own.
 
@@ -140,46 +150,6 @@ def prior_config(config: RunConfig, n_epochs: int) -> RunConfig:
 def config_hash(config: RunConfig) -> str:
     """Twelve hexadecimal digits that stand for a configuration."""
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def train_prior(config: RunConfig, snapshot: Snapshot, n_epochs: int, bus: EventBus | None = None) -> Session:
-    """Train on the snapshot's validation split, from its reference.
-
-    Args:
-        config: of the run.
-        snapshot: gives the data and the weights to start from; not changed.
-        n_epochs: how long.
-        bus: events of this training go here.
-
-    Returns:
-        The session, trained.
-    """
-    bus = bus if bus is not None else EventBus()
-    own = prior_config(config, n_epochs)
-    data = held_out_data(snapshot.data)
-    with private_streams(own.seed):
-        session = build(own, snapshot.device, data=data)
-        session.clock = Clock(epoch=0, step=0, n_epochs=n_epochs)
-        start_from(session, snapshot.reference or {})
-        bus.emit(RunStarted(session.snapshot()))
-        while session.clock.epoch < n_epochs:
-            train_epoch(session, bus)
-        bus.emit(RunEnded("completed", session.clock))
-    return session
-
-
-def held_out_data(data: Dataset) -> Dataset:
-    """The validation split in the place of the training split, and nothing else."""
-    return replace(data, splits={"train": replace(data.splits[SPLIT], name="train")})
-
-
-@torch.no_grad()
-def start_from(session: Session, reference: Weights) -> None:
-    """Put weights into the session's model, and let d be counted from them."""
-    for name, parameter in session.model.named_parameters():
-        if name in reference:
-            parameter.copy_(reference[name])
-            session.reference[name].copy_(reference[name])
 
 
 REGISTER = {"held-out": HeldOutPrior}

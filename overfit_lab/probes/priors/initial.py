@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.probes.metrics.directional import check_direction
-from overfit_lab.probes.priors.base import Prior, Weights
+from overfit_lab.probes.priors.base import Prior
+from overfit_lab.probes.priors.store import Weights
 from overfit_lab.probes.snapshot import Snapshot
 
 

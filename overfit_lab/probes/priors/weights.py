@@ -9,7 +9,8 @@ from pathlib import Path
 
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.models.weights import TORCH_SUFFIXES, load_into, load_weights
-from overfit_lab.probes.priors.base import Prior, Weights
+from overfit_lab.probes.priors.base import Prior
+from overfit_lab.probes.priors.store import Weights
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
 

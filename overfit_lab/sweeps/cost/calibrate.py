@@ -13,7 +13,8 @@ from overfit_lab.sweeps.cost.hardware import Hardware
 from overfit_lab.sweeps.cost.workload import Work, Workload, work_of
 from overfit_lab.training.build import build, compile_training
 from overfit_lab.training.events import EventBus
-from overfit_lab.training.loop import Session, train_step
+from overfit_lab.training.session import Session
+from overfit_lab.training.step import train_step
 from overfit_lab.types import Clock, Dataset, Split
 
 STEPS = 3

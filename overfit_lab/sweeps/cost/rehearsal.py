@@ -19,7 +19,8 @@ from overfit_lab.sweeps.cost.stand_in import Counted, N, Operations, StandIn, Ta
 from overfit_lab.training.build import build
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.information import InformationTally
-from overfit_lab.training.loop import Session, train_step
+from overfit_lab.training.session import Session
+from overfit_lab.training.step import train_step
 from overfit_lab.training.tally import Tally as EpochTally
 from overfit_lab.types import Clock, Value
 

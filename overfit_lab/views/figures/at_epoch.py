@@ -38,7 +38,7 @@ def draw_map(run: Run, epochs: Epochs) -> Figure:
     chosen = _chosen(run, "map", epochs)
     view = _view(run)
     every = {epoch: _map(run, epoch, *view) for epoch in epochs_of(run, "map")}
-    points = np.concatenate([found.points for found in every.values()])
+    points = np.concatenate([tsne_map.points for tsne_map in every.values()])
     low, high = points.min(0), points.max(0)
     center, reach = (low + high) / 2, 0.54 * (high - low).max()
 
@@ -70,7 +70,7 @@ def draw_reliability(run: Run, epochs: Epochs) -> Figure:
 
     def panel(axes: Axes, epoch: int) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (1, 2)))
-        told = []
+        errors = []
         for inputs, bins in _of_inputs(run, "calibration", epoch, "reliability").items():
             used = bins[bins[:, 2] > 0]
             share = used[:, 2] / used[:, 2].sum()
@@ -78,15 +78,15 @@ def draw_reliability(run: Run, epochs: Epochs) -> Figure:
             axes.plot(used[:, 0], used[:, 1], linewidth=0.9, **look.line())
             axes.scatter(used[:, 0], used[:, 1], s=sizes, color=look.color, marker=look.marker, alpha=0.8, linewidths=0)
             error = run.value_at(epoch, "calibration", "ece", "test", inputs)
-            told += [f"{error:.2f}"] if error is not None else []
+            errors += [f"{error:.2f}"] if error is not None else []
         axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], aspect="equal")
-        axes.set_xlabel("confidence" + (f"\nECE {' / '.join(told)}" if told else ""))
+        axes.set_xlabel("confidence" + (f"\nECE {' / '.join(errors)}" if errors else ""))
 
-    found = _of_inputs(run, "calibration", chosen[0], "reliability")
-    drawn, n_bins = _inputs(found), len(next(iter(found.values())))
-    n = int(max(bins[:, 2].sum() for bins in found.values()))
-    what = f"{n:,} test images, {n_bins} equal-width bins, dots by their share of the images; ECE: {' / '.join(drawn)}"
-    return _figure(run, chosen, panel, what, "accuracy", inputs=drawn)
+    bins_of = _of_inputs(run, "calibration", chosen[0], "reliability")
+    drawn, n_bins = _inputs(bins_of), len(next(iter(bins_of.values())))
+    n = int(max(bins[:, 2].sum() for bins in bins_of.values()))
+    note = f"{n:,} test images, {n_bins} equal-width bins, dots by their share of the images; ECE: {' / '.join(drawn)}"
+    return _figure(run, chosen, panel, note, "accuracy", inputs=drawn)
 
 
 def draw_confidence(run: Run, epochs: Epochs) -> Figure:
@@ -103,12 +103,12 @@ def draw_confidence(run: Run, epochs: Epochs) -> Figure:
     chosen = _chosen(run, "confidence", epochs)
     every = {
         epoch: {
-            inputs: shares_by_bin(found, N_BINS)
-            for inputs, found in _of_inputs(run, "confidence", epoch, "label-prob").items()
+            inputs: shares_by_bin(probabilities, N_BINS)
+            for inputs, probabilities in _of_inputs(run, "confidence", epoch, "label-prob").items()
         }
         for epoch in epochs_of(run, "confidence")
     }
-    highest = max(shares.max() for found in every.values() for shares in found.values())
+    highest = max(shares.max() for by_inputs in every.values() for shares in by_inputs.values())
     edges = np.linspace(0, 1, N_BINS + 1)
 
     def panel(axes: Axes, epoch: int) -> None:
@@ -121,8 +121,8 @@ def draw_confidence(run: Run, epochs: Epochs) -> Figure:
         axes.label_outer()
 
     n = max(map(len, _of_inputs(run, "confidence", chosen[0], "label-prob").values()))
-    what = f"given labels of {n:,} test images, {N_BINS} bins"
-    return _figure(run, chosen, panel, what, inputs=_inputs(every[chosen[0]]))
+    note = f"given labels of {n:,} test images, {N_BINS} bins"
+    return _figure(run, chosen, panel, note, inputs=_inputs(every[chosen[0]]))
 
 
 Draw = Callable[[Run, Epochs], Figure]
@@ -132,11 +132,11 @@ PROBES = {
     "reliability": ("calibration", "reliability-test-"),
     "confidence": ("confidence", "label-prob-test-"),
 }
-"""What a figure is drawn from: a probe, and the beginning of its arrays' names."""
+"""Source of each figure: a probe, and the prefix of its arrays' names."""
 
 
 def epochs_of(run: Run, figure: str) -> list[int]:
-    """The epochs at which a run has what a figure of :data:`FIGURES` is drawn from, in order."""
+    """The epochs at which a run has the arrays for a figure of :data:`FIGURES`, in order."""
     probe, begins = PROBES[figure]
     return [e for e in run.epochs_with_arrays(probe) if any(name.startswith(begins) for name in run.arrays(probe, e))]
 
@@ -177,14 +177,14 @@ def _figure(
     run: Run,
     epochs: Sequence[int],
     panel: Callable[[Axes, int], None],
-    what: str,
+    note: str,
     vertical: str = "",
     inputs: Sequence[str] = (),
 ) -> Figure:
     with style():
         width = min(PAGE, max(COLUMN, 1.75 * len(epochs)))
         height = 1.1 + 0.85 * min(width / len(epochs), 3.0)
-        figure = new_figure(width, height, caption([run], split=what))
+        figure = new_figure(width, height, caption([run], split=note))
         row = figure.subplots(1, len(epochs), squeeze=False, sharey=True)[0]
         for axes, epoch in zip(row, epochs, strict=True):
             panel(axes, epoch)
@@ -197,19 +197,19 @@ def _figure(
     return figure
 
 
-def _inputs(found: Mapping[str, object]) -> list[str]:
-    """The kinds of inputs that are drawn, for the legend."""
-    return [name for name in LOOKS if name in found]
+def _inputs(arrays: Mapping[str, object]) -> list[str]:
+    """The kinds of inputs that the arrays have, for the legend."""
+    return [name for name in LOOKS if name in arrays]
 
 
 def _of_inputs(run: Run, probe: str, epoch: int, array: str) -> dict[str, np.ndarray]:
-    """An array of a probe on test images, clean and adversarial where it is there."""
+    """A probe's array on test images, for each kind of inputs that has it."""
     arrays = run.arrays(probe, epoch)
     return {inputs: arrays[key] for inputs in LOOKS if (key := f"{array}-test-{inputs}") in arrays}
 
 
 def _view(run: Run) -> tuple[str, str]:
-    """Split and inputs of which every map of the run is there."""
+    """Split and inputs for which the run has a map at every epoch."""
     epochs = epochs_of(run, "map")
     for view in VIEWS:
         if all(f"tsne-{'-'.join(view)}" in run.arrays("features", epoch) for epoch in epochs):

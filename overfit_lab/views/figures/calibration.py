@@ -58,8 +58,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         grid = figure.subplots(2, 2, sharey="row")
         for axes, inputs, letter in zip(grid[0], INPUTS, "ab", strict=True):
             for name, members in groups.items():
-                found = need_curve(members, "calibration", "calibration", "ece", "test", inputs)
-                draw_curve(axes, found, title_of(name), marker=looks[name].marker, **looks[name].line())
+                error = need_curve(members, "calibration", "calibration", "ece", "test", inputs)
+                draw_curve(axes, error, title_of(name), marker=looks[name].marker, **looks[name].line())
             epoch_axis(axes, last)
             mark_stages(axes, decays(runs), last)
             axes.set_title(f"({letter}) {inputs} test images", loc="left")

@@ -54,11 +54,11 @@ def legend(figure: Figure, axes: Axes, loc: Literal["best", "upper left", "lower
 
 def once(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:
     """Handles and names of the legends of some panels, each name once, in the order in which they come."""
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(name, handle)
-    return list(found.values()), list(found)
+            handles.setdefault(name, handle)
+    return list(handles.values()), list(handles)
 
 
 def legend_above(figure: Figure, handles: Sequence[Any], names: Sequence[str], most: int = 4, **look: Any) -> None:

@@ -1,4 +1,4 @@
-"""Experiments as figures draw them: each under a name of its own, or one alone where there is one place."""
+"""Groups of runs for figures: an experiment a name, or one experiment alone."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def need_alike(runs: Sequence[Run], figure: str, complaint: str, also_free: Sequ
     Args:
         runs: the runs.
         figure: its name.
-        complaint: what the message says of runs that do.
+        complaint: beginning of the message.
         also_free: keys of the configuration, or groups of them, that may differ.
 
     Raises:
         RunFolderError: they do; the message says in what.
     """
-    found = differences(runs, also_free)
-    if found:
-        told = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in list(found.items())[:3])
-        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-        raise RunFolderError(f"{figure}: {complaint} ({told}{more}); give those of one")
+    differing = differences(runs, also_free)
+    if differing:
+        listed = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in list(differing.items())[:3])
+        more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise RunFolderError(f"{figure}: {complaint} ({listed}{more}); give those of one")
 
 
 def one_a_seed(runs: Sequence[Run]) -> list[Run]:

@@ -42,8 +42,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     check_some(runs, "fig2")
     groups = {name: members for name, members in by_labels(runs).items() if name in ORDER}
     if not groups:
-        given = ", ".join(run.name for run in runs[:3])
-        raise RunFolderError(f"fig2: no adversarial training with {', '.join(ORDER)} labels among {given}")
+        listed = ", ".join(run.name for run in runs[:3])
+        raise RunFolderError(f"fig2: no adversarial training with {', '.join(ORDER)} labels among {listed}")
     for name, members in groups.items():
         need_one_experiment(members, "fig2", name)
     runs = [run for members in groups.values() for run in members]
@@ -62,8 +62,8 @@ def draw(runs: Sequence[Run]) -> Figure:
                 if not members:
                     axes.text(0.5, 0.5, f"no {name} run", transform=axes.transAxes, ha="center", color="#777777")
                 for split, color, dash in (("train", VERMILLION, TRAIN_STYLE), ("test", BLUE, TEST_STYLE)):
-                    found = curve(members, "evaluation", field, split, inputs) if members else None
-                    draw_curve(axes, found, split, color=color, linestyle=dash)
+                    accuracy = curve(members, "evaluation", field, split, inputs) if members else None
+                    draw_curve(axes, accuracy, split, color=color, linestyle=dash)
                 mark_stages(axes, decays(members) if members else [], last)
                 if column == 0:
                     percent_axis(axes, title)

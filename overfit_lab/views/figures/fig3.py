@@ -87,11 +87,11 @@ def _trail(axes: Axes, correct: Curve, wrong: Curve, look: Look, label: str) -> 
 
 def _cross(axes: Axes, correct: Curve, wrong: Curve, look: Look, best: int) -> None:
     x, y, epochs = _common(correct, wrong)
-    at = int(np.argmin(np.abs(epochs - best)))
+    nearest = int(np.argmin(np.abs(epochs - best)))
     dash = (0, (4, 3)) if look.linestyle == "-" else look.linestyle
     dashed: dict[str, Any] = {"color": look.color, "linewidth": 0.8, "linestyle": dash, "alpha": 0.9}
-    axes.plot([x[at], x[at]], [0, y[at]], **dashed)
-    axes.plot([x[at], 1], [y[at], y[at]], **dashed)
+    axes.plot([x[nearest], x[nearest]], [0, y[nearest]], **dashed)
+    axes.plot([x[nearest], 1], [y[nearest], y[nearest]], **dashed)
 
 
 def _common(correct: Curve, wrong: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

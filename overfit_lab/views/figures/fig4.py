@@ -80,8 +80,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         for name, members in groups.items():
             look = looks[name]
             for axes, split in ((left, "train"), (right, "test")):
-                found = need_curve(members, "fig4", "evaluation", field, split, inputs)
-                draw_curve(axes, found, title_of(name), **look.line())
+                accuracy = need_curve(members, "fig4", "evaluation", field, split, inputs)
+                draw_curve(axes, accuracy, title_of(name), **look.line())
         untouched = share_untouched(runs, "fig4")
         left.axhline(untouched, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
         note: dict[str, Any] = {"fontsize": 6.5, "color": "#555555", "va": "top", "ha": "right"}

@@ -32,7 +32,7 @@ class Map(NamedTuple):
 def draw(runs: Sequence[Run]) -> Figure:
     """A grid of t-SNE maps of penultimate features: label modes by noise rates, coloured by the true class.
 
-    The maps are of clean test images, or of what else the runs have maps of, and the caption says which; each is the
+    The maps are of clean test images, or of the first other view that runs have; the caption says which. Each is the
     run's last. Of several runs in a cell the first is drawn, and where some runs are standard training, only those.
     The silhouette of the features (not of the map) is beside each map.
 
@@ -52,18 +52,18 @@ def draw(runs: Sequence[Run]) -> Figure:
         height = 0.75 + 1.72 * len(groups) * min(1.0, 4 / max(len(rates), 2))
         width = PAGE * min(1.0, (0.6 + len(rates)) / 4.6) if len(rates) < 4 else PAGE
         measured = samples(with_map, "features", "silhouette", split, inputs)
-        what = f"penultimate features of {measured} at the last epoch, true classes"
-        text = caption(with_map, split=what, shows="first")
+        note = f"penultimate features of {measured} at the last epoch, true classes"
+        text = caption(with_map, split=note, shows="first")
         figure = new_figure(max(width, 3.4), height, text)
         grid = figure.subplots(len(groups), len(rates), squeeze=False)
         for row, (name, members) in enumerate(groups.items()):
             for column, rate in enumerate(rates):
                 axes = grid[row][column]
-                found = next((last_map(run, split, inputs) for run in members if noise_rate(run) == rate), None)
-                if found is None:
+                tsne_map = next((last_map(run, split, inputs) for run in members if noise_rate(run) == rate), None)
+                if tsne_map is None:
                     empty_note(axes, "no run")
                 else:
-                    scatter(axes, found)
+                    scatter(axes, tsne_map)
                 if row == 0:
                     axes.set_title(rf"$\eta$ = {rate:g}")
                 if column == 0:
@@ -76,9 +76,9 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def _drawable(runs: Sequence[Run]) -> tuple[str, str, list[Run]]:
     for split, inputs in VIEWS:
-        found = [run for run in runs if last_map(run, split, inputs) is not None]
-        if found:
-            return split, inputs, found
+        with_map = [run for run in runs if last_map(run, split, inputs) is not None]
+        if with_map:
+            return split, inputs, with_map
     raise RunFolderError("fig5: no t-SNE map; record it by `overfit-lab probe RUN --metric features`")
 
 
@@ -93,11 +93,11 @@ def last_map(run: Run, split: str, inputs: str) -> Map | None:
     return None
 
 
-def scatter(axes: Axes, found: Map) -> None:
+def scatter(axes: Axes, tsne_map: Map) -> None:
     """Draw a map into a panel: a colour and a marker a class, the silhouette below."""
     from seaborn import color_palette
 
-    points, labels, score = found
+    points, labels, score = tsne_map
     colors = color_palette("colorblind", 10)
     for label in np.unique(labels):
         chosen = labels == label

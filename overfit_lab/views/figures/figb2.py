@@ -43,8 +43,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (inputs, title) in zip(panels, PANELS, strict=True):
             for name, (key, members) in groups.items():
-                found = curve(members, "calibration", "ece", "test", inputs)
-                draw_curve(axes, found, name, marker=looks[key].marker, **looks[key].line())
+                error = curve(members, "calibration", "ece", "test", inputs)
+                draw_curve(axes, error, name, marker=looks[key].marker, **looks[key].line())
             axes.set_title(title, loc="left")
             epoch_axis(axes, last)
             mark_stages(axes, drops, last)
@@ -66,13 +66,13 @@ def named(groups: Mapping[str, list[Run]]) -> dict[str, tuple[str, list[Run]]]:
     The only one of its kind is called by the kind alone, others by label mode and settings too.
     """
     kinds = {name: "standard" if _is_standard(members) else "adversarial" for name, members in groups.items()}
-    found: dict[str, tuple[str, list[Run]]] = {}
+    titled: dict[str, tuple[str, list[Run]]] = {}
     for kind in KINDS:
-        own = [name for name in groups if kinds[name] == kind]
-        for name in own:
+        names = [name for name in groups if kinds[name] == kind]
+        for name in names:
             title = title_of(name).removeprefix("standard training, ")
-            found[f"{kind} training" if len(own) == 1 else f"{kind} training, {title}"] = (name, groups[name])
-    return found
+            titled[f"{kind} training" if len(names) == 1 else f"{kind} training, {title}"] = (name, groups[name])
+    return titled
 
 
 def _is_standard(runs: Sequence[Run]) -> bool:

@@ -1,4 +1,4 @@
-"""Fig. B.3 of SGLR: how sure of the labelled class a network is, sample by sample."""
+"""Fig. B.3 of SGLR: the predicted probability of the labelled class, sample by sample."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def draw(runs: Sequence[Run]) -> Figure:
         )
     looks = looks_of(list(groups))
     drawn = [run for members in groups.values() for run in members]
-    found = {(i, c): densities(groups, i, c) for i in ROWS for c in COLUMNS}
-    counts = sorted({part.n_samples for parts in found.values() for part in parts.values()})
+    histograms = {(i, c): densities(groups, i, c) for i in ROWS for c in COLUMNS}
+    counts = sorted({part.n_samples for parts in histograms.values() for part in parts.values()})
     with style():
         measured = f"{' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))} test images"
         note = f"histograms of {N_BINS} bins; stems: means; best epoch as measured (as evaluated): "
         note += _best_in_words(groups)
         figure = new_figure(PAGE, 4.3, caption(drawn, split=measured, extra=note))
         grid = figure.subplots(2, 2, sharex=True, sharey="row")
-        for (inputs, column), axes, letter in zip(found, grid.ravel(), "abcd", strict=True):
-            for name, part in found[inputs, column].items():
+        for (inputs, column), axes, letter in zip(histograms, grid.ravel(), "abcd", strict=True):
+            for name, part in histograms[inputs, column].items():
                 _steps(axes, part, looks[name])
             axes.set_title(f"({letter}) {inputs} test images, {column} epoch", loc="left")
             axes.set_xlim(0, 1)
@@ -89,13 +89,13 @@ def epoch_of(run: Run, column: str) -> int:
 
 def densities(groups: Mapping[str, list[Run]], inputs: str, column: str) -> dict[str, Density]:
     """The density of each experiment that has it, at each run's own best or final epoch."""
-    found = {}
+    by_name = {}
     for name, members in groups.items():
         parts = [label_probabilities(run, epoch_of(run, column), "test", inputs) for run in members]
-        kept = [part for part in parts if part is not None and len(part)]
-        if kept:
-            found[name] = density(kept, N_BINS)
-    return found
+        present = [part for part in parts if part is not None and len(part)]
+        if present:
+            by_name[name] = density(present, N_BINS)
+    return by_name
 
 
 def _epochs(run: Run) -> list[int]:
@@ -103,12 +103,12 @@ def _epochs(run: Run) -> list[int]:
 
 
 def _best_in_words(groups: Mapping[str, list[Run]]) -> str:
-    told = []
+    phrases = []
     for name, members in groups.items():
         pairs = [(epoch_of(run, "best"), best_epoch(run)[0]) for run in members]
-        near = ", ".join(f"{at}" if at == best else f"{at} ({best})" for at, best in pairs)
-        told.append(f"{title_of(name)} {near}")
-    return "; ".join(told)
+        near = ", ".join(f"{measured}" if measured == best else f"{measured} ({best})" for measured, best in pairs)
+        phrases.append(f"{title_of(name)} {near}")
+    return "; ".join(phrases)
 
 
 def _steps(axes: Axes, part: Density, look: Look) -> None:

@@ -90,10 +90,10 @@ def draw(runs: Sequence[Run]) -> Figure:
             of_rate = [run for run in runs if noise_rate(run) == rate]
             for axes, split in zip(grid[:, column], ("train", "test"), strict=True):
                 for name, members in groups.items():
-                    at = one_a_seed([run for run in members if noise_rate(run) == rate])
-                    if at:
-                        found = need_curve(at, "figb4", "evaluation", field, split, inputs)
-                        draw_curve(axes, found, **looks[name].line())
+                    seeds = one_a_seed([run for run in members if noise_rate(run) == rate])
+                    if seeds:
+                        accuracy = need_curve(seeds, "figb4", "evaluation", field, split, inputs)
+                        draw_curve(axes, accuracy, **looks[name].line())
                 mark_stages(axes, decays(of_rate), last)
             grid[0][column].axhline(share_untouched(of_rate, "figb4"), **UNTOUCHED)
             grid[0][column].set_title(rf"$\eta$ = {rate:g}")

@@ -124,9 +124,9 @@ def _over_noises(runs: Sequence[Run]) -> list[Line]:
 
 
 def _noise_line(name: str, runs: Sequence[Run], look: Look) -> Line:
-    """Runs under the noise that they are trained on where some were evaluated so, else under what they were."""
-    own = [run for run in runs if run.config.evaluation.corruption == name]
-    runs = own or [run for run in runs if run.config.evaluation.corruption is not None] or list(runs)
+    """Runs evaluated under their own training noise if there are some, else under any other noise."""
+    matching = [run for run in runs if run.config.evaluation.corruption == name]
+    runs = matching or [run for run in runs if run.config.evaluation.corruption is not None] or list(runs)
     need_alike(runs, "figb5", f"the runs trained on {NOISES[name]} differ in more than the seed")
     under = runs[0].config.evaluation.corruption
     if under is None:
@@ -166,10 +166,10 @@ def _column(panels: Sequence[Axes], lines: Sequence[Line], column: int, last: fl
     drops = decays([run for line in lines for run in line.runs])
     for axes, split in zip(panels, SPLITS, strict=True):
         for line in lines:
-            found = need_curve(line.runs, "figb5", "evaluation", line.field, split, line.inputs)
-            draw_curve(axes, found, line.name, **line.look.line())
+            accuracy = need_curve(line.runs, "figb5", "evaluation", line.field, split, line.inputs)
+            draw_curve(axes, accuracy, line.name, **line.look.line())
             if split == "test":
-                mark_best_and_last(axes, found, line.look.color)
+                mark_best_and_last(axes, accuracy, line.look.color)
         percent_axis(axes, f"{KINDS[column]} {split} accuracy")
         mark_stages(axes, drops, last)
     epoch_axis(panels[-1], last)

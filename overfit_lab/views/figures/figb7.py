@@ -44,7 +44,7 @@ STROKE = 0.05
 
 
 class Panel(NamedTuple):
-    """One number over epochs: title, label of its axis, and where it is in the records."""
+    """One number over epochs: title, label of its axis, and its address in the records."""
 
     title: str
     label: str
@@ -78,12 +78,12 @@ def draw(runs: Sequence[Run]) -> Figure:
     groups = by_schedule(runs, name)
     looks, last = _looks(list(groups)), last_epoch(runs)
     drops = {schedule: decays(members) for schedule, members in groups.items()}
-    first = next((found for found in drops.values() if found), [])[:1]
+    first = next((epochs for epochs in drops.values() if epochs), [])[:1]
     with style():
-        what = "gradient norm and Hessian trace on the fixed train probe subset, adversarial images"
+        note = "gradient norm and Hessian trace on the fixed train probe subset, adversarial images"
         marks = "diamond: highest mean on test, dot: last epoch"
         decay = "; strokes: learning-rate decays, shaded: after the first" if first else ""
-        text = caption(runs, split=f"{title_of(name)}; {what}", extra=marks + decay)
+        text = caption(runs, split=f"{title_of(name)}; {note}", extra=marks + decay)
         figure = new_figure(PAGE, 4.4, text)
         for axes, panel in zip(figure.subplots(2, 2, sharex=True).ravel(), PANELS, strict=True):
             curves = {
@@ -136,16 +136,16 @@ def _looks(names: Sequence[str]) -> dict[str, Look]:
 
 
 def _panel(axes: Axes, panel: Panel, curves: Mapping[str, Curve], looks: Mapping[str, Look]) -> None:
-    for schedule, found in curves.items():
-        draw_curve(axes, found, schedule, **looks[schedule].line())
+    for schedule, curve in curves.items():
+        draw_curve(axes, curve, schedule, **looks[schedule].line())
         if panel.split == "test":
-            mark_best_and_last(axes, found, looks[schedule].color)
+            mark_best_and_last(axes, curve, looks[schedule].color)
     axes.set_title(panel.title, loc="left")
     if panel.probe == "evaluation":
         percent_axis(axes, panel.label)
     else:
         axes.set_ylabel(panel.label)
-        axes.set_ylim(bottom=min(0.0, *(found.low.min() for found in curves.values())))
+        axes.set_ylim(bottom=min(0.0, *(curve.low.min() for curve in curves.values())))
 
 
 def _strokes(axes: Axes, epochs: Sequence[int], look: Look) -> None:

@@ -1,4 +1,4 @@
-"""Logit geometry over training: the gaps, and the perturbation that they predict beside the one that was found."""
+"""Logit geometry over training: the gaps, and the predicted beside the measured minimal perturbation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SEEN: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3)
 
 
 class View(NamedTuple):
-    """What was measured where: a split and the kind of inputs."""
+    """A split and the kind of inputs."""
 
     split: str
     inputs: str
@@ -66,9 +66,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     looks, last = looks_of(list(groups)), last_epoch(runs)
     with style():
         n = sorted({int(run.series(PROBE, "logit_gap", *view)["n"].max()) for run in runs})
-        what = f"{view.inputs} {view.split} images, {' / '.join(f'{count:,}' for count in n)} a run"
+        note = f"{view.inputs} {view.split} images, {' / '.join(f'{count:,}' for count in n)} a run"
         extra = "in pixels of [0, 1], 0 for wrong samples; grey dashes: eps, in (d) equality; (d): first seed"
-        figure = new_figure(PAGE, 4.7, caption(runs, split=what, extra=extra))
+        figure = new_figure(PAGE, 4.7, caption(runs, split=note, extra=extra))
         (gap, gradient), (radius, samples) = figure.subplots(2, 2)
         for name, members in groups.items():
             line = looks[name].line()
@@ -99,8 +99,8 @@ def _radii(axes: Axes, groups: Mapping[str, Sequence[Run]], looks: Mapping[str, 
     """(c); a mean that is not finite at any epoch is left out."""
     for name, members in groups.items():
         look = looks[name]
-        found = curve(members, PROBE, "predicted", *view)
-        draw_curve(axes, found, "predicted", marker=look.marker, **look.line(), **PREDICTED_LINE)
+        predicted = curve(members, PROBE, "predicted", *view)
+        draw_curve(axes, predicted, "predicted", marker=look.marker, **look.line(), **PREDICTED_LINE)
         draw_curve(axes, curve(members, PROBE, "measured", *view), "measured", **look.line())
     if not axes.get_lines():
         empty_note(axes, "no finite mean")

@@ -35,7 +35,7 @@ LOOKED = (Look(BLUE, "-", "o"), Look(VERMILLION, (0, (5, 1)), "s"), Look(GREEN, 
 
 
 def draw(runs: Sequence[Run]) -> Figure:
-    """Accuracy over PGD steps, accuracy over eps, and what each check found beside its limit, one look a run.
+    """Accuracy over PGD steps, accuracy over eps, and each check's evidence beside its limit, one look a run.
 
     Bars and bands are exact 95% intervals. A check is suspicious where its whole bar lies right of the limit; its
     marker is then filled.
@@ -48,44 +48,44 @@ def draw(runs: Sequence[Run]) -> Figure:
     """
     if not runs:
         raise RunFolderError("masking: no runs to draw")
-    found = {title: arrays for run in runs for title, arrays in _checked(run)}
-    looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(found)}
+    checked = {title: arrays for run in runs for title, arrays in _checked(run)}
+    looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(checked)}
     with style():
-        counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in found.values()})
+        counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in checked.values()})
         note = f"{' / '.join(f'{n:,}' for n in counts)} samples; bands and bars: exact 95% interval; "
         note += "filled: clearly beyond the limit (vertical stroke); shares below "
         note += f"{LEAST:.1%} are drawn there"
-        n_checks = len({check for arrays in found.values() for check in _evidence_of(arrays)})
-        height = max(2.9, 1.5 + 0.045 * n_checks * len(found))
+        n_checks = len({check for arrays in checked.values() for check in _evidence_of(arrays)})
+        height = max(2.9, 1.5 + 0.045 * n_checks * len(checked))
         figure = new_figure(PAGE, height, caption(list(runs), extra=note, shows="each"))
         steps, eps, evidence = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
-        for name, arrays in found.items():
+        for name, arrays in checked.items():
             _curve(steps, arrays, "curve-more-steps", looks[name], name)
             _curve(eps, arrays, "curve-larger-eps", looks[name], name)
         _steps_axis(steps)
         _eps_axis(eps, runs)
-        _evidence(evidence, found, looks)
-        if len(found) > 1:
+        _evidence(evidence, checked, looks)
+        if len(checked) > 1:
             handles, labels = steps.get_legend_handles_labels()
             legend_above(figure, handles, labels)
     return figure
 
 
 def _checked(run: Run) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """What was checked of a run, with a title: its weights, and those that a regularizer keeps beside them."""
-    kept = {path.stem.rpartition("-")[0] for path in (run.folder / "arrays").glob(f"{PROBE}@*-*.npz")}
-    found = []
-    for probe in (PROBE, *sorted(kept)):
+    """A run's checks, by title: of its raw weights, and of a regularizer's second weights."""
+    other_weights = {path.stem.rpartition("-")[0] for path in (run.folder / "arrays").glob(f"{PROBE}@*-*.npz")}
+    checked = []
+    for probe in (PROBE, *sorted(other_weights)):
         epochs = run.epochs_with_arrays(probe)
         if epochs:
             weights = probe.partition("@")[2]
             title = (
                 run.name + (f", {weights}" if weights else "") + (f", epoch {epochs[-1]}" if len(epochs) > 1 else "")
             )
-            found.append((title, run.arrays(probe, epochs[-1])))
-    if not found:
+            checked.append((title, run.arrays(probe, epochs[-1])))
+    if not checked:
         raise RunFolderError(f"masking: {run.folder} was not checked; use `overfit-lab check {run.folder}`")
-    return found
+    return checked
 
 
 def _evidence_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -113,12 +113,12 @@ def _steps_axis(axes: Axes) -> None:
 
 
 def _eps_axis(axes: Axes, runs: Sequence[Run]) -> None:
-    own = {run.config.attack.eps for run in runs}
-    smallest = min(own) / 4
+    radii = {run.config.attack.eps for run in runs}
+    smallest = min(radii) / 4
     axes.set_xscale("symlog", linthresh=smallest)
-    for eps in own:
+    for eps in radii:
         axes.axvline(eps, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0.5)
-    ticks = [0.0, *sorted(own), max(1.0, 8 * max(own))]
+    ticks = [0.0, *sorted(radii), max(1.0, 8 * max(radii))]
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value in (0, 1) else pixels(value)))
     axes.minorticks_off()
@@ -128,13 +128,13 @@ def _eps_axis(axes: Axes, runs: Sequence[Run]) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
 
 
-def _evidence(axes: Axes, found: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, Look]) -> None:
-    names = sorted({check for arrays in found.values() for check in _evidence_of(arrays)})
-    apart = 0.6 / max(1, len(found))
-    for i, (run, arrays) in enumerate(found.items()):
+def _evidence(axes: Axes, checked: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, Look]) -> None:
+    names = sorted({check for arrays in checked.values() for check in _evidence_of(arrays)})
+    apart = 0.6 / max(1, len(checked))
+    for i, (run, arrays) in enumerate(checked.items()):
         look = looks[run]
         for check, (value, low, high, limit, _) in _evidence_of(arrays).items():
-            row = names.index(check) + (i - (len(found) - 1) / 2) * apart
+            row = names.index(check) + (i - (len(checked) - 1) / 2) * apart
             shown = max(value, LEAST)
             axes.plot([max(low, LEAST), max(high, LEAST)], [row, row], color=look.color, linewidth=0.8)
             axes.plot(

@@ -1,4 +1,4 @@
-"""All methods side by side: what each loses after its best epoch, and what it costs."""
+"""All methods side by side: accuracy lost after the best epoch, and other final numbers."""
 
 from __future__ import annotations
 

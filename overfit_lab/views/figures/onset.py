@@ -1,4 +1,4 @@
-"""From when on a run overfits robustly, and how much it loses: the tested onset on the curves that it was found in."""
+"""The onset of robust overfitting and the accuracy lost, drawn on the curves that they were tested on."""
 
 from __future__ import annotations
 
@@ -89,19 +89,19 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def in_words(found: Phases, peak: Peak | None) -> str:
+def in_words(phases: Phases, peak: Peak | None) -> str:
     """The verdict with its numbers, in two lines at most."""
-    lines: list[str] = ["no overfitting" if found.verdict == "none" else str(found.verdict)]
-    if found.verdict == "robust overfitting" and peak is not None:
+    lines: list[str] = ["no overfitting" if phases.verdict == "none" else str(phases.verdict)]
+    if phases.verdict == "robust overfitting" and peak is not None:
         lines[0] = f"overfits from epoch {peak.epoch:.0f} [{peak.low:.0f}, {peak.high:.0f}]"
-    if found.fall is not None:
-        loss, error = 100 * found.fall.loss, 100 * found.fall.stderr
+    if phases.fall is not None:
+        loss, error = 100 * phases.fall.loss, 100 * phases.fall.stderr
         lines.append(f"loses {loss:.1f} ± {error:.1f} points".replace("-", "−"))
     return "\n".join(lines)
 
 
 def _measured(shown: Sequence[Run], seen: Mapping[Run, Evaluations]) -> str:
-    """On how many samples the accuracies are."""
+    """The numbers of samples of the accuracies, for the caption."""
     kinds = {seen[run].inputs for run in shown}
     field = "acc_adv" if "adversarial" in kinds else "acc_clean"
     n_train, n_test = (samples(shown, "evaluation", field, split, "") for split in ("train", "test"))
@@ -118,20 +118,20 @@ def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> 
     draw_curve(axes, train, "train", color=VERMILLION, linestyle=TRAIN_STYLE)
     draw_curve(axes, test, "test", color=BLUE, linestyle=TEST_STYLE)
     draw_curve(axes, gap, "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
-    found, peak = phases_of(run), peak_in(run)
+    phases, peak = phases_of(run), peak_in(run)
     if overfits(run) and peak is not None:
         axes.axvspan(peak.low, peak.high, color=ORANGE, alpha=0.25, linewidth=0, zorder=0.4)
         axes.axvline(peak.epoch, color="#8A5A00", linewidth=1.2, label="onset: test falls", zorder=1.5)
-    if overfits(run) and found.onset is not None:
-        knot = found.onset
+    if overfits(run) and phases.onset is not None:
+        knot = phases.onset
         level = float(np.interp(knot.epoch, seen.epochs, seen.train - seen.test))
         ends = [[knot.epoch - knot.low], [knot.high - knot.epoch]]
         look: dict[str, Any] = {"markerfacecolor": "white", "markersize": 4.5, "elinewidth": 0.9, "capsize": 2}
         axes.errorbar([knot.epoch], [level], xerr=ends, fmt="^", color=BLACK, label="gap grows", zorder=4, **look)
-    if found.fall is not None and overfits(run):
-        at = found.fall.peak_epoch
-        _fall(axes, at, level_around(test, at), level_around(test, last), 0.97 * last)
-    axes.set_title(f"{title}\n{in_words(found, peak)}", loc="left", fontsize=7, linespacing=1.25)
+    if phases.fall is not None and overfits(run):
+        peak_epoch = phases.fall.peak_epoch
+        _fall(axes, peak_epoch, level_around(test, peak_epoch), level_around(test, last), 0.97 * last)
+    axes.set_title(f"{title}\n{in_words(phases, peak)}", loc="left", fontsize=7, linespacing=1.25)
     epoch_axis(axes, last)
     mark_stages(axes, decays([run]), last, shade=False)
     axes.tick_params(labelbottom=True)
@@ -141,12 +141,12 @@ def _curve(epochs: np.ndarray, values: np.ndarray) -> Curve:
     return Curve(epochs, values, values, values, 1)
 
 
-def _fall(axes: Axes, epoch: float, top: float, bottom: float, at: float) -> None:
+def _fall(axes: Axes, epoch: float, top: float, bottom: float, end: float) -> None:
     """An arrow near the end from the level of the peak to the last one's."""
-    if top - bottom > LEAST and epoch < at:
-        axes.hlines(top, epoch, at, color="black", linewidth=0.6, linestyle=(0, (2, 2)))
+    if top - bottom > LEAST and epoch < end:
+        axes.hlines(top, epoch, end, color="black", linewidth=0.6, linestyle=(0, (2, 2)))
         arrow = {"arrowstyle": "->", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate("", (at, bottom), (at, top), arrowprops=arrow)
+        axes.annotate("", (end, bottom), (end, top), arrowprops=arrow)
 
 
 REGISTER = {"onset": draw}

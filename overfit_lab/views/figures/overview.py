@@ -18,7 +18,7 @@ from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, mark_sta
 
 
 class Panel(NamedTuple):
-    """One number over epochs: title, where it is in the records, and its kind of axis."""
+    """One number over epochs: title, address in the records, and kind of axis."""
 
     title: str
     probe: str
@@ -61,9 +61,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     looks = looks_of(list(groups))
     curves = {
         panel: {
-            name: found
+            name: series
             for name, members in groups.items()
-            if (found := curve(members, panel.probe, panel.field, panel.split, panel.inputs)) is not None
+            if (series := curve(members, panel.probe, panel.field, panel.split, panel.inputs)) is not None
         }
         for panel in PANELS
     }
@@ -78,8 +78,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         )
         grid = figure.subplots(n_rows, 3, squeeze=False).ravel()
         for axes, panel in zip(grid, panels, strict=False):
-            for name, found in curves[panel].items():
-                draw_curve(axes, found, title_of(name), **looks[name].line())
+            for name, series in curves[panel].items():
+                draw_curve(axes, series, title_of(name), **looks[name].line())
             axes.set_title(panel.title, loc="left")
             mark_stages(axes, drops, last)
             if panel.kind == "percent":

@@ -37,46 +37,46 @@ class Curve:
 
 def curve(runs: Sequence[Run], probe: str, field: str, split: str | None, inputs: str | None) -> Curve | None:
     """One number over epochs, over the runs that have it; None where none has, or they have no epoch in common."""
-    found = [run.series(probe, field, split, inputs).set_index("epoch")["value"] for run in runs]
-    found = [series for series in found if len(series)]
-    if not found:
+    columns = [run.series(probe, field, split, inputs).set_index("epoch")["value"] for run in runs]
+    columns = [series for series in columns if len(series)]
+    if not columns:
         return None
-    table = pd.concat(found, axis=1, join="inner").sort_index()
+    table = pd.concat(columns, axis=1, join="inner").sort_index()
     if table.empty:
         return None
     values = table.to_numpy()
-    return Curve(table.index.to_numpy(), values.mean(1), values.min(1), values.max(1), len(found))
+    return Curve(table.index.to_numpy(), values.mean(1), values.min(1), values.max(1), len(columns))
 
 
 def need_curve(
     runs: Sequence[Run], figure: str, probe: str, field: str, split: str | None, inputs: str | None
 ) -> Curve:
-    """The curve, which the figure cannot do without.
+    """The curve of :func:`curve`, or a refusal to draw the figure.
 
     Raises:
         RunFolderError: none of the runs has it, and the message says how to record it; or they have no epoch of it in
             common.
     """
-    found = curve(runs, probe, field, split, inputs)
-    if found is None:
+    required = curve(runs, probe, field, split, inputs)
+    if required is None:
         names = ", ".join(run.name for run in runs[:3])
-        where = " ".join(part for part in (inputs, split) if part)
+        subset = " ".join(part for part in (inputs, split) if part)
         if any(len(run.series(probe, field, split, inputs)) for run in runs):
-            raise RunFolderError(f"{figure}: {probe} {field} ({where}) was measured at no epoch that {names} share")
+            raise RunFolderError(f"{figure}: {probe} {field} ({subset}) was measured at no epoch that {names} share")
         if probe in ("training", "evaluation"):
-            raise RunFolderError(f"{figure}: no {field} ({where}) in {names}; it is recorded while training")
+            raise RunFolderError(f"{figure}: no {field} ({subset}) in {names}; it is recorded while training")
         raise RunFolderError(
-            f"{figure}: no {probe} {field} ({where}) in {names}; "
+            f"{figure}: no {probe} {field} ({subset}) in {names}; "
             f"record it by `overfit-lab probe RUN --metric {probe} --checkpoint all`"
         )
-    return found
+    return required
 
 
-def level_around(found: Curve, epoch: float) -> float:
+def level_around(readings: Curve, epoch: float) -> float:
     """Mean of the three readings around the one nearest to an epoch, fully within the curve."""
-    at = int(np.argmin(np.abs(found.epoch - epoch)))
-    first = int(np.clip(at - 1, 0, max(0, len(found.mean) - 3)))
-    return float(found.mean[first : first + 3].mean())
+    nearest = int(np.argmin(np.abs(readings.epoch - epoch)))
+    first = int(np.clip(nearest - 1, 0, max(0, len(readings.mean) - 3)))
+    return float(readings.mean[first : first + 3].mean())
 
 
 def pooled_bins(runs: Sequence[Run], inputs: str) -> np.ndarray | None:
@@ -85,14 +85,14 @@ def pooled_bins(runs: Sequence[Run], inputs: str) -> np.ndarray | None:
     Returns:
         (bins, 3): mean confidence, accuracy, count; None where no run has them.
     """
-    found = []
+    per_run = []
     for run in runs:
         epochs = run.epochs_with_arrays("calibration")
         table = run.arrays("calibration", epochs[-1]).get(f"reliability-test-{inputs}") if epochs else None
-        found += [] if table is None else [table]
-    if not found:
+        per_run += [] if table is None else [table]
+    if not per_run:
         return None
-    tables = np.nan_to_num(np.stack(found).astype(float))
+    tables = np.nan_to_num(np.stack(per_run).astype(float))
     counts = tables[:, :, 2]
     total = counts.sum(0)
     means = (tables[:, :, :2] * counts[:, :, None]).sum(0) / np.maximum(total, 1)[:, None]
@@ -135,8 +135,8 @@ def noise_rate(run: Run) -> float:
 def share_untouched(runs: Sequence[Run], figure: str) -> float:
     """Share of the training labels that noise left alone, in [0, 1]: mean over the runs.
 
-    Of the whole training split as it was drawn; where run.json does not say, of the samples that the memorisation probe
-    looked at, which may be fewer.
+    Of the full training split, from run.json; where that does not say, of the samples of the memorisation probe, which
+    may be fewer.
 
     Raises:
         RunFolderError: the runs do not say.
@@ -157,7 +157,7 @@ def share_untouched(runs: Sequence[Run], figure: str) -> float:
 
 
 def decays(runs: Sequence[Run]) -> list[int]:
-    """Epochs at which the learning rate falls to half or less of what it was held at, in all of the runs.
+    """Epochs at which the learning rate falls from a constant value to half of it or less, in all of the runs.
 
     The epoch is that of the last one at the higher rate, so a line there separates the two. A rate that falls in every
     epoch, such as a cosine's in its last ones, is not one that decays in steps.

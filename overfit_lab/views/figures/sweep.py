@@ -1,4 +1,4 @@
-"""A sweep: robust accuracy at the best and the final epoch, and what is lost between, over what was swept."""
+"""A sweep: robust accuracy at the best and the final epoch, and the loss between, over the swept setting."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LINES = (*LOOKS.values(), *OTHERS)
 
 @dataclass(frozen=True)
 class Swept:
-    """What was swept: the key along the axis, its values as numbers or words, and what else tells lines apart."""
+    """Swept settings: the key along the axis, whether its values are numbers, and the keys that tell lines apart."""
 
     key: str
     numbers: bool
@@ -59,7 +59,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     """
     check_some(runs, "sweep")
     parts = [one_a_seed(part) for part in experiments(runs)]
-    swept = what_was_swept(parts)
+    swept = swept_settings(parts)
     table = measured(parts, swept)
     kind = "robust" if table["robust_final"].notna().any() else "clean"
     lines = list(dict.fromkeys(table["line"]))
@@ -77,9 +77,9 @@ def draw(runs: Sequence[Run]) -> Figure:
         panels[1].sharey(panels[0])
         for axes, (end, title) in zip(panels, PANELS, strict=True):
             for number, line in enumerate(lines):
-                own = table[table["line"] == line]
-                at = [places[x] + (number - (len(lines) - 1) / 2) * _gap(places) for x in own["x"]]
-                _line(axes, at, own, f"{kind}_{end}", LINES[number], line, joined=swept.numbers)
+                rows = table[table["line"] == line]
+                xs = [places[x] + (number - (len(lines) - 1) / 2) * _gap(places) for x in rows["x"]]
+                _line(axes, xs, rows, f"{kind}_{end}", LINES[number], line, joined=swept.numbers)
             _axis(axes, swept, places)
             axes.set_ylabel(title.replace("robust", kind) if end != "diff" else f"{kind} best − final (points)")
         panels[2].axhline(0, color=GREY, linewidth=0.6, zorder=0.5)
@@ -88,23 +88,23 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def what_was_swept(parts: Sequence[Sequence[Run]]) -> Swept:
-    """Which setting goes on the axis, and which tell lines apart.
+def swept_settings(parts: Sequence[Sequence[Run]]) -> Swept:
+    """The setting for the axis, and those that tell lines apart.
 
     Raises:
         RunFolderError: nothing differs.
     """
     firsts = [part[0] for part in parts]
-    found = differences(firsts)
-    if not found:
+    differing = differences(firsts)
+    if not differing:
         raise RunFolderError("sweep: the runs differ in nothing but the seed; give those of a sweep")
-    numeric = {key: values for key, values in found.items() if all(_number(value) is not None for value in values)}
-    pool = numeric or found
+    numeric = {key: values for key, values in differing.items() if all(_number(value) is not None for value in values)}
+    pool = numeric or differing
     key = max(pool, key=lambda name: len(pool[name]))  # the first of equal ones
-    own = [identity.experiment(run.config) for run in firsts]
+    configs = [identity.experiment(run.config) for run in firsts]
     others = []
-    for other in found:
-        pairs = {(str(s.get(key)), str(s.get(other))) for s in own}
+    for other in differing:
+        pairs = {(str(s.get(key)), str(s.get(other))) for s in configs}
         if other != key and len(pairs) > len({x for x, _ in pairs}):
             others.append(other)
     return Swept(key, bool(numeric), tuple(others))
@@ -116,17 +116,17 @@ def measured(parts: Sequence[Sequence[Run]], swept: Swept) -> pd.DataFrame:
     for part in parts:
         table = compare(part)
         row = table[table["weights"] == RAW].iloc[0].to_dict()
-        own = identity.experiment(part[0].config)
-        value = own.get(swept.key)
+        config = identity.experiment(part[0].config)
+        value = config.get(swept.key)
         row["x"] = _number(value) if swept.numbers else str(value)
-        row["line"] = ", ".join(_words(key, own.get(key)) for key in swept.others)
+        row["line"] = ", ".join(_words(key, config.get(key)) for key in swept.others)
         rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.sort_values("x", kind="stable") if swept.numbers else frame
 
 
 def positions(table: pd.DataFrame, swept: Swept) -> dict[Any, float]:
-    """Where on the axis each value lies: numbers at themselves, words in order."""
+    """Position of each value on the axis: numbers at themselves, words in order."""
     values = list(dict.fromkeys(table["x"]))
     return {value: float(value) if swept.numbers else float(i) for i, value in enumerate(values)}
 
@@ -134,10 +134,10 @@ def positions(table: pd.DataFrame, swept: Swept) -> dict[Any, float]:
 def _number(value: Any) -> float | None:
     """A setting as a number; None for anything else. Pixel distances are written as fractions."""
     try:
-        found = parse_fraction(value)
+        number = parse_fraction(value)
     except ValueError:
         return None
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    return float(number) if isinstance(number, int | float) and not isinstance(number, bool) else None
 
 
 def _words(key: str, value: Any) -> str:
@@ -157,11 +157,13 @@ def _gap(places: Mapping[Any, float]) -> float:
     return 0.0 if _is_log(places) else APART * (max(places.values()) - min(places.values()))
 
 
-def _line(axes: Axes, at: list[float], own: pd.DataFrame, column: str, look: Look, label: str, *, joined: bool) -> None:
-    spread = own.get(f"{column}_std")
+def _line(
+    axes: Axes, xs: list[float], rows: pd.DataFrame, column: str, look: Look, label: str, *, joined: bool
+) -> None:
+    spread = rows.get(f"{column}_std")
     axes.errorbar(
-        at,
-        own[column].to_numpy(float),
+        xs,
+        rows[column].to_numpy(float),
         yerr=None if spread is None else spread.astype(float).fillna(0.0).to_numpy(),
         marker=look.marker,
         color=look.color,

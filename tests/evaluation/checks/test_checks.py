@@ -19,7 +19,7 @@ from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome
 from overfit_lab.evaluation.run import evaluate
 from overfit_lab.evaluation.store import record_measurement
 from overfit_lab.records.reader import Run
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from overfit_lab.training.subjects import at_checkpoints, open_run
 from overfit_lab.views.figures.masking import draw
 
@@ -129,7 +129,7 @@ def names(findings):
 def test_an_honest_model_passes_every_check(honest):
     assert not honest.suspicious
     assert honest.verdict.startswith("No sign of masked gradients: 9 checks passed, transfer not run.")
-    assert 0.2 < honest.worst.value <= honest.own.value < 0.95
+    assert 0.2 < honest.worst.value <= honest.run_evaluation.value < 0.95
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -167,7 +167,7 @@ def test_transfer_is_compared_with_the_same_samples(digits_run):
     masked.model = Scaled(masked.model).eval()
     finding = CHECKS["transfer"](bench_of(config, masked, source=source))
     assert finding.status == "suspicious"
-    assert "images made on own" in finding.says
+    assert "images made on own" in finding.text
 
 
 def test_attacks_are_shared_between_checks(digits_run):

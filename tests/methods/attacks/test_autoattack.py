@@ -149,7 +149,7 @@ def test_a_run_cannot_train_with_it():
 def test_too_few_classes_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
     """It was once found out at the first evaluation, after an epoch."""
     from overfit_lab.training import build
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
     from tiny import tiny_config
 
     def three_classes(*arguments):
@@ -164,7 +164,7 @@ def test_too_few_classes_are_refused_before_anything_is_trained(tmp_path, monkey
 
 def test_a_run_may_be_evaluated_with_it(tmp_path):
     from overfit_lab.records.reader import Run
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
     from tiny import tiny_config
 
     own = {"attack": "square", "n_queries": 30, "n_steps": 3, "chunk": 24}

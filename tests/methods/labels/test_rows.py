@@ -12,7 +12,7 @@ from overfit_lab.methods.labels.rows import on_disk
 from overfit_lab.records.reader import Run
 from overfit_lab.training.build import build
 from overfit_lab.training.events import EventBus, StepEnded
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 Y = torch.arange(50) % 3
@@ -84,7 +84,7 @@ MEASURE = """
 from pathlib import Path
 import torch
 from overfit_lab.methods.labels.base import LabelContext
-from overfit_lab.training.checkpoint import read_tensors, write_tensors
+from overfit_lab.records.tensorfile import read_tensors, write_tensors
 
 place, path = sys.argv[1], Path(sys.argv[2])
 n, k = 40000, 1000

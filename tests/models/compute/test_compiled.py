@@ -15,7 +15,7 @@ from overfit_lab.models.isolation import isolated
 from overfit_lab.models.preact_resnet import preact_resnet18
 from overfit_lab.records.reader import Run
 from overfit_lab.training import build as building
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="compilation needs a C++ compiler")

@@ -23,7 +23,7 @@ from overfit_lab.records.sinks.mirror import Mirror, make_sinks, run_id
 from overfit_lab.sweeps.layout import log_path
 from overfit_lab.sweeps.run import run_sweep
 from overfit_lab.training.events import EpochEnded, EventBus
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 SECONDS = ("seconds_training", "seconds_evaluation", "seconds_probing")

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from overfit_lab.records.reader import Run
-from overfit_lab.training.experiment import train_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 PAGE = Path(__file__).parents[3] / "docs" / "sinks.md"

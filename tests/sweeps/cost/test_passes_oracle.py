@@ -51,7 +51,7 @@ def config_of(teacher, objective="pgd-at", labels="hard", regularizer=None, **ch
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """A run of the same network."""
-    from overfit_lab.training.experiment import train_run
+    from overfit_lab.training.run import train_run
 
     folder = tmp_path_factory.mktemp("teacher") / "run"
     train_run(tiny_config("hard", **{**SMALL, "epochs": 1, "schedule": {"name": "constant"}}), folder, device="cpu")

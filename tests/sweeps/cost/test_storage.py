@@ -11,8 +11,8 @@ from overfit_lab.sweeps.cost.storage import checkpoint_bytes, device_bytes, disk
 from overfit_lab.sweeps.cost.workload import workload
 from overfit_lab.training.build import build, complete
 from overfit_lab.training.events import EventBus
-from overfit_lab.training.experiment import train_run
 from overfit_lab.training.loop import train
+from overfit_lab.training.run import train_run
 
 QUICK = ["epochs=3", "data.n_train=200", "data.n_test=64", "data.noise={kind: none}", "probes.metrics=none",
          "evaluation.n_steps=1", "evaluation.n_train=64", "schedule=constant", "attack.n_steps=1"]  # fmt: skip

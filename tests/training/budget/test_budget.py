@@ -17,7 +17,8 @@ from overfit_lab.probes.pilot import BudgetTooSmallError, choose_sizes, measure_
 from overfit_lab.records.reader import Run
 from overfit_lab.training.budget import parse_budget, training_seconds
 from overfit_lab.training.events import EventBus, StepEnded
-from overfit_lab.training.experiment import probe_run, train_run
+from overfit_lab.training.probing import probe_run
+from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
 CHEAP, DEAR = "clocked:Cheap", "clocked:Dear"

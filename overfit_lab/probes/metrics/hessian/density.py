@@ -104,9 +104,9 @@ def _smooth(nodes: np.ndarray, weights: np.ndarray, points: int, width: float) -
     known = np.isfinite(nodes)
     if not known.any():
         return np.full(points, np.nan), np.full(points, np.nan)
-    at, share = nodes[known], weights[known] / len(nodes)
-    low, high = float(at.min()), float(at.max())
+    values, share = nodes[known], weights[known] / len(nodes)
+    low, high = float(values.min()), float(values.max())
     sigma = width * max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-12)
     grid = np.linspace(low - 5 * sigma, high + 5 * sigma, points)
-    bells = np.exp(-0.5 * ((grid[:, None] - at) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
+    bells = np.exp(-0.5 * ((grid[:, None] - values) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
     return grid, bells @ share

@@ -43,15 +43,15 @@ def exact_trace(model: nn.Module, x: Tensor, *, layer_depth: int | None = None) 
 def trace_along(
     model: nn.Module, x: Tensor, directions: Directions, layer_depth: int | None, n_vectors: int = 0
 ) -> Trace:
-    """mean_i sum_m || J_i^T s_im ||^2, whole and by layer, with errors over samples."""
-    whole = Moments()
+    """mean_i sum_m || J_i^T s_im ||^2, in all and by layer, with errors over samples."""
+    total = Moments()
     layers: dict[str, Moments] = {}
-    for found in squared_gradients(model, x, directions):
-        whole.add(sum_of(found, found))
-        for layer, names in group_by_layer(found, layer_depth).items():
-            layers.setdefault(layer, Moments()).add(sum_of(found, names))
+    for squares in squared_gradients(model, x, directions):
+        total.add(sum_of(squares, squares))
+        for layer, names in group_by_layer(squares, layer_depth).items():
+            layers.setdefault(layer, Moments()).add(sum_of(squares, names))
     parts = {layer: moments.part for layer, moments in layers.items()}
-    return Trace(whole.part.value, whole.part.stderr, n_vectors, "samples", parts)
+    return Trace(total.part.value, total.part.stderr, n_vectors, "samples", parts)
 
 
 def output_columns(p: Tensor) -> Tensor:
@@ -68,15 +68,15 @@ def output_columns(p: Tensor) -> Tensor:
     return basis * q
 
 
-def refuse_curved(problem: Problem, what: str) -> None:
-    """Refuse a network of which the check has found that tr H is not tr G.
+def refuse_curved(problem: Problem, refusal: str) -> None:
+    """Refuse a network for which tr H is not tr G, as the check of the identity says.
 
     Raises:
-        ProbeError: with what cannot be had, why, and what to use.
+        ProbeError: ``refusal``, the reason, and the estimators to use.
     """
     holds, reason = problem.linear
     if holds is False:
-        raise ProbeError(f"hessian: {what}: {reason}; use estimator hutchinson, hutch++ or auto")
+        raise ProbeError(f"hessian: {refusal}: {reason}; use estimator hutchinson, hutch++ or auto")
 
 
 def estimate(problem: Problem) -> Trace:

@@ -54,7 +54,7 @@ def hutchinson_trace(
         ):
             break
     mean, stderr = mean_and_stderr(forms.sum(1).tolist())
-    parts = {layer: part_of(forms[:, list(at)].sum(1).tolist()) for layer, at in (layers or {}).items()}
+    parts = {layer: part_of(forms[:, list(members)].sum(1).tolist()) for layer, members in (layers or {}).items()}
     return Trace(mean, stderr if len(forms) > 1 else None, len(forms), layers=parts)
 
 

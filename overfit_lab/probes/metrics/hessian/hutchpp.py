@@ -46,14 +46,14 @@ def hutchpp_trace(
     """
     size = sum(t.numel() for t in like)
     rank = max(1, min(max_products // 3, size))
-    sketch = flatten(_in_turn(product, sign_vectors(like, rank, generator))).double()
+    sketch = flatten(_in_groups(product, sign_vectors(like, rank, generator))).double()
     if not torch.isfinite(sketch).all():
         return _undefined(layers)
     basis = _orthonormal(sketch)
-    found = torch.zeros(len(like), dtype=torch.float64)
+    exact_part = torch.zeros(len(like), dtype=torch.float64)
     if len(basis):
         q = unflatten(basis, like)
-        found = inner(q, _in_turn(product, q)).sum(0).cpu()
+        exact_part = inner(q, _in_groups(product, q)).sum(0).cpu()
     rest: list[float] = []
     forms = torch.zeros(0, len(like), dtype=torch.float64)
     most = max(max_products - 2 * rank, 1)
@@ -65,19 +65,19 @@ def hutchpp_trace(
         rest += inner(projected, image).sum(1).tolist()
         forms = torch.cat([forms, inner(g, image).cpu()])
         mean, stderr = mean_and_stderr(rest)
-        if len(rest) >= min_vectors and tolerance > 0 and stderr <= tolerance * abs(found.sum().item() + mean):
+        if len(rest) >= min_vectors and tolerance > 0 and stderr <= tolerance * abs(exact_part.sum().item() + mean):
             break
     mean, stderr = mean_and_stderr(rest) if rest else (0.0, 0.0)
     parts = {}
-    for layer, at in (layers or {}).items():
-        part = part_of(forms[:, list(at)].sum(1).tolist()) if rest else Part(0.0, 0.0)
-        parts[layer] = Part(found[list(at)].sum().item() + part.value, part.stderr)
+    for layer, members in (layers or {}).items():
+        part = part_of(forms[:, list(members)].sum(1).tolist()) if rest else Part(0.0, 0.0)
+        parts[layer] = Part(exact_part[list(members)].sum().item() + part.value, part.stderr)
     return Trace(
-        found.sum().item() + mean, stderr if len(rest) != 1 else None, rank + len(basis) + len(rest), layers=parts
+        exact_part.sum().item() + mean, stderr if len(rest) != 1 else None, rank + len(basis) + len(rest), layers=parts
     )
 
 
-def _in_turn(product: Product, vectors: list[Tensor]) -> list[Tensor]:
+def _in_groups(product: Product, vectors: list[Tensor]) -> list[Tensor]:
     """Products with many vectors, a few together."""
     pieces = [many(product, list(part)) for part in zip(*(t.split(TOGETHER) for t in vectors), strict=True)]
     return [torch.cat(group) for group in zip(*pieces, strict=True)]

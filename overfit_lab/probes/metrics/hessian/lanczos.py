@@ -31,7 +31,7 @@ def lanczos(product: Product, like: Sequence[Tensor], start: list[Tensor]) -> It
         w = flatten(many(product, unflatten(v, like))).double()
         diagonal = (w * v).sum(1)
         scale = w.norm(dim=1, keepdim=True)
-        for _ in range(2):
+        for _ in range(2):  # once leaves errors of rounding that grow to copies of eigenvalues; twice is enough
             for u in basis:
                 w = w - (w * u).sum(1, keepdim=True) * u
         length = w.norm(dim=1, keepdim=True)

@@ -21,10 +21,10 @@ _known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], tuple[boo
 
 
 def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
-    """:func:`piecewise_linear`, tried once for a model as long as its modules, their switches and modes stay the same.
+    """:func:`piecewise_linear`, tested once for a model until its modules, their switches or modes change.
 
-    It is a property of the network's form, so training does not change it; an answer that it has none (None) is not
-    kept.
+    It is a property of the network's form, so training does not change it. An undecided test (None) is not
+    remembered.
     """
     form = (build_of(model), tuple(module.training for module in model.modules()))
     known = _known.get(model)
@@ -36,14 +36,15 @@ def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, st
 
 
 def piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
-    """Whether H and the generalised Gauss-Newton matrix have the same diagonal here, by trying.
+    """Whether H and the generalised Gauss-Newton matrix have the same diagonal, by a random test.
 
     H - G = mean_i sum_k (p - t)_ik d^2 z_ik, so the diagonals agree where no logit has a second derivative in any
     single weight. For each parameter tensor w the product of the second derivative in w alone of a random combination
     s of the logits with a random vector is taken, reverse mode over reverse mode; it vanishes for certain where the
-    logits are piecewise linear in w, and with probability 0 elsewhere. So this asks for more than the diagonal:
-    linearity in each tensor at once, which a ReLU network has. It fails for smooth activations, layer and group norm,
-    batch norm on the batch's statistics, shared weights, products of activations, weight normalisation.
+    logits are piecewise linear in w, and with probability 0 elsewhere. So the test asks for more than equal
+    diagonals: linearity in each tensor at once, which a ReLU network has. It fails for smooth
+    activations, layer and group norm, batch norm on the batch's statistics, shared weights, products of activations,
+    weight normalisation.
 
     It looks at :data:`SAMPLES` samples, spread over x: a smooth part that none of them reaches is not seen.
 
@@ -93,12 +94,12 @@ def _second(first: Tensor, weight: Tensor, vector: Tensor) -> Tensor:
     """The second derivative in one tensor, times a vector."""
     if not first.requires_grad:
         return torch.zeros_like(weight)
-    (found,) = torch.autograd.grad(first, weight, vector, retain_graph=True, allow_unused=True, materialize_grads=True)
-    return found.detach()
+    (second,) = torch.autograd.grad(first, weight, vector, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return second.detach()
 
 
 def _vanishes(first: Tensor, second: Tensor, weight: Tensor, vector: Tensor) -> bool:
-    """Whether a change of the tensor by a relative 1 would change the first derivative by rounding alone."""
+    """Whether a relative change of the tensor by 1 changes the first derivative by no more than rounding."""
     change = second.norm() * weight.norm() / vector.norm()
     rounding = 100 * torch.finfo(first.dtype).eps
     return bool(change <= rounding * first.norm())

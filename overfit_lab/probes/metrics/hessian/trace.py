@@ -1,4 +1,4 @@
-"""What an estimator of the trace takes and gives."""
+"""Input and output of an estimator of the trace."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Problem:
-    """Whose Hessian, and how much may be spent on it.
+    """The Hessian's model and data, and the budget of the estimator.
 
     Args:
         model: in eval mode.
@@ -85,7 +85,7 @@ def part_of(samples: Sequence[float]) -> Part:
 
 
 class Moments:
-    """Mean and spread of numbers that come in pieces, none of which is kept (Chan et al. 1983)."""
+    """Running mean and spread of numbers that come in pieces (Chan et al. 1983)."""
 
     def __init__(self) -> None:
         self.count, self.mean, self.squares = 0, 0.0, 0.0

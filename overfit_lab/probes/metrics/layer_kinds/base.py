@@ -1,4 +1,4 @@
-"""What a kind of layer can say of its per-sample weight gradients."""
+"""The base class of formulas for per-sample weight gradients of one kind of layer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from overfit_lab.probes.metrics.local import LayerCall
 
 
 @dataclass
-class Kept:
-    """What one call's derivatives have in common, kept between the backward passes of one local pass.
+class CallCache:
+    """Tensors of one call that its derivatives share, between the backward passes of one local pass.
 
     Args:
-        times: how many derivatives are to come for the call; with more of them it pays to prepare the input.
-        store: what the layer's kind prepared.
+        times: number of derivatives of the call; with more of them it pays to prepare the input.
+        store: tensors that the layer's kind prepared.
     """
 
     times: int = 1
@@ -47,11 +47,11 @@ class LayerKind(ABC):
         """
 
     @abstractmethod
-    def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
+    def squared_norm(self, call: LayerCall, delta: Tensor, cache: CallCache) -> dict[str, Tensor]:
         """||g_i||^2 of each sample (B,), by the parameter's name in the module.
 
         Args:
             call: whose ``input`` is a (B, ...).
             delta: derivative at the output (B, ...).
-            kept: shared by the backward passes of one local pass; a new one for each call.
+            cache: shared by the backward passes of one local pass; a new one for each call.
         """

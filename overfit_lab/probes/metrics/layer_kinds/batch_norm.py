@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.probes.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.probes.metrics.layer_kinds.base import CallCache, LayerKind
 from overfit_lab.probes.metrics.local import LayerCall
 
 
@@ -27,19 +27,19 @@ class BatchNormKind(LayerKind):
             total = total + _over_channels(delta) @ direction["bias"]
         return total
 
-    def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
+    def squared_norm(self, call: LayerCall, delta: Tensor, cache: CallCache) -> dict[str, Tensor]:
         """From the channels' sums."""
-        found = {}
+        norms = {}
         if "weight" in call.parameters:
-            a = kept.store.get("normalised")
+            a = cache.store.get("normalised")
             if a is None:
                 a = _normalised(call)
-                if kept.times > 1:
-                    kept.store["normalised"] = a
-            found["weight"] = _over_channels(delta * a).square().sum(dim=1)
+                if cache.times > 1:
+                    cache.store["normalised"] = a
+            norms["weight"] = _over_channels(delta * a).square().sum(dim=1)
         if "bias" in call.parameters:
-            found["bias"] = _over_channels(delta).square().sum(dim=1)
-        return found
+            norms["bias"] = _over_channels(delta).square().sum(dim=1)
+        return norms
 
 
 def _normalised(call: LayerCall) -> Tensor:

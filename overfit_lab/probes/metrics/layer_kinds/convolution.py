@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.probes.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.probes.metrics.layer_kinds.base import CallCache, LayerKind
 from overfit_lab.probes.metrics.layer_kinds.products import gram_is_cheaper, outer_squared_norm
 from overfit_lab.probes.metrics.local import LayerCall
 
@@ -30,37 +30,37 @@ class ConvolutionKind(LayerKind):
             return (delta * moved).flatten(1).sum(dim=1)
         return delta.new_zeros(len(delta)) if bias is None else delta.flatten(2).sum(dim=2) @ bias
 
-    def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
+    def squared_norm(self, call: LayerCall, delta: Tensor, cache: CallCache) -> dict[str, Tensor]:
         """Of the patches' outer products; patches are kept between deltas where that saves work."""
         module = call.module
         assert isinstance(module, nn.Conv1d | nn.Conv2d)
         rows, groups = len(delta), module.groups
         flat = delta.flatten(2)
-        found = {}
+        norms = {}
         if "weight" in call.parameters:
             d = flat.reshape(rows * groups, -1, flat.shape[2])
             size = module.weight[0].numel()
-            by_gram = gram_is_cheaper(size, d.shape[1], d.shape[2], kept.times)
+            by_gram = gram_is_cheaper(size, d.shape[1], d.shape[2], cache.times)
             if not by_gram and can_shift(module):
-                found["weight"] = by_shifts(module, call.input, delta, kept)
-                return found | self._of_bias(call, flat)
-            if by_gram and "gram" in kept.store:
+                norms["weight"] = by_shifts(module, call.input, delta, cache)
+                return norms | self._of_bias(call, flat)
+            if by_gram and "gram" in cache.store:
                 u = d.new_empty(1).expand(len(d), size, d.shape[2])  # its Gram matrix is at hand
             else:
-                u = self._patches(call, kept, keep=kept.times > 1 and not by_gram)
+                u = self._patches(call, cache, keep=cache.times > 1 and not by_gram)
                 u = u.reshape(rows * groups, -1, u.shape[2])
-            found["weight"] = outer_squared_norm(u, d, kept).view(rows, groups).sum(dim=1)
-        return found | self._of_bias(call, flat)
+            norms["weight"] = outer_squared_norm(u, d, cache).view(rows, groups).sum(dim=1)
+        return norms | self._of_bias(call, flat)
 
     def _of_bias(self, call: LayerCall, flat: Tensor) -> dict[str, Tensor]:
         return {"bias": flat.sum(dim=2).square().sum(dim=1)} if "bias" in call.parameters else {}
 
-    def _patches(self, call: LayerCall, kept: Kept, *, keep: bool) -> Tensor:
-        if "patches" in kept.store:
-            return kept.store["patches"]
+    def _patches(self, call: LayerCall, cache: CallCache, *, keep: bool) -> Tensor:
+        if "patches" in cache.store:
+            return cache.store["patches"]
         u = patches(call.module, call.input)
         if keep:
-            kept.store["patches"] = u
+            cache.store["patches"] = u
         return u
 
 
@@ -69,7 +69,7 @@ def can_shift(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) and module.stride == (1, 1) and module.groups == 1
 
 
-def by_shifts(module: nn.Module, a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
+def by_shifts(module: nn.Module, a: Tensor, delta: Tensor, cache: CallCache) -> Tensor:
     """The squared norm of each sample's weight gradient (B,) without a copy of the patches, for stride 1.
 
     Under a kernel's entry (y, x) lies the padded input, moved by y rows and x columns. With the padded width for both,
@@ -80,7 +80,7 @@ def by_shifts(module: nn.Module, a: Tensor, delta: Tensor, kept: Kept) -> Tensor
         module: the convolution.
         a: its input (B, I, H, W).
         delta: derivative at its output (B, O, H', W').
-        kept: of the call; holds the padded input between deltas.
+        cache: of the call; holds the padded input between deltas.
     """
     assert isinstance(module, nn.Conv2d)
     height = delta.shape[2]
@@ -91,9 +91,9 @@ def by_shifts(module: nn.Module, a: Tensor, delta: Tensor, kept: Kept) -> Tensor
         for y in range(module.kernel_size[0])
         for x in range(module.kernel_size[1])
     ]
-    if "flat" not in kept.store:
-        kept.store["flat"] = _in_rows(_padded(module, a), rows + offsets[-1])
-    flat = kept.store["flat"]
+    if "flat" not in cache.store:
+        cache.store["flat"] = _in_rows(_padded(module, a), rows + offsets[-1])
+    flat = cache.store["flat"]
     wide = functional.pad(delta.permute(0, 2, 3, 1), (0, 0, 0, width - delta.shape[3]))
     left = wide.reshape(len(a), rows, -1).transpose(1, 2)
     return torch.stack([(left @ flat[:, o : o + rows]).square().sum(dim=(1, 2)) for o in offsets]).sum(dim=0)

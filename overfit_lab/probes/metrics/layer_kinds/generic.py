@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from overfit_lab.probes.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.probes.metrics.layer_kinds.base import CallCache, LayerKind
 from overfit_lab.probes.metrics.local import LayerCall
 from overfit_lab.probes.metrics.pieces import gradients_at_once
 
@@ -19,7 +19,7 @@ class GenericKind(LayerKind):
 
     def directional(self, call: LayerCall, delta: Tensor, direction: Mapping[str, Tensor]) -> Tensor:
         """By one forward-mode product, or from per-sample gradients where the module has none."""
-        own = {local: _parameter(call.module, local).detach() for local in direction}
+        primals = {local: _parameter(call.module, local).detach() for local in direction}
 
         def run(weights: dict[str, Tensor]) -> Tensor:
             return functional_call(call.module, weights, (call.input,), tie_weights=False)  # type: ignore[no-any-return]
@@ -28,13 +28,13 @@ class GenericKind(LayerKind):
             with warnings.catch_warnings():
                 # torch itself uses what it deprecates, on the first forward-mode product of a process.
                 warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-                _, moved = jvp(run, (own,), ({n: direction[n].to(own[n]) for n in own},))  # type: ignore[misc]
+                _, moved = jvp(run, (primals,), ({n: direction[n].to(primals[n]) for n in primals},))  # type: ignore[misc]
         except (RuntimeError, NotImplementedError):
-            pieces = per_sample_gradients(call.module, tuple(own), call.input, delta)
+            pieces = per_sample_gradients(call.module, tuple(primals), call.input, delta)
             return torch.cat([sum(_rows(g[n] * direction[n]).sum(1) for n in g) for g in pieces])  # type: ignore[misc]
         return (delta * moved).flatten(1).sum(dim=1)
 
-    def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
+    def squared_norm(self, call: LayerCall, delta: Tensor, cache: CallCache) -> dict[str, Tensor]:
         """From per-sample gradients, a few samples at a time."""
         pieces = list(per_sample_gradients(call.module, tuple(call.parameters), call.input, delta))
         return {name: torch.cat([_rows(g[name]).square().sum(dim=1) for g in pieces]) for name in call.parameters}
@@ -68,8 +68,8 @@ def per_sample_gradients(
             try:
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message="There is a performance drop")
-                    found = together(weights, part, d)
-                yield found
+                    gradients = together(weights, part, d)
+                yield gradients
                 continue
             except RuntimeError:
                 vectorised = False
@@ -85,8 +85,8 @@ def _gradient(
         value = (functional_call(module, leaves, (a,), tie_weights=tied) * delta).sum()
     if not value.requires_grad:
         return {name: torch.zeros_like(w) for name, w in weights.items()}
-    found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-    return {name: value.detach() for name, value in zip(leaves, found, strict=True)}
+    gradients = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+    return {name: value.detach() for name, value in zip(leaves, gradients, strict=True)}
 
 
 def _rows(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.probes.metrics.layer_kinds.base import Kept, LayerKind
+from overfit_lab.probes.metrics.layer_kinds.base import CallCache, LayerKind
 from overfit_lab.probes.metrics.layer_kinds.products import outer_squared_norm
 from overfit_lab.probes.metrics.local import LayerCall
 
@@ -24,17 +24,17 @@ class LinearKind(LayerKind):
             total = total + (delta * direction["bias"]).flatten(1).sum(dim=1)
         return total
 
-    def squared_norm(self, call: LayerCall, delta: Tensor, kept: Kept) -> dict[str, Tensor]:
+    def squared_norm(self, call: LayerCall, delta: Tensor, cache: CallCache) -> dict[str, Tensor]:
         """||delta||^2 ||a||^2 for the weight where there is one position."""
         rows = len(delta)
         d = delta.reshape(rows, -1, delta.shape[-1]).transpose(1, 2)
-        found = {}
+        norms = {}
         if "weight" in call.parameters:
             a = call.input.reshape(rows, -1, call.input.shape[-1]).transpose(1, 2)
-            found["weight"] = outer_squared_norm(a, d, kept)
+            norms["weight"] = outer_squared_norm(a, d, cache)
         if "bias" in call.parameters:
-            found["bias"] = d.sum(dim=2).square().sum(dim=1)
-        return found
+            norms["bias"] = d.sum(dim=2).square().sum(dim=1)
+        return norms
 
 
 REGISTER: dict[type[nn.Module], LayerKind] = {nn.Linear: LinearKind()}

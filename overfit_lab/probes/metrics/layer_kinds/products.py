@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from overfit_lab.probes.metrics.layer_kinds.base import Kept
+from overfit_lab.probes.metrics.layer_kinds.base import CallCache
 from overfit_lab.probes.metrics.pieces import gradients_at_once
 
 
-def outer_squared_norm(a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
+def outer_squared_norm(a: Tensor, delta: Tensor, cache: CallCache) -> Tensor:
     r"""|| sum_l delta_l a_l^T ||_F^2 of each row (N,), exactly.
 
     Directly, by forming the sum: L O I multiplications a row. Or as sum_{l,m} <a_l, a_m> <delta_l, delta_m>, from two
@@ -19,16 +19,16 @@ def outer_squared_norm(a: Tensor, delta: Tensor, kept: Kept) -> Tensor:
     Args:
         a: inputs (N, I, L).
         delta: derivatives at the output (N, O, L).
-        kept: of the call; holds the inputs' Gram matrices between deltas.
+        cache: of the call; holds the inputs' Gram matrices between deltas.
     """
     size, length, out = a.shape[1], a.shape[2], delta.shape[1]
     if length == 1:
         return delta.square().sum(dim=(1, 2)) * a.square().sum(dim=(1, 2))
     piece = gradients_at_once(a.device)
-    if gram_is_cheaper(size, out, length, kept.times):
-        if "gram" not in kept.store:
-            kept.store["gram"] = torch.cat([part.transpose(1, 2) @ part for part in a.split(piece)])
-        parts = zip(kept.store["gram"].split(piece), delta.split(piece), strict=True)
+    if gram_is_cheaper(size, out, length, cache.times):
+        if "gram" not in cache.store:
+            cache.store["gram"] = torch.cat([part.transpose(1, 2) @ part for part in a.split(piece)])
+        parts = zip(cache.store["gram"].split(piece), delta.split(piece), strict=True)
         return torch.cat([((d.transpose(1, 2) @ d) * gram).sum(dim=(1, 2)) for gram, d in parts])
     parts = zip(a.split(piece), delta.split(piece), strict=True)
     return torch.cat([(d @ part.transpose(1, 2)).square().sum(dim=(1, 2)) for part, d in parts])

@@ -1,4 +1,4 @@
-"""Which formulas hold for a call."""
+"""Selects the formulas for a call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GENERIC = GenericKind()
 
 
 def kind_of(call: LayerCall) -> LayerKind:
-    """The formulas of the module's class, or the generic way for any other and for one whose weights are computed."""
+    """The formulas of the module's class; the generic ones for other classes and for computed weights."""
     module = call.module
     kind = KINDS.get(type(module))
     if kind is None or "forward" in vars(module) or not kind.handles(call):

@@ -1,4 +1,4 @@
-"""Runs as a whole: train into a run folder, resume it, and probe what it left."""
+"""Train into a run folder, and resume what was stopped."""
 
 from __future__ import annotations
 
@@ -10,47 +10,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from overfit_lab.config import ProbesConfig, RunConfig, load_config, to_dict, to_yaml
+from overfit_lab.config import RunConfig, load_config, to_dict, to_yaml
 from overfit_lab.config.trust import check_trusted
-from overfit_lab.errors import ConfigError, LostProcessError, OverfitLabError, ProbeError, RunFolderError
+from overfit_lab.errors import ConfigError, LostProcessError, RunFolderError
+from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.methods.regularizers.base import Regularizer
-from overfit_lab.models.factory import build_model
-from overfit_lab.models.weights import load_into, load_weights
-from overfit_lab.probes.base import Probe, run_probe
-from overfit_lab.probes.snapshot import RAW, Snapshot
+from overfit_lab.probes.base import Probe
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.records import identity, layout
 from overfit_lab.records.history import FolderHistory, no_history
-from overfit_lab.records.reader import Run, read_records
-from overfit_lab.records.recorder import Recorder, to_records
-from overfit_lab.records.records import Record
+from overfit_lab.records.reader import read_records
+from overfit_lab.records.recorder import Recorder
 from overfit_lab.records.sinks.base import Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror
 from overfit_lab.records.status import end, end_at_error, mark_ended, status_of
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
-from overfit_lab.training.budget import LiveBudget, OnBudget, Spending, chosen_before, parse_budget, training_seconds
-from overfit_lab.training.build import build, compile_training, complete, make_probe, make_probes, resolve_device
+from overfit_lab.training.budget import LiveBudget
+from overfit_lab.training.build import build, compile_training, complete, make_probes, resolve_device
 from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.keeper import Best, CheckpointKeeper
 from overfit_lab.training.live import LiveProbes
-from overfit_lab.training.loop import Session, train
+from overfit_lab.training.loop import train
+from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import (
     OnNote,
-    at_checkpoints,
-    checkpoint_files,
     describe,
-    foreign_snapshot,
-    open_run,
-    open_weights,
     take_initial,
 )
 from overfit_lab.types import Clock, Measurement
-
-OnRecord = Callable[[Record], None]
 
 
 def train_run(
@@ -155,8 +144,18 @@ def _opened(folder: Path, session: Session, *, resume: bool) -> Iterator[RunWrit
         yield writer
 
 
+def needed_first(session: Session) -> list[TrainedFirst]:
+    """What has to be trained before the run's first step: its teachers, then what its probes need."""
+    teachers = session.teachers.to_train() if session.teachers is not None else []
+    snapshot = session.snapshot()
+    probes = make_probes(session.config.probes)
+    return [*teachers, *(first for probe in probes for first in probe.to_train(snapshot))]
+
+
 def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
-    """Train what has to be there before the first step: teachers, and what probes need, such as a held-out prior.
+    """Train what has to be there before the first step, where it is not there yet.
+
+    Runs of their own are shared out among the processes of the run; models in memory are trained by each of them.
 
     Args:
         session: the run.
@@ -167,42 +166,29 @@ def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], Eve
         ``"completed"`` or ``"interrupted"``.
     """
     session.priors.folder = folder
-    if train_teachers(session, folder, teacher_bus) == "interrupted":
-        return "interrupted"
+    if session.teachers is not None:
+        session.teachers.folder = folder
     try:
-        for probe in make_probes(session.config.probes):
-            probe.prepare(session.snapshot())
+        for first in needed_first(session):
+            if first.view is not None:
+                session.priors.train_first(first)
+            elif _train_teacher(session, first, teacher_bus) != "completed":
+                return "interrupted"
     except KeyboardInterrupt:
         return "interrupted"
     return "completed"
 
 
-def train_teachers(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
-    """Train the teachers that the run wants trained first, those that are not there, into the run's folder.
-
-    Args:
-        session: the run.
-        folder: its folder.
-        teacher_bus: see :func:`train_run`.
-
-    Returns:
-        ``"completed"`` or ``"interrupted"``.
-    """
-    teachers = session.teachers
-    if teachers is None:
+def _train_teacher(session: Session, first: TrainedFirst, teacher_bus: Callable[[str], EventBus] | None) -> str:
+    """Train a teacher into its folder, or go on with it; how its run stands then."""
+    assert session.teachers is not None
+    path = session.teachers.path(first.name)
+    before = session.world.at(0, partial(status_of, path))
+    if before == "completed":
         return "completed"
-    teachers.folder = folder
-    for name, config in teachers.to_train().items():
-        path = teachers.path(name)
-        before = session.world.at(0, partial(status_of, path))
-        if before == "completed":
-            continue
-        bus = teacher_bus(name) if teacher_bus is not None else None
-        resume = before is not None
-        status = train_run(config, path, resume=resume, device=session.device.type, bus=bus, world=session.world)
-        if status != "completed":
-            return status
-    return "completed"
+    bus = teacher_bus(first.name) if teacher_bus is not None else None
+    resume = before is not None
+    return train_run(first.config, path, resume=resume, device=session.device.type, bus=bus, world=session.world)
 
 
 def check_probes(session: Session) -> None:
@@ -342,191 +328,3 @@ def _restore(session: Session, folder: Path) -> Checkpoint | None:
     checkpoint = load_checkpoint(path)
     restore(session, checkpoint)
     return checkpoint
-
-
-def probe_run(
-    folder: Path,
-    metrics: Sequence[str],
-    *,
-    checkpoint: str = "final",
-    splits: Sequence[str] = (),
-    inputs: Sequence[str] = (),
-    n: int | None = None,
-    options: dict[str, dict[str, Any]] | None = None,
-    weights: str = RAW,
-    device: str = "auto",
-    save: bool = True,
-    on_record: OnRecord | None = None,
-    trust: bool = False,
-    on_note: OnNote | None = None,
-    prior_bus: Callable[[str], EventBus] | None = None,
-    budget: str | None = None,
-    on_budget: OnBudget | None = None,
-) -> list[Record]:
-    """Measure checkpoints of a run with the same numbers as a live probe of the same settings would give.
-
-    Settings that are not given are the run's own.
-
-    Args:
-        folder: the run folder.
-        metrics: names of probes.
-        checkpoint: ``best``, ``final``, ``initial``, ``all`` or an epoch; several separated by commas.
-        splits: splits to look at.
-        inputs: ``clean``, ``adversarial`` or both.
-        n: size of the probe subset.
-        options: a probe's own options by its name.
-        weights: ``raw``, or the name of a regularizer that keeps second weights, such as ``swa``.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        save: also write the records and arrays to the run folder.
-        on_record: called with each record as it is measured.
-        trust: import the code that the folder's configuration names.
-        on_note: told in a line how a prior's weights file was read where that is not plain.
-        prior_bus: gives the bus for the events of a prior that has to be trained, by its name.
-        budget: most time for all checkpoints together, a share of the run's training (``5%``) or a time (``30s``);
-            the probes get as many samples as fit, and no more than ``n`` where it is given.
-        on_budget: called with what was chosen and what it took.
-
-    Raises:
-        RunFolderError: no run, or no such checkpoint.
-        ConfigError: an unknown metric, option or set of weights, or a budget that the fewest samples do not fit in.
-        ProbeError: the run lacks what a probe needs.
-    """
-    allowed = parse_budget(budget) if budget is not None else None
-    own = load_config(layout.config_path(layout.check_run(folder)))
-    check_trusted(own, str(folder), trust=trust)
-    before = own.probes if allowed is not None or n is not None else chosen_before(own.probes, Run.open(folder).info)
-    settings = _merge(before, metrics, splits, inputs, n, options)
-    probes = [make_probe(name, settings) for name in metrics]
-    n_measurements = len(checkpoint_files(folder, checkpoint))
-    training = training_seconds(folder) if allowed is not None else None
-    session = open_run(folder, device=device, trust=trust, probes=settings)
-    session.priors.save, session.priors.bus, session.priors.on_note = save, prior_bus, on_note
-    spending = Spending(allowed, training, settings, probes, n_measurements, on_budget)
-    records = []
-    for snapshot in at_checkpoints(session, folder, checkpoint, weights):
-        with spending.measuring(snapshot) as chosen:
-            records += _measure(chosen, snapshot, folder if save else None, on_record)
-    spending.tell(folder if save else None)
-    return records
-
-
-def _merge(
-    own: ProbesConfig,
-    metrics: Sequence[str],
-    splits: Sequence[str],
-    inputs: Sequence[str],
-    n: int | None,
-    options: dict[str, dict[str, Any]] | None,
-) -> ProbesConfig:
-    content = own.model_dump()
-    content["metrics"] = tuple(metrics)
-    if splits:
-        content["splits"] = tuple(splits)
-    if inputs:
-        content["inputs"] = tuple(inputs)
-    if n is not None:
-        content["n"] = n
-    for name, values in (options or {}).items():
-        content["options"] = {**content["options"], name: {**content["options"].get(name, {}), **values}}
-    return ProbesConfig.model_validate(content)
-
-
-def _measure(
-    probes: Sequence[Probe], snapshot: Snapshot, folder: Path | None, on_record: OnRecord | None
-) -> list[Record]:
-    records = []
-    for probe in probes:
-        measurement, seconds = run_probe(probe, snapshot)
-        name = snapshot.name_of(probe.name)
-        new = to_records(name, measurement.values, snapshot.clock, seconds)
-        if folder is not None:
-            with RunWriter.reopen(folder) as writer:
-                if measurement.arrays:
-                    writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays, keep_others=True)
-                writer.append_posthoc(new)
-        if on_record is not None:
-            for record in new:
-                on_record(record)
-        records += new
-    return records
-
-
-def probe_weights(
-    path: Path,
-    metrics: Sequence[str],
-    *,
-    config: RunConfig,
-    splits: Sequence[str] = (),
-    inputs: Sequence[str] = (),
-    n: int | None = None,
-    options: dict[str, dict[str, Any]] | None = None,
-    device: str = "auto",
-    reference: Path | None = None,
-    on_record: OnRecord | None = None,
-    on_note: OnNote | None = None,
-    budget: str | None = None,
-    on_budget: OnBudget | None = None,
-) -> list[Record]:
-    """Measure a weights file that no run of ours wrote.
-
-    Of several metrics, those that cannot be measured on a mere weights file are passed over with a note.
-
-    Args:
-        path: .safetensors, .pt, .pth, .ckpt, .th, .tar, .bin or .pkl; loaded as weights only.
-        metrics: names of probes.
-        config: model, data, attack and seed to measure with; its training settings play no part.
-        splits: splits to look at.
-        inputs: ``clean``, ``adversarial`` or both.
-        n: size of the probe subset.
-        options: a probe's own options by its name.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        reference: weights file of theta_0, for probes that compare with it.
-        on_record: called with each record as it is measured.
-        on_note: called with one line on how the file was read, and one for each metric that is passed over.
-        budget: most time, such as ``30s``; see :func:`probe_run`.
-        on_budget: called with what was chosen and what it took.
-
-    Raises:
-        WeightsError: the file is unsafe, unreadable or does not fit the model.
-        ConfigError: an unknown name or option.
-        ProbeError: the one probe, or each of them, needs what is not there.
-    """
-    allowed = parse_budget(budget) if budget is not None else None
-    settings = _merge(config.probes, metrics, splits, inputs, n, options)
-    probes = [make_probe(name, settings) for name in metrics]
-    spending = Spending(allowed, None, settings, probes, 1, on_budget)
-    session = open_weights(path, config.model_copy(update={"probes": settings}), device=device, on_note=on_note)
-    snapshot = foreign_snapshot(session)
-    snapshot.reference = _reference_of(session, reference) if reference is not None else None
-    snapshot.priors.on_note = on_note
-    spending.probes = _able(probes, snapshot, on_note)
-    with spending.measuring(snapshot) as chosen:
-        records = _measure(chosen, snapshot, None, on_record)
-    spending.tell(None)
-    return records
-
-
-def _able(probes: Sequence[Probe], snapshot: Snapshot, on_note: OnNote | None) -> list[Probe]:
-    """The probes that the snapshot can feed, and a note about each other one.
-
-    Raises:
-        ProbeError: it can feed none; the first one's reason.
-    """
-    reasons: dict[str, OverfitLabError] = {}
-    for probe in probes:
-        try:
-            probe.check(snapshot)
-        except (ProbeError, ConfigError) as error:
-            reasons[probe.name] = error
-    if len(reasons) == len(probes):
-        raise next(iter(reasons.values()))
-    for reason in reasons.values():
-        if on_note is not None:
-            on_note(f"passed over: {reason}")
-    return [probe for probe in probes if probe.name not in reasons]
-
-
-def _reference_of(session: Session, path: Path) -> dict[str, torch.Tensor]:
-    other = build_model(session.config.model, session.data, session.device, seed=session.config.seed)
-    load_into(other, load_weights(path))
-    return {name: p.detach().clone() for name, p in other.named_parameters()}

@@ -1,4 +1,4 @@
-"""Splits from whatever a user has: arrays, torch data sets, data loaders, or a mapping of them."""
+"""Splits from a user's data: arrays, torch data sets, data loaders, or a mapping of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABEL_KEYS = ("labels", "label", "y")
 
 
 def by_split(data: Any, test: Any = None, val: Any = None) -> dict[str, Any]:
-    """What was given for each split, in the order train, val, test.
+    """The source of each split, in the order train, val, test.
 
     Args:
         data: the training split, or a mapping of ``train``, ``val`` (also ``validation``) and ``test``.
@@ -34,31 +34,33 @@ def by_split(data: Any, test: Any = None, val: Any = None) -> dict[str, Any]:
     Raises:
         ConfigError: no training split, an unknown name of a split, or a split that is given twice.
     """
-    given = {"test": test, "val": val}
+    sources = {"test": test, "val": val}
     if isinstance(data, Mapping):
         for key, part in data.items():
             name = OTHER_NAMES.get(key, key)
             if name not in ("train", "val", "test"):
                 raise ConfigError(f"data: unknown split {key!r}; expected train, val or test")
-            if given.get(name) is not None:
+            if sources.get(name) is not None:
                 raise ConfigError(f"data: split {name!r} is given twice")
-            given[name] = part
+            sources[name] = part
     else:
-        given["train"] = data
-    if given.get("train") is None:
+        sources["train"] = data
+    if sources.get("train") is None:
         raise ConfigError(f"data: there is no training split; expected {KINDS}, or a mapping with the key 'train'")
-    return {name: given[name] for name in ("train", "val", "test") if given[name] is not None}
+    return {name: sources[name] for name in ("train", "val", "test") if sources[name] is not None}
 
 
-def dataset_from_given(parts: Mapping[str, Any], *, keep: int, seed: int = 0, device: torch.device | str) -> Dataset:
-    """The splits of a run that is not ours.
+def dataset_from_sources(
+    sources: Mapping[str, Any], *, keep: int, seed: int = 0, device: torch.device | str
+) -> Dataset:
+    """Splits for a training loop outside this package.
 
-    Arrays are kept whole. Of a data set or of a data loader's data set the first ``keep`` samples of the split's probe
-    order are read and kept, in that order: the very samples that would be looked at were the whole split there.
-    Images are kept as bytes; floats in [0, 1] that are no multiples of 1/255 as float32, to lose nothing.
+    Arrays are copied in full. Of a data set, or a data loader's data set, the first ``keep`` samples of the split's
+    probe order are read, in that order: the samples that probes would take from the full split. Images are stored as
+    bytes; floats in [0, 1] that are no multiples of 1/255 as float32, which loses nothing.
 
     Args:
-        parts: what there is for each split, see :func:`by_split`.
+        sources: of each split, see :func:`by_split`.
         keep: samples of a data set to keep.
         seed: of the probe order, and of the random transforms of a data set while it is read.
         device: where the tensors go.
@@ -68,7 +70,7 @@ def dataset_from_given(parts: Mapping[str, Any], *, keep: int, seed: int = 0, de
 
     Cost: one reading of ``keep`` samples a split; memory is C*H*W bytes a sample, four times that for float32.
     """
-    splits = {name: _split(name, part, keep, seed, device) for name, part in parts.items()}
+    splits = {name: _split(name, part, keep, seed, device) for name, part in sources.items()}
     shapes = {tuple(split.x.shape[1:]) for split in splits.values()}
     if len(shapes) > 1:
         raise ConfigError(f"images of the splits differ in shape: {' and '.join(map(str, sorted(shapes)))}")
@@ -89,8 +91,8 @@ def with_classes(data: Dataset, n_classes: int) -> Dataset:
     return replace(data, class_names=tuple(str(k) for k in range(n_classes)))
 
 
-def describe_kept(data: Dataset) -> dict[str, str]:
-    """One line a split on what is kept and what that takes, such as ``1000 of 50000 samples, 3.1 MB``."""
+def describe_splits(data: Dataset) -> dict[str, str]:
+    """One line a split with its samples in memory and their size, such as ``1000 of 50000 samples, 3.1 MB``."""
     return {
         name: f"{len(split)} of {split.size} samples, {prod(split.x.shape) * split.x.dtype.itemsize / 1e6:.1f} MB"
         for name, split in data.splits.items()
@@ -141,7 +143,7 @@ def _length(name: str, source: Any) -> int:
 
 
 def _is_item(value: Any) -> bool:
-    """Whether this is a sample of its own, so that a list of two of them is no pair of arrays."""
+    """Whether this is one sample, so that a list of two of them is no pair of arrays."""
     return isinstance(value, (tuple, dict))
 
 
@@ -155,9 +157,9 @@ def _item(name: str, item: Any) -> tuple[Tensor, int]:
     else:
         image, label = None, None
     if image is None or label is None:
-        what = f"keys {', '.join(map(str, item))}" if isinstance(item, Mapping) else type(item).__name__
+        actual = f"keys {', '.join(map(str, item))}" if isinstance(item, Mapping) else type(item).__name__
         raise ConfigError(
-            f"{name}: a sample is {what}; expected an image and a label, or keys such as pixel_values and labels"
+            f"{name}: a sample is {actual}; expected an image and a label, or keys such as pixel_values and labels"
         )
     try:
         return _image(image), int(label)

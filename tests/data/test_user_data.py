@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from overfit_lab.data.given import by_split, dataset_from_given, describe_kept, with_classes
 from overfit_lab.data.split import probe_order
+from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, with_classes
 from overfit_lab.errors import ConfigError
 
 X = torch.randint(0, 256, (90, 1, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -27,7 +27,7 @@ class Items(Dataset):
 
 
 def given(train, keep=40, **others):
-    return dataset_from_given(by_split(train, **others), keep=keep, seed=3, device="cpu")
+    return dataset_from_sources(by_split(train, **others), keep=keep, seed=3, device="cpu")
 
 
 KINDS = {
@@ -55,7 +55,7 @@ def test_loaders_mappings_and_splits_by_name():
     loader = DataLoader(TensorDataset(X.float() / 255, Y), batch_size=7, shuffle=True)
     data = given({"train": loader, "validation": (X[:9], Y[:9])}, test=Items(KINDS["bytes"], 12))
     assert list(data.splits) == ["train", "val", "test"]
-    assert describe_kept(data)["train"] == "40 of 90 samples, 0.0 MB"
+    assert describe_splits(data)["train"] == "40 of 90 samples, 0.0 MB"
     two = given([(X[0], 0), (X[1], 1)])
     assert two.splits["train"].y.tolist() in ([0, 1], [1, 0])
 

@@ -1,4 +1,4 @@
-"""Writing safetensors files without a second copy of what is written.
+"""Tensors and JSON values in one safetensors file, written without a second copy of what is written.
 
 The format is that of https://github.com/huggingface/safetensors: eight bytes with the header's length, a JSON header
 with each tensor's type, shape and place, and the tensors' bytes one after another. The library reads what is written
@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from overfit_lab.errors import RunFolderError
+from overfit_lab.records.files import replacing
 
 TYPES = {
     torch.float64: "F64",
@@ -28,6 +33,30 @@ TYPES = {
 }
 PIECE = 2**26
 """Bytes that are brought to the CPU, or made contiguous, at a time."""
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write tensors and JSON values to a safetensors file, atomically; its folder is made where it is not there.
+
+    Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, durable=True) as file:
+        write(file, tensors, {"overfit-lab": json.dumps(meta)})
+
+
+def read_tensors(path: Path, kind: str = "checkpoint") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The JSON values and the tensors, on the CPU, of a file that :func:`write_tensors` wrote.
+
+    Raises:
+        RunFolderError: the file is damaged, or none of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {})["overfit-lab"])
+            return meta, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path}: damaged, or not a {kind} of overfit-lab ({error})") from error
 
 
 def write(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
