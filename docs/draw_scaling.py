@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from overfit_lab.config.catalog import HARDWARE
 from overfit_lab.config.recipes import recipe
 from overfit_lab.config.recipes.paper import TABLE_2
 from overfit_lab.records.reader import Run
-from overfit_lab.sweeps.cost.against_records import Observed, fit, observe
+from overfit_lab.sweeps.cost.data_shape import DataShape
 from overfit_lab.sweeps.cost.estimate import Cost, price
 from overfit_lab.sweeps.cost.hardware import Hardware
 from overfit_lab.sweeps.cost.machines.cpu import FITTED_TO
@@ -42,6 +44,8 @@ COLUMNS = {
     "images_per_second": "images a second",
     "speedup": "over one process",
 }
+PACE = 0.1
+"""The quantile of the epochs' seconds that stands for an undisturbed epoch."""
 N_CORES, CROWDED = 2, 2.1
 """Cores of the machine of the records; runs at a time from which on they did not have a core each."""
 PRECISE, LOW, HIGH = "epyc-core", 0.05, 0.3
@@ -69,12 +73,70 @@ def paper(method: str) -> RunConfig:
     return parse_config(content)
 
 
+@dataclass(frozen=True)
+class Observed:
+    """One committed run's work and seconds; ``pace`` are its seconds of training at the pace of an undisturbed epoch,
+    ``beside`` the runs that were trained at a time while this one was, itself counted.
+    """
+
+    name: str
+    work: Work
+    evaluation: Work
+    seconds: float
+    pace: float
+    evaluation_seconds: float | None
+    beside: float
+
+
+def work_of(run: Run) -> Workload:
+    """What a committed run had to do."""
+    data = run.info["data"]
+    sizes, (c, h, w) = data["sizes"], data["shape"]
+    shape = DataShape(sizes["train"], sizes.get("val", 0), sizes.get("test", 0), (c, h, w), data["n_classes"])
+    return workload(run.config, shape)
+
+
+def observe(run: Run, name: str, spans: Sequence[tuple[float, float]]) -> Observed | None:
+    """What one run did and took; None where it recorded no seconds."""
+    series = [run.series("training", f"seconds_{part}")["value"].to_numpy() for part in ("training", "evaluation")]
+    training, evaluation = series
+    if not len(training):
+        return None
+    began, ended = span_of(run)
+    shared = sum(max(0.0, min(ended, b) - max(began, a)) for a, b in spans)
+    work = work_of(run)
+    return Observed(
+        name=name,
+        work=work.training,
+        evaluation=work.parts["evaluation"],
+        seconds=float(training.sum()),
+        pace=float(np.quantile(training, PACE) * len(training)),
+        evaluation_seconds=float(evaluation.sum()) if len(evaluation) else None,
+        beside=shared / (ended - began),
+    )
+
+
+def span_of(run: Run) -> tuple[float, float]:
+    """When training began and ended, seconds since 1970."""
+    began, ended = (datetime.fromisoformat(str(run.info[key])).timestamp() for key in ("started", "ended"))
+    return began, max(ended, began + 1)
+
+
 @cache
 def observed() -> tuple[Observed, ...]:
     """Every committed run that recorded its seconds."""
     folders = sorted(path.parent for part in ("*", "studies/*/*") for path in RUNS.glob(f"{part}/run.json"))
     folders = [folder for folder in folders if json.loads((folder / "run.json").read_text())["status"] == "completed"]
-    return tuple(observe([Run.open(f) for f in folders], [str(f.relative_to(RUNS)) for f in folders]))
+    runs = {str(folder.relative_to(RUNS)): Run.open(folder) for folder in folders}
+    spans = [span_of(run) for run in runs.values()]
+    return tuple(seen for name, run in runs.items() if (seen := observe(run, name, spans)) is not None)
+
+
+def fit(runs: Iterable[Observed]) -> tuple[float, float]:
+    """Rate (floating-point operations a second) and seconds an operation, by least squares of the relative errors."""
+    rows = [(run.work.flops / run.pace, run.work.calls / run.pace) for run in runs]
+    (a, b), *_ = np.linalg.lstsq(np.array(rows, dtype=float), np.ones(len(rows)), rcond=None)
+    return float(1 / a), float(b)
 
 
 def is_fitted(run: Observed) -> bool:
@@ -134,29 +196,24 @@ def quantile(share: float, of: Callable[[], list[Observed]] = held_out) -> str:
 
 
 def check_rows() -> list[list[str]]:
-    """A row a family: what was recorded, predicted, and the ratio of both, runs with a core each."""
-    kept: dict[str, list[Observed]] = {}
+    """A row for runs of one family and arithmetic: what was recorded, predicted, and both's ratio; a core each."""
+    kept: dict[tuple[str, str], list[Observed]] = {}
     for run in observed():
         if not is_crowded(run):
-            kept.setdefault(_short(run.family), []).append(run)
+            fitted = " (fitted)" if is_fitted(run) else ""
+            title, _ = FAMILIES[family_of(run.name)]
+            kept.setdefault((title + fitted, in_flops(run.work.flops)), []).append(run)
     rows = []
-    for name, runs in kept.items():
-        pace, total = np.mean([run.pace for run in runs]), np.mean([run.seconds for run in runs])
-        own = np.mean([predicted(run.work) for run in runs])
-        both = [run for run in runs if run.evaluation_seconds is not None]
-        evaluated = np.mean([run.evaluation_seconds or 0 for run in both]) if both else float("nan")
-        of_evaluation = np.mean([predicted(run.evaluation) for run in both]) if both else float("nan")
-        rows.append([
-            name + (" (fitted)" if is_fitted(runs[0]) else ""), str(len(runs)), in_flops(runs[0].work.flops),
-            f"{own:.3g}", f"{pace:.3g}", f"{own / pace:.2f}", f"{total:.3g}",
-            f"{of_evaluation:.3g}" if both else "–", f"{evaluated:.3g}" if both else "–",
-        ])  # fmt: skip
+    for (title, arithmetic), runs in sorted(kept.items()):
+        pace, total, own = (
+            np.mean([value(run) for run in runs])
+            for value in (lambda run: run.pace, lambda run: run.seconds, lambda run: predicted(run.work))
+        )
+        both = [(predicted(run.evaluation), run.evaluation_seconds) for run in runs if run.evaluation_seconds]
+        evaluated = [f"{np.mean(part):.3g}" for part in zip(*both, strict=True)] if both else ["–", "–"]
+        numbers = [f"{own:.3g}", f"{pace:.3g}", f"{own / pace:.2f}", f"{total:.3g}"]
+        rows.append([title, str(len(runs)), arithmetic, *numbers, *evaluated])
     return rows
-
-
-def _short(family: str) -> str:
-    """Studies of one network and length in one row."""
-    return "/".join(family.split("/")[:2]) if family.startswith("studies/") else family
 
 
 @cache
@@ -201,11 +258,6 @@ def study_words(hardware: str) -> str:
 def memory(name: str, hardware: str, devices: int = 1) -> str:
     """Bytes on a device."""
     return in_bytes(sum(cost(name, hardware, devices).memory.values()))
-
-
-def memory_part(name: str, part: str, hardware: str = "a100", devices: int = 1) -> str:
-    """Bytes of one part on a device."""
-    return in_bytes(cost(name, hardware, devices).memory[part])
 
 
 def step_bytes(name: str, precision: str) -> int:
@@ -272,7 +324,7 @@ def render() -> str:
     )
     rate, op_seconds = constants()
     shown = (
-        markdown, check_rows, within, quantile, seconds, study_words, memory, memory_part, measured, measured_rows,
+        markdown, check_rows, within, quantile, seconds, study_words, memory, measured, measured_rows,
         hardware_rows, parts_rows, run_of, cost, in_bytes, in_flops, in_time, percent, held_out, crowded,
         observed, ratios, step_bytes, disturbance,
     )  # fmt: skip

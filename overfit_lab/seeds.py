@@ -40,10 +40,11 @@ def derive_seed(seed: int, *path: str | int) -> int:
 
 
 def derive_generator(seed: int, *path: str | int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator at the start of one stream; see :func:`derive_seed`."""
+    """A generator at the start of one stream; see :func:`derive_seed`. The meta device has the CPU's."""
     import torch
 
-    return torch.Generator(device=device).manual_seed(derive_seed(seed, *path))
+    place = "cpu" if torch.device(device).type == "meta" else device
+    return torch.Generator(device=place).manual_seed(derive_seed(seed, *path))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import pandas as pd
 
 from overfit_lab.config import parse_config
 from overfit_lab.records.reader import Run
+from overfit_lab.records.records import FIELDS, TRAINING
 
-FIELDS = ["run", "epoch", "step", "probe", "field", "split", "inputs", "labels", "value", "stderr", "n", "seconds"]
 N_TEST = 1000
 
 
@@ -23,9 +23,9 @@ def ar_noise(stream, n, correlation, size):
 def rows(name, epochs, values, probe, field, split, inputs, n=N_TEST, stderr=None):
     """Records of one number over epochs; ``n`` may be an array."""
     frame = pd.DataFrame({"epoch": np.asarray(epochs, dtype=int), "value": np.asarray(values, dtype=float), "n": n})
-    frame["run"], frame["step"], frame["stderr"], frame["seconds"] = name, frame["epoch"] * 10, stderr, 0.0
+    frame["step"], frame["stderr"], frame["seconds"], frame["origin"] = frame["epoch"] * 10, stderr, 0.0, TRAINING
     frame["probe"], frame["field"], frame["split"], frame["inputs"], frame["labels"] = probe, field, split, inputs, ""
-    return frame[FIELDS]
+    return frame[list(FIELDS)]
 
 
 def make(name="run-seed0", *parts, seed=0, info=None, **changes):
@@ -33,10 +33,10 @@ def make(name="run-seed0", *parts, seed=0, info=None, **changes):
     config = parse_config({"name": name, "seed": seed, "epochs": 100, "data": {"name": "digits"}, **changes})
     run = object.__new__(Run)
     run.folder = Path("nowhere") / name
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=FIELDS)
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(FIELDS))
     for column in ("value", "stderr"):
         frame[column] = frame[column].astype(float)
-    run.__dict__.update(config=config, records=frame.sort_values(["epoch", "step"], ignore_index=True))
+    run.__dict__.update(config=config, _rows=frame)
     run.__dict__["info"] = {"status": "completed", "data": {"sizes": {"train": 500}, "n_classes": 10}, **(info or {})}
     return run
 

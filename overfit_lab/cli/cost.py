@@ -11,7 +11,6 @@ from overfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
-    from overfit_lab.sweeps.cost.data_shape import Whole
     from overfit_lab.sweeps.cost.hardware import Hardware
     from overfit_lab.sweeps.cost.workload import Workload
 
@@ -46,30 +45,26 @@ def cost(
         raise ConfigError("--calibrate and --hardware: give one of the two")
     source, assignments, axes = split_study(source, assignments, grid)
     config = read_source(source, assignments, trust=trust)
-    whole = None
-    if data is not None:
-        from overfit_lab.sweeps.cost.data_shape import parse_whole
-
-        whole = parse_whole(data)
-    works = _works(config, axes, whole)
+    works = _works(config, axes, data)
     on = _hardware(works[0], hardware, calibrate, device)
     _print(works, on, devices, seeds, as_json)
 
 
-def _works(config: RunConfig, grid: list[str], whole: Whole | None) -> list[Workload]:
+def _works(config: RunConfig, grid: list[str], size: str | None) -> list[Workload]:
     """The runs of a grid, one seed each."""
-    from overfit_lab.sweeps.cost.data_shape import data_shape
+    from overfit_lab.sweeps.cost.data_shape import data_shape, parse_size
     from overfit_lab.sweeps.cost.workload import workload
 
+    published = parse_size(size) if size is not None else None
     configs = [config]
     if grid:
         from overfit_lab.config import parse_config
         from overfit_lab.sweeps.axes import parse_axes
         from overfit_lab.sweeps.cells import expand
 
-        cells = expand(config, parse_axes(grid), [config.seed], trust=True)
+        cells = expand(config, parse_axes(grid), [config.seed])
         configs = [parse_config(cell.config, cell.name) for cell in cells]
-    return [workload(own, data_shape(own.data, own.seed, whole)) for own in configs]
+    return [workload(own, data_shape(own.data, own.seed, published)) for own in configs]
 
 
 def _hardware(work: Workload, name: str | None, calibrate: bool, device: str) -> dict[str, Hardware]:

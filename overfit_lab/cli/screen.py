@@ -12,6 +12,7 @@ from rich.text import Text
 
 from overfit_lab.cli.jobs import duration
 from overfit_lab.cli.plots import columns_of, plot
+from overfit_lab.views.diagnosis.words import overfitting_of
 from overfit_lab.views.live.view import Curve, View
 
 TWO_COLUMNS = 110
@@ -63,12 +64,12 @@ def _list(views: Sequence[View], chosen: int, shown: int) -> RenderableType:
     table = Table(box=None, pad_edge=False, expand=True)
     table.add_column("")
     table.add_column("run", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name in ("status", "epoch", "robust", "best", "since", ""):
+    for name in ("status", "epoch", "accuracy", "best", "since", ""):
         table.add_column(name, no_wrap=True, justify="right" if name != "status" else "left")
     for i, view in enumerate(views[begin : begin + shown], start=begin):
         best = view.best
         numbers = (
-            ("", "", "") if best is None else (_percent(best.now), _percent(best.value), f"{-100 * best.loss:+.1f}")
+            ("", "", "") if best is None else (_percent(view.now), _percent(best.value), f"{-100 * view.lost:+.1f}")
         )
         table.add_row(
             ">" if i == chosen else "",
@@ -136,7 +137,8 @@ def _facts(view: View) -> list[Text]:
     if view.best is not None:
         lines.append(Text(best_line(view)))
     if view.ended and view.phases is not None:
-        lines.append(Text(f"tests at the last epoch: {view.phases.verdict}"))
+        verdict = overfitting_of(view.judged) if view.phases.overfits == 1 else view.phases.verdict
+        lines.append(Text(f"tests at the last epoch: {verdict}"))
     return lines
 
 
@@ -147,9 +149,8 @@ def best_line(view: View) -> str:
     """The best so far and what was lost since, in a sentence."""
     best = view.best
     assert best is not None
-    what = "robust" if best.inputs == "adversarial" else "clean"
-    since = f"{100 * best.loss:.1f} points lost since" if best.loss > 0 else "now"
-    return f"best {what} {best.split} accuracy {_percent(best.value)} at epoch {best.epoch}, {since}"
+    since = f"{100 * view.lost:.1f} points lost since" if view.lost > 0 else "now"
+    return f"best {best.what} {best.split} accuracy {_percent(best.value)} at epoch {best.epoch}, {since}"
 
 
 def alert_line(view: View) -> str:
@@ -159,7 +160,7 @@ def alert_line(view: View) -> str:
     onset, fall = alert.onset, alert.fall
     interval = f"epoch {onset.epoch:g} (95% interval {onset.low:g} to {onset.high:g})"
     lost = f"{100 * fall.loss:.1f} +- {100 * fall.stderr:.1f} points below its peak at epoch {fall.peak_epoch:g}"
-    seen = f"robust overfitting, seen at epoch {alert.epoch}"
+    seen = f"{overfitting_of(view.judged)}, seen at epoch {alert.epoch}"
     return f"{seen}: the gap grows since {interval}; test accuracy was {lost} by then"
 
 

@@ -7,7 +7,9 @@ import torch
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.probes.base import Field, Probe
-from overfit_lab.probes.metrics.phases import Phases, decays_of, growth_ratio, phases
+from overfit_lab.probes.metrics.growth import growth_of
+from overfit_lab.probes.metrics.phases import Phases, decays_of, phases
+from overfit_lab.probes.metrics.unimodal import peak_of
 from overfit_lab.probes.snapshot import RAW, History, Snapshot
 from overfit_lab.types import Measurement, Value
 
@@ -39,7 +41,9 @@ class PhasesProbe(Probe):
             "loss_since_peak", "test accuracy at its best minus final, corrected for a maximum's luck", better="lower"
         ),
         Field("fall_p", "p-value of the test against an accuracy that never falls"),
-        Field("growth_ratio", "gradient norm late in the growth stage over that of the stationary stage"),
+        Field(
+            "growth_ratio", "gradient norm of the last readings over that of the stationary stage, see metrics.growth"
+        ),
     )
 
     def check(self, snapshot: Snapshot) -> None:
@@ -64,26 +68,21 @@ class PhasesProbe(Probe):
             raise ProbeError("phases: needs the records of a run; give a run folder, not a weights file")
         values = []
         for split, inputs in self.wanted(snapshot):
-            values += self._measure(snapshot, history, split, inputs, generator.initial_seed())
+            values += self._measure(snapshot, history, split, inputs)
         return Measurement(values)
 
-    def _measure(self, snapshot: Snapshot, history: History, split: str, inputs: str, seed: int) -> list[Value]:
+    def _measure(self, snapshot: Snapshot, history: History, split: str, inputs: str) -> list[Value]:
         evaluation, field = snapshot.name_of("evaluation"), ACCURACIES[inputs]
         train_epochs, train, _ = history.series(evaluation, field, "train", inputs)
         epochs, test, stderr = history.series(evaluation, field, split, inputs)
         common, mine, theirs = np.intersect1d(epochs, train_epochs, return_indices=True)
         lr_epochs, lr, _ = history.series("training", "lr")
         decays = decays_of(lr_epochs, lr)
-        found = phases(
-            common,
-            train[theirs],
-            test[mine],
-            stderr=stderr[mine],
-            decays=decays,
-            seed=seed,
-        )
+        # The seed of the simulated curves is the default one, as in a diagnosis: one series has one verdict.
+        found = phases(common, train[theirs], test[mine], stderr=stderr[mine], decays=decays)
+        peak = peak_of(common, test[mine]) if found.overfits == 1 else None
         numbers = _numbers(found)
-        ratio = _growth(snapshot, history, found, decays)
+        ratio = _growth(snapshot, history, None if peak is None else peak.epoch, decays)
         if ratio is not None:
             numbers["growth_ratio"] = ratio
         n = len(common)
@@ -107,14 +106,17 @@ def _numbers(found: Phases) -> dict[str, tuple[float, float | None]]:
 
 
 def _growth(
-    snapshot: Snapshot, history: History, found: Phases, decays: list[float]
+    snapshot: Snapshot, history: History, onset: float | None, decays: list[float]
 ) -> tuple[float, float | None] | None:
     """The growth ratio of the full gradient norm on adversarial training images, else of the mini-batches' norm."""
-    epochs, norms, _ = history.series(snapshot.name_of("gradient-norm"), "full", "train", "adversarial")
+    for reading in ("full", "minibatch"):
+        epochs, norms, _ = history.series(snapshot.name_of("gradient-norm"), reading, "train", "adversarial")
+        if len(epochs):
+            break
     if not len(epochs) and snapshot.weights == RAW:
         epochs, norms, _ = history.series("training", "grad_norm_minibatch", "train")
-    onset = None if found.onset is None else found.onset.epoch
-    return growth_ratio(epochs, norms, onset=onset, first_decay=min(decays, default=None))
+    grown = growth_of(epochs, norms, onset=onset, first_decay=min(decays, default=None), logarithm=True)
+    return None if grown is None else grown.ratio
 
 
 REGISTER = {"phases": PhasesProbe}

@@ -11,7 +11,7 @@ import numpy as np
 
 from overfit_lab.records import layout
 from overfit_lab.records.reader import Run, read_records
-from overfit_lab.records.records import Record
+from overfit_lab.records.records import TRAINING, Record, standing_records
 
 BEFORE_PROBES = ("training", "evaluation")
 """What is recorded before any probe looks; of these the present epoch's numbers are there, live as well as later."""
@@ -32,19 +32,14 @@ class RunHistory(ABC):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Epochs, values and standard errors, each (m,); see :class:`overfit_lab.probes.snapshot.History`.
 
-        Where an epoch has the number at several sample sizes, the largest stands, and of equal ones the last.
+        Where an epoch has the number several times, :func:`overfit_lab.records.records.standing` says which stands.
         """
         until = self.epoch if probe.partition("@")[0] in BEFORE_PROBES else self.epoch - 1
         wanted = (probe, field, split, inputs)
-        found: dict[int, Record] = {}
-        for record in self._records(probe, field):
-            if (record.probe, record.field, record.split, record.inputs) != wanted or record.epoch > until:
-                continue
-            if record.value is not None and (record.epoch not in found or record.n >= found[record.epoch].n):
-                found[record.epoch] = record
-        rows = [found[epoch] for epoch in sorted(found)]
+        seen = (row for row in self._records(probe, field) if row.origin == TRAINING and row.epoch <= until)
+        rows = standing_records([r for r in seen if (r.probe, r.field, r.split, r.inputs) == wanted])
         values = np.array([row.value for row in rows], dtype=np.float64)
-        errors = np.array([np.nan if row.stderr is None else row.stderr for row in rows], dtype=np.float64)
+        errors = np.array([row.stderr for row in rows], dtype=np.float64)  # None becomes NaN
         return np.array([row.epoch for row in rows], dtype=np.int64), values, errors
 
     @abstractmethod

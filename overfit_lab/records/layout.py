@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from overfit_lab.errors import RunFolderError
 
@@ -25,13 +26,29 @@ def info_path(folder: Path) -> Path:
     return folder / "run.json"
 
 
+def read_info(folder: Path) -> dict[str, Any]:
+    """What run.json says; the file is only ever replaced whole.
+
+    Raises:
+        RunFolderError: it is damaged or cannot be read.
+    """
+    path = info_path(folder)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: damaged, not valid JSON") from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path}: damaged, expected a JSON object")
+    return content
+
+
 def records_path(folder: Path) -> Path:
-    """Numbers measured while training."""
+    """Every number of the run, one a line."""
     return folder / "records.jsonl"
 
 
 def posthoc_path(folder: Path) -> Path:
-    """Numbers measured later, from checkpoints."""
+    """Numbers measured later, from checkpoints, in folders of earlier versions; now they are in records.jsonl."""
     return folder / "records-posthoc.jsonl"
 
 

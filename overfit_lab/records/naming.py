@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from overfit_lab.config import RunConfig
@@ -46,6 +47,15 @@ MODELS = {
     "small-cnn": "small CNN",
 }
 NORMS = {"linf": "l_inf", "l2": "l_2"}
+ATTACKS = {
+    "autoattack": "AutoAttack",
+    "square": "Square",
+    "apgd-ce": "APGD-CE",
+    "apgd-t": "APGD-T",
+    "fab-t": "FAB-T",
+}
+PGD = re.compile(r"pgd-(\d+)(?:x(\d+))?")
+"""How records name PGD: steps, and restarts where there are several."""
 
 
 def method_key(config: RunConfig) -> str:
@@ -94,6 +104,31 @@ def model_title(config: RunConfig) -> str:
     words = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in given.items())
     title = MODELS.get(config.model.name, config.model.name)
     return f"{title} ({words})" if words else title
+
+
+def evaluation_attack(config: RunConfig) -> str:
+    """The attack of the evaluation in training, as records name attacks: ``pgd-20``, ``pgd-50x5``; "" for none."""
+    evaluation = config.evaluation
+    if not evaluation.n_steps:
+        return ""
+    if evaluation.attack != "pgd":
+        return evaluation.attack
+    return f"pgd-{evaluation.n_steps}" + (f"x{evaluation.n_restarts}" if evaluation.n_restarts > 1 else "")
+
+
+def attack_title(attack: str) -> str:
+    """An attack as papers print it, from its name in records; a class of the user's by its name alone.
+
+    Example:
+        >>> [attack_title(name) for name in ("pgd-50x5", "autoattack", "transfer-net", "theirs.attacks:Strong")]
+        ['PGD-50, 5 restarts', 'AutoAttack', 'transfer from net', 'Strong']
+    """
+    steps = PGD.fullmatch(attack)
+    if steps:
+        return f"PGD-{steps[1]}" + (f", {steps[2]} restarts" if steps[2] else "")
+    if attack.startswith("transfer-"):
+        return f"transfer from {attack.removeprefix('transfer-')}"
+    return ATTACKS.get(attack, attack.rpartition(":")[2]) if attack else "no attack"
 
 
 def threat_title(config: RunConfig) -> str:

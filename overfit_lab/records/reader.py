@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays
-from overfit_lab.records.records import FIELDS, KEY, Record
+from overfit_lab.records.records import FIELDS, KEY, POSTHOC, Record, standing
+
+SERIES = ["epoch", "value", "stderr", "n"]
+"""Columns of a series."""
 
 
 class Run:
@@ -53,46 +56,45 @@ class Run:
         Raises:
             RunFolderError: damaged.
         """
-        path = layout.info_path(self.folder)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunFolderError(f"{path}: damaged, not valid JSON") from error
-        if not isinstance(content, dict):
-            raise RunFolderError(f"{path}: damaged, expected a JSON object")
-        return content
+        return layout.read_info(self.folder)
 
     @cached_property
-    def records(self) -> pd.DataFrame:
-        """Every number: columns run, epoch, step, probe, field, split, inputs, labels, value, stderr, n, seconds.
-
-        Of two records of the same number the one measured later stands.
-        """
+    def _rows(self) -> pd.DataFrame:
+        """Every record there is: those of training in the order in which they were written, then those made later."""
         found: list[Record] = []
-        for path in (layout.records_path(self.folder), layout.posthoc_path(self.folder)):
-            if path.is_file():
-                found += read_records(path)
+        for path, origin in ((layout.posthoc_path(self.folder), POSTHOC), (layout.records_path(self.folder), None)):
+            rows = read_records(path) if path.is_file() else []
+            found += rows if origin is None else [replace(row, origin=origin) for row in rows]
+        found.sort(key=lambda record: record.origin == POSTHOC)
         frame = pd.DataFrame([record.to_dict() for record in found], columns=list(FIELDS))
         for column in ("value", "stderr", "seconds"):
             frame[column] = frame[column].astype(float)
-        frame = frame.drop_duplicates(list(KEY), keep="last")
+        return frame
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """Every number, one a row: column run, and the fields of :class:`overfit_lab.records.records.Record`.
+
+        Of two records of the same number the one measured later stands.
+        """
+        frame = self._rows.drop_duplicates(list(KEY), keep="last")
         frame.insert(0, "run", self.name)
         return frame.sort_values(["epoch", "step"], kind="stable", ignore_index=True)
 
     def series(self, probe: str, field: str, split: str | None = None, inputs: str | None = None) -> pd.DataFrame:
         """One number over epochs: columns epoch, value, stderr, n, sorted; empty where it was never measured.
 
-        Where an epoch has it at several sample sizes, the largest stands.
+        Where an epoch has it several times, :func:`overfit_lab.records.records.standing` says which stands.
         """
-        frame = self.records
+        frame = self._rows
         chosen = (frame["probe"] == probe) & (frame["field"] == field)
         if split is not None:
             chosen &= frame["split"] == split
         if inputs is not None:
             chosen &= frame["inputs"] == inputs
-        part = frame.loc[chosen, ["epoch", "value", "stderr", "n"]].dropna(subset=["value"])
-        part = part.sort_values(["epoch", "n"], kind="stable").drop_duplicates("epoch", keep="last")
-        return part.reset_index(drop=True)
+        part = frame.loc[chosen, [*SERIES, "origin"]].dropna(subset=["value"])
+        which = standing(part["epoch"], part["n"], part["origin"] == POSTHOC)
+        return part.iloc[which][SERIES].reset_index(drop=True)
 
     def value_at(self, epoch: int, probe: str, field: str, split: str, inputs: str) -> float | None:
         """One number at one epoch; None where it was not measured then."""

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+TRAINING, POSTHOC = "training", "posthoc"
+"""Origins of a number: measured while training, or later from a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Record:
         stderr: standard error, where the number is an estimate.
         n: samples that entered it.
         seconds: how long the measurement took that it is part of.
+        origin: ``training``, or ``posthoc`` for a number that was measured later from a checkpoint.
     """
 
     epoch: int
@@ -37,6 +45,7 @@ class Record:
     stderr: float | None
     n: int
     seconds: float | None
+    origin: str = TRAINING
 
     def __post_init__(self) -> None:
         for name in ("value", "stderr", "seconds"):
@@ -49,8 +58,11 @@ class Record:
         return {name: getattr(self, name) for name in FIELDS}
 
     def to_json(self) -> str:
-        """One compact line; floats keep every digit."""
-        return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        """One compact line; floats keep every digit. The origin is written where it is not training."""
+        content = self.to_dict()
+        if self.origin == TRAINING:
+            del content["origin"]
+        return json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Record:
@@ -63,7 +75,7 @@ class Record:
         if not isinstance(content, dict):
             raise ValueError("a record is a JSON object")
         try:
-            return cls(**{name: content[name] for name in FIELDS})
+            return cls(**{name: content[name] for name in FIELDS[:-1]}, origin=content.get("origin", TRAINING))
         except KeyError as error:
             raise ValueError(f"a record needs {error}") from error
 
@@ -71,3 +83,28 @@ class Record:
 FIELDS = tuple(field.name for field in fields(Record))
 KEY = ("epoch", "probe", "field", "split", "inputs", "labels", "n")
 """What makes two records the same number; the one measured later stands."""
+
+
+def standing(epochs: ArrayLike, n: ArrayLike, posthoc: ArrayLike) -> np.ndarray:
+    """Which records of one number stand, as positions in order of their epochs.
+
+    Of each epoch that of the most samples; of equal ones one measured later from a checkpoint, and else the last.
+    Records without a value are to be left out before, so that a number which was not finite hides none.
+
+    Args:
+        epochs: of the records, in the order in which they were written.
+        n: samples that entered each.
+        posthoc: whether each was measured later from a checkpoint.
+    """
+    order = np.lexsort(np.array([posthoc, n, epochs]))
+    of = np.asarray(epochs)[order]
+    positions: np.ndarray = order[np.diff(of, append=of[-1:] + 1) != 0]
+    return positions
+
+
+def standing_records(records: Sequence[Record]) -> list[Record]:
+    """Those of one number's records that stand, in order of their epochs; see :func:`standing`."""
+    rows = [row for row in records if row.value is not None]
+    columns = ([getattr(row, name) for row in rows] for name in ("epoch", "n", "origin"))
+    epochs, n, origins = columns
+    return [rows[i] for i in standing(epochs, n, [origin == POSTHOC for origin in origins])]

@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import identity
+from overfit_lab.records.best import INPUTS, SPLITS, Best, after_robustness, best_of, choosing
 from overfit_lab.records.reader import Run
 
-ACCURACIES = {"acc_clean": "clean", "acc_adv": "adversarial"}
 ENDINGS = {
     "ece_adv_final": ("calibration", "ece", "test", "adversarial"),
     "grad_norm_final": ("gradient-norm", "full", "train", "adversarial"),
@@ -56,27 +55,22 @@ def second_weights(run: Run) -> list[str]:
     return sorted(found)
 
 
-SPLITS = {"auto": ("val", "test"), "val": ("val",), "test": ("test",)}
-"""Which splits may choose the best epoch, in order."""
+def best_epoch(run: Run, weights: str = RAW, by: str = "auto") -> Best:
+    """The best epoch of some weights, and what chose it: the rules are those of :mod:`overfit_lab.records.best`.
 
-
-def best_epoch(run: Run, weights: str = RAW, by: str = "auto") -> tuple[int, str]:
-    """The best epoch of some weights, and what chose it: "acc_adv on val" and the like.
-
-    Chosen by robust accuracy (clean accuracy in standard training) on the validation split where the run has one, else
-    on test, where the best is a maximum over test evaluations; ``by`` is ``val`` or ``test`` for one of them. The first
-    of equal epochs is taken.
+    ``by`` is ``val`` or ``test`` where one split alone is to choose.
 
     Raises:
         RunFolderError: the run holds no evaluation, or none on the split asked for.
     """
-    robust = run.config.objective.name != "standard"
-    for split in SPLITS[by]:
-        for field in ("acc_adv", "acc_clean") if robust else ("acc_clean",):
-            series = run.series(probe_name("evaluation", weights), field, split, ACCURACIES[field])
-            if len(series):
-                best = int(np.argmax(series["value"].to_numpy()))
-                return int(series["epoch"].iloc[best]), f"{field} on {split}"
+
+    def series(metric: str, split: str) -> pd.DataFrame:
+        return run.series(probe_name("evaluation", weights), metric, split, INPUTS[metric])
+
+    chosen = choosing(after_robustness(run.config, run.info), lambda *place: len(series(*place)) > 0, SPLITS[by])
+    best = best_of(series(*chosen)["epoch"], series(*chosen)["value"], *chosen) if chosen else None
+    if best is not None:
+        return best
     if by == "val":
         raise RunFolderError(f"{run.folder}: holds no evaluation on val to choose the best epoch by; choose by test")
     where = "test" if by == "test" else "test or val"
@@ -99,7 +93,7 @@ def summarise_run(run: Run, weights: str = RAW, by: str = "auto") -> dict[str, A
     Both accuracies are read at the same best epoch. A probe's final number is the one at the final epoch, and missing
     where it was only measured earlier, on the best checkpoint say.
     """
-    best, chosen_on = best_epoch(run, weights, by)
+    best = best_epoch(run, weights, by)
     final = final_epoch(run)
     noise = run.config.data.noise
     row: dict[str, Any] = {
@@ -110,13 +104,13 @@ def summarise_run(run: Run, weights: str = RAW, by: str = "auto") -> dict[str, A
         "weights": weights,
         "noise": "none" if noise.kind == "none" else f"{noise.kind} {noise.rate:g}",
         "seed": run.config.seed,
-        "chosen_on": chosen_on,
-        "best_epoch": best,
+        "chosen_on": best.chosen_on,
+        "best_epoch": best.epoch,
         "final_epoch": final,
     }
     for name, field in (("clean", "acc_clean"), ("robust", "acc_adv")):
         evaluation = probe_name("evaluation", weights)
-        at = [run.value_at(e, evaluation, field, "test", ACCURACIES[field]) for e in (best, final)]
+        at = [run.value_at(e, evaluation, field, "test", INPUTS[field]) for e in (best.epoch, final)]
         at_best, at_final = (None if value is None else 100 * value for value in at)
         row[f"{name}_best"], row[f"{name}_final"] = at_best, at_final
         row[f"{name}_diff"] = None if at_best is None or at_final is None else at_best - at_final

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +17,7 @@ from overfit_lab.errors import FolderBusyError, RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays, write_arrays
 from overfit_lab.records.files import making_folder, write_bytes
-from overfit_lab.records.records import Record
+from overfit_lab.records.records import POSTHOC, Record
 
 
 class RunWriter:
@@ -69,11 +70,15 @@ class RunWriter:
         _append(self._records, records)
 
     def append_posthoc(self, records: Sequence[Record]) -> None:
-        """Write records that were measured from a checkpoint, apart from those of training."""
-        path = layout.posthoc_path(self.folder)
-        _cut_torn_line(path)
-        with open(path, "ab") as file:
-            _append(file, records)
+        """Write records that were measured from a checkpoint; they say so, and stay when the run is cut back."""
+        self._cut_torn_line()
+        _append(self._records, [replace(record, origin=POSTHOC) for record in records])
+
+    def _cut_torn_line(self) -> None:
+        """Drop a last line that a kill cut off, so that the next record begins a line of its own."""
+        content = layout.records_path(self.folder).read_bytes()
+        if not content.endswith(b"\n"):
+            self._records.truncate(content.rfind(b"\n") + 1)
 
     @property
     def position(self) -> int:
@@ -81,21 +86,29 @@ class RunWriter:
         return self._records.seek(0, os.SEEK_END)
 
     def truncate(self, position: int) -> None:
-        """Cut records.jsonl back to a length that :attr:`position` gave."""
-        self._records.truncate(position)
-        self._records.seek(0, os.SEEK_END)
+        """Cut records.jsonl back to a length that :attr:`position` gave, but for records measured from checkpoints."""
+        path = layout.records_path(self.folder)
+        with open(path, "rb") as file:
+            file.seek(position)
+            after = file.read().splitlines(keepends=True)
+        stay = [line for line in after if (record := _record_of(line)) is not None and record.origin == POSTHOC]
+        if not stay:
+            self._records.truncate(position)
+            self._records.seek(0, os.SEEK_END)
+            return
+        # In one go: a kill between a cut and a second writing would lose them.
+        write_bytes(path, path.read_bytes()[:position] + b"".join(stay))
+        self._records.close()
+        self._records = open(path, "ab")  # noqa: SIM115 (closed by close)
 
     def keep_until(self, epoch: int) -> list[Record]:
-        """Drop records and arrays of later epochs, and a line that a kill cut off; the records that stay."""
+        """Drop training's records of later epochs, arrays, and a line that a kill cut off; its records that stay."""
         kept, position = [], 0
         for line in layout.records_path(self.folder).read_bytes().splitlines(keepends=True):
-            try:
-                record = Record.from_json(line.decode())
-            except ValueError:
+            record = _record_of(line)
+            if record is None or (record.epoch > epoch and record.origin != POSTHOC):
                 break
-            if record.epoch > epoch or not line.endswith(b"\n"):
-                break
-            kept.append(record)
+            kept += [record] if record.origin != POSTHOC else []
             position += len(line)
         self.truncate(position)
         self.drop_arrays_after(epoch)
@@ -156,13 +169,12 @@ def _append(file: IO[bytes], records: Sequence[Record]) -> None:
         os.fsync(file.fileno())
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Drop a last line that a kill cut off, so that the next record begins a line of its own."""
-    if path.is_file():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
+def _record_of(line: bytes) -> Record | None:
+    """The record of a line; None for one that is damaged or that a kill cut off."""
+    try:
+        return Record.from_json(line.decode()) if line.endswith(b"\n") else None
+    except (ValueError, TypeError):
+        return None
 
 
 def take_lock(folder: Path) -> IO[bytes]:

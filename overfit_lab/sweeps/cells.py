@@ -19,10 +19,9 @@ from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
 from overfit_lab.records import identity, layout
 from overfit_lab.records.status import status_of
 from overfit_lab.sweeps.axes import Axes, name_cells
-from overfit_lab.sweeps.backends.base import RUNS
 from overfit_lab.sweeps.identity import cell_id
 from overfit_lab.sweeps.manifest import Manifest, SweepCell
-from overfit_lab.sweeps.spec import SweepSpec
+from overfit_lab.sweeps.spec import RUNS, SweepSpec
 from overfit_lab.training.build import complete
 
 

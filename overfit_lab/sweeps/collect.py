@@ -84,9 +84,9 @@ def _numbers(path: Path) -> dict[str, Any]:
     if layout.is_run(path) and layout.records_path(path).is_file():
         run = Run(path)
         try:
-            best, chosen_on = best_epoch(run)
-            ends = {"best": best, "final": final_epoch(run)}
-            found = {"best_epoch": best, "chosen_on": chosen_on, "final_epoch": ends["final"]}
+            best = best_epoch(run)
+            ends = {"best": best.epoch, "final": final_epoch(run)}
+            found = {"best_epoch": best.epoch, "chosen_on": best.chosen_on, "final_epoch": ends["final"]}
         except RunFolderError:  # stopped before its first evaluation
             pass
     for name, (probe, field, split, inputs, factor) in METRICS.items():

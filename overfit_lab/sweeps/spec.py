@@ -9,11 +9,16 @@ from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
+from pydantic.config import JsonDict
 
 from overfit_lab.config import Options, describe_validation_error
 from overfit_lab.config.permission import read_from_file
 from overfit_lab.config.quantities import Size, Time, parse_size, parse_time
 from overfit_lab.errors import ConfigError
+
+RUNS: JsonDict = {"runs": True}
+"""Marks an option, as ``Field(json_schema_extra=RUNS)``, that is run as it stands or says what to connect to: in a
+file it counts as code, so that it is only followed where the user typed it or said ``--trust``."""
 
 
 class Resources(Options):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from overfit_lab.records.best import Best, choosing, is_better
 from overfit_lab.training.checkpoint import save_checkpoint
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, StepEnded
@@ -16,24 +17,14 @@ MIDWAY = "midway.safetensors"
 """The checkpoint within an epoch."""
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best epoch so far, by which metric on which split, and its value there."""
-
-    epoch: int
-    metric: str
-    split: str
-    value: float
-
-
 def choosing_metric(session: Session) -> tuple[str, str]:
-    """What "best" means in this run: robust accuracy (clean accuracy without an attack), on val where there is one.
+    """Metric and split that choose the best epoch of this run, by what its evaluations will measure."""
+    splits, attacked = session.data.splits, session.evaluation_attack is not None
 
-    Choosing on the test split, as the paper does, makes the best value a maximum over test evaluations.
-    """
-    robust = session.objective.robust and session.evaluation_attack is not None
-    split = "val" if "val" in session.data.splits and len(session.data.splits["val"]) else "test"
-    return ("acc_adv" if robust else "acc_clean"), split
+    def measured(metric: str, split: str) -> bool:
+        return len(splits.get(split, ())) > 0 and (attacked or metric != "acc_adv")
+
+    return choosing(session.objective.robust, measured) or ("acc_clean", "test")
 
 
 class CheckpointKeeper:
@@ -66,7 +57,7 @@ class CheckpointKeeper:
         epoch = event.snapshot.clock.epoch
         metric, split = choosing_metric(self.session)
         value = find_value(event.values, metric, split)
-        if value is not None and (self.best is None or value > self.best.value):
+        if value is not None and is_better(value, self.best.value if self.best else None):
             self.best = Best(epoch, metric, split, value)
             save_checkpoint(self.folder / "best.safetensors", self.session, resumable=False)
         every = self.session.config.checkpoint.every

@@ -18,9 +18,11 @@ from overfit_lab.methods.regularizers.base import Regularizer
 from overfit_lab.probes.base import Probe
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.records import identity, layout
+from overfit_lab.records.best import Best
 from overfit_lab.records.history import FolderHistory, no_history
 from overfit_lab.records.reader import read_records
 from overfit_lab.records.recorder import Recorder
+from overfit_lab.records.records import TRAINING
 from overfit_lab.records.sinks.base import Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror
 from overfit_lab.records.status import end, end_at_error, mark_ended, status_of
@@ -30,7 +32,7 @@ from overfit_lab.training.budget import LiveBudget
 from overfit_lab.training.build import build, compile_training, complete, make_probes, resolve_device
 from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
-from overfit_lab.training.keeper import Best, CheckpointKeeper
+from overfit_lab.training.keeper import CheckpointKeeper
 from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.loop import train
 from overfit_lab.training.session import Session
@@ -242,7 +244,8 @@ def _train_with_records(
     status = "failed"
     try:
         if mirror is not None:
-            mirror.begin(read_records(layout.records_path(writer.folder)), session.clock.epoch)
+            there = read_records(layout.records_path(writer.folder))
+            mirror.begin([record for record in there if record.origin == TRAINING], session.clock.epoch)
         train(session, bus, resumed=resume)
         status = "completed"
     except KeyboardInterrupt:

@@ -52,6 +52,7 @@ def describe(session: Session, status: str = "running") -> dict[str, Any]:
             "n_resampled": int(splits["train"].corrupted.sum()),
             "n_changed": int((splits["train"].y != splits["train"].y_true).sum()),
         },
+        "robust": session.objective.robust,
         "decay_epochs": list(getattr(session.schedule, "milestones", [])),
         "wall_seconds": 0.0,
     }

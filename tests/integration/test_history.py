@@ -111,6 +111,27 @@ def test_a_resumed_run_sees_its_past(finished, tmp_path):
     assert all(np.array_equal(map_, drawn[epoch]) for epoch, map_ in maps(folder).items())
 
 
+def test_a_run_that_was_probed_while_it_was_stopped_goes_on_and_keeps_those_numbers(finished, tmp_path):
+    folder, bus = tmp_path / "run", EventBus()
+
+    def interrupt(event):
+        if event.clock.step == 3 * 9 + 1:
+            raise KeyboardInterrupt
+
+    bus.on(StepEnded, interrupt)
+    assert train_run(config(), folder, device="cpu", bus=bus) == "interrupted"
+    later = probe_run(folder, ["calibration", "phases"], checkpoint="final", device="cpu")
+    assert train_run(None, folder, resume=True, device="cpu") == "completed"
+    for probe in ("training", "evaluation", "phases", "gradient-norm"):
+        of = [read_records(place / "records.jsonl") for place in (folder, finished)]
+        one, two = ([r for r in part if (r.probe, r.origin) == (probe, "training")] for part in of)
+        assert [(r.epoch, r.field, r.value) for r in one if not r.field.startswith("seconds")] == [
+            (r.epoch, r.field, r.value) for r in two if not r.field.startswith("seconds")
+        ]
+    kept = [record for record in read_records(folder / "records.jsonl") if record.origin == "posthoc"]
+    assert [(r.probe, r.field, r.value) for r in kept] == [(r.probe, r.field, r.value) for r in later]
+
+
 def test_a_weights_file_has_no_past(finished):
     weights = finished / "checkpoints" / "last.safetensors"
     assert load_weights(weights)
@@ -134,7 +155,7 @@ def test_the_future_is_not_shown(finished):
 
 
 def test_memory_and_folder_tell_the_same(finished):
-    """But for what was measured from checkpoints, which is in a file of its own."""
+    """But for what was measured from checkpoints, which says so."""
     records = read_records(finished / "records.jsonl")
     memory, folder = MemoryHistory(9, records, {}), FolderHistory(finished, 9)
     keys = {(r.probe, r.field, r.split, r.inputs) for r in records}

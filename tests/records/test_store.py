@@ -110,7 +110,7 @@ def test_what_is_measured_later_stands(tmp_path):
 def test_a_torn_line_of_later_records_is_cut_before_the_next(tmp_path):
     with RunWriter.create(tmp_path / "r", YAML, {}) as writer:
         writer.append_posthoc([record(1), record(2)])
-        path = layout.posthoc_path(tmp_path / "r")
+        path = layout.records_path(tmp_path / "r")
         path.write_bytes(path.read_bytes()[:-5])
         writer.append_posthoc([record(3)])
     assert Run.open(tmp_path / "r").records["epoch"].tolist() == [1, 3]

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.best import Best
 from overfit_lab.records.reader import find_runs
 from overfit_lab.records.recorder import to_records
 from overfit_lab.records.summary import best_epoch, common_name, compare, summarise
@@ -31,7 +32,7 @@ def test_best_final_and_diff_by_construction(tmp_path):
 
 def test_validation_chooses_where_there_is_one(tmp_path):
     run = make_run(tmp_path / "v", "hard", val=True)
-    assert best_epoch(run) == (7, "acc_adv on val")
+    assert best_epoch(run) == Best(7, "acc_adv", "val", 0.4)
     row = summarise([run]).iloc[0]
     assert row["robust_best"] == pytest.approx(100 * 0.5 * 7 / 12)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from overfit_lab import config
 from overfit_lab.methods.combination import Combination
 from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.records.best import is_better
 from overfit_lab.types import Clock, Value
 
 
@@ -53,7 +54,7 @@ class EarlyStopping(Regularizer):
         """Keep the weights, where they are better on the validation split."""
         accuracies = [value.value for value in values if value.field == self.field and value.split == "val"]
         self.last_epoch.fill_(clock.epoch)
-        if not accuracies or accuracies[0] <= float(self.accuracy):
+        if not accuracies or not is_better(accuracies[0], float(self.accuracy)):
             return
         self.accuracy.fill_(accuracies[0])
         self.epoch.fill_(clock.epoch)

@@ -40,11 +40,22 @@ class Growth:
     late_epochs: tuple[float, float]
     before: float | None
 
+    @property
+    def ratio(self) -> tuple[float, float]:
+        """Of logarithms: late over early readings, each a geometric mean, and its standard error (delta method)."""
+        ratio = float(np.exp(self.change))
+        return ratio, ratio * self.stderr
+
 
 def growth_of(
-    epochs: np.ndarray, values: np.ndarray, *, onset: float | None = None, first_decay: float | None = None
+    epochs: np.ndarray,
+    values: np.ndarray,
+    *,
+    onset: float | None = None,
+    first_decay: float | None = None,
+    logarithm: bool = False,
 ) -> Growth | None:
-    """The change from the stationary stage to the end of a run.
+    """The change from the stationary stage to the end of a run: the one definition, of diagnosis and probes alike.
 
     The stationary stage (SGLR, Yu et al. 2024) lies after the first decay of the learning rate, since the number itself
     may change with the rate, and up to the onset; where no reading lies there, it is the first one after the decay. An
@@ -54,17 +65,21 @@ def growth_of(
 
     Args:
         epochs: of the readings (n,), increasing.
-        values: (n,), those that are not finite are passed over. For a ratio give logarithms.
+        values: (n,), those that are not finite are passed over.
         onset: epoch from which the run overfits, where it does.
         first_decay: epoch after which the learning rate was first lowered, where it was.
+        logarithm: take the logarithm of the values, for a ratio; those that are not above 0 are passed over.
 
     Returns:
         None for fewer than ``LEAST_READINGS`` readings, or none late enough.
 
     Cost: O(n^2), n readings.
     """
+    epochs, values = np.asarray(epochs, float), np.asarray(values, float)
+    if logarithm:
+        values = np.log(np.where(values > 0, values, np.nan))
     finite = np.isfinite(epochs) & np.isfinite(values)
-    epochs, values = np.asarray(epochs, float)[finite], np.asarray(values, float)[finite]
+    epochs, values = epochs[finite], values[finite]
     if len(values) < LEAST_READINGS:
         return None
     found = stages(epochs, onset, first_decay)

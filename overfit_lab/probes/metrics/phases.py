@@ -30,8 +30,6 @@ OFFSET, FACTOR = 0.25, 0.7
 """An estimated correlation is about OFFSET + FACTOR times the true one (simulated, 100 to 200 evaluations)."""
 N_DRAWS = 499
 """Simulated curves for each test and interval; a p-value is never below 1 / (N_DRAWS + 1)."""
-LEAST_READINGS = 2
-"""Readings of the gradient norm that a stage needs."""
 
 Verdict = Literal["robust overfitting", "none", "not enough evidence"]
 
@@ -222,39 +220,6 @@ def decays_of(epochs: np.ndarray, lr: np.ndarray) -> list[float]:
     """
     held = np.isclose(lr[1:-1], lr[:-2], rtol=1e-6)
     return [float(epoch) for epoch in epochs[1:-1][held & (lr[2:] <= 0.5 * lr[1:-1])]]
-
-
-def growth_ratio(
-    epochs: np.ndarray, norms: np.ndarray, *, onset: float | None, first_decay: float | None
-) -> tuple[float, float] | None:
-    """Gradient norm late in the growth stage over that of the stationary stage, and its standard error.
-
-    The stationary stage lies after the first decay (since the norm itself changes with the learning rate) and up to the
-    onset; where fewer than ``LEAST_READINGS`` readings lie there, it is the first so many after the decay. Without a
-    decay it is all up to the onset, without an onset the first so many after the decay. Late is the last third of the
-    readings after both. The standard error (delta method) takes readings of a stage as independent. None where there is
-    neither onset nor decay, or too few readings.
-
-    Args:
-        epochs: of the readings (n,).
-        norms: gradient norm at each (n,), above 0.
-        onset: epoch of the onset, where there is one.
-        first_decay: epoch after which the learning rate was first lowered, where known.
-    """
-    given = [epoch for epoch in (onset, first_decay) if epoch is not None]
-    if not given:
-        return None
-    after = np.flatnonzero(epochs > (-np.inf if first_decay is None else first_decay))
-    stage = after[epochs[after] <= max(given)]
-    stationary = stage if len(stage) >= LEAST_READINGS else after[:LEAST_READINGS]
-    grown = after[(epochs[after] > max(given)) & ~np.isin(after, stationary)]
-    if min(len(stationary), len(grown)) < LEAST_READINGS or not norms[stationary].mean() > 0:
-        return None
-    late = norms[grown[-max(LEAST_READINGS, len(grown) // 3) :]]
-    parts = (late, norms[stationary])
-    ratio = late.mean() / parts[1].mean()
-    relative = [part.std(ddof=1) / np.sqrt(len(part)) / part.mean() for part in parts]
-    return float(ratio), float(ratio * np.hypot(*relative))
 
 
 def noise_of(series: np.ndarray) -> tuple[np.ndarray, float]:

@@ -8,17 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic.config import JsonDict
-
 from overfit_lab.config import Options as OptionsBase
 from overfit_lab.config.options import parse_options
 from overfit_lab.errors import ConfigError
 from overfit_lab.processes.pool import Watcher
 from overfit_lab.sweeps.work import CellJob
-
-RUNS: JsonDict = {"runs": True}
-"""Marks an option, as ``Field(json_schema_extra=RUNS)``, that is run as it stands or says what to connect to: in a
-file it counts as code, so that it is only followed where the user typed it or said ``--trust``."""
 
 
 class Backend(ABC):

@@ -21,8 +21,9 @@ from overfit_lab.errors import ConfigError, OverfitLabError, missing
 from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop
 from overfit_lab.records.files import write_bytes
 from overfit_lab.records.status import status_of
-from overfit_lab.sweeps.backends.base import RUNS, Backend, without_idle_device
+from overfit_lab.sweeps.backends.base import Backend, without_idle_device
 from overfit_lab.sweeps.beat import claim, read_beat
+from overfit_lab.sweeps.spec import RUNS
 from overfit_lab.sweeps.work import CellJob, look_after
 
 Word = Annotated[str, Field(pattern=r"^[\w.,:@|&*()\[\]/+-]+$")]

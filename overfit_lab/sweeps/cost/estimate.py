@@ -62,14 +62,14 @@ class Cost:
             "devices": self.devices,
             "precision": self.precision,
             "data": {**work.data.sizes, "shape": list(work.data.shape), "n_classes": work.data.n_classes},
-            "n_parameters": work.network.n_parameters,
+            "n_parameters": work.counts.n_parameters,
             "n_steps": work.n_steps,
             "flops": {**{name: part.flops for name, part in work.parts.items()}, "total": self.flops},
             "attack_share": work.attack_share,
             "seconds": {**self.seconds, "total": self.total_seconds},
             "memory_bytes": {**self.memory, "total": sum(self.memory.values())},
             "disk_bytes": {**self.disk, "total": sum(self.disk.values())},
-            "left_out": left_out(work),
+            "left_out": work.left_out,
         }
 
 
@@ -85,7 +85,7 @@ def estimate(config: RunConfig, hardware: Hardware | str, *, devices: int = 1, d
     Raises:
         ConfigError: a wrong configuration, unknown hardware, or a data set whose size is not known; one line.
 
-    Cost: a network drawn on the CPU, and some milliseconds for each of the run's epochs.
+    Cost: see :func:`overfit_lab.sweeps.cost.workload.workload`.
 
     Example:
         >>> from overfit_lab.config.recipes import recipe
@@ -108,7 +108,7 @@ def price(work: Workload, hardware: Hardware, devices: int = 1) -> Cost:
         part: hardware.seconds(work.parts[part].flops / devices, work.parts[part].calls, precision)
         for part in ("attack", "update")
     }
-    exchange = hardware.exchange_seconds(work.network.weight_bytes, devices)
+    exchange = hardware.exchange_seconds(work.counts.gradient_bytes, devices)
     seconds["exchange"] = work.n_exchanges * exchange
     evaluation = work.parts["evaluation"]
     seconds["evaluation"] = hardware.seconds(evaluation.flops / devices, evaluation.calls / devices, precision)
@@ -119,11 +119,6 @@ def price(work: Workload, hardware: Hardware, devices: int = 1) -> Cost:
 def flops_of(work: Workload) -> int:
     """Floating-point operations of a run and of those that it needs first."""
     return sum(part.flops for part in work.parts.values()) + sum(map(flops_of, work.teachers.values()))
-
-
-def left_out(work: Workload) -> list[str]:
-    """What is not in the numbers, in words."""
-    return [*work.rehearsal.left_out, "reading the data, compiling, and what else other processes take"]
 
 
 def total(costs: Sequence[Cost]) -> dict[str, Any]:

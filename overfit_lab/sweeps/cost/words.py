@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overfit_lab.sweeps.cost.estimate import Cost, left_out, total
+from overfit_lab.sweeps.cost.estimate import Cost, total
 
 
 def in_time(seconds: float) -> str:
@@ -29,11 +29,7 @@ def in_bytes(n: float) -> str:
         >>> in_bytes(950), in_bytes(86_026 * 4), in_bytes(11.2e9)
         ('950 B', '344 kB', '11.2 GB')
     """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n < 1000 or unit == "TB":
-            break
-        n /= 1000
-    return f"{n:.3g} {unit}" if n < 1000 else f"{n:,.0f} {unit}"
+    return _prefixed(n, ("B", "kB", "MB", "GB", "TB"))
 
 
 def in_flops(n: float) -> str:
@@ -43,11 +39,15 @@ def in_flops(n: float) -> str:
         >>> in_flops(1.42e11), in_flops(2.6e17)
         ('142 GFLOP', '260 PFLOP')
     """
-    for unit in ("", "k", "M", "G", "T", "P", "E"):
-        if n < 1000 or unit == "E":
-            break
-        n /= 1000
-    return f"{n:.3g} {unit}FLOP" if n < 1000 else f"{n:,.0f} {unit}FLOP"
+    return _prefixed(n, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"))
+
+
+def _prefixed(n: float, units: Sequence[str]) -> str:
+    """A number in the first unit in which it is below 1000, a thousand of one being the next."""
+    power = 0
+    while n >= 1000 and power < len(units) - 1:
+        n, power = n / 1000, power + 1
+    return f"{n:.3g} {units[power]}" if n < 1000 else f"{n:,.0f} {units[power]}"
 
 
 def table(costs: Sequence[Cost]) -> list[tuple[str, str]]:
@@ -59,8 +59,8 @@ def table(costs: Sequence[Cost]) -> list[tuple[str, str]]:
     first = costs[0]
     work = first.work
     rows = [
-        ("network", f"{work.network.n_parameters:,} parameters, {in_flops(work.network.flops['forward'])} an image"),
-        ("steps", f"{work.n_steps:,} of {min(work.config.batch_size, work.data.n_train)} images"),
+        ("network", f"{work.counts.n_parameters:,} parameters, {in_flops(work.counts.forward)} an image"),
+        ("steps", f"{work.n_steps:,} of {work.batch} images"),
         ("training", f"{in_flops(work.training.flops)}, {work.attack_share:.0%} of it the attack"),
         ("evaluation", in_flops(work.parts["evaluation"].flops)),
     ]
@@ -109,7 +109,7 @@ def summed(by_hardware: Sequence[Sequence[Cost]]) -> list[tuple[str, str]]:
 def notes(costs: Sequence[Cost]) -> list[str]:
     """What to know of the numbers, a line each."""
     assumed = [cost.hardware.title for cost in costs if not cost.hardware.measured]
-    found = [f"not in it: {'; '.join(left_out(costs[0].work))}"]
+    found = [f"not in it: {'; '.join(costs[0].work.left_out)}"]
     if assumed:
         found.append("GPUs: the share of the peak that training reaches is assumed, not measured (docs/scaling.md)")
     for cost in costs:

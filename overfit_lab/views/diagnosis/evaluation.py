@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.naming import attack_title, evaluation_attack
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import best_epoch
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
@@ -88,19 +89,11 @@ def _own(runs: Sequence[Run], numbers: Numbers) -> str:
     where = f"; the best checkpoint is chosen on {' / '.join(chosen)}" if chosen else ""
     if "test" in chosen:
         where += ", which flatters it"
+    attack = attack_title(evaluation_attack(runs[0].config))
     return (
-        f"robust accuracy is under {attack_name(runs[0])} on {numbers.plain('n_test', n)} test samples (standard error "
+        f"robust accuracy is under {attack} on {numbers.plain('n_test', n)} test samples (standard error "
         f"{numbers.points('stderr', error)} points){where}"
     )
-
-
-def attack_name(run: Run) -> str:
-    """The attack of the run's own evaluation: ``PGD-20``."""
-    evaluation = run.config.evaluation
-    if evaluation.attack != "pgd":
-        return evaluation.attack
-    starts = f" with {evaluation.n_restarts} starts" if evaluation.n_restarts > 1 else ""
-    return f"PGD-{evaluation.n_steps}{starts}"
 
 
 def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> float | None:
@@ -117,7 +110,8 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> floa
     )
     lower = [pair[1] - pair[0] for pair in found if pair[1] is not None]
     if lower:
-        text += f", {numbers.points('lower', float(np.mean(lower)))} points less than {attack_name(runs[0])} there"
+        own = attack_title(evaluation_attack(runs[0].config))
+        text += f", {numbers.points('lower', float(np.mean(lower)))} points less than {own} there"
     parts.append(text)
     return float(np.mean(lower)) if lower else 0.0
 
@@ -185,7 +179,7 @@ def _error(share: float, n: float) -> float:
 
 def _chosen_on(run: Run) -> str:
     try:
-        return best_epoch(run)[1].rpartition(" ")[2]
+        return best_epoch(run).split
     except RunFolderError:
         return ""
 

@@ -46,12 +46,9 @@ class Watched:
 
 def growth_in(run: Run, source: Source, *, logarithm: bool = True) -> Growth | None:
     """The change of a number from the stationary stage to the end of a run; see ``metrics.growth``."""
-    series = run.series(*source)
-    values = series["value"].to_numpy(dtype=float)
-    if logarithm:
-        values = np.log(np.where(values > 0, values, np.nan))
+    at, values = run.series(*source)[["epoch", "value"]].to_numpy(dtype=float).T
     decay = min(decays_in(run), default=None)
-    return growth_of(series["epoch"].to_numpy(dtype=float), values, onset=onset_in(run), first_decay=decay)
+    return growth_of(at, values, onset=onset_in(run), first_decay=decay, logarithm=logarithm)
 
 
 def judge(ratio: float, low: float, high: float) -> Verdict:

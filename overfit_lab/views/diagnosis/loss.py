@@ -60,11 +60,9 @@ def ends_of(run: Run) -> tuple[float, float, str] | None:
     seen = evaluations_of(run)
     if not len(seen.epochs):
         return None
-    epoch, chosen_on = best_epoch(run)
-    at = np.flatnonzero(seen.epochs == epoch)
-    best = seen.test[at[0]] if len(at) else seen.test.max()
-    split = chosen_on.rpartition(" ")[2]
-    return float(best), float(seen.test[-1]), f"{seen.what} accuracy on {split}"
+    best = best_epoch(run)
+    there = run.value_at(best.epoch, "evaluation", best.metric, "test", best.inputs)
+    return None if there is None else (there, float(seen.test[-1]), f"{best.what} accuracy on {best.split}")
 
 
 REGISTER = {"loss": Question(find, place=10)}

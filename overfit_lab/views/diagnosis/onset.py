@@ -12,7 +12,7 @@ from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
 from overfit_lab.views.diagnosis.over_seeds import median, within
 from overfit_lab.views.diagnosis.phases_of import onset_in, overfits, peak_in, phases_of
 from overfit_lab.views.diagnosis.readings import decays_in, diverged_at, evaluations_of, is_imported
-from overfit_lab.views.diagnosis.words import Numbers, listed, plain, seeds
+from overfit_lab.views.diagnosis.words import Numbers, listed, overfitting_of, plain, seeds
 
 UNSEEN = 0.05
 """Loss of accuracy that must be excluded for a "no": where the interval of the loss goes beyond, noise may hide it."""
@@ -87,7 +87,7 @@ def _what(runs: Sequence[Run]) -> str:
 
 
 def _overfitting(runs: Sequence[Run]) -> str:
-    return "robust overfitting" if _what(runs) == "robust" else "overfitting of clean accuracy"
+    return overfitting_of(_what(runs))
 
 
 def _why_not(runs: Sequence[Run]) -> str:

@@ -9,12 +9,11 @@ from functools import lru_cache
 import numpy as np
 
 from overfit_lab.probes.metrics.phases import decays_of
+from overfit_lab.records.best import INPUTS, WHAT, after_robustness, judged
 from overfit_lab.records.reader import Run
 
 KEPT = 256
 """Runs of which what was read is kept for the next question."""
-WHAT = {"adversarial": "robust", "clean": "clean"}
-"""Inputs to what accuracy on them is called."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,12 @@ class Evaluations:
 @lru_cache(maxsize=KEPT)
 def inputs_of(run: Run) -> str:
     """Inputs whose accuracy is judged: adversarial ones, but for standard training and where no attack was run."""
-    attacked = len(run.series("evaluation", "acc_adv", "test", "adversarial")) > 0
-    return "adversarial" if attacked and run.config.objective.name != "standard" else "clean"
+
+    def measured(metric: str, split: str) -> bool:
+        return len(run.series("evaluation", metric, split, INPUTS[metric])) > 0
+
+    found = judged(after_robustness(run.config, run.info), measured)
+    return INPUTS[found[0]] if found else "clean"
 
 
 @lru_cache(maxsize=KEPT)
@@ -65,7 +68,7 @@ def decays_in(run: Run) -> tuple[float, ...]:
     """Epochs after which the learning rate fell, by the records."""
     lr = run.series("training", "lr")
     epochs, rates = lr["epoch"].to_numpy(dtype=float), lr["value"].to_numpy(dtype=float)
-    return tuple(decays_of(epochs, rates)) if len(lr) > 2 else ()
+    return tuple(decays_of(epochs, rates))
 
 
 @lru_cache(maxsize=KEPT)

@@ -55,6 +55,11 @@ def plain(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def overfitting_of(what: str) -> str:
+    """What overfitting of ``robust`` or ``clean`` accuracy is called."""
+    return "robust overfitting" if what == "robust" else "overfitting of clean accuracy"
+
+
 def listed(words: list[str]) -> str:
     """``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

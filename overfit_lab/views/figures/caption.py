@@ -7,7 +7,14 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from overfit_lab.records.experiments import experiments, noise_name
-from overfit_lab.records.naming import data_title, full_sizes, model_title, threat_title
+from overfit_lab.records.naming import (
+    attack_title,
+    data_title,
+    evaluation_attack,
+    full_sizes,
+    model_title,
+    threat_title,
+)
 from overfit_lab.records.reader import Run
 
 
@@ -83,9 +90,6 @@ def stages(decays: Sequence[int]) -> str:
 
 
 def attack_name(run: Run) -> str:
-    """The attack that evaluation is made with."""
-    evaluation = run.config.evaluation
-    if evaluation.attack == "pgd" and not evaluation.n_steps:
-        return "no attack"
-    name = f"PGD-{evaluation.n_steps}" if evaluation.attack == "pgd" else evaluation.attack.rpartition(":")[2]
-    return f"{name}, {threat_title(run.config)}"
+    """The attack that evaluation is made with, and its threat model."""
+    attack = evaluation_attack(run.config)
+    return f"{attack_title(attack)}, {threat_title(run.config)}" if attack else attack_title(attack)

@@ -52,7 +52,7 @@ def draw(runs: Sequence[Run]) -> Figure:
                     continue
                 drawn += 1
                 _trail(axes, correct, wrong, looks[name], title_of(name))
-                _cross(axes, correct, wrong, looks[name], int(np.median([best_epoch(run)[0] for run in members])))
+                _cross(axes, correct, wrong, looks[name], int(np.median([best_epoch(run).epoch for run in members])))
             axes.set_title(title, loc="left")
             axes.set_xlabel("mean confidence in correct predictions")
             axes.plot(1, 0, marker="*", markersize=11, color=ORANGE, markeredgecolor="black", clip_on=False, zorder=6)

@@ -84,7 +84,7 @@ def with_arrays(runs: Sequence[Run]) -> list[Run]:
 def epoch_of(run: Run, column: str) -> int:
     """The measured epoch that stands for the run's best or final one."""
     epochs = _epochs(run)
-    return epochs[-1] if column == "final" else nearest_epoch(epochs, best_epoch(run)[0], decays([run]))
+    return epochs[-1] if column == "final" else nearest_epoch(epochs, best_epoch(run).epoch, decays([run]))
 
 
 def densities(groups: Mapping[str, list[Run]], inputs: str, column: str) -> dict[str, Density]:
@@ -105,7 +105,7 @@ def _epochs(run: Run) -> list[int]:
 def _best_in_words(groups: Mapping[str, list[Run]]) -> str:
     phrases = []
     for name, members in groups.items():
-        pairs = [(epoch_of(run, "best"), best_epoch(run)[0]) for run in members]
+        pairs = [(epoch_of(run, "best"), best_epoch(run).epoch) for run in members]
         near = ", ".join(f"{measured}" if measured == best else f"{measured} ({best})" for measured, best in pairs)
         phrases.append(f"{title_of(name)} {near}")
     return "; ".join(phrases)

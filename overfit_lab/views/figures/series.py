@@ -11,6 +11,7 @@ import pandas as pd
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import label_name
+from overfit_lab.views.diagnosis.readings import decays_in
 
 NAMES = {"hard": "hard labels", "smooth": "label smoothing", "sglr": "SGLR"}
 ORDER = ("hard", "smooth", "sglr")
@@ -157,17 +158,12 @@ def share_untouched(runs: Sequence[Run], figure: str) -> float:
 
 
 def decays(runs: Sequence[Run]) -> list[int]:
-    """Epochs at which the learning rate falls from a constant value to half of it or less, in all of the runs.
+    """Epochs at which the learning rate decays, by the diagnosis' reading, in all of the runs that recorded it.
 
-    The epoch is that of the last one at the higher rate, so a line there separates the two. A rate that falls in every
-    epoch, such as a cosine's in its last ones, is not one that decays in steps.
+    The epoch is that of the last one at the higher rate, so a line there separates the two.
     """
-    rate = curve(runs, "training", "lr", None, None)
-    if rate is None:
-        return []
-    drops = rate.high[1:] <= 0.5 * rate.low[:-1]
-    held = np.isclose(rate.mean[:-1], np.r_[rate.mean[:1], rate.mean[:-2]], rtol=1e-6, atol=0)
-    return [int(epoch) for epoch in rate.epoch[:-1][drops & held]]
+    found = [set(decays_in(run)) for run in runs if len(run.series("training", "lr"))]
+    return sorted(int(epoch) for epoch in set.intersection(*found)) if found else []
 
 
 def last_epoch(runs: Sequence[Run]) -> int:

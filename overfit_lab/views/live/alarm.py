@@ -33,6 +33,9 @@ class Alert:
 class Alarm:
     """Tests a growing run again at every evaluation, and says once that it overfits.
 
+    It is no second judge beside the diagnosis, which looks once at a run as it is: with the same tests on the same
+    accuracy it answers another question, whether to stop waiting.
+
     The tests are those of :func:`~.metrics.phases.phases`, whose level holds for a single look. At one look
     an epoch the chance of a false alarm somewhere in a run is several times that: so each look asks for ``LEVEL``, and
     the alarm for ``LOOKS`` looks in a row. docs/watch.md has the false alarms and the delay that this gives in

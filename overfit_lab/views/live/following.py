@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
-from overfit_lab.records.records import Record
+from overfit_lab.records.records import POSTHOC, TRAINING, Record, standing_records
 
 KNOWN = 4096
 """Bytes before the position that are compared at each look, to see whether the file was cut back and written again."""
@@ -97,32 +96,25 @@ class Series:
 
 
 class Numbers:
-    """Recorded numbers by name and epoch. Where an epoch has one at several sample sizes, the largest stands."""
+    """Recorded numbers by name."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str, str, str], dict[int, Record]] = {}
+        self._rows: dict[tuple[str, str, str, str], list[Record]] = {}
         self.epoch = 0
 
     def add(self, records: list[Record]) -> None:
         """Take in records. Cost: one look-up each."""
         for record in records:
-            if record.value is None:
-                continue
-            key = (record.probe, record.field, record.split, record.inputs)
-            by_epoch = self._found.setdefault(key, {})
-            if record.epoch not in by_epoch or record.n >= by_epoch[record.epoch].n:
-                by_epoch[record.epoch] = record
+            self._rows.setdefault((record.probe, record.field, record.split, record.inputs), []).append(record)
         self.epoch = max([self.epoch, *(record.epoch for record in records)])
 
     def series(self, probe: str, name: str, split: str = "", inputs: str = "") -> Series:
-        """One number over epochs; empty where it was never recorded."""
-        found = self._found.get((probe, name, split, inputs), {})
-        rows = [found[epoch] for epoch in sorted(found)]
-        errors = [np.nan if row.stderr is None else row.stderr for row in rows]
+        """One number over epochs; empty where it was never recorded. Cost: a sort of its records."""
+        rows = standing_records(self._rows.get((probe, name, split, inputs), []))
         return Series(
             np.array([row.epoch for row in rows], dtype=np.int64),
             np.array([row.value for row in rows], dtype=np.float64),
-            np.array(errors, dtype=np.float64),
+            np.array([row.stderr for row in rows], dtype=np.float64),  # None becomes NaN
         )
 
 
@@ -181,10 +173,11 @@ class Followed:
             self.numbers = Numbers()
             self._records, self._posthoc = Follower(self._records.path), Follower(self._posthoc.path)
             records, posthoc = self._records.look()[1], self._posthoc.look()[1]
-        self.numbers.add(records)
+        self.numbers.add([record for record in records if record.origin == TRAINING])
         trained = self.numbers.epoch
-        self.numbers.add(posthoc)
-        self.info = _read_info(layout.info_path(self.folder))
+        self.numbers.add([replace(record, origin=POSTHOC) for record in posthoc])
+        self.numbers.add([record for record in records if record.origin == POSTHOC])
+        self.info = layout.read_info(self.folder)
         written = _modified(self._records.path)
         self.changed = max(written, _modified(layout.info_path(self.folder)))
         self.pace.seen(trained, written)
@@ -195,14 +188,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _read_info(path: Path) -> dict[str, Any]:
-    """run.json, which is only ever replaced whole."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path}: damaged, not valid JSON") from error
-    if not isinstance(content, dict):
-        raise RunFolderError(f"{path}: damaged, expected a JSON object")
-    return content

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from overfit_lab.probes.metrics.phases import Phases, decays_of
+from overfit_lab.records.best import INPUTS, WHAT, Best, after_robustness, best_of, choosing, judged
 from overfit_lab.records.writer import is_held
 from overfit_lab.views.live.alarm import Alarm, Alert
 from overfit_lab.views.live.following import Followed, Numbers, Series
@@ -18,7 +19,6 @@ SILENT = 60.0
 RECENT = 10
 """Epochs whose duration the estimate of the time that is left is made from."""
 ENDED = ("completed", "interrupted", "failed")
-ACCURACIES = {"adversarial": "acc_adv", "clean": "acc_clean"}
 CURVES = (
     ("robust test accuracy", "evaluation", "acc_adv", "test", "adversarial"),
     ("robust train accuracy", "evaluation", "acc_adv", "train", "adversarial"),
@@ -51,22 +51,6 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best evaluation so far, a maximum over noise: its epoch, and the accuracy there and now, shares in [0, 1]."""
-
-    epoch: int
-    value: float
-    now: float
-    split: str
-    inputs: str
-
-    @property
-    def loss(self) -> float:
-        """What was lost since."""
-        return self.value - self.now
-
-
-@dataclass(frozen=True)
 class View:
     """One look at a run.
 
@@ -81,7 +65,9 @@ class View:
         lr: the last learning rate.
         stage: stationary or growth, and why.
         accuracies: now, by inputs and split.
-        best: see :class:`Best`; None before the first evaluation.
+        best: the best evaluation so far, a maximum over noise; None before the first evaluation.
+        now: the accuracy that chose it at the last evaluation; NaN before.
+        judged: what accuracy the alarm looks at: ``robust`` or ``clean``.
         curves: what is recorded of ``CURVES``.
         decays: epochs after which the learning rate is lowered.
         alert: the alarm, where it was raised.
@@ -98,10 +84,17 @@ class View:
     stage: str = ""
     accuracies: Mapping[tuple[str, str], float] = field(default_factory=dict)
     best: Best | None = None
+    now: float = float("nan")
+    judged: str = "robust"
     curves: tuple[Curve, ...] = ()
     decays: tuple[float, ...] = ()
     alert: Alert | None = None
     phases: Phases | None = None
+
+    @property
+    def lost(self) -> float:
+        """Accuracy lost since the best evaluation."""
+        return self.best.value - self.now if self.best else float("nan")
 
     @property
     def ended(self) -> bool:
@@ -118,8 +111,10 @@ def view_of(run: Followed, alarm: Alarm, now: float) -> View:
         now: seconds, as the file system's times.
     """
     numbers = run.numbers
+    robust = after_robustness(run.config, run.info)
     decays = decays_so_far(run.info, numbers)
-    look(alarm, numbers, decays)
+    what = look(alarm, numbers, decays, robust)
+    best = best_so_far(numbers, robust)
     status, silent = _status(run, now)
     per_epoch = seconds_per_epoch(run)
     n_epochs = _n_epochs(run)
@@ -136,7 +131,9 @@ def view_of(run: Followed, alarm: Alarm, now: float) -> View:
         lr=numbers.series("training", "lr").last,
         stage=stage_of(numbers, decays),
         accuracies=_accuracies(numbers),
-        best=best_so_far(numbers),
+        best=best,
+        now=float(accuracy(numbers, best.metric, best.split).values[-1]) if best else float("nan"),
+        judged=what,
         curves=curves_of(numbers),
         decays=tuple(decays),
         alert=alarm.alert,
@@ -144,27 +141,27 @@ def view_of(run: Followed, alarm: Alarm, now: float) -> View:
     )
 
 
-def look(alarm: Alarm, numbers: Numbers, decays: list[float]) -> None:
-    """Let the alarm look at robust accuracy on test (else val) against train; at clean accuracy without an attack."""
-    for inputs, name in ACCURACIES.items():
-        train = numbers.series("evaluation", name, "train", inputs)
-        for split in ("test", "val"):
-            test = numbers.series("evaluation", name, split, inputs)
-            common, mine, theirs = np.intersect1d(test.epochs, train.epochs, return_indices=True)
-            if len(common):
-                alarm.look(common, train.values[theirs], test.values[mine], decays)
-                return
-    alarm.look(np.zeros(0), np.zeros(0), np.zeros(0), decays)
+def accuracy(numbers: Numbers, metric: str, split: str) -> Series:
+    """One accuracy of the evaluations in training."""
+    return numbers.series("evaluation", metric, split, INPUTS[metric])
+
+
+def look(alarm: Alarm, numbers: Numbers, decays: list[float], robust: bool) -> str:
+    """Let the alarm look at the accuracy that a diagnosis judges, against train; which one it is, in a word."""
+    metric, split = judged(robust, lambda *place: len(accuracy(numbers, *place)) > 0) or ("acc_adv", "test")
+    train, test = accuracy(numbers, metric, "train"), accuracy(numbers, metric, split)
+    common, mine, theirs = np.intersect1d(test.epochs, train.epochs, return_indices=True)
+    alarm.look(common, train.values[theirs], test.values[mine], decays)
+    return WHAT[INPUTS[metric]]
 
 
 def decays_so_far(info: Mapping[str, Any], numbers: Numbers) -> list[float]:
-    """Epochs after which the learning rate is lowered: as run.json plans them, else as the records show them."""
+    """Epochs after which the learning rate is lowered: past ones by the records, those to come as run.json plans."""
     planned = info.get("decay_epochs")
-    found = [float(e) for e in planned if isinstance(e, int | float)] if isinstance(planned, list) else []
-    if found:
-        return sorted(found)
+    plan = sorted(float(e) for e in planned if isinstance(e, int | float)) if isinstance(planned, list) else []
     lr = numbers.series("training", "lr")
-    return decays_of(lr.epochs, lr.values)
+    last = lr.epochs[-1] if len(lr) else 0
+    return [*decays_of(lr.epochs, lr.values), *(epoch for epoch in plan if epoch >= last)]
 
 
 def stage_of(numbers: Numbers, decays: list[float]) -> str:
@@ -182,16 +179,11 @@ def stage_of(numbers: Numbers, decays: list[float]) -> str:
     return "smooth schedule, no decay to tell the stages apart"
 
 
-def best_so_far(numbers: Numbers) -> Best | None:
-    """The largest robust accuracy (clean, where no attack was evaluated) on val where there is one, else on test."""
-    for inputs, name in ACCURACIES.items():
-        for split in ("val", "test"):
-            series = numbers.series("evaluation", name, split, inputs)
-            if len(series):
-                at = int(series.values.argmax())
-                now = float(series.values[-1])
-                return Best(int(series.epochs[at]), float(series.values[at]), now, split, inputs)
-    return None
+def best_so_far(numbers: Numbers, robust: bool) -> Best | None:
+    """The best evaluation so far, by the rules of :mod:`overfit_lab.records.best`."""
+    chosen = choosing(robust, lambda *place: len(accuracy(numbers, *place)) > 0)
+    series = accuracy(numbers, *chosen) if chosen else None
+    return best_of(series.epochs, series.values, *chosen) if chosen and series else None
 
 
 def curves_of(numbers: Numbers) -> tuple[Curve, ...]:
@@ -217,9 +209,9 @@ def seconds_per_epoch(run: Followed) -> float | None:
 
 def _accuracies(numbers: Numbers) -> dict[tuple[str, str], float]:
     found = {}
-    for inputs, name in ACCURACIES.items():
+    for metric, inputs in INPUTS.items():
         for split in ("train", "val", "test"):
-            last = numbers.series("evaluation", name, split, inputs).last
+            last = accuracy(numbers, metric, split).last
             if last is not None:
                 found[inputs, split] = last
     return found

@@ -11,7 +11,7 @@ from overfit_lab.views.tables.cells import Measured, Seeds, chosen_on, sample_no
 from overfit_lab.views.tables.entries import Entry, entries, unrepeated
 from overfit_lab.views.tables.methods import imported_note
 from overfit_lab.views.tables.options import TableOptions
-from overfit_lab.views.tables.readings import Reading, attack_title, own_attack, read
+from overfit_lab.views.tables.readings import OWN, Reading, attack_titles, read
 from overfit_lab.views.tables.table import EMPTY, Cell, Column, Footnotes, Row, Table
 
 INPUTS = {"adversarial": "pgd", "black-box": "square"}
@@ -53,7 +53,7 @@ def calibration(runs: Sequence[Run], options: TableOptions) -> Table:
         printed = with_published(found, printed, _published)
         notes += comparison_notes([entry for entry in found if _published(entry)])
     notes += _missing(missing) + imported_note(rows)
-    white = " / ".join(sorted({attack_title(own_attack(run)) for run in kept}))
+    white = " / ".join(attack_titles(OWN, kept))
     heads = (f"white-box ({white})", "white-box, scaled", "black-box (Square)", "black-box, scaled")
     for head, found_there in zip(heads, seen, strict=True):
         notes += sample_note(head, found_there)

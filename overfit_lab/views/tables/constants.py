@@ -14,7 +14,7 @@ from overfit_lab.views.tables.cells import shared_setting
 from overfit_lab.views.tables.entries import Entry, entries, unrepeated
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.pivot import Read, final_cell, places, seeds_note, unfinished_note
-from overfit_lab.views.tables.readings import OWN, attack_title, check_attacks, own_attack, read_attack, read_natural
+from overfit_lab.views.tables.readings import OWN, attack_titles, check_attacks, read_attack, read_natural
 from overfit_lab.views.tables.table import EMPTY, PUBLISHED, Cell, Column, Row, Table
 
 AXES = ("labels.r", "labels.temperature", "labels.preset")
@@ -88,8 +88,7 @@ def _constants(run: Run) -> tuple[float, float]:
 
 
 def _title(attack: str, runs: Sequence[Run]) -> str:
-    names = [attack] if attack != OWN else sorted({own_attack(run) for run in runs})
-    return f"Robust ({' / '.join(attack_title(name) for name in names)})"
+    return f"Robust ({' / '.join(attack_titles(attack, runs))})"
 
 
 def _published(r: float, temperatures: Sequence[float], attacks: Sequence[str]) -> tuple[Cell, ...] | None:

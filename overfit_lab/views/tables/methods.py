@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from overfit_lab.records.naming import PGD, attack_title
 from overfit_lab.records.reader import Run
 from overfit_lab.views.tables.beside import (
     THEIR_ATTACK,
@@ -27,7 +28,7 @@ from overfit_lab.views.tables.entries import Entry, entries, unrepeated
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.readings import (
     OWN,
-    attack_title,
+    attack_titles,
     check_attacks,
     has_evaluation,
     measured_attacks,
@@ -102,12 +103,10 @@ def imported_note(rows: Sequence[Seeds]) -> tuple[str, ...]:
 
 def _title(attack: str, runs: Sequence[Run]) -> str:
     """Head of an attack's columns; that of the runs' own attacks says their steps where all have the same."""
-    if attack != OWN:
-        return attack_title(attack)
-    own = sorted({own_attack(run) for run in runs})
-    if len(own) == 1:
-        return attack_title(own[0])
-    return "PGD" if all(name.startswith("pgd-") for name in own) else "own attack"
+    titles = attack_titles(attack, runs)
+    if len(titles) == 1:
+        return titles[0]
+    return "PGD" if all(PGD.fullmatch(own_attack(run)) for run in runs) else "own attack"
 
 
 def _steps_note(attack: str, rows: Sequence[Seeds]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from overfit_lab.errors import ConfigError, unknown_name
-from overfit_lab.records.summary import SPLITS
+from overfit_lab.records.best import SPLITS
 
 
 @dataclass(frozen=True)

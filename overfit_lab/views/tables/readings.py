@@ -7,19 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.records.naming import ATTACKS, PGD, attack_title, evaluation_attack
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, best_epoch, final_epoch, probe_name
 
 OWN = "own"
 """Stands for the attack that a run was evaluated with while training."""
-NAMED = {
-    "autoattack": "AutoAttack",
-    "square": "Square",
-    "apgd-ce": "APGD-CE",
-    "apgd-t": "APGD-T",
-    "fab-t": "FAB-T",
-}
-PGD = re.compile(r"pgd-(\d+)(?:x(\d+))?")
 LATER = ("robustness", "calibration")
 """Probes whose records an imported checkpoint may have, although it was never evaluated while training."""
 
@@ -59,8 +52,7 @@ def has_evaluation(run: Run) -> bool:
 
 def evaluated_under_attack(run: Run) -> bool:
     """Whether the evaluation while training had an attack; PGD with no steps is none."""
-    evaluation = run.config.evaluation
-    return has_evaluation(run) and (evaluation.attack != "pgd" or evaluation.n_steps > 0)
+    return has_evaluation(run) and evaluation_attack(run.config) != ""
 
 
 def epochs_of(run: Run, weights: str = RAW, by: str = "auto") -> Epochs:
@@ -72,8 +64,8 @@ def epochs_of(run: Run, weights: str = RAW, by: str = "auto") -> Epochs:
     if has_evaluation(run):
         if not len(run.series(probe_name("evaluation", weights), "acc_clean")):
             return Epochs(None, final_epoch(run), "")
-        best, chosen_on = best_epoch(run, weights, by)
-        return Epochs(best, final_epoch(run), chosen_on)
+        best = best_epoch(run, weights, by)
+        return Epochs(best.epoch, final_epoch(run), best.chosen_on)
     measured = run.records.loc[run.records["probe"].isin([probe_name(probe, weights) for probe in LATER]), "epoch"]
     if measured.empty:
         raise RunFolderError(
@@ -108,16 +100,11 @@ def read_attack(run: Run, epoch: int | None, weights: str, attack: str) -> Readi
 
 
 def own_attack(run: Run) -> str:
-    """The attack of the run's evaluation as the records name attacks: ``pgd-20``, ``pgd-50x5`` with five starts.
+    """The attack of the run's evaluation as the records name attacks.
 
     PGD-20 for imported weights and for runs that were evaluated without an attack: that is what they lack.
     """
-    evaluation = run.config.evaluation
-    if not evaluated_under_attack(run):
-        return "pgd-20"
-    if evaluation.attack != "pgd":
-        return evaluation.attack
-    return f"pgd-{evaluation.n_steps}" + (f"x{evaluation.n_restarts}" if evaluation.n_restarts > 1 else "")
+    return evaluation_attack(run.config) if evaluated_under_attack(run) else "pgd-20"
 
 
 def measured_attacks(run: Run) -> set[str]:
@@ -127,14 +114,9 @@ def measured_attacks(run: Run) -> set[str]:
     return {field.removeprefix("acc_adv/") for field in fields if field.startswith("acc_adv/")}
 
 
-def attack_title(attack: str) -> str:
-    """An attack as papers print it: ``PGD-20``, ``PGD-50, 5 restarts``, ``AutoAttack``, ``transfer from NAME``."""
-    steps = PGD.fullmatch(attack)
-    if steps:
-        return f"PGD-{steps[1]}" + (f", {steps[2]} restarts" if steps[2] else "")
-    if attack.startswith("transfer-"):
-        return f"transfer from {attack.removeprefix('transfer-')}"
-    return NAMED.get(attack, attack)
+def attack_titles(attack: str, runs: Sequence[Run]) -> list[str]:
+    """An attack as papers print it; the runs' own attacks, which may be several, each once."""
+    return sorted({attack_title(own_attack(run) if attack == OWN else attack) for run in runs})
 
 
 def check_attacks(attacks: Sequence[str], runs: Sequence[Run]) -> None:
@@ -145,9 +127,9 @@ def check_attacks(attacks: Sequence[str], runs: Sequence[Run]) -> None:
     """
     measured = {own_attack(run) for run in runs} | {name for run in runs for name in measured_attacks(run)}
     for attack in attacks:
-        known = attack in NAMED or attack in measured or PGD.fullmatch(attack) or re.fullmatch("transfer-.+", attack)
+        known = attack in ATTACKS or attack in measured or PGD.fullmatch(attack) or re.fullmatch("transfer-.+", attack)
         if not known:
-            names = ", ".join(sorted({*NAMED, *measured}))
+            names = ", ".join(sorted({*ATTACKS, *measured}))
             raise ConfigError(
                 f"unknown attack {attack!r}; known: {names}, pgd-STEPS, pgd-STEPSxRESTARTS, transfer-NAME"
             )

@@ -10,8 +10,9 @@ from typing import Any
 
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays
+from overfit_lab.records.naming import attack_title
 from overfit_lab.records.reader import Run
-from overfit_lab.views.tables.readings import attack_title, measured_attacks
+from overfit_lab.views.tables.readings import measured_attacks
 
 LABEL = re.compile(
     r"transfer-(?P<source>.+?)-(?P<steps>\d+(?:x\d+)?)(?P<unusual>(?:-(?:margin|dlr|linf|l2|eps.+|step.+))*)"

@@ -86,3 +86,13 @@ def test_the_standard_error_holds_the_correlation_of_the_noise():
     pairs = [(i, j) for i in range(20) for j in range(20)]
     variance = sum(weight[i] * weight[j] * noise[i] * noise[j] * correlation ** abs(i - j) for i, j in pairs)
     assert found.stderr == pytest.approx(np.sqrt(variance))
+
+
+def test_a_ratio_is_that_of_geometric_means_with_its_error_and_passes_over_what_has_no_logarithm():
+    values = np.where(EPOCHS <= 60, 2.0, 6.0) * np.exp(0.1 * np.sin(7.0 * EPOCHS))
+    found = growth_of(EPOCHS, values, onset=60, first_decay=50, logarithm=True)
+    ratio, error = found.ratio
+    assert ratio == pytest.approx(np.exp(np.log(values[-3:]).mean() - np.log(values[10:12]).mean()))
+    assert error == pytest.approx(ratio * found.stderr)
+    with_zero = growth_of([1.0, *EPOCHS], np.array([0.0, *values]), onset=60, first_decay=50, logarithm=True)
+    assert with_zero == found

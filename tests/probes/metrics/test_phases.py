@@ -12,7 +12,6 @@ from overfit_lab.probes.metrics.phases import (
     _never_falling,
     decays_of,
     fall_of,
-    growth_ratio,
     noise_of,
     onset_of,
     phases,
@@ -180,24 +179,6 @@ def test_decays_are_steps_of_a_constant_rate():
     assert decays_of(epochs, np.array([0.1] * 4 + [0.01] * 3 + [0.001] * 3)) == [4, 7]
     assert decays_of(epochs, 0.1 * np.cos(np.linspace(0, 1.57, 10))) == []
     assert decays_of(epochs[:0], np.array([])) == []
-
-
-def test_growth_is_the_last_third_over_the_stage_between_decay_and_onset():
-    epochs = np.arange(1, 21)
-    norms = np.where(epochs <= 5, 9.0, np.where(epochs <= 9, 1.0, 2.0 + 0.1 * (epochs - 9)))
-    norms[epochs == 6], norms[epochs == 7] = 0.9, 1.1
-    late = norms[-3:]
-    ratio, error = growth_ratio(epochs, norms, onset=9, first_decay=5)
-    stage = norms[(epochs > 5) & (epochs <= 9)]
-    assert ratio == pytest.approx(late.mean() / 1.0)
-    assert error == pytest.approx(ratio * np.hypot(late.std(ddof=1) / 3**0.5 / late.mean(), stage.std(ddof=1) / 2))
-    first_two = growth_ratio(epochs, norms, onset=5, first_decay=5)[0]
-    assert first_two == pytest.approx(norms[-4:].mean() / 1.0)
-    assert growth_ratio(epochs, norms, onset=None, first_decay=5)[0] == pytest.approx(first_two)
-    assert growth_ratio(epochs, norms, onset=None, first_decay=None) is None
-    assert growth_ratio(epochs[:7], norms[:7], onset=6, first_decay=5) is None
-    assert growth_ratio(epochs[:0], norms[:0], onset=6, first_decay=5) is None
-    assert growth_ratio(epochs, norms, onset=9, first_decay=None)[0] == pytest.approx(late.mean() / norms[:9].mean())
 
 
 def verdicts(recipe):

@@ -85,8 +85,8 @@ def test_what_the_readme_says_is_what_the_page_says(page):
 def test_imagenet_and_the_papers_scale_follow_from_their_numbers(page):
     """Closed forms: images times passes times the published work of an image."""
     work = page.run_of("imagenet-hard")
-    forward = work.network.flops["forward"]
+    forward = work.counts.forward
     assert work.training.flops == pytest.approx(90 * 1_281_167 * (2 * 3 + 3) * forward, rel=0.01)
     hard = page.run_of("hard")
-    assert hard.training.flops == pytest.approx(200 * 50_000 * 23 * hard.network.flops["forward"], rel=0.01)
-    assert hard.parts["evaluation"].flops == 200 * (1024 + 10_000) * 42 * hard.network.flops["forward"]
+    assert hard.training.flops == pytest.approx(200 * 50_000 * 23 * hard.counts.forward, rel=0.01)
+    assert hard.parts["evaluation"].flops == 200 * (1024 + 10_000) * 42 * hard.counts.forward

@@ -11,12 +11,14 @@ from overfit_lab.config.catalog import DATASETS, HARDWARE
 from overfit_lab.config.recipes import recipe
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.errors import ConfigError
+from overfit_lab.models.factory import build_model
 from overfit_lab.sweeps.cost.calibrate import calibrate, solve
-from overfit_lab.sweeps.cost.data_shape import KNOWN, data_shape, parse_whole, split_sizes
+from overfit_lab.sweeps.cost.counting import Step, Work, steps_of_epochs
+from overfit_lab.sweeps.cost.data_shape import KNOWN, DataShape, data_shape
 from overfit_lab.sweeps.cost.estimate import estimate, price, total
 from overfit_lab.sweeps.cost.hardware import Hardware
 from overfit_lab.sweeps.cost.storage import device_bytes, disk_bytes
-from overfit_lab.sweeps.cost.workload import Work, workload
+from overfit_lab.sweeps.cost.workload import workload
 from tiny import tiny_config
 
 PLAIN = ["probes.metrics=none", "schedule=constant", "epochs=4"]
@@ -40,23 +42,49 @@ def test_work_is_proportional_to_images_and_epochs_and_linear_in_attack_steps():
 
 
 def test_a_pgd_10_step_is_23_forward_passes_less_the_first_layers_image_gradient():
+    """By hand: a multiply and an add are two; of the update's backward pass nobody asks for the images' gradient."""
     work = workload(config_of("attack.n_steps=10", "epochs=1"))
-    network = work.network
-    first = 2 * 64 * 256
-    assert network.flops["to_input"] == network.flops["forward"]
-    assert network.flops["to_weights"] == 2 * network.flops["forward"] - first
-    assert work.training.flops == work.data.n_train * (23 * network.flops["forward"] - first)
+    forward, first = 2 * (64 * 256 + 256 * 256 + 256 * 10), 2 * 64 * 256
+    assert work.counts.forward == forward
+    assert work.parts["attack"].flops == work.data.n_train * 2 * 10 * forward
+    assert work.parts["update"].flops == work.data.n_train * (3 * forward - first)
+
+
+def test_convolutions_by_hand():
+    config = config_of("model={name: small-cnn, width: 8}", "attack.n_steps=0", "epochs=1", "evaluation.n_steps=0")
+    model = build_model(config.model, load_dataset(config.data, 0, "cpu"), torch.device("cpu"), seed=0)
+    sides, hooks, by_hand = {}, [], 0
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            hooks.append(module.register_forward_hook(lambda m, _, out: sides.__setitem__(m, out[0, 0].numel())))
+    model.eval()(torch.zeros(1, 1, 8, 8))
+    by_hand = sum(2 * m.weight.numel() * n for m, n in sides.items())
+    assert len(sides) > 2
+    assert workload(config).counts.forward == by_hand
 
 
 def test_published_count_of_resnet_50():
     """4.1 billion multiplies and adds: what torchvision prints of its weights (4.09)."""
-    from overfit_lab.config import Part
-    from overfit_lab.sweeps.cost.network import network_of
+    shape = DataShape(64, 0, 64, (3, 224, 224), 1000)
+    config = config_of("model={name: 'torchvision:resnet50'}", "attack.n_steps=0", "evaluation.n_steps=0")
+    counts = workload(config.model_copy(update={"data": DataConfig(name="imagenet")}), shape).counts
+    assert counts.forward / 2e9 == pytest.approx(4.09, rel=0.002)
+    assert counts.n_parameters == 25_557_032
 
-    shape = split_sizes(DataConfig(name="x"), parse_whole("1281167,50000,3x224x224,1000"))
-    network = network_of(Part(name="torchvision:resnet50"), shape)
-    assert network.flops["forward"] / 2e9 == pytest.approx(4.09, rel=0.002)
-    assert network.n_parameters == 25_557_032
+
+def test_epochs_between_two_with_other_steps_are_told_apart():
+    plain, more = (Step(Work(flops, 1), Work(1, 1), 1) for flops in (1, 2))
+    asked = []
+
+    def count(epoch):
+        asked.append(epoch)
+        return more if epoch >= 37 else plain
+
+    kinds = steps_of_epochs(count, 0, 199)
+    assert sum(n for n, step in kinds if step is plain) == 37
+    assert sum(n for n, _ in kinds) == 200
+    assert len(set(asked)) < 20
+    assert steps_of_epochs(count, 5, 5) == [(1, plain)]
 
 
 def test_more_devices_take_less_time_and_exchange_more():
@@ -66,7 +94,7 @@ def test_more_devices_take_less_time_and_exchange_more():
     assert one.seconds["exchange"] == 0
     assert one.seconds["attack"] == pytest.approx(8 * eight.seconds["attack"])
     assert eight.seconds["exchange"] > two.seconds["exchange"] > 0
-    n_bytes, rate, latency = 4 * work.network.n_parameters, link.link_bytes, link.link_latency
+    n_bytes, rate, latency = 4 * work.counts.n_parameters, link.link_bytes, link.link_latency
     per_step = 2 * 7 / 8 * n_bytes / rate + 14 * latency
     assert eight.seconds["exchange"] == pytest.approx(work.n_steps * per_step)
     awp = workload(config_of("regularizers=[awp]", name="cifar10-small-hard"))
@@ -149,9 +177,9 @@ def test_a_streamed_set_and_rows_on_disk_take_no_room_on_the_device():
 
 def test_two_readings_give_both_constants_back():
     readings = [(Work(10**9, 500), 10**9 / 4e9 + 500 * 3e-6), (Work(10**10, 900), 10**10 / 4e9 + 900 * 3e-6)]
-    assert solve(readings) == pytest.approx((4e9, 3e-6))
+    assert solve(*readings) == pytest.approx((4e9, 3e-6))
     slower = [(Work(10**9, 500), 1.0), (Work(10**10, 900), 0.1)]
-    assert solve(slower) == (1e9, 0.0)
+    assert solve(*slower) == (1e9, 0.0)
 
 
 def test_calibration_gives_a_rate_and_leaves_no_trace():

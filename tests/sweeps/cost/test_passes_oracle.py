@@ -103,17 +103,25 @@ def test_settings(case, teacher):
     assert predicted(config) == counted(config) > 0
 
 
-def test_a_strangers_objective_is_counted(teacher, tmp_path, monkeypatch):
-    """Nothing is known of components by name."""
-    (tmp_path / "thrice.py").write_text(
+STRANGERS = {
+    "one more pass": "model(batch.x), model(x_adv)",
+    "needs numbers": "n = 1 + int(model(batch.x).abs().sum().item() > -1); [model(x_adv) for _ in range(n)]",
+}
+
+
+@pytest.mark.parametrize("case", list(STRANGERS))
+def test_a_strangers_objective_is_counted(case, teacher, tmp_path, monkeypatch):
+    """Nothing is known of components by name; what needs numbers gets some."""
+    name = f"thrice_{case.replace(' ', '_')}"
+    (tmp_path / f"{name}.py").write_text(
         "from overfit_lab.methods.objectives.pgd_at import PgdAt\n"
         "class Thrice(PgdAt):\n"
         "    def forward(self, model, batch, x_adv):\n"
-        "        model(batch.x), model(x_adv)\n"
+        f"        {STRANGERS[case]}\n"
         "        return super().forward(model, batch, x_adv)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    config = apply_overrides(config_of(teacher), ["objective=thrice:Thrice"])
+    config = apply_overrides(config_of(teacher), [f"objective={name}:Thrice"])
     assert predicted(config) == counted(config)
 
 
@@ -123,10 +131,12 @@ def test_teachers_that_are_trained_first_are_runs_of_their_own(teacher):
     assert sorted(work.teachers) == ["pgd-at", "standard"]
     plain = apply_overrides(config, ["regularizers=[]"])
     assert work.teachers["pgd-at"].training == workload(plain).training
+    asked = apply_overrides(config, ["compute.precision=bf16"])
+    assert workload(asked).teachers["standard"].config.compute == asked.compute
     assert work.parts["update"].flops > workload(plain).parts["update"].flops
 
 
-def test_rehearsing_leaves_the_random_stream_alone(teacher):
+def test_counting_leaves_the_random_stream_alone(teacher):
     before = torch.get_rng_state()
     workload(config_of(teacher))
     assert torch.equal(before, torch.get_rng_state())

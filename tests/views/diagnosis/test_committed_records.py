@@ -33,11 +33,11 @@ def found_of(*names):
 def test_hard_labels_overfit_from_the_peak_of_robust_test_accuracy_on(name):
     """Within two epochs of the best one, each seed by itself and all together."""
     for run in runs_of(name):
-        best, _ = best_epoch(run)
+        best = best_epoch(run).epoch
         assert abs(onset_in(run) - best) <= 2
     (subject,) = subjects_of(runs_of(name))
     found = onset.find(subject, ())
-    bests = sorted(best_epoch(run)[0] for run in runs_of(name))
+    bests = sorted(best_epoch(run).epoch for run in runs_of(name))
     assert (found.verdict, found.numbers["n_overfit"]) == ("yes", 3)
     assert abs(found.numbers["onset"] - bests[1]) <= 2
     assert found.numbers["onset_low"] <= bests[1] <= found.numbers["onset_high"]

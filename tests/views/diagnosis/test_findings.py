@@ -314,7 +314,7 @@ def attacked(autoattack, suspicious, n_test=1000):
         return pd.concat(parts) if parts else rows(name, [], [], *NORM)
 
     run = evaluated("overfits", 50, 0, extra=(part,))
-    run.records.loc[run.records["field"] == "acc_adv", "n"] = n_test
+    run._rows.loc[run._rows["field"] == "acc_adv", "n"] = n_test
     return subject(run)
 
 

@@ -40,7 +40,7 @@ def test_the_numbers_of_a_run_in_its_first_stage(tmp_path):
     assert found.accuracies["clean", "test"] == 0.8
     series = [accuracies(e, True)[1] for e in range(1, 13)]
     assert found.best.epoch == 1 + int(np.argmax(series))
-    assert found.best.loss == pytest.approx(max(series) - series[-1])
+    assert found.lost == pytest.approx(max(series) - series[-1])
     assert found.lr == 0.1
     assert found.stage == f"stationary, first decay after epoch {DECAY}"
     assert found.seconds_left == pytest.approx(3.0 * (N - 12) - 4.0)

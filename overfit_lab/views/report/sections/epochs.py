@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import best_epoch
 from overfit_lab.views.figures.fig5 import VIEWS
+from overfit_lab.views.figures.series import decays
 from overfit_lab.views.report.material import Material
 from overfit_lab.views.report.rendering import render
 from overfit_lab.views.report.section import Part, Section
@@ -59,7 +61,7 @@ def pictures(run: Run) -> dict[str, Any]:
     return {
         "epochs": epochs,
         "best": _best(run),
-        "decays": [int(epoch) for epoch in run.info.get("decay_epochs", []) if isinstance(epoch, int)],
+        "decays": decays([run]),
         "grid": GRID,
         "map_of": what,
         "maps": maps,
@@ -69,9 +71,10 @@ def pictures(run: Run) -> dict[str, Any]:
 
 
 def _best(run: Run) -> int | None:
-    best = run.info.get("best")
-    epoch = best.get("epoch") if isinstance(best, Mapping) else None
-    return epoch if isinstance(epoch, int) else None
+    try:
+        return best_epoch(run).epoch
+    except RunFolderError:  # nothing was evaluated
+        return None
 
 
 def _arrays(run: Run, probe: str) -> list[tuple[int, dict[str, np.ndarray]]]:

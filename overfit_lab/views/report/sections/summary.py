@@ -54,8 +54,7 @@ def _tile(group: Group, look: PageLook) -> Tile:
         rows = [summarise_run(run, group.weights) for run in group.runs]
     except OverfitLabError:
         return Tile(group.title, look, "not evaluated", "–", "–", "–", seeds)
-    attacked = group.runs[0].config.objective.name != "standard"
-    measure = "robust" if attacked and any(row["robust_final"] is not None for row in rows) else "clean"
+    measure = "robust" if rows[0]["chosen_on"].startswith("acc_adv") else "clean"
     best, final, diff = (_mean([row[f"{measure}_{end}"] for row in rows]) for end in ("best", "final", "diff"))
     epochs = sorted({row["best_epoch"] for row in rows})
     at = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"

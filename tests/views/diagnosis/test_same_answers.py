@@ -1,0 +1,60 @@
+"""What the probe ``phases`` records of a run and what a diagnosis says of it are the same numbers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from factories import make_snapshot
+from overfit_lab.probes.base import ProbeOptions
+from overfit_lab.probes.phases import PhasesProbe
+from overfit_lab.records.history import FolderHistory
+from overfit_lab.records.naming import attack_title, evaluation_attack
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.evaluation import find
+from overfit_lab.views.diagnosis.finding import Subject
+from overfit_lab.views.diagnosis.gradient_norm import WATCHED
+from overfit_lab.views.diagnosis.grown import growth_in
+from overfit_lab.views.diagnosis.phases_of import phases_of
+from overfit_lab.views.diagnosis.readings import first_with
+from overfit_lab.views.figures.caption import attack_name
+from overfit_lab.views.tables.readings import OWN, attack_titles
+from run_factory import make_run
+
+REFERENCE = Path(__file__).parents[3] / "runs" / "reference"
+
+
+@pytest.mark.parametrize("name", ["digits-hard-seed0", "digits-sglr-seed0", "cifar10-small-hard-seed0"])
+def test_the_probe_and_the_diagnosis_give_the_same_verdict_and_growth(name):
+    """On one series the growth of the gradient norm was once 2.86 to the probe and 3.57 to the diagnosis."""
+    run = Run.open(REFERENCE / name)
+    snapshot = make_snapshot()
+    snapshot.history = FolderHistory(run.folder, run.config.epochs + 1)
+    measured = PhasesProbe(ProbeOptions(splits=("test",))).measure(snapshot, generator=torch.Generator().manual_seed(7))
+    numbers = {value.field: value for value in measured.values}
+    found = phases_of(run)
+    assert numbers["overfits"].value == found.overfits
+    assert numbers["fall_p"].value == found.fall.p
+    assert ("onset_p" in numbers) == (found.onset is not None)
+    grown = growth_in(run, first_with([run], WATCHED.sources))
+    assert (numbers["growth_ratio"].value, numbers["growth_ratio"].stderr) == pytest.approx(grown.ratio, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "title"),
+    [
+        ({"n_steps": 20}, "PGD-20"),
+        ({"n_steps": 50, "n_restarts": 5}, "PGD-50, 5 restarts"),
+        ({"attack": "autoattack"}, "AutoAttack"),
+        ({"attack": "theirs.attacks:Strong"}, "Strong"),
+        ({"n_steps": 0}, "no attack"),
+    ],
+)
+def test_the_attack_of_the_evaluation_has_one_name(tmp_path, evaluation, title):
+    run = make_run(tmp_path / "r", probes=False, evaluation=evaluation)
+    assert attack_title(evaluation_attack(run.config)) == title
+    assert attack_name(run).startswith(title)
+    if evaluation.get("n_steps") != 0:
+        assert attack_titles(OWN, [run]) == [title]
+
+        assert f"under {title} on" in find(Subject("r", (run,)), ()).sentence
