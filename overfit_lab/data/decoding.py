@@ -59,7 +59,7 @@ def form_of(images: EncodedImages, *, image_size: int | None = None, shorter_sid
         shorter_side: length of the shorter side before that; None: ``image_size``.
 
     Raises:
-        DataUnavailableError: there is no image, or one that is looked at is damaged.
+        DataUnavailableError: there is no image, or one of those opened is damaged.
 
     Cost: the headers of 16 images, evenly spread.
     """

@@ -24,7 +24,7 @@ from overfit_lab.training.subjects import fingerprint
 from overfit_lab.types import Images, to_float
 
 OnProgress = Callable[[float, str], None]
-"""Told the share of the work that is done, in [0, 1], and a few words."""
+"""Called with the share of the work done, in [0, 1], and a few words."""
 DIGEST_CHUNK = 256
 SAVE_EVERY = 2.0
 """Seconds between writes of an incomplete outcome; an interruption writes at once."""
@@ -82,7 +82,7 @@ def evaluate(
         n: how many samples of its fixed order; None: all.
         batch_size: samples at a time; the random draws depend on it.
         partial: file of an incomplete outcome, to resume from and to write to.
-        on_progress: told where the evaluation stands, also within a batch.
+        on_progress: called with the progress, also within a batch.
 
     Raises:
         ProbeError: the split is absent or empty.

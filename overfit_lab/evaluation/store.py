@@ -37,7 +37,7 @@ def evaluate_into(
     again: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Outcome:
-    """Evaluate and write outcome and records to a run folder; an existing outcome is returned as it is.
+    """Evaluate and write outcome and records to a run folder; a complete outcome of the same evaluation is reused.
 
     Args:
         folder: the run folder.
@@ -47,7 +47,7 @@ def evaluate_into(
         n: samples; None: all.
         batch_size: samples at a time.
         again: attack anew, even if the outcome of the same evaluation exists.
-        on_progress: told where the evaluation stands.
+        on_progress: called with the progress.
 
     Raises:
         RunFolderError: no run folder, another process writes to it, or a file in it is damaged.

@@ -1,4 +1,4 @@
-"""A stranger's network as what probes need, images in [0, 1] to logits, while they look and no longer."""
+"""Adapts a user's network for the time of a measurement to what probes need: images in [0, 1] to logits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
 class Adapter:
     """How a network is called for its logits.
 
-    Hooks rather than a wrapper, so that names of parameters and layers stay the user's own; they are there inside
-    of :meth:`applied` alone.
+    Hooks rather than a wrapper, so that names of parameters and layers stay the user's; they exist within
+    :meth:`applied` only.
 
     Args:
         normalize: applied to the images first; None where the network or nothing does it.
@@ -76,7 +76,7 @@ def _handle(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
 
 @torch.no_grad()
 def count_logits(model: nn.Module, image: Tensor) -> int:
-    """Number of logits K that a network gives for images, one of which is tried. Cost: one forward pass.
+    """Number of logits K of a network, from one image. Cost: one forward pass.
 
     Args:
         model: the network; nothing of it changes.
@@ -94,6 +94,6 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
         shape = tuple(image.shape)
         raise ProbeError(f"{name}: cannot be called with images of shape {shape} for logits ({reason})") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
-        what = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise ProbeError(f"{name}: gives {what} for one image; expected logits of shape (1, number of classes)")
+        actual = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise ProbeError(f"{name}: gives {actual} for one image; expected logits of shape (1, number of classes)")
     return int(logits.shape[1])

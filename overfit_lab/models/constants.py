@@ -1,4 +1,4 @@
-"""The option ``normalize``, which goes with every model: where its mean and standard deviation come from."""
+"""The option ``normalize`` of every model: the source of its mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXPECTED = "expected data, none, or MEAN/STD such as 0.4914,0.4822,0.4465/0.2470
 
 
 def check_normalize(value: object) -> str:
-    """The option as it is written down.
+    """The option in the form that is recorded.
 
     Raises:
         ConfigError: none of the three spellings.
@@ -27,7 +27,7 @@ def check_normalize(value: object) -> str:
 
 
 def choose_constants(option: str | None, mean: tuple[float, ...], std: tuple[float, ...]) -> Constants:
-    """The constants that the option stands for.
+    """Mean and standard deviation that the option names.
 
     Args:
         option: ``data`` or None: those of the data set; ``none``: 0 and 1; else ``MEAN/STD``, one number for each
@@ -36,17 +36,17 @@ def choose_constants(option: str | None, mean: tuple[float, ...], std: tuple[flo
         std: of the data set.
 
     Raises:
-        ConfigError: as many numbers as the images have no channels.
+        ConfigError: the number of values fits neither one nor the images' channels.
     """
     if option is None or option == "data":
         return tuple(mean), tuple(std)
     if option == "none":
         return (0.0,) * len(mean), (1.0,) * len(mean)
-    given = _parse(option)
-    if any(len(part) not in (1, len(mean)) for part in given):
-        counts = " and ".join(str(len(part)) for part in given)
+    numbers = _parse(option)
+    if any(len(part) not in (1, len(mean)) for part in numbers):
+        counts = " and ".join(str(len(part)) for part in numbers)
         raise ConfigError(f"model.normalize = {option!r}: {counts} numbers for images of {len(mean)} channels")
-    first, second = (part * len(mean) if len(part) == 1 else part for part in given)
+    first, second = (part * len(mean) if len(part) == 1 else part for part in numbers)
     return first, second
 
 

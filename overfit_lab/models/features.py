@@ -25,7 +25,7 @@ def penultimate_features(model: nn.Module, x: Tensor, layer: str, batch_size: in
     """The input of the layer ``layer`` for each image, flattened (n, D).
 
     Args:
-        model: in the mode in which it is to be looked at.
+        model: in the mode in which it is measured.
         x: images in [0, 1] (n, C, H, W).
         layer: name of the last linear layer, such as ``"linear"``.
         batch_size: images per forward pass.

@@ -1,4 +1,4 @@
-"""Finding the reading of a stranger's state dict that fits a model exactly, or saying what is in the way."""
+"""Finds the reading of a foreign state dict that fits a model exactly, or explains why none does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from overfit_lab.models.normalize import find_normalize
 from overfit_lab.models.spellings import Reading, readings, strip_prefixes
 
 COUNTER = "num_batches_tracked"
-OWN = "our own names"
+OUR_NAMES = "our own names"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Attempt:
     """One reading under one layout, compared with a model.
 
     Args:
-        layout: whose names were tried.
+        layout: the layout whose names were tried.
         reading: how the state dict was read.
         renamed: the state dict with the model's names.
         missing: names of the model that it lacks.
@@ -41,26 +41,26 @@ class Attempt:
 
     @property
     def n_problems(self) -> int:
-        """How many names are in the way."""
+        """Number of names that do not match."""
         return len(self.missing) + len(self.unexpected) + len(self.shaped)
 
 
 def fit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     """See :func:`overfit_lab.models.weights.load_into`."""
-    own = _own_names(model)
-    attempts = list(_attempts(model, state, own))
-    whole = [attempt for attempt in attempts if not attempt.n_problems and not attempt.reading.subtree]
+    expected = _model_tensors(model)
+    attempts = list(_attempts(model, state, expected))
+    full = [attempt for attempt in attempts if not attempt.n_problems and not attempt.reading.subtree]
     parts = [attempt for attempt in attempts if not attempt.n_problems and attempt.reading.subtree]
-    if not whole and not parts:
-        raise WeightsError(_explain(model, state, own, min(attempts, key=lambda attempt: attempt.n_problems)))
-    chosen = (whole or parts)[0]
-    for other in [] if whole else parts[1:]:
+    if not full and not parts:
+        raise WeightsError(_explain(model, state, expected, min(attempts, key=lambda attempt: attempt.n_problems)))
+    chosen = (full or parts)[0]
+    for other in [] if full else parts[1:]:
         if not _equal(chosen.renamed, other.renamed):
             names = f"{chosen.reading.subtree!r} and {other.reading.subtree!r}"
             raise WeightsError(f"two networks in the weights fit the model, under {names}; save one of them alone")
     taken = _set_constants(model, chosen.reading.constants)
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in expected.items():
             if name in chosen.renamed:
                 tensor.copy_(chosen.renamed[name])
     return "; ".join(part for part in (*_describe_layout(chosen), taken) if part)
@@ -68,30 +68,30 @@ def fit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
 
 def _describe_layout(chosen: Attempt) -> list[str]:
     below = f"the network under {chosen.reading.subtree!r} alone" if chosen.reading.subtree else ""
-    if chosen.layout == OWN:
+    if chosen.layout == OUR_NAMES:
         return [below]
     layout: Layout = LAYOUTS[chosen.layout]
     return [f"names of {layout.source}", below, layout.caution]
 
 
-def _own_names(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors, without prefixes that all have: those of the file were taken off as well."""
+def _model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors without prefixes common to all, as the file's tensors are."""
     return strip_prefixes(model.state_dict())
 
 
-def _attempts(model: nn.Module, state: Mapping[str, Tensor], own: dict[str, Tensor]) -> Iterator[Attempt]:
+def _attempts(model: nn.Module, state: Mapping[str, Tensor], expected: dict[str, Tensor]) -> Iterator[Attempt]:
     family = getattr(model, "family", None)
     layouts = {name: layout for name, layout in LAYOUTS.items() if family is not None and layout.family == family}
     for reading in readings(strip_prefixes(state)):
-        yield _compare(OWN, reading, reading.state, own)
+        yield _compare(OUR_NAMES, reading, reading.state, expected)
         for name, layout in layouts.items():
-            yield _compare(name, reading, layout.rename(reading.state), own)
+            yield _compare(name, reading, layout.rename(reading.state), expected)
 
 
-def _compare(layout: str, reading: Reading, renamed: dict[str, Tensor], own: dict[str, Tensor]) -> Attempt:
-    missing = [name for name in own if name not in renamed and not name.endswith(COUNTER)]
-    unexpected = [name for name in renamed if name not in own]
-    shaped = [name for name in own if name in renamed and own[name].shape != renamed[name].shape]
+def _compare(layout: str, reading: Reading, renamed: dict[str, Tensor], expected: dict[str, Tensor]) -> Attempt:
+    missing = [name for name in expected if name not in renamed and not name.endswith(COUNTER)]
+    unexpected = [name for name in renamed if name not in expected]
+    shaped = [name for name in expected if name in renamed and expected[name].shape != renamed[name].shape]
     return Attempt(layout, reading, renamed, missing, unexpected, shaped)
 
 
@@ -100,46 +100,46 @@ def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def _set_constants(model: nn.Module, constants: tuple[Tensor, Tensor] | None) -> str:
-    """Give the model the constants of the file, unless the user named others; what was done, in words.
+    """Give the model the constants of the file, unless the user named others; returns a sentence on it.
 
     Raises:
-        WeightsError: the model has no place for them, or they are not of its images.
+        WeightsError: the model has no normalisation, or the constants do not fit its images.
     """
     if constants is None:
         return ""
     normalize = find_normalize(model)
     mean, std = constants
-    said = f"the weights carry normalisation (mean {_numbers(mean)}, std {_numbers(std)})"
+    carried = f"the weights carry normalisation (mean {_numbers(mean)}, std {_numbers(std)})"
     if normalize is None:
-        raise WeightsError(f"{said} and the model has no place for it; save the network's state dict alone")
+        raise WeightsError(f"{carried} and the model has no place for it; save the network's state dict alone")
     if normalize.chosen:
-        return f"{said}, passed over for model.normalize"
+        return f"{carried}, passed over for model.normalize"
     channels = normalize.mean.numel()
     if mean.numel() not in (1, channels):
-        raise WeightsError(f"{said} for {mean.numel()} channels, and the images have {channels}")
+        raise WeightsError(f"{carried} for {mean.numel()} channels, and the images have {channels}")
     if bool((mean.abs() > 1).any()):
-        raise WeightsError(f"{said}, which is not of pixels in [0, 1]; name it by --set model.normalize=MEAN/STD")
+        raise WeightsError(f"{carried}, which is not of pixels in [0, 1]; name it by --set model.normalize=MEAN/STD")
     normalize.set(mean, std)
-    return f"{said}, which is used"
+    return f"{carried}, which is used"
 
 
 def _numbers(tensor: Tensor) -> str:
     return ",".join(f"{value:.4g}" for value in tensor.tolist())
 
 
-def _explain(model: nn.Module, state: Mapping[str, Tensor], own: dict[str, Tensor], nearest: Attempt) -> str:
+def _explain(model: nn.Module, state: Mapping[str, Tensor], expected: dict[str, Tensor], nearest: Attempt) -> str:
     """One line: what is missing, unexpected and mis-shaped under the nearest layout, and what to do about it."""
     problems = [
-        f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        for what, names in (("missing", nearest.missing), ("unexpected", nearest.unexpected))
+        f"{kind} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for kind, names in (("missing", nearest.missing), ("unexpected", nearest.unexpected))
         if names
     ]
     if nearest.shaped:
         first = nearest.shaped[0]
         more = f" and {len(nearest.shaped) - 1} more" if len(nearest.shaped) > 1 else ""
-        shapes = f"{tuple(nearest.renamed[first].shape)}, expected {tuple(own[first].shape)}"
+        shapes = f"{tuple(nearest.renamed[first].shape)}, expected {tuple(expected[first].shape)}"
         problems.append(f"shape of {first} {shapes}{more}")
-    under = "" if nearest.layout == OWN else f" (nearest: names of {nearest.layout})"
+    under = "" if nearest.layout == OUR_NAMES else f" (nearest: names of {nearest.layout})"
     advice = _advice(model, state, nearest)
     return f"the weights do not fit the model: {'; '.join(problems)}{under}{'; ' if advice else ''}{advice}"
 
@@ -156,6 +156,6 @@ def _advice(model: nn.Module, state: Mapping[str, Tensor], nearest: Attempt) -> 
 
 
 def _other_family(model: nn.Module, names: list[str]) -> Layout | None:
-    """The layout of another family that the names give away."""
+    """The layout of another family that has these names, if one is recognised."""
     family = getattr(model, "family", None)
     return next((x for x in LAYOUTS.values() if x.mark and x.family != family and x.mark in names), None)

@@ -1,4 +1,4 @@
-"""Measuring without leaving a trace."""
+"""Contexts for measurements that leave a model as it was."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ def unmoved_statistics(model: nn.Module) -> Iterator[None]:
     """Batch norm in train mode uses the batch's statistics inside, but its running statistics do not move."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     try:
+        # In train mode torch then has no buffers to update; in eval mode it uses the running ones all the same.
         for norm in norms:
             norm.track_running_stats = False
         yield
@@ -83,5 +84,5 @@ def unmoved_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def _eager() -> AbstractContextManager[object]:
-    """Nothing is to be done where nobody has loaded the compiler."""
+    """A context that runs compiled code eagerly; loads no compiler where none is loaded."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

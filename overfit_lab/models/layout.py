@@ -1,4 +1,4 @@
-"""How another code base names the parameters of a network that we have as well."""
+"""Parameter names of another code base for a network that we have as well."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Layout:
     caution: str = ""
 
     def rename(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict with our names, without what is never used; a name that two would get is left as it was."""
+        """The state dict with our names, without unused tensors; of two names that would collide the later stays."""
         renamed: dict[str, Tensor] = {}
         for name, tensor in state.items():
             if self.unused and re.match(self.unused, name):

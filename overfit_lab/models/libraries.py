@@ -20,7 +20,7 @@ WITHOUT_AUXILIARY = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
 }
-"""Networks that give several logits in training unless they are told not to."""
+"""Networks that give several logits in training unless their auxiliary heads are switched off."""
 HOW_TO_GET_TIMM = "pip install 'overfit-lab[timm]'"
 
 
@@ -67,15 +67,15 @@ def timm_model(
 
 
 def import_installed(name: str, how_to_get: str) -> ModuleType:
-    """An installed library, and never a file of that name in the current folder: a stranger may have put it there.
+    """Import an installed library, and never a file of that name in the current folder, which may be anyone's.
 
     Raises:
         ConfigError: it is not installed; the line says how to get it.
     """
     spec = importlib.util.find_spec(name)
     origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
-    here = Path.cwd().resolve()
-    if origin is None or here in (origin.parent, origin.parent.parent):
+    current = Path.cwd().resolve()
+    if origin is None or current in (origin.parent, origin.parent.parent):
         raise ConfigError(f"{name} is not installed; {how_to_get}")
     try:
         return importlib.import_module(name)
@@ -84,7 +84,7 @@ def import_installed(name: str, how_to_get: str) -> ModuleType:
 
 
 def _check_name(library: str, name: str, known: Sequence[str]) -> None:
-    """Refuse what is no plain name of the library's list, such as a path or an address to fetch from."""
+    """Refuse names that the library does not list, such as paths or addresses to fetch from."""
     if name in known:
         return
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

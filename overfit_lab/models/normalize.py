@@ -30,7 +30,7 @@ class Normalize(nn.Module):
 
     @torch.no_grad()
     def set(self, mean: Tensor, std: Tensor) -> None:
-        """Take other constants, each of as many numbers as there are channels, or of one number for all."""
+        """Set other constants, one number a channel or one for all."""
         self.mean.copy_(mean.view(-1, 1, 1))
         self.std.copy_(std.view(-1, 1, 1))
         self.is_identity = bool((self.mean == 0).all() and (self.std == 1).all())
@@ -51,7 +51,7 @@ class InFront:
     """
 
     is_pure = True
-    """It does what its module does and nothing else, so that a rewritten network may have it written in."""
+    """The hook computes what its module does and nothing else, so a folded network may replace it by the module."""
 
     def __init__(self, normalize: Normalize) -> None:
         self.normalize = self.module = normalize
@@ -71,7 +71,7 @@ def put_in_front(model: nn.Module, normalize: Normalize) -> nn.Module:
 
 
 def find_normalize(model: nn.Module) -> Normalize | None:
-    """The model's one normalisation; None where there is none or more than one."""
-    found = [module for module in model.modules() if isinstance(module, Normalize)]
-    found += [hook.normalize for hook in model._forward_pre_hooks.values() if isinstance(hook, InFront)]
-    return found[0] if len(found) == 1 else None
+    """The model's only normalisation; None if it has none or several."""
+    normalizations = [module for module in model.modules() if isinstance(module, Normalize)]
+    normalizations += [hook.normalize for hook in model._forward_pre_hooks.values() if isinstance(hook, InFront)]
+    return normalizations[0] if len(normalizations) == 1 else None

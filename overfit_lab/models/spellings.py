@@ -1,4 +1,4 @@
-"""How state dicts are wrapped and spelled in the wild: dicts around them, prefixes, constants beside the weights."""
+"""Common spellings of state dicts: dicts around them, prefixes, constants beside the weights."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ WRAPPERS = PLAIN_WRAPPERS + AVERAGED_WRAPPERS
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 PAIRS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
 NORMALIZERS = ("normalize", "normalizer", "normalization", "normalise", "normaliser", "norm_layer", "0")
-"""What a layer that normalises images is called; ``0`` in a Sequential, where the network is ``1``."""
+"""Names of a layer that normalises images; ``0`` in a Sequential, where the network is ``1``."""
 AROUND = {prefix.removesuffix(".") for prefix in PREFIXES} | {"attacker"}
 
 
 def unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict inside whatever a file holds.
+    """The state dict within a file's content.
 
     Raises:
         WeightsError: there is none.
     """
-    found = _find_state(content, len(WRAPPERS))
-    if found is None:
+    state = _find_state(content, len(WRAPPERS))
+    if state is None:
         raise WeightsError(f"{path}: holds no state dict (names to tensors)")
-    return found
+    return state
 
 
 def _find_state(content: Any, depth: int) -> dict[str, Tensor] | None:
@@ -79,7 +79,7 @@ class Reading:
 
 
 def readings(state: Mapping[str, Tensor]) -> Iterator[Reading]:
-    """The ways to read a state dict, the plainest first: as it is; without constants; what lies under one prefix.
+    """The ways to read a state dict, the plainest first: as it is; without constants; the part under one prefix.
 
     Raises:
         WeightsError: several constants of normalisation that differ.
@@ -95,36 +95,36 @@ def readings(state: Mapping[str, Tensor]) -> Iterator[Reading]:
 
 
 def split_constants(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
-    """The network's names, and the constants that the images are normalised with where there are some.
+    """The network's tensors, and the constants of normalisation beside them, if any.
 
     Raises:
         WeightsError: several that differ.
     """
     rest = dict(state)
-    found: dict[str, tuple[Tensor, Tensor]] = {}
+    constants_at: dict[str, tuple[Tensor, Tensor]] = {}
     for name in state:
         path, _, last = name.rpartition(".")
         for first, second in PAIRS:
             partner = f"{path}.{second}" if path else second
             if last == first and partner in state and _is_around(path) and _are_constants(state[name], state[partner]):
-                found[path] = (rest.pop(name).flatten().float(), rest.pop(partner).flatten().float())
-    if not found:
+                constants_at[path] = (rest.pop(name).flatten().float(), rest.pop(partner).flatten().float())
+    if not constants_at:
         return rest, None
-    (where, constants), *others = found.items()
+    (owner, constants), *others = constants_at.items()
     for other, values in others:
         if not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(constants, values, strict=True)):
             raise WeightsError(
-                f"the weights normalise images in two ways, at {where!r} and at {other!r}; save the network alone and "
+                f"the weights normalise images in two ways, at {owner!r} and at {other!r}; save the network alone and "
                 "name the constants by model.normalize"
             )
     rest = strip_prefixes(rest)
-    if where.rpartition(".")[2] == "0" and all(name.startswith("1.") for name in rest):
+    if owner.rpartition(".")[2] == "0" and all(name.startswith("1.") for name in rest):
         rest = strip_prefixes({name.removeprefix("1."): tensor for name, tensor in rest.items()})
     return rest, constants
 
 
 def _is_around(path: str) -> bool:
-    """Whether a module of that path is around a network rather than inside it."""
+    """Whether a module of that path wraps the network rather than belongs to it."""
     if not path:
         return True
     *above, last = path.split(".")

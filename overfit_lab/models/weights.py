@@ -1,4 +1,4 @@
-"""Weights files. They are data: no file is ever allowed to run anything while it is read."""
+"""Weights files, read as data: no file may run code while it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from overfit_lab.models.spellings import strip_prefixes, unwrap
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".tar", ".bin", ".pkl")
 OWN_PREFIX = "model/"
-"""How parameters are named in checkpoints of a run."""
+"""Prefix of the parameters' names in checkpoints of a run."""
 
 NUMBERS = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -59,7 +59,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     user named others (``model.normalize``).
 
     Returns:
-        What was taken for what, in words; "" where the names are the model's own and nothing lay beside them.
+        A sentence on the layout and constants used; "" if the names are the model's and nothing lay beside them.
 
     Raises:
         WeightsError: names or shapes differ; the message lists the first missing, unexpected and mis-shaped ones for
@@ -73,12 +73,12 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: damaged, or not a safetensors file ({error})") from error
-    own = {name.removeprefix(OWN_PREFIX): t for name, t in tensors.items() if name.startswith(OWN_PREFIX)}
-    return own or tensors
+    model_tensors = {name.removeprefix(OWN_PREFIX): t for name, t in tensors.items() if name.startswith(OWN_PREFIX)}
+    return model_tensors or tensors
 
 
 def harmless_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What a checkpoint may name besides what torch's weights-only loader knows: none of it can run code.
+    """Classes that a checkpoint may name beyond those of torch's weights-only loader; none can run code.
 
     Accuracies are often numpy's numbers, and options often a namespace. numpy 2 moved its core, and files keep the
     spelling of the numpy that wrote them.

@@ -85,7 +85,7 @@ def run_checks(
     Args:
         bench: of the model.
         checks: names and functions.
-        on_check: told the name of each check and its number before it runs.
+        on_check: called with the name of each check and its number before it runs.
 
     Cost: some 1,000 forward and backward passes with the default checks, and ``bench.n_queries`` forward passes.
     """

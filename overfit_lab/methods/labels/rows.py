@@ -47,7 +47,7 @@ def on_device(n: int, n_columns: int, initial: Initial, device: torch.device) ->
 
 
 def on_disk(n: int, n_columns: int, initial: Initial, device: torch.device) -> Rows:
-    """Rows in a file of the folder for temporary files (TMPDIR), which has no name and so goes with the process.
+    """Rows in a nameless file in the folder for temporary files (TMPDIR), which ends with the process.
 
     The room is taken at once, so that a full disk is found now and not in the middle of training.
 

@@ -1,4 +1,4 @@
-"""Names of torchvision's and timm's ResNets. None of ours computes what they compute, so this only tells the way."""
+"""Names of torchvision's and timm's ResNets. None of ours computes the same, so this only gives advice."""
 
 from overfit_lab.models.layout import Layout
 

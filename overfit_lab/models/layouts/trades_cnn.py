@@ -3,7 +3,7 @@
 from overfit_lab.models.layout import Layout
 
 CONVOLUTIONS = tuple(
-    (rf"^feature_extractor\.conv{i}\.", f"features.{at}.") for i, at in ((1, 0), (2, 2), (3, 5), (4, 7))
+    (rf"^feature_extractor\.conv{i}\.", f"features.{position}.") for i, position in ((1, 0), (2, 2), (3, 5), (4, 7))
 )
 
 REGISTER = {

@@ -74,7 +74,7 @@ def draw(runs: Sequence[Run]) -> Figure:
 def row_title(row: pd.Series) -> str:
     """A method by the names that it has in a configuration; "hard labels" where it is plain adversarial training.
 
-    A regularizer that keeps weights of its own has its name alone for those, and is told from the raw ones.
+    The second weights of a regularizer have its name alone; the raw ones of the same run are marked as raw.
     """
     objective, labels = split_name(str(row["labels"]))
     mode, *regularizers = labels.split(" + ")

@@ -1,4 +1,4 @@
-"""Figures printed in the paper of SGLR, as facts to set beside our own.
+"""Numbers printed in the paper of SGLR, to compare with our own.
 
 Source: Yu, Li, Wei, Jin, Zhang, Chan: Soften to Defend: Towards Adversarial Robustness via Self-Guided Label
 Refinement. CVPR 2024, arXiv 2403.09101. ``tables.csv`` holds Tabs. 2, 3, B.1, B.3 and B.4 (accuracies in percent, ECE

@@ -1,4 +1,4 @@
-"""Reading the published figures, and finding where they contradict themselves."""
+"""Reads the published numbers, and finds contradictions between them."""
 
 from __future__ import annotations
 

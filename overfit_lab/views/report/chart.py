@@ -48,9 +48,9 @@ class Axis:
     log: bool = False
 
     def pixel(self, value: float) -> float:
-        """Where a number stands, to a tenth of a pixel."""
-        low, high, at = (math.log10(x) if self.log else x for x in (self.low, self.high, value))
-        return round(self.start + (at - low) / (high - low) * (self.end - self.start), 1)
+        """The pixel of a number, to a tenth."""
+        low, high, position = (math.log10(x) if self.log else x for x in (self.low, self.high, value))
+        return round(self.start + (position - low) / (high - low) * (self.end - self.start), 1)
 
     def ticks(self) -> list[float]:
         """Round numbers in the range, :data:`MOST_TICKS` or so."""
@@ -67,11 +67,11 @@ def _ticks(low: float, high: float) -> list[float]:
 def _log_ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5)):
-        found = [k * 10.0**p for p in powers for k in factors if low <= k * 10.0**p <= high]
-        if len(found) >= 3:
+        ticks = [k * 10.0**p for p in powers for k in factors if low <= k * 10.0**p <= high]
+        if len(ticks) >= 3:
             break
-    every = max(1, -(-len(found) // MOST_TICKS))
-    return found[::every]
+    every = max(1, -(-len(ticks) // MOST_TICKS))
+    return ticks[::every]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Chart:
         lines: at least one.
         decays: epochs at which the learning rate falls.
         last: the last epoch on the axis.
-        reach: lowest and highest number that the axis must hold, so that neighbours have the same; or None.
+        reach: lowest and highest number that the axis must hold, to share it with other charts; or None.
     """
 
     name: str
@@ -114,22 +114,22 @@ class Chart:
         return Axis(floor, high + room, HEIGHT - BOTTOM, TOP)
 
     def value_text(self, value: float) -> str:
-        """A value as a reader gets it."""
+        """A value as text, in the chart's unit."""
         return number_text(value, self.kind)
 
     def tick_text(self, value: float) -> str:
-        """A value as it stands at an axis."""
+        """A value as text of a tick."""
         return f"{100 * value:g}" if self.kind == "percent" else f"{value:g}"
 
     def summary(self) -> str:
-        """What the lines do, in words."""
-        told = [
+        """The lines' highest and last values, in words."""
+        phrases = [
             f"{line.name}: highest {self.value_text(c.mean.max())} at epoch {c.epoch[np.argmax(c.mean)]}, "
             f"last {self.value_text(c.mean[-1])} at epoch {c.epoch[-1]}"
             for line in self.lines
             for c in [line.curve]
         ]
-        return f"{self.title} over epochs. {'; '.join(told)}."
+        return f"{self.title} over epochs. {'; '.join(phrases)}."
 
     def path(self, line: Line) -> str:
         """The path of a line's means."""
@@ -143,7 +143,7 @@ class Chart:
         return "M" + "L".join([*self._points(c.epoch, c.high), *self._points(c.epoch[::-1], c.low[::-1])]) + "z"
 
     def dots(self, line: Line) -> list[str]:
-        """Where markers stand; none where there would be too many."""
+        """Points of the markers; none if there would be too many."""
         if len(line.curve.epoch) > MOST_MARKERS:
             return []
         return list(self._points(line.curve.epoch, line.curve.mean))
@@ -169,10 +169,10 @@ class Chart:
         return f"{text} ({self.value_text(curve.low[i])} to {self.value_text(curve.high[i])})"
 
     def data(self) -> dict[str, Any]:
-        """What the script needs to read values off: epochs with their pixels, and the lines with theirs."""
+        """Data for the script that shows values: epochs and lines with their pixels."""
         x, y = self.x, self.y
         rows = self.readings()
-        at = [
+        pixels = [
             {int(e): y.pixel(v) for e, v in zip(c.epoch, c.mean, strict=True)} for c in (ln.curve for ln in self.lines)
         ]
         return {
@@ -183,7 +183,7 @@ class Chart:
                     "name": line.name,
                     "color": line.look.color,
                     "texts": [texts[k] for _, texts in rows],
-                    "pixels": [at[k].get(epoch) for epoch, _ in rows],
+                    "pixels": [pixels[k].get(epoch) for epoch, _ in rows],
                 }
                 for k, line in enumerate(self.lines)
             ],
@@ -191,7 +191,7 @@ class Chart:
 
 
 def number_text(value: float, kind: str) -> str:
-    """A value as a reader gets it: fractions in percent, others to four digits."""
+    """A value as text: fractions in percent, others to four digits."""
     if kind == "percent":
         return f"{100 * value:.1f} %"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""The figures of the registry as images that stand within the page."""
+"""The figures of the registry as images embedded in the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_SVG = 700_000
 """Bytes above which a figure, such as one of thousands of dots, is embedded in pixels instead of lines."""
 
 ONE_WAY = frozenset({"fig1"})
-"""Figures that show one way of training whatever else they are given, so that a finding about another has its own."""
+"""Figures that draw one way of training only; a finding about another way needs a figure of its own."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Drawing:
 
 
 def draw_all(runs: Sequence[Run], wanted: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Drawing]:
-    """Every figure of all runs that hold records; then those that findings are about and that do not show all runs.
+    """Every figure of all runs that hold records; then the figures that findings ask for of some runs alone.
 
     Args:
         runs: what the report is about.

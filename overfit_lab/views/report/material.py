@@ -1,4 +1,4 @@
-"""What all sections are made of: the runs, how they are grouped and drawn, what was found, which figures there are."""
+"""Material of all sections: the runs, their groups, the diagnosis and the figures."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ class Material:
     def groups(self) -> tuple[Group, ...]:
         """Experiments in the order of the figures, each on every set of weights; imported weights one by one, last."""
         imported = [run for run in self.runs if is_imported(run)]
-        found = []
+        groups = []
         for key, members in by_experiment([run for run in self.runs if not is_imported(run)]).items():
             for weights in (RAW, *sorted({name for run in members for name in second_weights(run)})):
                 words = "" if weights == RAW else f", {weights} weights"
-                found.append(Group(f"{key}{words}", f"{title_of(key)}{words}", weights, tuple(members)))
-        return (*found, *(Group(self.names[run], f"{self.names[run]} (imported)", RAW, (run,)) for run in imported))
+                groups.append(Group(f"{key}{words}", f"{title_of(key)}{words}", weights, tuple(members)))
+        return (*groups, *(Group(self.names[run], f"{self.names[run]} (imported)", RAW, (run,)) for run in imported))
 
     @cached_property
     def diagnosis(self) -> Diagnosis | str:
-        """What the records say; a line of text where they say nothing."""
+        """The diagnosis of the runs; a line of text if there is none."""
         try:
             return diagnosing.diagnose(self.runs)
         except OverfitLabError as error:
@@ -76,17 +76,19 @@ class Material:
 
     @cached_property
     def drawings(self) -> tuple[Drawing, ...]:
-        """Every figure of the registry, of all runs; those that findings show of some runs alone after them."""
+        """Every figure of the registry, of all runs; then figures of the runs of single findings."""
         diagnosis = self.diagnosis
         wanted = [] if isinstance(diagnosis, str) else [(f.figure, f.runs) for f in diagnosis.findings if f.figure]
         return tuple(draw_all(self.runs, wanted))
 
     def anchor_of(self, figure: str | None, runs: Sequence[str]) -> str | None:
-        """The anchor of a figure of some runs: of them alone where it is there, else of all; None where neither is.
+        """The anchor of a figure of these runs, else of the figure of all runs, else None.
 
-        One that shows one way of training does not stand for others.
+        A figure of :data:`ONE_WAY` of all runs does not count, since it may show others than these.
         """
-        found = {drawing.runs: drawing.anchor for drawing in self.drawings if drawing.name == figure and drawing.image}
+        anchors = {
+            drawing.runs: drawing.anchor for drawing in self.drawings if drawing.name == figure and drawing.image
+        }
         everything = tuple(run.name for run in self.runs)
         drawn = tuple(runs) or everything
-        return found.get(drawn, None if figure in ONE_WAY else found.get(everything))
+        return anchors.get(drawn, None if figure in ONE_WAY else anchors.get(everything))

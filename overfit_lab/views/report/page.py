@@ -62,5 +62,5 @@ def _static(name: str) -> Markup:
 
 
 def _hash(text: str) -> Markup:
-    """What a policy calls a text that may stand in the page, so that nothing else of its kind may."""
+    """The hash by which the content security policy allows this style sheet or script, and no other."""
     return Markup(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")

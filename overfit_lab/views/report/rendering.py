@@ -1,4 +1,4 @@
-"""Templates with everything escaped, and data that no text in it can break out of."""
+"""Rendering of templates with every value escaped, and of data within script elements."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def to_script(data: Any) -> Markup:
 
 
 def _plain(data: Any) -> Any:
-    """The same of plain JSON types."""
+    """The same data in plain JSON types."""
     if isinstance(data, Mapping):
         return {str(key): _plain(value) for key, value in data.items()}
     if isinstance(data, np.ndarray):

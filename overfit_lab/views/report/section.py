@@ -1,4 +1,4 @@
-"""The noun of the report: a section, made of runs, placed by its own order."""
+"""A section of the report: its title, its place and its builder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from overfit_lab.views.report.material import Material
 
 @dataclass(frozen=True)
 class Part:
-    """A section as it stands on the page.
+    """A section's content on the page.
 
     Args:
         body: its HTML, without a heading; whatever came from a record is escaped in it.

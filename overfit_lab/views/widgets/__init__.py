@@ -1,1 +1,1 @@
-"""For notebooks: figures that one can move through."""
+"""Interactive figures for notebooks."""

@@ -20,7 +20,7 @@ class EpochSlider:
 
     In a notebook the last expression of a cell shows it. Beside the slider its output holds a static picture of a few
     epochs, for places where widgets do not work: a saved notebook, a page on a code host, a converted document.
-    A picture is drawn when its epoch is first looked at, and kept.
+    A picture is drawn when its epoch is first selected, and cached.
 
     Args:
         run: a run with arrays at some epochs.

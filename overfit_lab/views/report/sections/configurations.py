@@ -1,4 +1,4 @@
-"""In what the runs' configurations differ, and each of them whole."""
+"""Differences between the runs' configurations, and each configuration in full."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from overfit_lab.views.report.section import Part, Section
 def build(material: Material) -> Part:
     """A table of the keys in which runs differ, a column a run; below it every configuration as it was written."""
     settings = [flatten(to_dict(run.config)) for run in material.runs]
-    keys = dict.fromkeys(key for own in settings for key in own)
-    differing = [key for key in keys if any(own.get(key, ABSENT) != settings[0].get(key, ABSENT) for own in settings)]
-    rows = [(key, [_text(own.get(key, ABSENT)) for own in settings]) for key in differing]
-    whole = [(material.names[run], to_yaml(run.config)) for run in material.runs]
-    return Part(render("configurations.html", rows=rows, whole=whole))
+    keys = dict.fromkeys(key for flat in settings for key in flat)
+    differing = [key for key in keys if any(flat.get(key, ABSENT) != settings[0].get(key, ABSENT) for flat in settings)]
+    rows = [(key, [_text(flat.get(key, ABSENT)) for flat in settings]) for key in differing]
+    full = [(material.names[run], to_yaml(run.config)) for run in material.runs]
+    return Part(render("configurations.html", rows=rows, full=full))
 
 
 ABSENT = object()

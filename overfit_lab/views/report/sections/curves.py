@@ -14,7 +14,7 @@ from overfit_lab.views.report.section import Part, Section
 
 
 class Number(NamedTuple):
-    """One number in the records, how it is drawn, and which others have the same axis."""
+    """A recorded number, how it is drawn, and the name of the axis that it shares with others."""
 
     name: str
     title: str
@@ -43,15 +43,15 @@ NUMBERS = (
 
 
 def build(material: Material) -> Part:
-    """A chart a number that some run has; a line says how the others are recorded."""
+    """A chart for each recorded number, and the commands that record the others."""
     looks = page_looks([group.key for group in material.groups])
-    found = {number: _lines(material, number, looks) for number in NUMBERS}
-    reaches = _reaches(found)
-    last = max((int(line.curve.epoch[-1]) for lines in found.values() for line in lines), default=1)
+    charted = {number: _lines(material, number, looks) for number in NUMBERS}
+    reaches = _reaches(charted)
+    last = max((int(line.curve.epoch[-1]) for lines in charted.values() for line in lines), default=1)
     drops = tuple(decays([run for run in material.runs if len(run.records)]))
     charts = [
         Chart(number.name, number.title, number.kind, lines, drops, last, reaches.get(number.shares))
-        for number, lines in found.items()
+        for number, lines in charted.items()
         if lines
     ]
     drawn = {line.name for chart in charts for line in chart.lines}
@@ -62,7 +62,7 @@ def build(material: Material) -> Part:
             (g.title, look, len(g.runs)) for g, look in zip(material.groups, looks, strict=True) if g.title in drawn
         ],
         bands=any(line.curve.n_runs > 1 for chart in charts for line in chart.lines),
-        missing=_missing(found),
+        missing=_missing(charted),
         frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
     )
     return Part(body, {chart.name: chart.data() for chart in charts})
@@ -70,27 +70,27 @@ def build(material: Material) -> Part:
 
 def _lines(material: Material, number: Number, looks: list[PageLook]) -> tuple[Line, ...]:
     """The lines of one number, one a group that has it."""
-    found = []
+    lines = []
     for group, look in zip(material.groups, looks, strict=True):
         measured = curve(group.runs, probe_name(number.probe, group.weights), number.field, number.split, number.inputs)
         if measured is not None:
-            found.append(Line(group.title, look, measured))
-    return tuple(found)
+            lines.append(Line(group.title, look, measured))
+    return tuple(lines)
 
 
-def _reaches(found: dict[Number, tuple[Line, ...]]) -> dict[str, tuple[float, float]]:
+def _reaches(charted: dict[Number, tuple[Line, ...]]) -> dict[str, tuple[float, float]]:
     """Lowest and highest value of the charts that have an axis in common."""
-    names = {number.shares for number in found if number.shares}
+    names = {number.shares for number in charted if number.shares}
     together = {
-        name: [ln for number, lines in found.items() if number.shares == name for ln in lines] for name in names
+        name: [ln for number, lines in charted.items() if number.shares == name for ln in lines] for name in names
     }
     return {name: reach_of(lines) for name, lines in together.items() if lines}
 
 
-def _missing(found: dict[Number, tuple[Line, ...]]) -> list[tuple[str, str]]:
+def _missing(charted: dict[Number, tuple[Line, ...]]) -> list[tuple[str, str]]:
     """Numbers that no run has, and the command that records them."""
     probes: dict[str, list[str]] = {}
-    for number, lines in found.items():
+    for number, lines in charted.items():
         if not lines:
             probes.setdefault(number.probe, []).append(number.title)
     commands = {"evaluation": "overfit-lab evaluate RUN --checkpoint all", "training": "overfit-lab train CONFIG"}

@@ -1,4 +1,4 @@
-"""What the records say, each answer with its verdict, its sentence and its figure."""
+"""The findings of the diagnosis, each with its verdict, its sentence and its figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where and with what the runs were made, as their records say."""
+"""Hardware, versions and times of the runs, as recorded."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ TITLES = {
 
 
 def build(material: Material) -> Part:
-    """What all runs have in common, once; a table of the rest, a row a run."""
-    found = {run: facts(run) for run in material.runs}
-    keys = list(dict.fromkeys(key for own in found.values() for key in own))
-    values = {key: [own.get(key, "–") for own in found.values()] for key in keys}
-    shared = [(key, given[0]) for key, given in values.items() if len(set(given)) == 1]
-    apart = [key for key, given in values.items() if len(set(given)) > 1]
-    rows = [(material.names[run], [own.get(key, "–") for key in apart]) for run, own in found.items()]
-    return Part(render("environment.html", shared=shared, apart=apart, rows=rows, one=len(found) == 1))
+    """A list of what all runs share, and a table of the rest, a row a run."""
+    environments = {run: facts(run) for run in material.runs}
+    keys = list(dict.fromkeys(key for info in environments.values() for key in info))
+    values = {key: [info.get(key, "–") for info in environments.values()] for key in keys}
+    shared = [(key, texts[0]) for key, texts in values.items() if len(set(texts)) == 1]
+    apart = [key for key, texts in values.items() if len(set(texts)) > 1]
+    rows = [(material.names[run], [info.get(key, "–") for key in apart]) for run, info in environments.items()]
+    return Part(render("environment.html", shared=shared, apart=apart, rows=rows, one=len(environments) == 1))
 
 
 def facts(run: Run) -> dict[str, str]:
-    """What run.json says of where a run was made, as text by a title."""
-    found: dict[str, str] = {}
+    """A run's hardware, versions and times from run.json, as text by title."""
+    texts: dict[str, str] = {}
     for key in KEYS:
         if key in run.info:
             value = run.info[key]
             parts = value if isinstance(value, Mapping) else {"": value}
             for name, part in parts.items():
                 title = f"{name} version" if key == "versions" else str(name).replace("_", " ")
-                found[title or TITLES.get(key, key)] = _text(key, part)
-    return found
+                texts[title or TITLES.get(key, key)] = _text(key, part)
+    return texts
 
 
 def _text(key: str, value: Any) -> str:

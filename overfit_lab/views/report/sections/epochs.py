@@ -1,4 +1,4 @@
-"""Epoch by epoch: the map of features, the reliability diagram and how sure the network is, moved by one slider."""
+"""Epoch by epoch: the map of features, the reliability diagram and the confidence histogram, with one slider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from overfit_lab.views.report.rendering import render
 from overfit_lab.views.report.section import Part, Section
 
 MOST_POINTS = 1000
-"""Points of a map that are kept, the first ones; more cannot be told apart at the size of a panel."""
+"""Most points of a map, the first ones; more cannot be distinguished at the size of a panel."""
 GRID = 1000
 """Places a map's coordinates are rounded to, along each axis."""
 N_BINS = 20
@@ -27,12 +27,12 @@ INPUTS = ("clean", "adversarial")
 
 
 def build(material: Material) -> Part:
-    """A slider a run that left any arrays; a line about each that left none."""
-    found = {run: pictures(run) for run in material.runs}
+    """A slider for each run with arrays; a line on each run without."""
+    by_run = {run: pictures(run) for run in material.runs}
     shown = [
-        (f"epochs-{i}", material.names[run], pics) for i, (run, pics) in enumerate(found.items()) if pics["epochs"]
+        (f"epochs-{i}", material.names[run], pics) for i, (run, pics) in enumerate(by_run.items()) if pics["epochs"]
     ]
-    absent = [material.names[run] for run, pics in found.items() if not pics["epochs"]]
+    absent = [material.names[run] for run, pics in by_run.items() if not pics["epochs"]]
     return Part(
         render("epochs.html", shown=shown, absent=absent, n_open=OPEN, single=_with_one_map(shown)),
         {anchor: {"name": name, **pics} for anchor, name, pics in shown},
@@ -40,13 +40,13 @@ def build(material: Material) -> Part:
 
 
 def _with_one_map(shown: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
-    """Runs that have a map at one epoch alone, although something else was measured at several."""
+    """Runs with a map at one epoch only, although other arrays were measured at several."""
     return [name for _, name, pics in shown if len(pics["maps"]) == 1 < len(pics["epochs"])]
 
 
 def pictures(run: Run) -> dict[str, Any]:
-    """What the slider of a run shows: every measured epoch, and the maps, diagrams and histograms by epoch."""
-    maps, what = _maps(run)
+    """Data of a run's slider: its measured epochs, and maps, diagrams and histograms by epoch."""
+    maps, view = _maps(run)
     diagrams = [
         {"epoch": epoch, **_diagram(run, epoch, arrays)}
         for epoch, arrays in _arrays(run, "calibration")
@@ -63,7 +63,7 @@ def pictures(run: Run) -> dict[str, Any]:
         "best": _best(run),
         "decays": decays([run]),
         "grid": GRID,
-        "map_of": what,
+        "map_of": view,
         "maps": maps,
         "diagrams": diagrams,
         "histograms": histograms,
@@ -83,10 +83,10 @@ def _arrays(run: Run, probe: str) -> list[tuple[int, dict[str, np.ndarray]]]:
 
 def _maps(run: Run) -> tuple[list[dict[str, Any]], str]:
     """The maps of the first of the figures' views that the run has, all on one scale, and the view in words."""
-    found = _arrays(run, "features")
+    recorded = _arrays(run, "features")
     for split, inputs in VIEWS:
         key = f"{split}-{inputs}"
-        chosen = [(epoch, arrays) for epoch, arrays in found if f"tsne-{key}" in arrays and f"label-{key}" in arrays]
+        chosen = [(epoch, arrays) for epoch, arrays in recorded if f"tsne-{key}" in arrays and f"label-{key}" in arrays]
         if chosen:
             points = [arrays[f"tsne-{key}"][:MOST_POINTS].astype(np.float64) for _, arrays in chosen]
             scaled = to_grid(points)
@@ -129,27 +129,27 @@ def to_grid(maps: list[np.ndarray]) -> list[np.ndarray]:
 
 def _diagram(run: Run, epoch: int, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Bins that hold samples: mean confidence and accuracy to a thousandth, and how many; ECE as text."""
-    found: dict[str, Any] = {}
+    by_inputs: dict[str, Any] = {}
     for inputs in INPUTS:
         table = arrays.get(f"reliability-test-{inputs}")
         if table is not None:
             used = table[table[:, 2] > 0]
             ece = run.value_at(epoch, "calibration", "ece", "test", inputs)
-            found[inputs] = {
+            by_inputs[inputs] = {
                 "bins": [[round(float(conf), 3), round(float(acc), 3), int(count)] for conf, acc, count in used],
                 "ece": None if ece is None else f"{ece:.3f}",
             }
-    return found
+    return by_inputs
 
 
 def _histogram(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """How many samples have the probability of their labelled class in each bin."""
-    found: dict[str, Any] = {}
+    by_inputs: dict[str, Any] = {}
     for inputs in INPUTS:
         values = arrays.get(f"label-prob-test-{inputs}")
         if values is not None:
-            found[inputs] = np.histogram(values[np.isfinite(values)], bins=N_BINS, range=(0, 1))[0]
-    return found
+            by_inputs[inputs] = np.histogram(values[np.isfinite(values)], bins=N_BINS, range=(0, 1))[0]
+    return by_inputs
 
 
 REGISTER = {"epochs": Section("Epoch by epoch", 50, build)}

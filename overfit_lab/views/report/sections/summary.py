@@ -1,4 +1,4 @@
-"""The first look: what was compared, how each did, and what is missing."""
+"""Overview: the setting, a tile of numbers for each group, and remarks on runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tile:
 
 
 def build(material: Material) -> Part:
-    """One sentence about the setting, a tile a group, and a line about each run that wants a word."""
+    """One sentence on the setting, a tile a group, and the remarks on runs."""
     looks = page_looks([group.key for group in material.groups])
     tiles = [_tile(group, look) for group, look in zip(material.groups, looks, strict=True)]
     n = len(material.runs)
@@ -57,31 +57,31 @@ def _tile(group: Group, look: PageLook) -> Tile:
     measure = "robust" if rows[0]["chosen_on"].startswith("acc_adv") else "clean"
     best, final, diff = (_mean([row[f"{measure}_{end}"] for row in rows]) for end in ("best", "final", "diff"))
     epochs = sorted({row["best_epoch"] for row in rows})
-    at = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
-    return Tile(group.title, look, f"{measure} test accuracy", best, final, diff, f"best at {at}; {seeds}")
+    best_at = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
+    return Tile(group.title, look, f"{measure} test accuracy", best, final, diff, f"best at {best_at}; {seeds}")
 
 
 def _mean(values: list[float | None]) -> str:
-    found = [value for value in values if value is not None]
-    return f"{np.mean(found):.1f}" if found else "–"
+    known = [value for value in values if value is not None]
+    return f"{np.mean(known):.1f}" if known else "–"
 
 
 def remarks(run: Run) -> list[str]:
-    """What a reader must know of a run before its numbers: that it did not end, or lacks what others have."""
-    found = []
+    """Remarks on a run: that it did not complete, was imported, lacks probes, or had no attack."""
+    notes = []
     status = run.info.get("status", "unknown")
     if is_imported(run):
-        found.append("imported weights; how they were trained is not known, so there is one checkpoint and no best.")
+        notes.append("imported weights; how they were trained is not known, so there is one checkpoint and no best.")
     elif status != "completed":
-        found.append(f"{status} at epoch {run.info.get('epoch', '?')} of {run.config.epochs}.")
+        notes.append(f"{status} at epoch {run.info.get('epoch', '?')} of {run.config.epochs}.")
     probes = {str(name).partition("@")[0] for name in run.records["probe"].unique()}
     if not probes:
-        found.append("holds no records yet.")
+        notes.append("holds no records yet.")
     elif not probes - {"training", "evaluation", "robustness"}:
-        found.append(f"no probes; `{PROBING}` records some.")
+        notes.append(f"no probes; `{PROBING}` records some.")
     if run.config.objective.name == "standard" and not is_imported(run):
-        found.append("standard training, without an attack.")
-    return found
+        notes.append("standard training, without an attack.")
+    return notes
 
 
 REGISTER = {"summary": Section("Summary", 10, build)}
