@@ -306,7 +306,7 @@ class RunConfig(Options):
     @model_validator(mode="after")
     def _names_are_the_users(self, info: ValidationInfo) -> RunConfig:
         """Code that is named where a configuration is written in Python may be imported; a file's may not."""
-        if info.context is not FROM_CONTENT:
+        if info.context is not FROM_CONTENT and info.mode == "python":  # JSON text is nothing that Python says
             allow(*strings_of(self.model_dump(mode="json")))
         return self
 

@@ -7,6 +7,7 @@ The module must not be executed.
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -161,6 +162,19 @@ def test_names_that_were_read_are_not_though_python_runs(name, in_python, folder
         catalog.SINKS["other:Thing"]
     assert not (folder / "RAN").exists()
     assert permission.current().read >= {name, "train:other:Thing"}
+
+
+def test_a_configuration_that_passes_through_json_allows_nothing(in_python):
+    text = RunConfig().model_dump_json().replace('"pgd-at"', '"planted:Thing"')
+    with permission.granted(permission.NOTHING):
+        assert RunConfig.model_validate_json(text).objective.name == "planted:Thing"
+        assert not permission.current().covers("planted:Thing")
+
+
+def test_only_one_place_makes_a_configuration_of_content():
+    package = Path(permission.__file__).parents[1]
+    places = [path.name for path in package.rglob("*.py") if "RunConfig.model_validate(" in path.read_text()]
+    assert places == ["files.py"]
 
 
 def test_what_was_read_is_imported_once_the_user_writes_it(mine, in_python, folder):
