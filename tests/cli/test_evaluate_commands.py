@@ -240,7 +240,7 @@ def test_a_busy_folder_is_named(trained, capfd):
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "overfit_lab.cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "overfit_lab", *map(str, arguments)]
 
 
 @pytest.mark.slow
