@@ -18,7 +18,7 @@ from overfit_lab.config.recipes import recipe
 from overfit_lab.config.registry import Registry, import_object
 from overfit_lab.errors import ConfigError
 from overfit_lab.sweeps.spec import load_spec
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from tiny import tiny_config
 
 CODE = "import pathlib\npathlib.Path(__file__).with_name('RAN').touch()\n\n\nclass Thing:\n    pass\n"
