@@ -17,10 +17,11 @@ from overfit_lab.config.recipes.book import recipe
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.probes.base import run_probe
 from overfit_lab.training import build as building
-from overfit_lab.training.build import build, make_probes
+from overfit_lab.training.build import build
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.loop import train_epoch
+from overfit_lab.training.parts import make_probes
 from overfit_lab.training.session import Session
 from overfit_lab.types import Dataset, Value
 

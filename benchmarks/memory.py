@@ -13,6 +13,7 @@ from overfit_lab.config.options import parse_options
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.models.compute.memory import PeakBytes
 from overfit_lab.models.preact_resnet import preact_resnet18
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.probes.base import run_probe
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.types import Clock
@@ -26,14 +27,14 @@ OPTIONS = {"hessian": {"top_k": 0, "layers": False}, "logit-geometry": {"n_steps
 def snapshot_of(n: int) -> Snapshot:
     """A small network and n images of 32x32, one quarter of them relabelled."""
     torch.manual_seed(0)
-    model = preact_resnet18(K, width=4, blocks=(1, 1), stem_stride=2).eval()
+    model = preact_resnet18(ModelSpec(K), width=4, blocks=(1, 1), stem_stride=2).eval()
     x, y = images(n)
     given = torch.where(torch.arange(n) % 4 == 0, (y + 1) % K, y)
     pixels = (255 * x).to(torch.uint8)
     data = dataset_from_arrays((pixels, given), test=(pixels, y), y_true=y)
     reference = {name: p.detach() + 0.01 for name, p in model.named_parameters()}
     clock = Clock(epoch=1, step=1, n_epochs=5)
-    return Snapshot(model, data, clock=clock, reference=reference, penultimate="linear")
+    return Snapshot(model=model, data=data, clock=clock, reference=reference, penultimate="linear")
 
 
 def measure(setting: Setting) -> Result:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from overfit_lab.models.compute.work import forward_flops
 from overfit_lab.models.preact_resnet import preact_resnet18
+from overfit_lab.models.spec import ModelSpec
 
 K = 10
 
@@ -44,7 +45,7 @@ def images(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def network(width: int = 16, *, steps: int = 15, inplace: bool = False) -> nn.Module:
     """PreAct-ResNet-18 after a few steps of training on such images, in eval mode, channels last."""
     torch.manual_seed(0)
-    model = preact_resnet18(K, width=width).to(memory_format=torch.channels_last)
+    model = preact_resnet18(ModelSpec(K), width=width).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     model.train()
     for step in range(steps):

@@ -76,8 +76,8 @@ def make_snapshot(model=None, *, splits=("train", "val", "test"), attack=True, r
     data = dataset_from_arrays((x, y), y_true=y_true, class_names=list("abcd"), **given)
     moved = {name: p.detach() + 0.1 for name, p in model.named_parameters()}
     return Snapshot(
-        model,
-        data,
+        model=model,
+        data=data,
         clock=Clock(epoch=3, step=30, n_epochs=3),
         attack=PGD(ThreatModel(eps=0.1), step_size=0.05, n_steps=2) if attack else None,
         reference=moved if reference else None,

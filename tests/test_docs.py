@@ -16,7 +16,7 @@ from overfit_lab.config.recipes import RECIPES
 from overfit_lab.errors import ConfigError
 from overfit_lab.probes.base import run_probe
 from overfit_lab.records.reader import Run
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from overfit_lab.training.run import train_run
 from tiny import tiny_config
 

@@ -16,6 +16,6 @@ def config(
 ) -> None:
     """Print a complete configuration as YAML, which `train` takes back."""
     from overfit_lab.config import to_yaml
-    from overfit_lab.training.build import complete
+    from overfit_lab.training.complete import complete
 
     typer.echo(to_yaml(complete(read_source(source, assignments, trust=trust))), nl=False)

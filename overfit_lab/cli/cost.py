@@ -69,7 +69,7 @@ def _works(config: RunConfig, grid: list[str], size: str | None) -> list[Workloa
 
 def _hardware(work: Workload, name: str | None, calibrate: bool, device: str) -> dict[str, Hardware]:
     from overfit_lab.config.catalog import HARDWARE
-    from overfit_lab.training.build import resolve_device
+    from overfit_lab.training.compute import resolve_device
 
     if calibrate:
         from overfit_lab.sweeps.cost.calibrate import calibrate as measured

@@ -49,8 +49,7 @@ def train_grid(
     elif manifest_path(folder).is_file():
         raise RunFolderError(f"{folder}: already holds a sweep; go on with it by --resume, or choose another --out")
     with resumable(folder):
-        # the code that the configuration names was typed, or allowed where the file was read
-        result = run_sweep(spec, folder, trust=True, watch=RunsProgress)
+        result = run_sweep(spec, folder, watch=RunsProgress)
     _print_table(result.completed)
     tell(result)
 

@@ -94,6 +94,7 @@ def run(arguments: list[str] | None = None) -> int:
     :mod:`overfit_lab.config.permission`.
     """
     typed = sys.argv[1:] if arguments is None else arguments
+    typed = [text for text in typed if not os.path.lexists(text)]  # a file's name that a shell wrote for * is not typed
     with granted(Permission(frozenset(typed), folder=os.getcwd())):
         return _run(arguments)
 
@@ -133,7 +134,3 @@ def _complain(text: str, status: int = BAD_INPUT) -> int:
     line = " ".join(text.split())
     typer.echo(f"overfit-lab: {line}", err=True)
     return status
-
-
-if __name__ == "__main__":
-    main()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from overfit_lab.config.registry import Registry
 
-DATASETS = Registry("dataset", "overfit_lab.data")
-MODELS = Registry("model", "overfit_lab.models")
+DATASETS = Registry("dataset", "overfit_lab.data", prefixes=True)
+MODELS = Registry("model", "overfit_lab.models", prefixes=True)
 LAYOUTS = Registry("layout", "overfit_lab.models.layouts")
 ATTACKS = Registry("attack", "overfit_lab.methods.attacks")
 LABELS = Registry("label mode", "overfit_lab.methods.labels")

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from overfit_lab.config.schema import FROM_FILE, RunConfig
+from overfit_lab.config.permission import read_from_file
+from overfit_lab.config.schema import FROM_CONTENT, RunConfig
 from overfit_lab.config.upgrade import CURRENT, VERSION_KEY, upgrade
 from overfit_lab.errors import ConfigError, unknown_name
 
@@ -23,7 +24,7 @@ def parse_config(content: Any, source: str = "configuration") -> RunConfig:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{source}: expected keys and values, got {type(content).__name__}")
     try:
-        return RunConfig.model_validate(upgrade(content, source), context=FROM_FILE)
+        return RunConfig.model_validate(upgrade(content, source), context=FROM_CONTENT)
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, RunConfig)) from error
 
@@ -84,6 +85,7 @@ def from_yaml(text: str, source: str = "YAML") -> RunConfig:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f" in line {line + 1}" if line is not None else ""
         raise ConfigError(f"{source}: not valid YAML{where}") from error
+    read_from_file(content)
     return parse_config({VERSION_KEY: 0, **content} if isinstance(content, Mapping) else content, source)
 
 

@@ -1,8 +1,8 @@
 """Whose code may be imported: names that the user typed, and those of files that the user trusts.
 
 A name ``package.module:Attribute`` may come from anywhere: a run folder that somebody sent, a sweep's file, a record.
-So the one place that imports such names (:func:`~.registry.import_object`) asks here, and the answer is no unless
-the user wrote the name: on the command line, in a ``RunConfig`` or a call in Python, or by ``--trust``.
+So the one place that imports such names (:func:`~.registry.import_object`) asks here. On the command line the answer is
+no unless the name was typed, or ``--trust`` was. In Python it is yes unless the name stands in a file that was read.
 """
 
 from __future__ import annotations
@@ -22,22 +22,28 @@ class Permission:
         texts: what the user wrote; every name in them may be imported.
         everything: the user said ``--trust``.
         folder: is on the search path while a permitted name is imported, and at no other time; "" for none.
+        in_python: names come from the user's own Python, where no file said them.
+        read: what files said.
     """
 
     texts: frozenset[str] = frozenset()
     everything: bool = False
     folder: str = ""
+    in_python: bool = False
+    read: frozenset[str] = frozenset()
 
     def covers(self, name: str) -> bool:
         """Whether a name may be imported."""
         if self.everything:
             return True
         pattern = re.compile(rf"(?<![\w./-]){re.escape(name)}(?![\w./-])")  # no part of a path or of a longer name
-        return any(name in text and pattern.search(text) for text in self.texts)
+        if any(name in text and pattern.search(text) for text in self.texts):
+            return True
+        return self.in_python and not any(name in text for text in self.read)
 
 
 NOTHING = Permission()
-_granted = NOTHING
+_granted = Permission(in_python=True)
 
 
 def current() -> Permission:
@@ -61,6 +67,11 @@ def allow(*texts: str) -> None:
         (True, False)
     """
     grant(replace(_granted, texts=_granted.texts.union(text for text in texts if ":" in text)))
+
+
+def read_from_file(content: object) -> None:
+    """What stands in these nested plain values was not written by the user: its names are only imported if allowed."""
+    grant(replace(_granted, read=_granted.read.union(text for text in strings_of(content) if ":" in text)))
 
 
 def allow_everything() -> None:

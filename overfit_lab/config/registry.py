@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from overfit_lab.config import permission
 from overfit_lab.errors import ConfigError, unknown_name
+
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+"""``package.module:Attribute``."""
+_prefixes: list[Registry] = []
 
 
 class Registry(MutableMapping[str, Any]):
@@ -22,14 +27,17 @@ class Registry(MutableMapping[str, Any]):
         kind: what an entry is called in messages, in the singular.
         package: dotted name of the package whose modules define the entries.
         attribute: name of the dict of entries in a module.
+        prefixes: an entry's name may be followed by a colon and its argument, as in ``imagefolder:DIR``.
     """
 
-    def __init__(self, kind: str, package: str, attribute: str = "REGISTER") -> None:
+    def __init__(self, kind: str, package: str, attribute: str = "REGISTER", *, prefixes: bool = False) -> None:
         self.kind = kind
         self.package = package
         self.attribute = attribute
         self._entries: dict[str, Any] = {}
         self._loaded = False
+        if prefixes:
+            _prefixes.append(self)
 
     def _load(self) -> dict[str, Any]:
         if not self._loaded:
@@ -80,24 +88,35 @@ class Registry(MutableMapping[str, Any]):
         return isinstance(name, str) and self.canonical(name) in self._load()
 
 
+def takes_argument(word: str) -> bool:
+    """Whether a word before a colon is no module: ``train:trades``, ``imagefolder:DIR``, ``torchvision:resnet18``."""
+    return word == "train" or any(word in registry for registry in _prefixes)
+
+
 def import_object(path: str, kind: str) -> Any:
     """The object at ``package.module:Attribute``; the only place that imports code by a name.
 
     Raises:
-        ConfigError: the name is not the user's own and no ``--trust`` was given, the module cannot be imported, or it
-            has no such attribute.
+        ConfigError: it is no such name, the name is not the user's own and no ``--trust`` was given, the module cannot
+            be imported, or it has no such attribute.
     """
-    if not permission.current().covers(path):
+    if not DOTTED.fullmatch(path):
+        raise ConfigError(f"{kind} {path!r}: expected a name, or package.module:Attribute")
+    module_name, _, attribute = path.partition(":")
+    permitted = permission.current()
+    # who types --data imagefolder:images names no module, though one may lie there and a key of the file ask for it
+    free = permitted.everything or permitted.in_python
+    if not permitted.covers(path) or (takes_argument(module_name) and not free):
         raise ConfigError(
             f"{kind} {path!r}: names code to run, and it was a file that said so; add --trust if you trust it "
             f"(in Python: overfit_lab.config.permission.allow({path!r}))"
         )
-    module_name, _, attribute = path.partition(":")
     try:
         with permission.searching():
             module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(f"{kind} {path!r}: cannot import module {module_name!r} ({error})") from error
+    permission.allow(path)  # it has run: a file that is read later takes nothing back
     try:
         return getattr(module, attribute)
     except AttributeError as error:

@@ -1,7 +1,7 @@
 """What a run is: validated, frozen, each key beside what it affects. Imports no component and no torch.
 
 A part that a registry provides (model, objective, label mode, schedule) is a :class:`Part`: a name and free options.
-The options are checked against the component itself by :func:`~.training.build.complete`, which also fills in their
+The options are checked against the component itself by :func:`~.training.complete.complete`, which also fills in their
 defaults, so that the configuration a run writes down is complete.
 """
 
@@ -260,8 +260,8 @@ class ComputeConfig(Options):
     label_memory_limit: Speed[Size] = Field("1GB", description="most for rows on the device, n K 4 bytes, such as 1GB")
 
 
-FROM_FILE = {"from": "file"}
-"""Context of a validation whose content was read, not written by the user in Python."""
+FROM_CONTENT = {"from": "content"}
+"""Context of a validation whose content may have been read: to validate it allows nothing."""
 
 
 class RunConfig(Options):
@@ -306,7 +306,7 @@ class RunConfig(Options):
     @model_validator(mode="after")
     def _names_are_the_users(self, info: ValidationInfo) -> RunConfig:
         """Code that is named where a configuration is written in Python may be imported; a file's may not."""
-        if info.context is not FROM_FILE:
+        if info.context is not FROM_CONTENT and info.mode == "python":  # JSON text is nothing that Python says
             allow(*strings_of(self.model_dump(mode="json")))
         return self
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from overfit_lab.config.catalog import DATASETS, MODELS
 from overfit_lab.config.permission import allow, current, strings_of
+from overfit_lab.config.registry import takes_argument
 from overfit_lab.errors import ConfigError
 
 DOTTED = re.compile(r"(?<![\w./-])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)(?![\w./-])")
@@ -34,7 +34,7 @@ def _names(text: str) -> Iterator[str]:
         if prefix == "train":  # what is trained first: its own name stands behind
             text = text[found.start(1) + len("train:") :]
             continue
-        if prefix not in DATASETS and prefix not in MODELS:
+        if not takes_argument(prefix):
             yield name
         text = text[found.end(1) :]
 

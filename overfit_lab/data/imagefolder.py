@@ -56,7 +56,7 @@ def imagefolder(argument: str, *, root: Path | None, download: bool) -> RawData:
 
 
 def folders_of_classes(folder: Path, name: str) -> RawData:
-    """The images of a folder; see :func:`imagefolder`. ``name`` is what the set is called in messages."""
+    """The images of a folder; see :func:`imagefolder`. ``name`` names the set in messages."""
     train = folder / "train"
     test = next((folder / part for part in ("test", "val") if (folder / part).is_dir()), None)
     pooled = not train.is_dir()

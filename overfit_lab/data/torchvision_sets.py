@@ -18,7 +18,7 @@ from overfit_lab.errors import DataUnavailableError
 
 @dataclass(frozen=True)
 class Entry:
-    """One of torchvision's sets: its class there, how its two parts are asked for, its channel statistics."""
+    """One of torchvision's sets: its class, the arguments for its two parts, its channel statistics."""
 
     cls: str
     train: dict[str, Any]

@@ -53,7 +53,7 @@ class Stage:
 
     @property
     def n_calls(self) -> int:
-        """About how often it calls the model for a batch; 1 where it does not say."""
+        """Approximate number of model calls for a batch; 1 if the attack does not state it."""
         return int(getattr(self.attack, "n_calls", 1))
 
 

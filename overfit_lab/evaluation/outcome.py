@@ -30,8 +30,8 @@ class Outcome:
         y: given labels (n,) int64.
         clean_prediction: the model's answers to the clean images (n,) int64.
         prediction: its answers to the adversarial images, where one was found; else to the last that was tried (n,).
-        broken_by: the stage that fooled it (n,) int16; ``ROBUST`` where none has, ``WRONG`` where it was wrong anyway.
-        logits: those of the adversarial images (n, K) float32; of the clean image where the answer was wrong anyway.
+        broken_by: the stage that fooled it (n,) int16; ``ROBUST`` if none has, ``WRONG`` if the clean answer is wrong.
+        logits: those of the adversarial images (n, K) float32; of the clean image where the clean answer is wrong.
         members: samples that the current stage attacks (n,) bool.
         stages: names of the stages.
         settings: what defines the attack, the model and the samples; only with equal ones is an outcome resumed.
@@ -76,7 +76,7 @@ class Outcome:
 
     @property
     def robust_accuracy(self) -> float:
-        """Share that is right with and without the attack, in [0, 1]; an upper bound of what is true."""
+        """Share that is right with and without the attack, in [0, 1]; an upper bound of the true one."""
         return float(self.robust.mean())
 
     def accuracy_after(self, stage: int) -> float:
@@ -115,7 +115,7 @@ class Outcome:
         write_arrays(path, {"notes": np.array(json.dumps(notes)), **arrays})
 
     def with_arrays(self) -> Outcome:
-        """The same with arrays of its own, which may be written to."""
+        """A copy whose arrays may be written to."""
         return replace(self, **{name: getattr(self, name).copy() for name in ARRAYS})
 
 

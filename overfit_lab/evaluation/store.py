@@ -37,7 +37,7 @@ def evaluate_into(
     again: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Outcome:
-    """Evaluate and write outcome and records to a run folder; an existing outcome is returned as it is.
+    """Evaluate and write outcome and records to a run folder; a complete outcome of the same evaluation is reused.
 
     Args:
         folder: the run folder.

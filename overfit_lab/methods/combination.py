@@ -85,7 +85,7 @@ class Combination:
 
     @property
     def attacks(self) -> bool:
-        """Whether training sees images that differ from the clean ones: there is a ball, and steps to go in it."""
+        """Whether training sees perturbed images: an objective with an attack, eps above 0, and steps or a noise."""
         attack = self.config.attack
         moves = attack.n_steps > 0 or not getattr(self.attack, "adversarial", True)
         return bool(self.objective.needs_attack and attack.eps > 0 and moves)

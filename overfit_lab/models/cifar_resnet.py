@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from overfit_lab.models.resnet import BasicBlock, MakeShortcut, ResNet
+from overfit_lab.models.spec import ModelSpec
 
 ShortcutKind = Literal["projection", "padding"]
 
@@ -43,17 +44,14 @@ def make_factory(depth: int) -> Callable[..., nn.Module]:
     """The factory of one depth, 6 n + 2."""
 
     def factory(
-        n_classes: int,
+        spec: ModelSpec,
         *,
-        shape: tuple[int, int, int] = (3, 32, 32),
-        mean: Sequence[float] = (0.0, 0.0, 0.0),
-        std: Sequence[float] = (1.0, 1.0, 1.0),
         width: int = 16,
         shortcut: ShortcutKind = "projection",
     ) -> nn.Module:
         make: MakeShortcut | None = None if shortcut == "projection" else _padded
         blocks = [(depth - 2) // 6] * 3
-        return CifarResNet(BasicBlock, blocks, n_classes, shape=shape, mean=mean, std=std, width=width, shortcut=make)
+        return CifarResNet(BasicBlock, blocks, spec, width=width, shortcut=make)
 
     factory.__doc__ = f"ResNet-{depth} of He et al. for CIFAR; shortcuts that change shape are 1x1 convolutions."
     return factory

@@ -15,11 +15,13 @@ from overfit_lab.errors import ConfigError
 from overfit_lab.models.constants import choose_constants
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.normalize import Normalize, find_normalize, put_in_front
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.types import Dataset, to_float
 
-MODEL_CONTEXT = frozenset({"argument", "n_classes", "shape", "mean", "std"})
-"""What a factory is told of the data, where it takes parameters of these names, and what followed its name's colon."""
+MODEL_CONTEXT = frozenset({"argument", "spec", "n_classes", "shape", "mean", "std"})
+"""What a factory is told of the data, where it takes parameters of these names (``spec``: all of it in one
+:class:`~overfit_lab.models.spec.ModelSpec`), and what followed its name's colon."""
 
 EVERY_MODEL = ("penultimate", "normalize")
 """Options that go with every model and that no factory sees."""
@@ -53,7 +55,8 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
     options = {key: value for key, value in part.options.items() if key not in EVERY_MODEL}
     normalize = part.options.get("normalize")
     mean, std = choose_constants(normalize, data.mean, data.std)
-    context = {"argument": argument, "n_classes": data.n_classes, "shape": data.shape, "mean": mean, "std": std}
+    spec = ModelSpec(data.n_classes, data.shape, mean, std)
+    context = {"argument": argument, "spec": spec, **vars(spec)}
     accepted = _accepted(factory, context)
     try:
         with private_streams(derive_seed(seed, "model")):
@@ -62,7 +65,7 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
         raise ConfigError(f"model.name = {part.name!r}: cannot be made with these options ({error})") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.name = {part.name!r}: gives {type(model).__name__}, expected a torch.nn.Module")
-    if not {"mean", "std"} <= set(accepted):
+    if "spec" not in accepted and not {"mean", "std"} <= set(accepted):
         identity = (0.0,) * len(mean), (1.0,) * len(std)
         put_in_front(model, Normalize(*((mean, std) if normalize else identity)))
     own = find_normalize(model)
@@ -77,7 +80,7 @@ def _accepted(factory: Any, context: Mapping[str, Any]) -> dict[str, Any]:
     """What of the context the factory takes. One of arbitrary keywords gets all that is said of the data."""
     parameters = inspect.signature(factory).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return {key: value for key, value in context.items() if key != "argument" or key in parameters}
+        return {key: value for key, value in context.items() if key not in ("argument", "spec") or key in parameters}
     return {name: context[name] for name in parameters if name in context}
 
 

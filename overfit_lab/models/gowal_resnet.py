@@ -6,7 +6,6 @@ that pad on the right and at the bottom alone, as TensorFlow's ``SAME`` does on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overfit_lab.models.preact_resnet import PreActResNet
+from overfit_lab.models.spec import ModelSpec
 
 Activation = Literal["silu", "relu"]
 ACTIVATIONS = {"silu": functional.silu, "relu": functional.relu}
@@ -65,20 +65,14 @@ class GowalResNet(PreActResNet):
 
 
 def _wide(
-    n_classes: int,
+    spec: ModelSpec,
     depth: int,
-    shape: tuple[int, int, int],
-    mean: Sequence[float],
-    std: Sequence[float],
     width: int,
     widen: int,
     activation: Activation,
 ) -> nn.Module:
     return GowalResNet(
-        n_classes,
-        shape=shape,
-        mean=mean,
-        std=std,
+        spec,
         stem=width,
         widths=[width * widen * 2**stage for stage in range(3)],
         blocks=[(depth - 4) // 6] * 3,
@@ -88,62 +82,47 @@ def _wide(
 
 
 def wrn_28_10_swish(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 16,
     widen: int = 10,
     activation: Activation = "silu",
 ) -> nn.Module:
     """WRN-28-10 of Gowal et al. and of RobustBench's DMWideResNet: SiLU, strides padded as TensorFlow does."""
-    return _wide(n_classes, 28, shape, mean, std, width, widen, activation)
+    return _wide(spec, 28, width, widen, activation)
 
 
 def wrn_34_10_swish(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 16,
     widen: int = 10,
     activation: Activation = "silu",
 ) -> nn.Module:
     """WRN-34-10 of Gowal et al.; ``widen=20`` is their WRN-34-20."""
-    return _wide(n_classes, 34, shape, mean, std, width, widen, activation)
+    return _wide(spec, 34, width, widen, activation)
 
 
 def wrn_70_16_swish(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 16,
     widen: int = 16,
     activation: Activation = "silu",
 ) -> nn.Module:
     """WRN-70-16 of Gowal et al. (266.8 million parameters)."""
-    return _wide(n_classes, 70, shape, mean, std, width, widen, activation)
+    return _wide(spec, 70, width, widen, activation)
 
 
 def preact_resnet18_swish(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 64,
     activation: Activation = "silu",
 ) -> nn.Module:
     """PreAct-ResNet-18 of Rebuffi et al. and of RobustBench's DMPreActResNet: SiLU, 3x3 shortcuts."""
     return GowalResNet(
-        n_classes,
-        shape=shape,
-        mean=mean,
-        std=std,
+        spec,
         stem=width,
         widths=[width * 2**stage for stage in range(4)],
         blocks=(2, 2, 2, 2),

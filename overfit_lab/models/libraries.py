@@ -84,7 +84,7 @@ def import_installed(name: str, how_to_get: str) -> ModuleType:
 
 
 def _check_name(library: str, name: str, known: Sequence[str]) -> None:
-    """Refuse what is no plain name of the library's list, such as a path or an address to fetch from."""
+    """Refuse names that the library does not list, such as paths or addresses to fetch from."""
     if name in known:
         return
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from overfit_lab.models.normalize import Normalize
+from overfit_lab.models.spec import ModelSpec
 
 
 class MLP(nn.Module):
@@ -16,10 +15,7 @@ class MLP(nn.Module):
     Weights are drawn as torch draws them for linear layers.
 
     Args:
-        n_classes: K.
-        shape: shape of an image (C, H, W).
-        mean: mean of each channel.
-        std: standard deviation of each channel.
+        spec: classes and images.
         hidden: width of each hidden layer.
         depth: number of hidden layers.
     """
@@ -28,23 +24,20 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        n_classes: int,
+        spec: ModelSpec,
         *,
-        shape: tuple[int, int, int],
-        mean: Sequence[float] = (0.0,),
-        std: Sequence[float] = (1.0,),
         hidden: int = 256,
         depth: int = 2,
     ) -> None:
         super().__init__()
-        self.normalize = Normalize(mean, std)
+        self.normalize = spec.normalize()
         layers: list[nn.Module] = []
-        width = math.prod(shape)
+        width = math.prod(spec.shape)
         for _ in range(depth):
             layers += [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
             width = hidden
         self.layers = nn.Sequential(*layers)
-        self.linear = nn.Linear(width, n_classes)
+        self.linear = nn.Linear(width, spec.n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W)."""
@@ -53,16 +46,13 @@ class MLP(nn.Module):
 
 
 def mlp(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int],
-    mean: Sequence[float] = (0.0,),
-    std: Sequence[float] = (1.0,),
     hidden: int = 256,
     depth: int = 2,
 ) -> nn.Module:
     """A multilayer perceptron: ``depth`` hidden layers of ``hidden`` units with batch norm."""
-    return MLP(n_classes, shape=shape, mean=mean, std=std, hidden=hidden, depth=depth)
+    return MLP(spec, hidden=hidden, depth=depth)
 
 
 REGISTER = {"mlp": mlp}

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.models.normalize import Normalize
+from overfit_lab.models.spec import ModelSpec
 
 ShortcutOf = Literal["activation", "input"]
 MakeBlock = Callable[[int, int, int], nn.Module]
@@ -47,10 +47,7 @@ class PreActResNet(nn.Module):
     Weights are drawn as torch draws them.
 
     Args:
-        n_classes: K.
-        shape: shape of an image (C, H, W).
-        mean: mean of each channel.
-        std: standard deviation of each channel.
+        spec: classes and images.
         stem: channels of the stem.
         widths: channels of each stage.
         blocks: blocks in each stage.
@@ -70,11 +67,8 @@ class PreActResNet(nn.Module):
 
     def __init__(
         self,
-        n_classes: int,
+        spec: ModelSpec,
         *,
-        shape: tuple[int, int, int],
-        mean: Sequence[float],
-        std: Sequence[float],
         stem: int,
         widths: Sequence[int],
         blocks: Sequence[int],
@@ -85,8 +79,8 @@ class PreActResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation
-        self.normalize = Normalize(mean, std)
-        self.conv1 = nn.Conv2d(shape[0], stem, 3, stride=stem_stride, padding=1, bias=False)
+        self.normalize = spec.normalize()
+        self.conv1 = nn.Conv2d(spec.shape[0], stem, 3, stride=stem_stride, padding=1, bias=False)
         stages: list[nn.Module] = []
         n_in = stem
         for stage, (n_out, depth) in enumerate(zip(widths, blocks, strict=True)):
@@ -97,7 +91,7 @@ class PreActResNet(nn.Module):
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
         self.bn = nn.BatchNorm2d(n_in) if final_norm else None
-        self.linear = nn.Linear(n_in, n_classes)
+        self.linear = nn.Linear(n_in, spec.n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W) in [0, 1]."""
@@ -111,11 +105,8 @@ class PreActResNet(nn.Module):
 
 
 def preact_resnet18(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 64,
     blocks: tuple[int, ...] = (2, 2, 2, 2),
     stem_stride: int = 1,
@@ -124,10 +115,7 @@ def preact_resnet18(
 ) -> nn.Module:
     """PreAct-ResNet-18 for 32x32 images (11.17 million parameters at width 64); narrower or shallower by options."""
     return PreActResNet(
-        n_classes,
-        shape=shape,
-        mean=mean,
-        std=std,
+        spec,
         stem=width,
         widths=[width * 2**stage for stage in range(len(blocks))],
         blocks=blocks,

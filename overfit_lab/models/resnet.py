@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.models.normalize import Normalize
+from overfit_lab.models.spec import ModelSpec
 
 MakeShortcut = Callable[[int, int, int], nn.Module]
 """Makes a shortcut from its channels in and out and its stride."""
@@ -68,10 +68,7 @@ class ResNet(nn.Module):
     Args:
         block: :class:`BasicBlock` or :class:`Bottleneck`.
         blocks: blocks in each stage.
-        n_classes: K.
-        shape: shape of an image (C, H, W).
-        mean: mean of each channel.
-        std: standard deviation of each channel.
+        spec: classes and images.
         width: channels of the first stage; each further stage doubles them.
         shortcut: makes the shortcuts; default :func:`make_shortcut`.
     """
@@ -83,17 +80,14 @@ class ResNet(nn.Module):
         self,
         block: type[BasicBlock] | type[Bottleneck],
         blocks: Sequence[int],
-        n_classes: int,
+        spec: ModelSpec,
         *,
-        shape: tuple[int, int, int],
-        mean: Sequence[float],
-        std: Sequence[float],
         width: int,
         shortcut: MakeShortcut | None = None,
     ) -> None:
         super().__init__()
-        self.normalize = Normalize(mean, std)
-        self.conv1 = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
+        self.normalize = spec.normalize()
+        self.conv1 = nn.Conv2d(spec.shape[0], width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         stages: list[nn.Module] = []
         n_in = width
@@ -104,7 +98,7 @@ class ResNet(nn.Module):
                 n_in = width * 2**stage * block.expansion
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
-        self.linear = nn.Linear(n_in, n_classes)
+        self.linear = nn.Linear(n_in, spec.n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W) in [0, 1]."""
@@ -116,39 +110,30 @@ class ResNet(nn.Module):
 
 
 def resnet18(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 64,
 ) -> nn.Module:
     """ResNet-18 for 32x32 images (11.17 million parameters at width 64)."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), n_classes, shape=shape, mean=mean, std=std, width=width)
+    return ResNet(BasicBlock, (2, 2, 2, 2), spec, width=width)
 
 
 def resnet34(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 64,
 ) -> nn.Module:
     """ResNet-34 for 32x32 images (21.28 million parameters at width 64)."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), n_classes, shape=shape, mean=mean, std=std, width=width)
+    return ResNet(BasicBlock, (3, 4, 6, 3), spec, width=width)
 
 
 def resnet50(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 64,
 ) -> nn.Module:
     """ResNet-50 with bottlenecks for 32x32 images (23.52 million parameters at width 64)."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), n_classes, shape=shape, mean=mean, std=std, width=width)
+    return ResNet(Bottleneck, (3, 4, 6, 3), spec, width=width)
 
 
 REGISTER = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-from overfit_lab.models.normalize import Normalize
+from overfit_lab.models.spec import ModelSpec
 
 
 class SmallCNN(nn.Module):
     """Three 3x3 convolutions with batch norm and ReLU, the last two with stride 2; pooling to 2x2; linear.
 
     Args:
-        n_classes: K.
-        shape: shape of an image (C, H, W).
-        mean: mean of each channel.
-        std: standard deviation of each channel.
+        spec: classes and images.
         width: channels of the first convolution; the others have twice as many.
     """
 
@@ -25,17 +20,14 @@ class SmallCNN(nn.Module):
 
     def __init__(
         self,
-        n_classes: int,
+        spec: ModelSpec,
         *,
-        shape: tuple[int, int, int],
-        mean: Sequence[float],
-        std: Sequence[float],
         width: int,
     ) -> None:
         super().__init__()
-        self.normalize = Normalize(mean, std)
+        self.normalize = spec.normalize()
         layers: list[nn.Module] = []
-        n_in = shape[0]
+        n_in = spec.shape[0]
         for n_out, stride in ((width, 1), (2 * width, 2), (2 * width, 2)):
             layers += [
                 nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False),
@@ -44,7 +36,7 @@ class SmallCNN(nn.Module):
             ]
             n_in = n_out
         self.layers = nn.Sequential(*layers)
-        self.linear = nn.Linear(4 * n_in, n_classes)
+        self.linear = nn.Linear(4 * n_in, spec.n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W) in [0, 1]."""
@@ -54,15 +46,12 @@ class SmallCNN(nn.Module):
 
 
 def small_cnn(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (1, 8, 8),
-    mean: Sequence[float] = (0.0,),
-    std: Sequence[float] = (1.0,),
     width: int = 32,
 ) -> nn.Module:
     """A small convolutional network of three layers, for digits and alike."""
-    return SmallCNN(n_classes, shape=shape, mean=mean, std=std, width=width)
+    return SmallCNN(spec, width=width)
 
 
 REGISTER = {"small-cnn": small_cnn}

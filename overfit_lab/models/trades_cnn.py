@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from overfit_lab.models.normalize import Normalize
+from overfit_lab.models.spec import ModelSpec
 
 
 class TradesCNN(nn.Module):
     """Four 3x3 convolutions without padding, pooling after the second and the fourth; two hidden layers; linear.
 
     Args:
-        n_classes: K.
-        shape: shape of an image (C, H, W), at least 16x16.
-        mean: mean of each channel.
-        std: standard deviation of each channel.
+        spec: classes and images, at least 16x16.
         width: channels of the first two convolutions; the others have twice as many.
         hidden: units of the hidden layers.
         dropout: share of the first hidden layer's units that are dropped in training.
@@ -27,31 +22,28 @@ class TradesCNN(nn.Module):
 
     def __init__(
         self,
-        n_classes: int,
+        spec: ModelSpec,
         *,
-        shape: tuple[int, int, int],
-        mean: Sequence[float],
-        std: Sequence[float],
         width: int,
         hidden: int,
         dropout: float,
     ) -> None:
         super().__init__()
-        self.normalize = Normalize(mean, std)
+        self.normalize = spec.normalize()
         layers: list[nn.Module] = []
-        n_in = shape[0]
+        n_in = spec.shape[0]
         for n_out in (width, 2 * width):
             layers += [nn.Conv2d(n_in, n_out, 3), nn.ReLU(), nn.Conv2d(n_out, n_out, 3), nn.ReLU(), nn.MaxPool2d(2)]
             n_in = n_out
         self.features = nn.Sequential(*layers)
-        height, width_left = (((side - 4) // 2 - 4) // 2 for side in shape[1:])
+        height, width_left = (((side - 4) // 2 - 4) // 2 for side in spec.shape[1:])
         if min(height, width_left) < 1:
-            raise ValueError(f"images of {shape[1]}x{shape[2]} are too small, expected at least 16x16")
+            raise ValueError(f"images of {spec.shape[1]}x{spec.shape[2]} are too small, expected at least 16x16")
         inputs = n_in * height * width_left
         self.hidden = nn.Sequential(
             nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU()
         )
-        self.linear = nn.Linear(hidden, n_classes)
+        self.linear = nn.Linear(hidden, spec.n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W) in [0, 1]."""
@@ -60,17 +52,14 @@ class TradesCNN(nn.Module):
 
 
 def trades_cnn(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (1, 28, 28),
-    mean: Sequence[float] = (0.0,),
-    std: Sequence[float] = (1.0,),
     width: int = 32,
     hidden: int = 200,
     dropout: float = 0.5,
 ) -> nn.Module:
     """The small network of TRADES for MNIST: four convolutions, two hidden layers, no batch norm."""
-    return TradesCNN(n_classes, shape=shape, mean=mean, std=std, width=width, hidden=hidden, dropout=dropout)
+    return TradesCNN(spec, width=width, hidden=hidden, dropout=dropout)
 
 
 REGISTER = {"trades-cnn": trades_cnn}

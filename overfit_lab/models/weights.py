@@ -78,7 +78,7 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def harmless_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What a checkpoint may name besides what torch's weights-only loader knows: none of it can run code.
+    """Classes that a checkpoint may name beyond those of torch's weights-only loader; none can run code.
 
     Accuracies are often numpy's numbers, and options often a namespace. numpy 2 moved its core, and files keep the
     spelling of the numpy that wrote them.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import nn
 
 from overfit_lab.models.preact_resnet import PreActResNet
+from overfit_lab.models.spec import ModelSpec
 
 
 class WideResNet(PreActResNet):
@@ -18,55 +18,43 @@ class WideResNet(PreActResNet):
 
 
 def wide_resnet(
-    n_classes: int,
+    spec: ModelSpec,
     depth: int,
     *,
-    shape: tuple[int, int, int],
-    mean: Sequence[float],
-    std: Sequence[float],
     width: int,
     widen: int,
 ) -> nn.Module:
     """WRN-depth-widen: three stages of (depth - 4) / 6 pre-activation blocks of widths 1, 2 and 4 times width * widen.
 
     Args:
-        n_classes: K.
+        spec: classes and images.
         depth: layers with weights, 6 n + 4.
-        shape: shape of an image (C, H, W).
-        mean: mean of each channel.
-        std: standard deviation of each channel.
         width: channels of the stem.
         widen: the k of WRN-depth-k.
     """
     widths = [width * widen * 2**stage for stage in range(3)]
     blocks = [(depth - 4) // 6] * 3
-    return WideResNet(n_classes, shape=shape, mean=mean, std=std, stem=width, widths=widths, blocks=blocks)
+    return WideResNet(spec, stem=width, widths=widths, blocks=blocks)
 
 
 def wrn_28_10(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 16,
     widen: int = 10,
 ) -> nn.Module:
     """WRN-28-10 (36.48 million parameters); ``width`` is the stem's, ``widen`` the factor on it."""
-    return wide_resnet(n_classes, 28, shape=shape, mean=mean, std=std, width=width, widen=widen)
+    return wide_resnet(spec, 28, width=width, widen=widen)
 
 
 def wrn_34_10(
-    n_classes: int,
+    spec: ModelSpec,
     *,
-    shape: tuple[int, int, int] = (3, 32, 32),
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
     width: int = 16,
     widen: int = 10,
 ) -> nn.Module:
     """WRN-34-10 (46.16 million parameters); ``widen=20`` is WRN-34-20."""
-    return wide_resnet(n_classes, 34, shape=shape, mean=mean, std=std, width=width, widen=widen)
+    return wide_resnet(spec, 34, width=width, widen=widen)
 
 
 REGISTER = {"wrn-28-10": wrn_28_10, "wrn-34-10": wrn_34_10}

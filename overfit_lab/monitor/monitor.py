@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -38,19 +36,19 @@ from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
 from overfit_lab.records.environment import hardware, now, versions
 from overfit_lab.records.history import MemoryHistory
-from overfit_lab.records.recorder import EVALUATION_FIELDS, Recorder, to_records
+from overfit_lab.records.recorder import MemoryWriter, Recorder
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
 from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
-from overfit_lab.training.build import make_probes
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.information import InformationTally
 from overfit_lab.training.live import LiveProbes
+from overfit_lab.training.parts import make_probes
 from overfit_lab.training.tally import Tally
-from overfit_lab.types import Clock, Dataset, Measurement, Value, to_float
+from overfit_lab.types import Clock, Dataset, Value, to_float
 
 E_ = TypeVar("E_")
 KEPT = 1000
@@ -157,8 +155,7 @@ class Monitor:
         self.reference: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
         self._priors = PriorStore()
         self._started = False
-        self._records: list[Record] = []
-        self._arrays: dict[str, tuple[int, dict[str, np.ndarray]]] = {}
+        self._memory = MemoryWriter()
         self._tally = Tally(parameter.device)
         self._information = InformationTally(self.reference)
         self._norm_field = ""
@@ -167,11 +164,12 @@ class Monitor:
             for probe in live:
                 probe.check(self.snapshot())
         chosen = make_sinks(sinks)
-        self._recorder = self._open(Path(folder), model, resume) if folder is not None else None
+        self._writer = self._open(Path(folder), model, resume) if folder is not None else None
+        self._recorder = Recorder(self._memory, *([self._writer] if self._writer is not None else []))
         self._mirror = self._mirrored(chosen)
         self._bus = EventBus()
-        self._bus.on(EpochEnded, self._keep)
-        LiveProbes(live, every, self._keep_measurement).subscribe(self._bus)
+        self._bus.on(EpochEnded, lambda event: self._recorder.training(event.values, event.snapshot.clock))
+        LiveProbes(live, every, self._recorder.measurement).subscribe(self._bus)
 
     def _read(
         self,
@@ -244,8 +242,8 @@ class Monitor:
             **values: numbers of your own to record with this epoch, such as ``lr=0.1``.
         """
         if self._mirror is not None and not self._mirror.begun:
-            self._mirror.begin(self._records, self._clock.epoch)
-        n_before = len(self._records)
+            self._mirror.begin(self._memory.records, self._clock.epoch)
+        n_before = len(self._memory.records)
         epoch = epoch if epoch is not None else self._clock.epoch + 1
         n_epochs = epoch if is_last else self._clock.n_epochs
         self._clock = replace(self._clock, epoch=epoch, n_epochs=n_epochs, progress=float(epoch))
@@ -259,7 +257,7 @@ class Monitor:
             self._tally, self._information = Tally(snapshot.device), InformationTally(self.reference)
             self._bus.emit(EpochEnded(snapshot, measured, is_last))
         if self._mirror is not None:
-            self._mirror.take(self._records[n_before:])
+            self._mirror.take(self._memory.records[n_before:])
             self._mirror.epoch_ended(epoch)
 
     def _named(self, value: Value) -> Value:
@@ -272,7 +270,7 @@ class Monitor:
             "reference": dict(self.reference),
             "epoch": self._clock.epoch,
             "step": self._clock.step,
-            "records": [record.to_json() for record in self._records],
+            "records": [record.to_json() for record in self._memory.records],
             **({"sinks": self._mirror.state_dict()} if self._mirror is not None else {}),
         }
 
@@ -299,14 +297,14 @@ class Monitor:
         epoch = int(state["epoch"]) if epoch is None else epoch
         self._clock = replace(self._clock, epoch=epoch, step=int(state["step"]), progress=float(epoch))
         records = [Record.from_json(line) for line in state["records"]]
-        self._records = [record for record in records if record.epoch <= epoch]
+        self._memory.records = [record for record in records if record.epoch <= epoch]
         if self._mirror is not None and "sinks" in state:
             self._mirror.load_state_dict(state["sinks"])
-        if self._recorder is not None:
-            there = self._recorder.writer.keep_until(epoch)
+        if self._writer is not None:
+            there = self._writer.keep_until(epoch)
             if not there:
-                self._recorder.writer.append(self._records)
-            self._records = there or self._records
+                self._writer.append(self._memory.records)
+            self._memory.records = there or self._memory.records
 
     def close(self, status: str = "completed") -> None:
         """Training is over: the run folder, where there is one, says so.
@@ -315,10 +313,11 @@ class Monitor:
             status: ``completed``, ``interrupted`` or ``failed``.
         """
         self._bus.emit(RunEnded(status, self._clock))
-        if self._recorder is not None:
-            end(self._recorder.writer, status, epoch=self._clock.epoch)
-            self._recorder.writer.close()
-            self._recorder = None
+        if self._writer is not None:
+            end(self._writer, status, epoch=self._clock.epoch)
+            self._writer.close()
+            self._recorder.writers.remove(self._writer)
+            self._writer = None
         if self._mirror is not None:
             self._mirror.end(status)
             self._mirror = None
@@ -326,8 +325,8 @@ class Monitor:
     def snapshot(self) -> Snapshot:
         """The model as it stands, for a probe of your own, inside of :meth:`adapted`."""
         return Snapshot(
-            self.model,
-            self.data,
+            model=self.model,
+            data=self.data,
             clock=self._clock,
             seed=self._config.seed,
             attack=self.attack,
@@ -337,7 +336,7 @@ class Monitor:
             chunk=self._config.evaluation.chunk,
             batch_size=self._config.batch_size,
             priors=self._priors,
-            history=MemoryHistory(self._clock.epoch, self._records, self._arrays),
+            history=MemoryHistory(self._clock.epoch, self._memory.records, self._memory.arrays),
         )
 
     def _black_box(self) -> Attack | None:
@@ -350,32 +349,16 @@ class Monitor:
     @property
     def records(self) -> pd.DataFrame:
         """What was measured so far: one row a number, columns as in a run folder's records."""
-        return pd.DataFrame([vars(record) for record in self._records])
+        return pd.DataFrame([vars(record) for record in self._memory.records])
 
     def _mirrored(self, chosen: Mapping[str, Sink]) -> Mirror | None:
         config = to_dict(self._config)
-        if self._recorder is not None:
-            return open_mirror(chosen, self._recorder.writer.folder, config)
+        if self._writer is not None:
+            return open_mirror(chosen, self._writer.folder, config)
         name = self._config.name
         return Mirror(chosen, Beginning(name, run_id(name, now(), id(self)), None, config, 0)) if chosen else None
 
-    def _keep(self, event: EpochEnded) -> None:
-        clock = event.snapshot.clock
-        groups = itertools.groupby(event.values, key=lambda v: v.field in EVALUATION_FIELDS)
-        for is_evaluation, group in groups:
-            name = "evaluation" if is_evaluation else "training"
-            self._records += to_records(name, list(group), clock, None)
-        if self._recorder is not None:
-            self._recorder.training(event.values, clock)
-
-    def _keep_measurement(self, probe: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
-        self._records += to_records(probe, measurement.values, clock, seconds)
-        if measurement.arrays:
-            self._arrays[probe] = (clock.epoch, measurement.arrays)
-        if self._recorder is not None:
-            self._recorder.measurement(probe, measurement, clock, seconds)
-
-    def _open(self, folder: Path, model: nn.Module, resume: bool) -> Recorder:
+    def _open(self, folder: Path, model: nn.Module, resume: bool) -> RunWriter:
         if resume and layout.is_run(folder):
             own = load_config(layout.config_path(folder))
             may_differ = {"epochs"} if own.data.name == GIVEN else {"epochs", "data", "attack", "evaluation"}
@@ -383,7 +366,7 @@ class Monitor:
                 raise RunFolderError(f"{folder}: holds a run of another configuration; give another folder")
             writer = RunWriter.reopen(folder)
             writer.update_info(status="running")
-            return Recorder(writer)
+            return writer
         device = next(model.parameters()).device
         info = {
             "name": "monitor",
@@ -400,7 +383,7 @@ class Monitor:
                 "kept": {name: len(part) for name, part in self.data.splits.items()},
             },
         }
-        return Recorder(RunWriter.create(folder, to_yaml(self._config), info))
+        return RunWriter.create(folder, to_yaml(self._config), info)
 
 
 def _evaluated_by(attack: Attack | None) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Probe(ABC):
     def prepare(self, snapshot: Snapshot) -> None:  # noqa: B027 (most probes need nothing)
         """Make what the probe needs beside the snapshot and keeps between measurements, such as a prior.
 
-        It is called before each measurement, on a snapshot that was checked.
+        A run calls it before its first step; otherwise it is called before each measurement. The snapshot was checked.
         """
 
     def to_train(self, snapshot: Snapshot) -> list[TrainedFirst]:

@@ -55,14 +55,12 @@ class WatchedSnapshot(Snapshot):
     timer: Timer
 
     @classmethod
-    def of(cls, snapshot: Snapshot, chunk: int, timer: Timer) -> WatchedSnapshot:
+    def watching(cls, snapshot: Snapshot, chunk: int, timer: Timer) -> WatchedSnapshot:
         """A copy of a snapshot with no inputs made yet; the model is shared and stays as it is."""
         watched = cls.__new__(cls)
-        watched.__dict__.update(snapshot.__dict__)
-        watched.chunk = chunk
-        watched._kept = {}
-        watched.making, watched.seen = {}, {}
-        watched.timer = timer
+        # Past the constructor, since the snapshot may be of a class with other fields.
+        fresh = {"chunk": chunk, "_made_inputs": {}, "making": {}, "seen": {}, "timer": timer}
+        watched.__dict__.update(snapshot.__dict__ | fresh)
         return watched
 
     def _made(self, split: str, inputs: str, n: int, world: World = ALONE) -> Made:
@@ -155,7 +153,7 @@ def _readings(
     probes: Sequence[Probe], snapshot: Snapshot, n: int, timer: Timer
 ) -> tuple[dict[str, Reading], dict[tuple[str, str], float]]:
     """The reading of each probe at n samples, and the seconds of making each kind of inputs."""
-    watched = WatchedSnapshot.of(snapshot, n, timer)
+    watched = WatchedSnapshot.watching(snapshot, n, timer)
     found: dict[str, Reading] = {}
     for probe in probes:
         small = type(probe)(probe.options.model_copy(update={"n": n}))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -114,16 +114,12 @@ class History(Protocol):
         ...
 
 
-class Snapshot:
-    """What a probe sees. The same snapshot, live or rebuilt from a checkpoint, gives the same numbers.
-
-    Adversarial images and logits are computed once, in fixed chunks of the split's probe order with a random stream
-    of their own, and shared by every probe; a request for fewer samples gets the first of them.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """What stays the same from one snapshot of a run to the next.
 
     Args:
-        model: maps images in [0, 1] to logits; never changed.
         data: the splits.
-        clock: the moment.
         seed: the run's seed.
         attack: the evaluation attack; None where adversarial inputs are not defined.
         corruption: the noise of noisy inputs; None where they are not defined.
@@ -134,51 +130,49 @@ class Snapshot:
         penultimate: name of the layer whose input are the penultimate features; None where not declared.
         chunk: samples per forward pass.
         batch_size: the training batch size, for readings that are per mini-batch.
+        priors: what priors other than the reference are made from; by default from weights files alone.
+    """
+
+    data: Dataset
+    seed: int = 0
+    attack: Attack | None = None
+    corruption: Attack | None = None
+    black_box: Attack | None = None
+    objective: Objective | None = None
+    labels: LabelMode | None = None
+    reference: dict[str, Tensor] | None = None
+    penultimate: str | None = None
+    chunk: int = 256
+    batch_size: int = 128
+    priors: PriorStore = field(default_factory=PriorStore)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot(Setting):
+    """What a probe sees. The same snapshot, live or rebuilt from a checkpoint, gives the same numbers.
+
+    Adversarial images and logits are computed once, in fixed chunks of the split's probe order with a random stream
+    of their own, and shared by every probe; a request for fewer samples gets the first of them.
+
+    Args:
+        model: maps images in [0, 1] to logits; never changed.
+        clock: the moment.
         weights: which weights the model has: ``"raw"``, or the name of the regularizer that keeps them.
         drawn_at: the epoch whose random draws attacks and probes take; None: that of the clock.
-        priors: what priors other than the reference are made from; None: from weights files alone.
         history: what was measured of the run so far; None where there is no run.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: Dataset,
-        *,
-        clock: Clock,
-        seed: int = 0,
-        attack: Attack | None = None,
-        corruption: Attack | None = None,
-        black_box: Attack | None = None,
-        objective: Objective | None = None,
-        labels: LabelMode | None = None,
-        reference: dict[str, Tensor] | None = None,
-        penultimate: str | None = None,
-        chunk: int = 256,
-        batch_size: int = 128,
-        weights: str = RAW,
-        drawn_at: int | None = None,
-        priors: PriorStore | None = None,
-        history: History | None = None,
-    ) -> None:
-        self.model = model
-        self.data = data
-        self.clock = clock
-        self.seed = seed
-        self.attack = attack
-        self.corruption = corruption
-        self.black_box = black_box
-        self.objective = objective
-        self.labels = labels
-        self.reference = reference
-        self.penultimate = penultimate
-        self.chunk = chunk
-        self.batch_size = batch_size
-        self.weights = weights
-        self.drawn_at = drawn_at
-        self.priors = priors if priors is not None else PriorStore()
-        self._kept: dict[tuple[str, str], Made] = {}
-        self.history = history
+    model: nn.Module
+    clock: Clock
+    weights: str = RAW
+    drawn_at: int | None = None
+    history: History | None = None
+    _made_inputs: dict[tuple[str, str], Made] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(cls, setting: Setting, **moment: Any) -> Snapshot:
+        """The snapshot of a moment, by the names of this class's own fields."""
+        return cls(**{f.name: getattr(setting, f.name) for f in fields(Setting)}, **moment)
 
     @property
     def n_classes(self) -> int:
@@ -288,14 +282,14 @@ class Snapshot:
     def _made(self, split: str, inputs: str, n: int, world: World = ALONE) -> Made:
         """At least the first n samples of a kind of inputs; those that are there already are not made again."""
         key, total = (split, inputs), len(self.data.splits[split])
-        made = self._kept.get(key)
+        made = self._made_inputs.get(key)
         done = 0 if made is None else made.n
         for x, logits in self._chunks(split, inputs, range(done, n, self.chunk), world):
             room = min(-(-n // self.chunk) * self.chunk, total)
             if made is None or len(made.x) < room:
                 made = Made.with_room(room, x, logits, made)
             made.add(x, logits)
-            self._kept[key] = made
+            self._made_inputs[key] = made
         assert made is not None
         return made
 

@@ -1,12 +1,14 @@
-"""From events to the files of a run folder."""
+"""From what was measured to records, in a run folder or in memory."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
 
 from overfit_lab.records.records import Record
-from overfit_lab.records.writer import RunWriter
 from overfit_lab.types import Clock, Measurement, Value
 
 EVALUATION_FIELDS = ("acc_clean", "acc_adv", "acc_noisy", "loss_clean", "loss_adv", "loss_noisy")
@@ -39,16 +41,42 @@ def to_records(probe: str, values: Sequence[Value], clock: Clock, seconds: float
     ]
 
 
+class Writer(Protocol):
+    """Takes records and arrays: :class:`~overfit_lab.records.writer.RunWriter`, :class:`MemoryWriter`."""
+
+    def append(self, records: Sequence[Record], /) -> None:
+        """Take records."""
+
+    def save_arrays(self, probe: str, epoch: int, arrays: dict[str, np.ndarray], /) -> object:
+        """Take a probe's arrays of an epoch, by name."""
+
+
+class MemoryWriter:
+    """Keeps records, and the latest arrays of each probe with their epoch, in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.arrays: dict[str, tuple[int, dict[str, np.ndarray]]] = {}
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Take records."""
+        self.records += records
+
+    def save_arrays(self, probe: str, epoch: int, arrays: dict[str, np.ndarray]) -> None:
+        """Take arrays in place of the probe's earlier ones."""
+        self.arrays[probe] = (epoch, arrays)
+
+
 class Recorder:
-    """Writes what training and its probes measure to a run folder.
+    """Makes records of what training and its probes measure, and hands them to writers.
 
     Args:
-        writer: the open run folder.
+        writers: get records and arrays, in this order.
         on_records: is given the records after they were written.
     """
 
-    def __init__(self, writer: RunWriter, on_records: Callable[[Sequence[Record]], None] | None = None) -> None:
-        self.writer = writer
+    def __init__(self, *writers: Writer, on_records: Callable[[Sequence[Record]], None] | None = None) -> None:
+        self.writers = list(writers)
         self.on_records = on_records
         self._probing = 0.0
 
@@ -68,7 +96,8 @@ class Recorder:
         """What a probe measured: arrays first, then the records."""
         started = time.perf_counter()
         if measurement.arrays:
-            self.writer.save_arrays(probe, clock.epoch, measurement.arrays)
+            for writer in self.writers:
+                writer.save_arrays(probe, clock.epoch, measurement.arrays)
         self._write(to_records(probe, measurement.values, clock, seconds))
         self._probing += seconds + time.perf_counter() - started
 
@@ -84,6 +113,7 @@ class Recorder:
             self._probing = 0.0
 
     def _write(self, records: Sequence[Record]) -> None:
-        self.writer.append(records)
+        for writer in self.writers:
+            writer.append(records)
         if self.on_records is not None:
             self.on_records(records)

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from overfit_lab.config import RunConfig, apply_settings, load_config, parse_config, to_dict
 from overfit_lab.config.catalog import BACKENDS
-from overfit_lab.config.permission import current, strings_of
+from overfit_lab.config.permission import current
 from overfit_lab.config.recipes import recipe
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
@@ -20,7 +22,7 @@ from overfit_lab.sweeps.axes import Axes, name_cells
 from overfit_lab.sweeps.identity import cell_id
 from overfit_lab.sweeps.manifest import Manifest, SweepCell
 from overfit_lab.sweeps.spec import RUNS, SweepSpec
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 
 
 def plan(spec: SweepSpec, beside: Path, *, trust: bool = False) -> Manifest:
@@ -129,17 +131,26 @@ def check_spec_trusted(spec: SweepSpec, source: str, *, trust: bool) -> None:
         fields = BACKENDS[name].Options.model_fields if name in BACKENDS else {}
         for key, value in options.items():
             field = fields.get(key)
-            if field is not None and field.json_schema_extra == RUNS and not trust and not _is_typed(value):
+            if field is not None and field.json_schema_extra == RUNS and not trust and not _is_typed(key, value):
                 raise ConfigError(
                     f"{source}: backends.{name}.{key} = {value!r} would be run, or connected to; "
                     "add --trust if you trust this file"
                 )
 
 
-def _is_typed(value: Any) -> bool:
-    """Whether the user wrote every string of a value on the command line."""
+def _is_typed(key: str, value: Any) -> bool:
+    """Whether the user set an option to this value on the command line, or left it out."""
     permitted = current()
-    return permitted.everything or all(any(s in text for text in permitted.texts) for s in strings_of(value))
+    return not value or permitted.everything or any(_says(text, key, value) for text in permitted.texts)
+
+
+def _says(text: str, key: str, value: Any) -> bool:
+    """Whether a word of the command line is the value itself, or ``key=value``."""
+    name, equals, written = text.partition("=")
+    try:
+        return text == value or (bool(equals) and name.strip() == key and yaml.safe_load(written) == value)
+    except yaml.YAMLError:
+        return False
 
 
 def check_cells_trusted(cells: Sequence[SweepCell], source: str, *, trust: bool) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from overfit_lab.config.permission import read_from_file
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records.files import write_bytes
 from overfit_lab.records.layout import PLAIN_NAME, SWEEP
@@ -83,6 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise RunFolderError(f"{folder}: not the folder of a sweep (no {SWEEP} in it)")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        read_from_file(content)
         if content["format"] != FORMAT:
             raise RunFolderError(f"{path}: has format {content['format']!r}, this version reads {FORMAT}")
         cells = [

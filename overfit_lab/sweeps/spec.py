@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic.config import JsonDict
 
 from overfit_lab.config import Options, describe_validation_error
+from overfit_lab.config.permission import read_from_file
 from overfit_lab.config.quantities import Size, Time, parse_size, parse_time
 from overfit_lab.errors import ConfigError
 
@@ -53,6 +55,13 @@ class SweepSpec(Options):
     device: str = Field("auto", description="auto, cpu or cuda")
     log: tuple[str, ...] = Field((), description="sinks that the records are mirrored to")
     backends: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a backend's own options, by name")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"(?!\.\.?$)[^/\x00-\x1f\x7f]+", value):
+            raise ValueError("expected the name of a folder, in one line and without slashes")
+        return value
 
     @field_validator("base", mode="before")
     @classmethod
@@ -110,6 +119,7 @@ def parse_spec(content: Any, source: str) -> SweepSpec:
     """
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected keys and values, got {type(content).__name__}")
+    read_from_file(content)
     try:
         return SweepSpec.model_validate(content)
     except ValidationError as error:

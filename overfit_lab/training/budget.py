@@ -20,9 +20,9 @@ from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
 from overfit_lab.records.files import write_bytes
 from overfit_lab.records.reader import Run
-from overfit_lab.records.recorder import Recorder
-from overfit_lab.training.build import make_probes
+from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.events import EpochEnded
+from overfit_lab.training.parts import make_probes
 
 OnBudget = Callable[[dict[str, Any]], None]
 """Told what was chosen for a budget and what it took."""
@@ -255,14 +255,24 @@ class LiveBudget:
 
     Args:
         settings: the run's probes.
-        recorder: writes to the run folder.
+        writer: of the run folder.
+        pilot: told how long the pilot took.
         n_epochs: epochs of the run.
         n_weights: sets of weights that are measured each time, the raw ones among them.
     """
 
-    def __init__(self, settings: ProbesConfig, recorder: Recorder, *, n_epochs: int, n_weights: int) -> None:
+    def __init__(
+        self,
+        settings: ProbesConfig,
+        writer: RunWriter,
+        pilot: Callable[[float], None],
+        *,
+        n_epochs: int,
+        n_weights: int,
+    ) -> None:
         self.settings = settings
-        self.recorder = recorder
+        self.writer = writer
+        self.pilot = pilot
         self.n_epochs = n_epochs
         self.n_weights = n_weights
 
@@ -274,8 +284,7 @@ class LiveBudget:
         Raises:
             ConfigError: they do not even fit at the first and the last time.
         """
-        writer = self.recorder.writer
-        info = json.loads(layout.info_path(writer.folder).read_text(encoding="utf-8"))
+        info = json.loads(layout.info_path(self.writer.folder).read_text(encoding="utf-8"))
         if "probe_sizes" in info:
             return make_probes(with_sizes(self.settings, info["probe_sizes"])), info["probe_budget"]["every"]
         budget = parse_budget(str(self.settings.budget))
@@ -290,7 +299,7 @@ class LiveBudget:
             fewest=min(2, len(self._due(self.settings.every))) * self.n_weights,
         )
         every = self._thinned(choice.n_measurements // self.n_weights)
-        self.recorder.pilot(choice.pilot_seconds)
+        self.pilot(choice.pilot_seconds)
         notes = {
             "budget": budget.text,
             "epoch": event.snapshot.clock.epoch,
@@ -301,7 +310,7 @@ class LiveBudget:
             "expected_seconds": choice.expected,
         }
         sizes = {name: settings.options[PROBES.canonical(name)]["n"] for name in settings.metrics}
-        writer.update_info(probe_sizes=sizes, probe_budget=notes)
+        self.writer.update_info(probe_sizes=sizes, probe_budget=notes)
         return make_probes(settings), every
 
     def _due(self, every: int) -> set[int]:

@@ -19,7 +19,7 @@ MIDWAY = "midway.safetensors"
 
 def choosing_metric(session: Session) -> tuple[str, str]:
     """Metric and split that choose the best epoch of this run, by what its evaluations will measure."""
-    splits, attacked = session.data.splits, session.evaluation_attack is not None
+    splits, attacked = session.data.splits, session.setting.attack is not None
 
     def measured(metric: str, split: str) -> bool:
         return len(splits.get(split, ())) > 0 and (attacked or metric != "acc_adv")

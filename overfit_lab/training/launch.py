@@ -27,7 +27,8 @@ from overfit_lab.processes.world import TIMEOUT, joined
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
 from overfit_lab.records.status import mark_ended
-from overfit_lab.training.build import check_shares, complete, resolve_device
+from overfit_lab.training.complete import check_shares, complete
+from overfit_lab.training.compute import resolve_device
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.run import check_place, train_run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from overfit_lab.records.recorder import to_records
 from overfit_lab.records.records import Record
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.budget import OnBudget, Spending, chosen_before, parse_budget, training_seconds
-from overfit_lab.training.build import make_probe
 from overfit_lab.training.events import EventBus
+from overfit_lab.training.parts import make_probe
 from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import (
     OnNote,
@@ -190,7 +191,8 @@ def probe_weights(
     spending = Spending(allowed, None, settings, probes, 1, on_budget)
     session = open_weights(path, config.model_copy(update={"probes": settings}), device=device, on_note=on_note)
     snapshot = foreign_snapshot(session)
-    snapshot.reference = _reference_of(session, reference) if reference is not None else None
+    if reference is not None:
+        snapshot = replace(snapshot, reference=_reference_of(session, reference))
     snapshot.priors.on_note = on_note
     spending.probes = _able(probes, snapshot, on_note)
     with spending.measuring(snapshot) as chosen:

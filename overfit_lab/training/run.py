@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,15 @@ from overfit_lab.records.status import end, end_at_error, mark_ended, status_of
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget
-from overfit_lab.training.build import build, compile_training, complete, make_probes, resolve_device
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
+from overfit_lab.training.complete import complete
+from overfit_lab.training.compute import compile_training, resolve_device
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.keeper import CheckpointKeeper
 from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.loop import train
+from overfit_lab.training.parts import make_probes
 from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import (
     OnNote,
@@ -155,7 +158,7 @@ def needed_first(session: Session) -> list[TrainedFirst]:
 
 
 def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], EventBus] | None = None) -> str:
-    """Train what has to be there before the first step, where it is not there yet.
+    """Train what has to be there before the first step, where it is not there yet, and have probes prepare.
 
     Runs of their own are shared out among the processes of the run; models in memory are trained by each of them.
 
@@ -176,6 +179,8 @@ def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], Eve
                 session.priors.train_first(first)
             elif _train_teacher(session, first, teacher_bus) != "completed":
                 return "interrupted"
+        for probe in make_probes(session.config.probes):
+            probe.prepare(session.snapshot())
     except KeyboardInterrupt:
         return "interrupted"
     return "completed"
@@ -199,8 +204,7 @@ def check_probes(session: Session) -> None:
     Raises:
         ProbeError: the run lacks a split, an attack or a layer that a probe needs.
     """
-    snapshot = session.snapshot()
-    snapshot.history = no_history()
+    snapshot = replace(session.snapshot(), history=no_history())
     for probe in make_probes(session.config.probes):
         probe.check(snapshot)
 
@@ -224,7 +228,7 @@ def _train_with_records(
 ) -> str:
     best, before = _restore_last(session, writer) if resume else (None, 0.0)
     session.history = lambda clock: FolderHistory(writer.folder, clock.epoch)
-    recorder = Recorder(writer, mirror.take if mirror is not None else None)
+    recorder = Recorder(writer, on_records=mirror.take if mirror is not None else None)
     started = time.perf_counter()
 
     def wall() -> float:
@@ -234,7 +238,7 @@ def _train_with_records(
         return {"records": writer.position, "wall_seconds": wall()}
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
-    _subscribe(bus, session, recorder, keeper)
+    _subscribe(bus, session, recorder, keeper, _live_budget(session, writer, recorder))
     session.world.given(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
@@ -282,12 +286,13 @@ def _forget(name: str, measurement: Measurement, clock: Clock, seconds: float) -
     """What the first process writes down."""
 
 
-def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper) -> None:
+def _subscribe(
+    bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper, budget: LiveBudget | None
+) -> None:
     """Records first, then probes, then the checkpoint that counts both as written."""
     probes = make_probes(session.config.probes)
     bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
     bus.on(EpochEnded, lambda event: record_second_weights(event, recorder))
-    budget = _live_budget(session, recorder)
     LiveProbes(probes, session.config.probes.every, recorder.measurement, budget, session.world).subscribe(bus)
     bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
     bus.on(EpochEnded, keeper.on_epoch)
@@ -295,13 +300,14 @@ def _subscribe(bus: EventBus, session: Session, recorder: Recorder, keeper: Chec
         bus.on(StepEnded, keeper.on_step)
 
 
-def _live_budget(session: Session, recorder: Recorder) -> LiveBudget | None:
+def _live_budget(session: Session, writer: RunWriter, recorder: Recorder) -> LiveBudget | None:
     """What chooses the probes' sizes, where the run has a budget."""
     settings = session.config.probes
     if settings.budget is None:
         return None
     keepers = [r for r in session.regularizers.values() if type(r).second_weights is not Regularizer.second_weights]
-    return LiveBudget(settings, recorder, n_epochs=session.config.epochs, n_weights=1 + len(keepers))
+    n_epochs, n_weights = session.config.epochs, 1 + len(keepers)
+    return LiveBudget(settings, writer, recorder.pilot, n_epochs=n_epochs, n_weights=n_weights)
 
 
 def record_second_weights(event: EpochEnded, recorder: Recorder) -> None:

@@ -21,7 +21,7 @@ from overfit_lab.methods.regularizers.base import Regularizer
 from overfit_lab.methods.schedules.base import Schedule
 from overfit_lab.methods.teachers import Teachers
 from overfit_lab.probes.priors.store import PriorStore
-from overfit_lab.probes.snapshot import RAW, History, Snapshot
+from overfit_lab.probes.snapshot import RAW, History, Setting, Snapshot
 from overfit_lab.processes.share import Share
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.training.tally import EpochTallies
@@ -38,29 +38,48 @@ class Session:
 
     config: RunConfig
     device: torch.device
-    data: Dataset
+    setting: Setting
     model: nn.Module
-    reference: dict[str, Tensor]
-    penultimate: str | None
     loader: Loader
     attack: Attack | None
-    evaluation_attack: Attack | None
-    objective: Objective
-    labels: LabelMode
     schedule: Schedule
     optimizer: Optimizer
     clock: Clock
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
     eps_schedule: Schedule | None = None
-    corruption: Attack | None = None
-    black_box: Attack | None = None
     teachers: Teachers | None = None
-    priors: PriorStore = field(default_factory=PriorStore)
     history: Callable[[Clock], History] | None = None
     autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
     world: World = ALONE
     tallies: EpochTallies | None = None
+
+    @property
+    def data(self) -> Dataset:
+        """The splits."""
+        return self.setting.data
+
+    @property
+    def objective(self) -> Objective:
+        """The training objective."""
+        assert self.setting.objective is not None
+        return self.setting.objective
+
+    @property
+    def labels(self) -> LabelMode:
+        """The label mode with its memory."""
+        assert self.setting.labels is not None
+        return self.setting.labels
+
+    @property
+    def reference(self) -> dict[str, Tensor]:
+        """Theta_0: parameters by name, which weights are compared with."""
+        return self.setting.reference or {}
+
+    @property
+    def priors(self) -> PriorStore:
+        """What the priors of IIW are made from."""
+        return self.setting.priors
 
     def share(self, n: int) -> Share:
         """This process's part of a batch of n samples."""
@@ -87,23 +106,12 @@ class Session:
 
     def snapshot(self, model: nn.Module | None = None, weights: str = RAW, drawn_at: int | None = None) -> Snapshot:
         """The model as it stands, or another one in its place, for evaluation and probes."""
-        return Snapshot(
-            self.model if model is None else model,
-            self.data,
+        return Snapshot.of(
+            self.setting,
+            model=self.model if model is None else model,
             clock=self.clock,
-            seed=self.config.seed,
-            attack=self.evaluation_attack,
-            corruption=self.corruption,
-            black_box=self.black_box,
-            objective=self.objective,
-            labels=self.labels,
-            reference=self.reference,
-            penultimate=self.penultimate,
-            chunk=self.config.evaluation.chunk,
-            batch_size=self.config.batch_size,
             weights=weights,
             drawn_at=drawn_at,
-            priors=self.priors,
             history=self.history(self.clock) if self.history is not None else None,
         )
 

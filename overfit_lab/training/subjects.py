@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from overfit_lab.records import layout
 from overfit_lab.records.environment import command, git_revision, hardware, now, versions
 from overfit_lab.records.history import FolderHistory
 from overfit_lab.seeds import private_streams
-from overfit_lab.training.build import build, resolve_device
+from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint, restore
+from overfit_lab.training.compute import resolve_device
 from overfit_lab.training.session import Session
 from overfit_lab.types import Clock
 
@@ -172,11 +174,7 @@ def open_weights(path: Path, config: RunConfig, *, device: str = "auto", on_note
 
 def foreign_snapshot(session: Session) -> Snapshot:
     """The snapshot of a session that :func:`open_weights` made."""
-    snapshot = session.snapshot()
-    snapshot.labels = None
-    snapshot.reference = None
-    snapshot.priors = PriorStore()
-    return snapshot
+    return replace(session.snapshot(), labels=None, reference=None, priors=PriorStore())
 
 
 def fingerprint(model: nn.Module) -> str:

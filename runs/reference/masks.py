@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from overfit_lab.cli.main import run
 from overfit_lab.models.mlp import mlp
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.models.weights import load_weights
 
 HERE = Path(__file__).resolve().parent
@@ -52,7 +53,7 @@ def same(values: Tensor) -> Tensor:
 
 def network(n_classes: int, data: dict[str, Any]) -> nn.Module:
     """The network of the reference run."""
-    return mlp(n_classes, shape=data["shape"], mean=data["mean"], std=data["std"])
+    return mlp(ModelSpec(n_classes, data["shape"], data["mean"], data["std"]))
 
 
 def honest(n_classes: int, **data: Any) -> nn.Module:

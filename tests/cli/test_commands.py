@@ -251,7 +251,7 @@ def test_a_strangers_model_in_the_current_folder(tmp_path):
     (tmp_path / "tiny.yaml").write_text(to_yaml(tiny_config("hard")))
     changes = ["model.name=mymodels:tiny", "model.hidden=6", "model.penultimate='3'", "epochs=1"]
     flags = [part for change in changes for part in ("--set", change)]
-    command = [sys.executable, "-m", "overfit_lab.cli.main", "train", "tiny.yaml", "--out", "run", *flags]
+    command = [sys.executable, "-m", "overfit_lab", "train", "tiny.yaml", "--out", "run", *flags]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found = Run.open(tmp_path / "run")
@@ -322,7 +322,7 @@ def heed_interrupts():
 def test_interrupt_leaves_a_resumable_run_and_status_130(tmp_path):
     config = tiny_config(epochs=400, probes={"metrics": []}, checkpoint={"every": 0})
     (tmp_path / "tiny.yaml").write_text(to_yaml(config))
-    command = [sys.executable, "-m", "overfit_lab.cli.main", "train", "tiny.yaml", "--out", "run"]
+    command = [sys.executable, "-m", "overfit_lab", "train", "tiny.yaml", "--out", "run"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ}, preexec_fn=heed_interrupts
     )

@@ -17,6 +17,7 @@ from torch import nn
 from overfit_lab.cli.main import run
 from overfit_lab.evaluation.outcome import load_outcome
 from overfit_lab.models.mlp import mlp
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.models.weights import load_weights
 from overfit_lab.records import layout
 from overfit_lab.records.reader import Run
@@ -119,7 +120,7 @@ def test_another_configuration_does_not_go_into_the_same_folder(trained, tmp_pat
 def test_chance_accuracy_is_remarked(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    torch.save(mlp(10, shape=(1, 8, 8)).state_dict(), "w.pt")
+    torch.save(mlp(ModelSpec(10, (1, 8, 8))).state_dict(), "w.pt")
     out = output(capfd, "evaluate", "w.pt", "--model", "mlp", "--data", "digits", "--n", 100)
     assert "clean accuracy is about chance" in out
 
@@ -140,7 +141,7 @@ class Masked(nn.Module):
 
     def __init__(self, n_classes, *, shape):
         super().__init__()
-        self.inner = mlp(n_classes, shape=shape)
+        self.inner = mlp(ModelSpec(n_classes, shape))
 
     def forward(self, x):
         return 1e4 * self.inner(x)
@@ -239,7 +240,7 @@ def test_a_busy_folder_is_named(trained, capfd):
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "overfit_lab.cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "overfit_lab", *map(str, arguments)]
 
 
 @pytest.mark.slow

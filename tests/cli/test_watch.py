@@ -193,7 +193,7 @@ class Terminal:
         self.shown = b""
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40", "PYTHONUTF8": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "overfit_lab.cli.main", "watch", *arguments],
+            [sys.executable, "-m", "overfit_lab", "watch", *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -9,7 +9,8 @@ from pydantic import model_validator
 from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS, SCHEDULES
 from overfit_lab.errors import ConfigError
 from overfit_lab.methods.labels.base import Refresh
-from overfit_lab.training.build import build, complete
+from overfit_lab.training.build import build
+from overfit_lab.training.complete import complete
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.loop import train
 from parts import part

@@ -21,7 +21,7 @@ from overfit_lab.config import catalog, permission, to_dict, trust
 from overfit_lab.config.options import options_model
 from overfit_lab.config.registry import Registry, import_object
 from overfit_lab.errors import ConfigError
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from tiny import tiny_config
 
 NAMES = ("planted:Thing", "train:planted:Thing")

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_an_absent_split_is_refused_clearly(name):
 @probes
 def test_without_its_default_split_it_says_so(name):
     snapshot = make_snapshot()
-    snapshot.data = type(snapshot.data)("none", {}, ("a",), (0.0,), (1.0,))
+    snapshot = replace(snapshot, data=type(snapshot.data)("none", {}, ("a",), (0.0,), (1.0,)))
     with pytest.raises(ProbeError, match="empty or absent"):
         run_probe(make(name), snapshot)
 
@@ -164,8 +165,7 @@ def test_what_a_probe_needs_it_says():
         run_probe(make("iiw"), make_snapshot(reference=False))
     with pytest.raises(ProbeError, match=r"model\.penultimate"):
         run_probe(make("features"), make_snapshot(penultimate=None))
-    weights_alone = make_snapshot()
-    weights_alone.history = None
+    weights_alone = replace(make_snapshot(), history=None)
     with pytest.raises(ProbeError, match="phases: needs the records of a run"):
         run_probe(make("phases"), weights_alone)
 
@@ -203,14 +203,13 @@ def test_a_model_that_is_frozen_whole_is_refused_in_one_line(name, options):
 def test_a_reference_that_lacks_a_trainable_parameter_is_refused():
     snapshot = make_snapshot()
     whole = snapshot.reference
-    snapshot.reference = {key: value for key, value in whole.items() if key != "head.bias"}
+    snapshot = replace(snapshot, reference={key: value for key, value in whole.items() if key != "head.bias"})
     with pytest.raises(ProbeError, match=r"lacks 'head\.bias'"):
         run_probe(make("iiw"), snapshot)
-    snapshot.reference = {key: value for key, value in whole.items() if key != "bn.bias"}  # frozen, so not in theta
-    run_probe(make("iiw"), snapshot)
-    snapshot.reference = {}
+    of_theta = {key: value for key, value in whole.items() if key != "bn.bias"}  # that one is frozen
+    run_probe(make("iiw"), replace(snapshot, reference=of_theta))
     with pytest.raises(ProbeError, match="theta_0"):
-        run_probe(make("iiw"), snapshot)
+        run_probe(make("iiw"), replace(snapshot, reference={}))
 
 
 def test_features_that_all_coincide_have_no_map():

@@ -12,7 +12,7 @@ LIMIT = 100
 
 EPOCH = """
 import torch
-from overfit_lab.training.build import _build_loader
+from overfit_lab.training.parts import build_loader
 from overfit_lab.config import parse_config
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.streamed import StreamedImages
@@ -23,11 +23,11 @@ if sys.argv[2] == "auto":
     limited = {"memory_limit": f"{sys.argv[3]}MB"}
 config = parse_config({"batch_size": 32, "data": {**data, **limited}})
 tiny = {**data, "n_train": 64, "stream": True}
-next(_build_loader(config, load_dataset(config.data.model_copy(update=tiny), 0, "cpu")).epoch(0))
+next(build_loader(config, load_dataset(config.data.model_copy(update=tiny), 0, "cpu")).epoch(0))
 with Most():
     loaded = load_dataset(config.data, 0, "cpu")
     assert isinstance(loaded.splits["train"].x, StreamedImages) == (sys.argv[2] != "decoded")
-    n = sum(len(batch.y) for batch in _build_loader(config, loaded).epoch(0))
+    n = sum(len(batch.y) for batch in build_loader(config, loaded).epoch(0))
     assert n == 8000
 """
 

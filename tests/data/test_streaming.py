@@ -291,7 +291,9 @@ def test_evaluation_and_the_search_for_leaks_see_the_same_images(digits):
 
     whole, streamed = (load(digits["webdataset"], stream=stream, n_test=20) for stream in (False, True))
     model = torch.nn.Flatten()
-    samples = [take_samples(Snapshot(model, data, clock=Clock(0, 0, 1)), "test", 13) for data in (whole, streamed)]
+    samples = [
+        take_samples(Snapshot(model=model, data=data, clock=Clock(0, 0, 1)), "test", 13) for data in (whole, streamed)
+    ]
     assert isinstance(samples[1].x, StreamedImages)
     at = torch.tensor([5, 0, 12])
     assert torch.equal(samples[0].x[at], samples[1].x[at])

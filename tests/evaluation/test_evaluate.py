@@ -15,6 +15,7 @@ from overfit_lab.evaluation.run import evaluate, take_samples
 from overfit_lab.evaluation.store import evaluate_into, read_outcomes
 from overfit_lab.methods.attacks.losses import CrossEntropy
 from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.records import layout
 from overfit_lab.records.reader import Run
 from overfit_lab.training.subjects import at_checkpoints, open_run
@@ -338,7 +339,7 @@ def test_a_fingerprint_sees_weights_buffers_and_constants_of_normalisation():
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = mlp(3, shape=(1, 4, 4), mean=(0.5,), std=(0.2,))
+        model = mlp(ModelSpec(3, (1, 4, 4), (0.5,), (0.2,)))
     seen = {fingerprint(model)}
     assert fingerprint(model) in seen
     with torch.no_grad():

@@ -12,7 +12,7 @@ from overfit_lab.errors import ConfigError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.features import penultimate_features
 from overfit_lab.models.weights import load_into
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from strangers import images, prefixed, randomised
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

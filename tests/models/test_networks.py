@@ -9,6 +9,7 @@ from overfit_lab.config.catalog import MODELS
 from overfit_lab.errors import ConfigError
 from overfit_lab.models.features import penultimate_features
 from overfit_lab.models.normalize import Normalize
+from overfit_lab.models.spec import ModelSpec
 
 PUBLISHED = {
     "resnet18": 11_173_962,
@@ -45,11 +46,11 @@ LIBRARIES = {"timm", "torchvision"}
 """Prefixes of other libraries' networks, tested in test_libraries.py."""
 
 
-def make(name, n_classes=7, **options):
+def make(name, n_classes=7, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        settings = {"shape": (3, 32, 32), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4), **SMALL[name], **options}
-        return MODELS[name](n_classes, **settings).eval()
+        spec = ModelSpec(n_classes, (3, 32, 32), mean, std)
+        return MODELS[name](spec, **{**SMALL[name], **options}).eval()
 
 
 def test_every_network_is_tested():
@@ -59,7 +60,7 @@ def test_every_network_is_tested():
 @pytest.mark.parametrize(("name", "count"), PUBLISHED.items())
 def test_published_numbers_of_parameters(name, count):
     with torch.device("meta"):
-        model = MODELS[name](10)
+        model = MODELS[name](ModelSpec(10))
     assert sum(p.numel() for p in model.parameters()) == count
 
 

@@ -15,7 +15,7 @@ from overfit_lab.models.constants import choose_constants
 from overfit_lab.models.factory import build_model, find_model
 from overfit_lab.models.features import penultimate_features
 from overfit_lab.models.normalize import find_normalize
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from strangers import images
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)

@@ -19,8 +19,9 @@ from overfit_lab.config import RunConfig
 from overfit_lab.config.catalog import LAYOUTS, MODELS
 from overfit_lab.errors import WeightsError
 from overfit_lab.models.normalize import Normalize, find_normalize, put_in_front
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.models.weights import load_into, load_weights
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from strangers import (
     DeepMindPreAct,
     DeepMindWide,
@@ -108,8 +109,9 @@ FAMILIES = {
 }
 
 
-def ours(name, **options):
-    return MODELS[name](10, **options).eval()
+def ours(name, mean=(), std=(), **options):
+    shape = (1, 28, 28) if name == "trades-cnn" else (3, 32, 32)
+    return MODELS[name](ModelSpec(10, shape, mean, std), **options).eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

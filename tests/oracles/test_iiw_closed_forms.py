@@ -158,7 +158,7 @@ def snapshot_of(make, dtype=torch.float32):
         reference = {name: p.detach() + 0.2 * torch.randn_like(p) for name, p in net.named_parameters()}
     data = dataset_from_arrays((x, y))
     clock = Clock(epoch=1, step=1, n_epochs=1)
-    return Snapshot(net.eval(), data, clock=clock, reference=reference, chunk=16, batch_size=16)
+    return Snapshot(model=net.eval(), data=data, clock=clock, reference=reference, chunk=16, batch_size=16)
 
 
 def dense(snapshot, view, estimator, names=None):

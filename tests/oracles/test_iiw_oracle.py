@@ -11,6 +11,7 @@ from flops import Flops
 from memory import peak_bytes
 from overfit_lab.errors import ProbeError
 from overfit_lab.models.preact_resnet import preact_resnet18
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.probes.metrics.iiw import distance, iiw, iiw_by_layer
 from overfit_lab.probes.metrics.layers import group_by_layer
 
@@ -121,7 +122,7 @@ def test_layers_together_are_layers_one_by_one(estimator):
 
 @pytest.mark.parametrize("n", [12, 48])
 def test_all_layers_together_take_three_forward_passes(n):
-    net = preact_resnet18(K, shape=(1, 8, 8), width=8).eval()
+    net = preact_resnet18(ModelSpec(K, (1, 8, 8)), width=8).eval()
     x, y = torch.rand(n, 1, 8, 8), torch.zeros(n, dtype=torch.int64)
     d = {name: torch.full_like(p, 0.01) for name, p in net.named_parameters()}
     with Flops() as forward, torch.no_grad():

@@ -1,5 +1,7 @@
 """Logit geometry against closed forms of affine models, dense Jacobians in float64, and FAB of another library."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -250,8 +252,7 @@ def probe(**options):
 
 def test_the_probe_reports_means_medians_and_how_they_agree(trained):
     model, x, y = trained
-    snapshot = make_snapshot(attack=True)
-    snapshot.model = model
+    snapshot = replace(make_snapshot(attack=True), model=model)
     snapshot.data.splits["test"].x.copy_((x[:40] * 255).to(torch.uint8))
     snapshot.data.splits["test"].y.copy_(y[:40])
     measurement, _ = run_probe(probe(n=40), snapshot)

@@ -8,7 +8,7 @@ from image_sets import pictures, write_set
 from overfit_lab.config import apply_settings
 from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS
 from overfit_lab.processes.world import ALONE
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from parts import part
 from tiny import tiny_config
 

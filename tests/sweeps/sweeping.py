@@ -30,7 +30,7 @@ def write_sweep(folder, text, name="sweep.yaml"):
 
 
 def command(*arguments):
-    return [sys.executable, "-W", "ignore", "-m", "overfit_lab.cli.main", "sweep", *arguments]
+    return [sys.executable, "-W", "ignore", "-m", "overfit_lab", "sweep", *arguments]
 
 
 def sweep(folder, *arguments, timeout=300, **options):

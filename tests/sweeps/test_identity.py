@@ -15,7 +15,7 @@ from overfit_lab.config.recipes import recipe
 from overfit_lab.methods.labels.sglr import Sglr
 from overfit_lab.records import identity
 from overfit_lab.sweeps.identity import cell_id, essence
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 from tiny import tiny_config
 
 PINNED = {"digits-hard": "9775d3353bbf", "digits-sglr": "0a77d3a46ffb", "paper-cifar10-awp": "d56ca7272a79"}
@@ -33,7 +33,7 @@ def test_is_what_it_was_in_earlier_versions(name):
 
 def test_is_the_same_in_another_process_with_another_order_of_sets():
     code = (
-        "from overfit_lab.training.build import complete; from overfit_lab.config.recipes import recipe;"
+        "from overfit_lab.training.complete import complete; from overfit_lab.config.recipes import recipe;"
         "from overfit_lab.sweeps.identity import cell_id; print(cell_id(complete(recipe('digits-sglr'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=_with_hash_seed("77"), capture_output=True, text=True)

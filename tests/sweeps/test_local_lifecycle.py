@@ -184,7 +184,7 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
-GRID = [sys.executable, "-W", "ignore", "-m", "overfit_lab.cli.main", "train", "tiny.yaml", "--device", "cpu"]
+GRID = [sys.executable, "-W", "ignore", "-m", "overfit_lab", "train", "tiny.yaml", "--device", "cpu"]
 GRID += ["--grid", "labels.r=0.2,0.6", "--out", "out", "--jobs", "2"]
 
 

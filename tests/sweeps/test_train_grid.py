@@ -23,7 +23,7 @@ NAMES = [f"r{r}-lr{lr}-seed0" for r in ("0.2", "0.6") for lr in ("0.1", "0.02")]
 
 
 def train(folder, *arguments, out="grid", **environment):
-    command = [sys.executable, "-W", "ignore", "-m", "overfit_lab.cli.main", "train", "tiny.yaml", "--out", out]
+    command = [sys.executable, "-W", "ignore", "-m", "overfit_lab", "train", "tiny.yaml", "--out", out]
     return subprocess.run(
         [*command, "--device", "cpu", *arguments],
         cwd=folder,

@@ -8,7 +8,8 @@ from overfit_lab.config.catalog import OBJECTIVES
 from overfit_lab.config.recipes import recipe
 from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.records.reader import Run
-from overfit_lab.training.build import build, complete
+from overfit_lab.training.build import build
+from overfit_lab.training.complete import complete
 from overfit_lab.training.events import EventBus, StepEnded
 from overfit_lab.training.loop import train
 from overfit_lab.training.run import train_run
@@ -42,7 +43,7 @@ def test_l2_attacks_of_every_objective_stay_in_the_ball_and_reach_its_surface(ob
 def test_l2_training_evaluates_in_the_l2_ball(tmp_path):
     config = tiny_config("sglr", attack=L2, epochs=2, probes={})
     session = build(config, CPU)
-    assert session.evaluation_attack.threat == session.attack.threat == ThreatModel("l2", 0.5)
+    assert session.setting.attack.threat == session.attack.threat == ThreatModel("l2", 0.5)
     train_run(config, tmp_path / "run", device="cpu")
     assert len(Run.open(tmp_path / "run").series("evaluation", "acc_adv", "test", "adversarial")) == 2
 
@@ -77,7 +78,7 @@ def test_eps_follows_its_schedule(progress, factor):
 
 def test_the_evaluation_attack_has_the_whole_eps():
     attack = {"eps": 0.1, "step_size": 0.1, "eps_schedule": "ramp"}
-    assert build(tiny_config("hard", attack=attack, probes={}), CPU).evaluation_attack.threat.eps == 0.1
+    assert build(tiny_config("hard", attack=attack, probes={}), CPU).setting.attack.threat.eps == 0.1
 
 
 @pytest.mark.parametrize("name", ["gaussian-noise", "random-pixels"])

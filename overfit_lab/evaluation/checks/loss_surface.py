@@ -26,7 +26,7 @@ NOTHING_RIGHT = "the model has no sample right"
 
 
 class Surface(NamedTuple):
-    """Samples that are right, those of them without a gradient, and those on which it does not lead."""
+    """Counts of right samples, of those without a gradient, and of those whose loss a random step raises as much."""
 
     n: int
     zero: int

@@ -107,7 +107,7 @@ class LabelAttack(ABC):
     @property
     @abstractmethod
     def n_calls(self) -> int:
-        """About how often the model is called for a batch that resists to the end."""
+        """Approximate number of model calls for a batch that resists to the end."""
 
     def scaled(self, factor: float) -> Self:
         """The same attack with radius times ``factor``."""

@@ -24,7 +24,7 @@ DEFAULT_LIMIT = 10**9
 
 
 class Refresh(Enum):
-    """When in a step a label mode wants to see the model's outputs."""
+    """The moment of a step at which a label mode takes in the model's outputs."""
 
     NEVER = "never"
     BEFORE_ATTACK = "before the attack"
@@ -106,7 +106,7 @@ class LabelMode(Memory, ABC):
 
     @property
     def clean_forward(self) -> CleanForward:
-        """Which logits on clean images ``update`` needs beside those that the objective computes."""
+        """How logits on clean images are computed for ``update``, if the objective does not compute them."""
         return CleanForward.NONE
 
     def active(self, clock: Clock) -> bool:

@@ -44,15 +44,15 @@ class Objective(ABC):
 
     @abstractmethod
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
-        """What the training attack maximises, one value a sample (B,).
+        """The loss that the training attack maximises, one value a sample (B,).
 
         The returned function is called inside the attack, with the model in the attack's mode and its parameters
-        frozen; predictions on clean images that it needs belong there, not before.
+        frozen; compute predictions on clean images there, not before.
         """
 
     @property
     def attack_start(self) -> Start | None:
-        """Where the training attack starts, where the objective has a start of its own; else None."""
+        """The objective's own start of the training attack; None for the attack's."""
         return None
 
     @abstractmethod

@@ -28,7 +28,7 @@ def consistency(logits: Tensor, targets: Targets) -> Tensor | float:
 
 
 def target_loss(logits: Tensor, targets: Targets) -> Tensor:
-    """What a label mode asks for: cross entropy to its distribution and its consistency term, (B,)."""
+    """Cross entropy to the label mode's distribution, and the mode's consistency term, (B,)."""
     return soft_cross_entropy(logits, targets.probs) + consistency(logits, targets)
 
 

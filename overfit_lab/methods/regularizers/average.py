@@ -15,7 +15,7 @@ CHUNK = 256
 
 
 class WeightAverage(Regularizer):
-    """Keeps an average of all floating-point tensors of the model's state, and how many states entered it."""
+    """Keeps an average of all floating-point tensors of the model's state, and the number of states in it."""
 
     def __init__(self, options: object, context: RegularizerContext) -> None:
         self.context = context

@@ -100,7 +100,7 @@ class Regularizer(Memory):
 
     @classmethod
     def settle(cls, options: config.Options, run: Combination) -> config.Options:
-        """The options with what depends on the rest of the run filled in."""
+        """Fill in the options whose defaults depend on the rest of the run."""
         return options
 
     @classmethod

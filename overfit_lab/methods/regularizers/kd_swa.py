@@ -38,7 +38,7 @@ class KdSwa(Regularizer):
 
     @classmethod
     def refuse(cls, options: config.Options, run: Combination) -> str | None:
-        """Either half's reason, or that one of them is there twice."""
+        """The reason of either half, or that one is listed twice."""
         for half in ("kd-at", "swa"):
             if half in run.regularizers:
                 return f"has {half} in it; list one of the two"

@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.models.compute.folded import FoldedModel, agree, folded
+from overfit_lab.models.compute.agreement import agree
+from overfit_lab.models.compute.folded import folded
+from overfit_lab.models.compute.folding import FoldedModel
 from overfit_lab.seeds import private_streams
 
 Context = Callable[[], AbstractContextManager[object]]

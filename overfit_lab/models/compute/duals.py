@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, jvp
 from torch.nn import functional
 
-from overfit_lab.models.compute.folded import Affine, FoldedModel
+from overfit_lab.models.compute.folding import Affine, FoldedModel
 
 CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
     nn.Conv1d: functional.conv1d,
@@ -110,7 +110,7 @@ class _Duals(fx.Interpreter):
             convolve(dx, module.weight, None, *how) if dx is not None else None,
             convolve(x, own["weight"], own.get("bias"), *how) if "weight" in own else None,
         )
-        if "bias" in own and "weight" not in own:
+        if "bias" in own and "weight" not in own:  # else the second convolution has added it
             bias = own["bias"].view(-1, *([1] * (value.dim() - 2)))
             moved = moved.add_(bias) if moved is not None else bias.expand_as(value).clone()
         assert moved is not None
@@ -146,6 +146,8 @@ class _Duals(fx.Interpreter):
 
     def _relu(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Dual:
         given: Dual = args[0]
+        # In place only in memory of our making that nobody reads afterwards: an input image or a weight's tangent is
+        # somebody else's, and a skip connection reads the value a second time.
         if given.fresh and self._last_use(n, 0):
             value = given.value.relu_()
             return Dual(value, torch.ops.aten.threshold_backward(given.tangent, value, 0), fresh=True)
@@ -160,6 +162,7 @@ class _Duals(fx.Interpreter):
             return Dual(x.add_(y), dx if dy is None else dx.add_(dy), fresh=True)
         value = x + y
         moved = _sum_of_tangents(dx, dy)
+        # Not fresh: where one side has no tangent, the sum's is the other's own memory.
         return Dual(value, moved.expand_as(value) if moved.shape != value.shape else moved)
 
     def _along(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Any:
@@ -168,7 +171,7 @@ class _Duals(fx.Interpreter):
             return self._generic(n, args, kwargs, own)
         run = self._operation(n)
         value, tangent = (run(t, *args[1:], **kwargs) for t in (args[0].value, args[0].tangent))
-        return Dual(value, tangent)
+        return Dual(value, tangent)  # a view or the input itself may come out, so not fresh
 
     def _generic(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Any:
         """Any operation, by torch's forward mode."""

@@ -13,7 +13,8 @@ from torch.func import functional_call, jvp
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.models.compute.duals import dual_logits
-from overfit_lab.models.compute.folded import FoldedModel, folded, state_of
+from overfit_lab.models.compute.folded import folded
+from overfit_lab.models.compute.folding import FoldedModel, state_of
 
 Tensors = dict[str, Tensor]
 

@@ -116,6 +116,7 @@ def local_pass(model: nn.Module, x: Tensor) -> Iterator[LocalPass]:
     refuse_mixing(model)
     trainable = trainable_by_name(model)
     with frozen(model):
+        # Inputs are seldom overwritten, so they are copied at a second try only: copies would double the memory.
         passed = _record(model, x, trainable, copy=False)
         if passed is None:
             passed = _record(model, x, trainable, copy=True)
@@ -147,6 +148,7 @@ def _record(model: nn.Module, x: Tensor, trainable: Mapping[str, nn.Parameter], 
         for module in model.modules():
             if module in recorder.owned:
                 before = module.register_forward_pre_hook(recorder.enter, with_kwargs=True)
+                # ``prepend``: the derivative belongs to what the module itself gave, before anybody's hook changes it.
                 after = module.register_forward_hook(recorder.leave, with_kwargs=True, prepend=True)
                 hooks.callback(before.remove)
                 hooks.callback(after.remove)
@@ -220,16 +222,21 @@ class _Recorder:
         replaced = None
         if torch.is_grad_enabled() and isinstance(output, Tensor) and output.is_floating_point():
             if not output.requires_grad:
+                # No parameter needs a gradient, so the first such module's output is outside of any graph: a leaf of
+                # our own starts one. It is handed on as a clone, since a leaf may not be changed in place.
                 anchor = output.detach().requires_grad_()
                 self.anchors.append(anchor)
                 replaced = output = anchor.clone()
             elif output._is_view() and output is not args[0]:
+                # A view gets another history when its base is changed in place, and derivatives then pass its hook by.
                 replaced = output = output.clone()
         if not reason and frame.input is not None:
             number = sum(call.module is module for call in self.calls)
             call = LayerCall(self.module_name[module], module, frame.input, self.owned[module], number)
             self.calls.append(call)
             self.versions.append(frame.version)
+            # On this tensor, not on the module: autograd then gives the derivative at the output as it was returned,
+            # whatever is done to it in place afterwards.
             output.register_hook(self._visitor(call))
         return replaced
 

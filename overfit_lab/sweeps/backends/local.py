@@ -24,13 +24,13 @@ class LocalBackend(Backend):
 
     def check(self, device: str) -> None:
         """The device is there."""
-        from overfit_lab.training.build import resolve_device
+        from overfit_lab.training.compute import resolve_device
 
         resolve_device(device)
 
     def run(self, jobs: Sequence[CellJob], watcher: Watcher) -> dict[str, str]:
         """Have every cell trained, and wait."""
-        from overfit_lab.training.build import resolve_device
+        from overfit_lab.training.compute import resolve_device
 
         if not jobs:
             return {}

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -74,6 +74,7 @@ class RayBackend(Backend):
             import ray
 
             own: dict[str, Any] = {} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
+            own["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_SearchedHere())
             try:
                 ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
             except (ConnectionError, ValueError, RuntimeError) as error:
@@ -84,6 +85,19 @@ class RayBackend(Backend):
                     yield ray
             finally:
                 ray.shutdown()
+
+
+class _SearchedHere(list[str]):
+    """Folders that Ray's workers search for modules: of those that Ray adds, the ones that this process searches too.
+
+    Ray adds the current folder, unasked and first. There is no public switch for it.
+    """
+
+    def __bool__(self) -> bool:
+        return True  # so that Ray keeps this list
+
+    def extend(self, folders: Iterable[str]) -> None:
+        super().extend(folder for folder in folders if folder in sys.path)
 
 
 @contextmanager

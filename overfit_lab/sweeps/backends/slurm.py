@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
+import re
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,10 +93,11 @@ class SlurmBackend(Backend):
         import submitit
 
         needs, options = jobs[0].resources, self.options
-        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=options.requeues)
+        python = f"{shlex.quote(sys.executable)} -P"  # no file in the folder that it starts in is code
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=options.requeues, python=python)
         memory = needs.memory_bytes
         given = {
-            "job_name": jobs[0].folder.parent.name,
+            "job_name": re.sub(r"[^\w.+-]", "-", jobs[0].folder.parent.name),
             "time": needs.minutes or DEFAULT_MINUTES,
             "cpus_per_task": needs.cpus,
             "gpus_per_node": needs.gpus or None,

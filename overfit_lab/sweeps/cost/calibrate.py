@@ -12,7 +12,8 @@ from overfit_lab.config import NoiseConfig, ProbesConfig
 from overfit_lab.sweeps.cost.counting import Work, made_up_data, take_chunk, take_step
 from overfit_lab.sweeps.cost.hardware import Hardware
 from overfit_lab.sweeps.cost.workload import Workload, chunk_of
-from overfit_lab.training.build import build, compile_training
+from overfit_lab.training.build import build
+from overfit_lab.training.compute import compile_training
 
 STEPS = 3
 

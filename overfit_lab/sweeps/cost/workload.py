@@ -28,7 +28,8 @@ from overfit_lab.sweeps.cost.counting import (
     take_chunk,
 )
 from overfit_lab.sweeps.cost.data_shape import DataShape, data_shape
-from overfit_lab.training.build import build, complete
+from overfit_lab.training.build import build
+from overfit_lab.training.complete import complete
 from overfit_lab.training.evaluation import evaluated
 from overfit_lab.training.session import Session
 from overfit_lab.types import Clock, Value, to_float

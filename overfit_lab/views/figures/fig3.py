@@ -68,7 +68,7 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 
 def _frame(panels: Sequence[Axes]) -> float:
-    """Axes as far as there are dots, and always to the ideal corner; the panels' height over their width."""
+    """Fit the axes to the dots and the ideal corner; returns the panels' height over their width."""
     dots = np.concatenate([np.asarray(c.get_offsets()) for axes in panels for c in axes.collections])
     left, top = dots[:, 0].min(), dots[:, 1].max()
     panels[0].set_xlim(max(0.0, np.floor(10 * left - 0.2) / 10), 1)

@@ -97,7 +97,7 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 
 def curves_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by curve: by label mode, and named by the objective too where there are several.
+    """Runs by curve: by label mode, and by objective too if there are several.
 
     Raises:
         RunFolderError: the runs of one curve differ in more than the seed.

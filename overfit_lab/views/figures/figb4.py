@@ -43,7 +43,7 @@ OF_A_METHOD = ("labels", "objective", "regularizers", "data.noise")
 
 
 def pick_runs(runs: Sequence[Run]) -> list[Run]:
-    """The runs of the figure: standard training alone where some noisy runs are that, else all.
+    """The runs to draw: those of standard training if some of them are noisy, else all.
 
     Raises:
         RunFolderError: no run has label noise, or the runs are of several data sets, models or kinds of noise.
@@ -105,7 +105,7 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 
 def named_curves(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of all rates by label mode, and named by the objective too where there are several.
+    """Runs of all rates by label mode, and by objective too if there are several.
 
     Raises:
         RunFolderError: the runs of a label mode differ in more than the seed and the noise rate.

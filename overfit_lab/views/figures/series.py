@@ -120,7 +120,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def title_of(name: str) -> str:
-    """A group's name as a reader expects it; what is in brackets stays as it is."""
+    """A group's name as a title; the part in brackets is unchanged."""
     name, bracket, words = name.partition(" (")
     objective, labels = split_name(name)
     mode, plus, regularizers = labels.partition(" + ")

@@ -15,7 +15,7 @@ from overfit_lab.methods.attacks.losses import CrossEntropy
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_generator
-from overfit_lab.training.build import complete
+from overfit_lab.training.complete import complete
 
 SEED = 5
 LIBRARY_NORMS = {"linf": "Linf", "l2": "L2"}

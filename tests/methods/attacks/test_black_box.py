@@ -1,6 +1,7 @@
 """Black-box inputs of a snapshot: random search in the ball, the same in every run, and without a trace."""
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,14 +20,12 @@ from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.probes.base import run_probe
 from overfit_lab.seeds import derive_generator
-from overfit_lab.training.build import build_black_box
+from overfit_lab.training.parts import build_black_box
 
 
 def black_box_snapshot(model=None, *, norm="linf", eps=0.1, seed=0, n_queries=15):
-    snapshot = make_snapshot(model)
-    snapshot.black_box = Square(ThreatModel(norm, eps), n_queries=n_queries)
-    snapshot.seed = seed
-    return snapshot
+    square = Square(ThreatModel(norm, eps), n_queries=n_queries)
+    return replace(make_snapshot(model), black_box=square, seed=seed)
 
 
 def hits(view):

@@ -9,12 +9,15 @@ import torch
 from torch import nn
 
 from overfit_lab.models.compute import compiled
+from overfit_lab.models.compute.agreement import agree
 from overfit_lab.models.compute.compiled import compile_attack, compile_model
-from overfit_lab.models.compute.folded import agree, folded
+from overfit_lab.models.compute.folded import folded
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.preact_resnet import preact_resnet18
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.records.reader import Run
-from overfit_lab.training import build as building
+from overfit_lab.training import compute
+from overfit_lab.training.build import build
 from overfit_lab.training.run import train_run
 from tiny import tiny_config
 
@@ -28,7 +31,7 @@ QUIET = {"every": 5, "metrics": [], "n": 8}
 def make():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return preact_resnet18(5, width=4, blocks=(1,))
+        return preact_resnet18(ModelSpec(5), width=4, blocks=(1,))
 
 
 def trace_of(model):
@@ -130,11 +133,11 @@ def test_a_run_falls_back_and_says_so(tmp_path, monkeypatch, caplog):
 )
 def test_where_no_folded_network_is_attacked_the_model_is_compiled(model, attack, expected, monkeypatch):
     done = []
-    monkeypatch.setattr(building, "compile_attack", lambda *_: done.append("attack"))
-    monkeypatch.setattr(building, "compile_model", lambda *_: done.append("model"))
+    monkeypatch.setattr(compute, "compile_attack", lambda *_: done.append("attack"))
+    monkeypatch.setattr(compute, "compile_model", lambda *_: done.append("model"))
     steps = {"n_steps": 2, "eps": 0.1, "step_size": 0.05, **attack}
-    session = building.build(tiny_config(model=model, attack=steps, compute={"compile": True}), torch.device("cpu"))
-    building.compile_training(session)
+    session = build(tiny_config(model=model, attack=steps, compute={"compile": True}), torch.device("cpu"))
+    compute.compile_training(session)
     assert done == expected
     assert session.compute["compile"] is True
 
@@ -142,21 +145,21 @@ def test_where_no_folded_network_is_attacked_the_model_is_compiled(model, attack
 @pytest.mark.parametrize(("asked", "epochs", "expected"), [("auto", 4, False), (False, 10**9, False), (True, 4, True)])
 def test_small_runs_do_not_pay_for_compilation(asked, epochs, expected):
     config = tiny_config(model=SMALL, epochs=epochs, schedule={"name": "constant"}, compute={"compile": asked})
-    assert building.build(config, torch.device("cpu")).compute["compile"] is expected
+    assert build(config, torch.device("cpu")).compute["compile"] is expected
 
 
 def test_long_runs_of_convolutional_networks_do():
     for model, expected in ((SMALL, True), ({"name": "mlp"}, False)):
         config = tiny_config(model=model, epochs=10**9, schedule={"name": "constant"})
-        assert building.build(config, torch.device("cpu")).compute["compile"] is expected
+        assert build(config, torch.device("cpu")).compute["compile"] is expected
 
 
 def test_folding_can_be_switched_off_and_is_in_the_record(tmp_path):
     for fold in (True, False):
-        session = building.build(tiny_config(model=SMALL, compute={"fold": fold}), torch.device("cpu"))
+        session = build(tiny_config(model=SMALL, compute={"fold": fold}), torch.device("cpu"))
         assert session.compute["fold"] is fold
         assert session.attack.fold is fold
-        assert session.evaluation_attack.fold is fold
+        assert session.setting.attack.fold is fold
 
 
 def test_a_folded_run_is_the_plain_one_to_rounding(tmp_path):

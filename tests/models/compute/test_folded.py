@@ -14,9 +14,12 @@ from torch.nn import functional
 from overfit_lab.config.catalog import MODELS
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.compute.agreement import agree
 from overfit_lab.models.compute.duals import dual_logits
-from overfit_lab.models.compute.folded import FoldedModel, NotFoldable, agree, folded, state_of
+from overfit_lab.models.compute.folded import folded
+from overfit_lab.models.compute.folding import FoldedModel, NotFoldable, state_of
 from overfit_lab.models.normalize import InFront, Normalize, put_in_front
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.seeds import derive_generator
 
 
@@ -82,7 +85,7 @@ class ValueDependent(nn.Module):
 def build(name, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return trained_looking(MODELS[name](5, shape=(3, 16, 16), mean=(0.4,) * 3, std=(0.2,) * 3, **options))
+        return trained_looking(MODELS[name](ModelSpec(5, (3, 16, 16), (0.4,) * 3, (0.2,) * 3), **options))
 
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -415,7 +418,7 @@ def test_kinks_do_not_rule_a_network_out(seed):
     """Of wide networks on many images some input of some ReLU is always within rounding of 0."""
     images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)
-    wide = trained_looking(MODELS["preact-resnet18"](5, shape=(3, 16, 16), mean=(0.4,) * 3, std=(0.2,) * 3, width=16))
+    wide = trained_looking(MODELS["preact-resnet18"](ModelSpec(5, (3, 16, 16), (0.4,) * 3, (0.2,) * 3), width=16))
     assert agree(wide, folded(wide, images), images)
 
 
@@ -435,9 +438,9 @@ def test_in_pieces_it_gives_the_same(model, piece):
 def test_pieces_fit_the_largest_output_into_the_cache():
     """At width 16 the largest output of an operation is 16 channels of 32x32, 64 KiB an image."""
     images = torch.rand(2, 3, 32, 32)
-    model = MODELS["preact-resnet18"](5, shape=(3, 32, 32), mean=(0.4,) * 3, std=(0.2,) * 3, width=16).eval()
+    model = MODELS["preact-resnet18"](ModelSpec(5, (3, 32, 32), (0.4,) * 3, (0.2,) * 3), width=16).eval()
     assert folded(model, images).piece == 64
-    tiny = MODELS["preact-resnet18"](5, shape=(3, 32, 32), mean=(0.4,) * 3, std=(0.2,) * 3, width=4).eval()
+    tiny = MODELS["preact-resnet18"](ModelSpec(5, (3, 32, 32), (0.4,) * 3, (0.2,) * 3), width=4).eval()
     assert folded(tiny, images).piece == 256
     assert folded(tiny, torch.rand(2, 3, 256, 256)).piece == 32
 

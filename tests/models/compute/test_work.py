@@ -9,6 +9,7 @@ from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.models.compute.work import forward_flops, training_flops
 from overfit_lab.models.preact_resnet import preact_resnet18
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.seeds import derive_generator
 
 IMAGES = torch.rand(4, 3, 16, 16)
@@ -24,7 +25,7 @@ def test_training_counts_what_an_update_with_its_attack_does():
     """The count by multiples of a forward pass against the operations that really run; the first layer's gradient to
     the image is left out of neither, the stem being the only difference.
     """
-    model = preact_resnet18(5, width=8)
+    model = preact_resnet18(ModelSpec(5), width=8)
     y = torch.zeros(4, dtype=torch.long)
 
     def loss(z):

@@ -209,7 +209,8 @@ def test_unknown_and_wrong_sinks_are_refused_before_anything_is_written(tmp_path
 
 def test_a_sweep_hands_sinks_to_its_cells(tmp_path):
     small = config(epochs=2, probes={})
-    result = run_sweep(grid_spec(small, [], 1, device="cpu", sinks=["kept_sinks:Broken"]), tmp_path / "out")
+    spec = grid_spec(small, [], 1, device="cpu", sinks=["kept_sinks:Broken"])
+    result = run_sweep(spec, tmp_path / "out", trust=True)
     (cell,) = result.completed
     assert json.loads(layout.sinks_path(cell).read_text()) == {"kept_sinks:Broken": 1}
     assert "sink kept_sinks:Broken failed" in log_path(cell).read_text()

@@ -8,7 +8,8 @@ from overfit_lab.config import apply_overrides
 from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS
 from overfit_lab.errors import ConfigError
 from overfit_lab.sweeps.cost.workload import workload
-from overfit_lab.training.build import build, complete
+from overfit_lab.training.build import build
+from overfit_lab.training.complete import complete
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.loop import train
 from parts import part

@@ -9,7 +9,8 @@ from overfit_lab.models.compute.memory import PeakBytes
 from overfit_lab.records import layout
 from overfit_lab.sweeps.cost.storage import checkpoint_bytes, device_bytes, disk_bytes
 from overfit_lab.sweeps.cost.workload import workload
-from overfit_lab.training.build import build, complete
+from overfit_lab.training.build import build
+from overfit_lab.training.complete import complete
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.loop import train
 from overfit_lab.training.run import train_run

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import clocked
 import pytest
@@ -49,13 +50,12 @@ def trained(folder, resume=False, bus=None, **changes):
 
 
 def test_the_pilot_finds_the_costs_and_leaves_no_trace(clock):
-    snapshot = make_snapshot()
-    snapshot.attack = Slow(ThreatModel(eps=0.1))
+    snapshot = replace(make_snapshot(), attack=Slow(ThreatModel(eps=0.1)))
     before = {name: value.clone() for name, value in snapshot.model.state_dict().items()}
     streams = torch.get_rng_state()
     demands, inputs = measure_costs([Cheap(), Dear()], snapshot, {"dear": 50}, clocked.read)
     assert torch.equal(torch.get_rng_state(), streams)
-    assert not snapshot._kept
+    assert not snapshot._made_inputs
     assert snapshot.chunk == 16
     assert all(torch.equal(before[name], value) for name, value in snapshot.model.state_dict().items())
     found = {demand.name: demand for demand in demands}
@@ -68,8 +68,7 @@ def test_the_pilot_finds_the_costs_and_leaves_no_trace(clock):
 
 
 def test_a_choice_spends_no_more_than_it_may(clock):
-    snapshot = make_snapshot()
-    snapshot.attack = Slow(ThreatModel(eps=0.1))
+    snapshot = replace(make_snapshot(), attack=Slow(ThreatModel(eps=0.1)))
     with pytest.raises(BudgetTooSmallError) as raised:
         choose_sizes([Dear()], snapshot, 1.0, n_measurements=2)
     choice = choose_sizes([Dear()], snapshot, raised.value.least + 1e-6, n_measurements=2)

@@ -1,5 +1,6 @@
 """What the probe ``phases`` records of a run and what a diagnosis says of it are the same numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_the_probe_and_the_diagnosis_give_the_same_verdict_and_growth(name):
     """On one series the growth of the gradient norm was once 2.86 to the probe and 3.57 to the diagnosis."""
     run = Run.open(REFERENCE / name)
     snapshot = make_snapshot()
-    snapshot.history = FolderHistory(run.folder, run.config.epochs + 1)
+    snapshot = replace(snapshot, history=FolderHistory(run.folder, run.config.epochs + 1))
     measured = PhasesProbe(ProbeOptions(splits=("test",))).measure(snapshot, generator=torch.Generator().manual_seed(7))
     numbers = {value.field: value for value in measured.values}
     found = phases_of(run)

@@ -43,7 +43,7 @@ NUMBERS = (
 
 
 def build(material: Material) -> Part:
-    """A chart a number that some run has; a line says how the others are recorded."""
+    """A chart for each recorded number, and the commands that record the others."""
     looks = page_looks([group.key for group in material.groups])
     charted = {number: _lines(material, number, looks) for number in NUMBERS}
     reaches = _reaches(charted)
