@@ -1,7 +1,10 @@
 """Trained runs that tests share, once a test process."""
 
+import functools
+
 import pytest
 import torch
+import typer.main
 from hypothesis import settings
 
 from overfit_lab.config import apply_overrides
@@ -12,6 +15,9 @@ from tiny import tiny_config
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 """A test that is right on a busy machine too: how long an example takes says nothing about it."""
+
+# Typer builds the whole tree of commands at every call of the command line; tests call it thousands of times.
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 @pytest.fixture(scope="session")
