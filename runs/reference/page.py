@@ -17,8 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from overfit_lab.config.catalog import TABLES
 from overfit_lab.records.reader import Run
-from overfit_lab.records.summary import best_epoch, compare, final_epoch, format_table
+from overfit_lab.records.summary import best_epoch, compare, final_epoch
 from overfit_lab.views.tables.as_text import as_markdown, number
+from overfit_lab.views.tables.compare import format_table
 from overfit_lab.views.tables.options import TableOptions
 
 HERE = Path(__file__).resolve().parent
