@@ -34,7 +34,7 @@ from overfit_lab.config import apply_overrides  # noqa: E402
 from overfit_lab.config.recipes import recipe  # noqa: E402
 from overfit_lab.data.dataset import dataset_from_arrays  # noqa: E402
 from overfit_lab.models.factory import build_model  # noqa: E402
-from overfit_lab.processes.pool import Job, run_jobs  # noqa: E402
+from overfit_lab.processes.pool import Job, Watcher, run_jobs  # noqa: E402
 from overfit_lab.processes.world import World, joined  # noqa: E402
 from overfit_lab.records.environment import git_revision, hardware, now, versions  # noqa: E402
 from overfit_lab.training.build import build  # noqa: E402
@@ -117,14 +117,6 @@ CONTENDERS: dict[str, tuple[Callable[[World, str, int, int], list[float]], str, 
 }
 
 
-class Quiet:
-    """A watcher that says nothing."""
-
-    def started(self, name: str) -> None: ...
-    def progressed(self, name: str, share: float, text: str) -> None: ...
-    def ended(self, name: str, failure: str | None) -> None: ...
-
-
 def serve(report: Any, name: str, width: int, rank: int, port: int, steps: int, out: Path) -> None:
     """One process of a contender."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -142,7 +134,7 @@ def measure(name: str, width: int, steps: int) -> float:
     out = HERE / "results" / ".scaling.partial"
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=120))
     jobs = [Job(f"process {rank}", serve, (name, width, rank, store.port, steps, out)) for rank in range(size)]
-    failures = run_jobs(jobs, Quiet(), n_processes=size, n_threads=1, stop_at_failure=True)
+    failures = run_jobs(jobs, Watcher(), n_processes=size, n_threads=1, stop_at_failure=True)
     if failures:
         raise SystemExit(f"{name}: {failures}")
     times = json.loads(out.read_text())

@@ -10,6 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from overfit_lab.processes.pool import Watcher
+
 WIDTH = 24
 
 
@@ -69,7 +71,7 @@ class Estimate:
         return elapsed / done * (self.n_jobs - sum(self._last.values())) if done > 0 else None
 
 
-class RunsProgress(Bars):
+class RunsProgress(Watcher, Bars):
     """Where several runs stand: bars on a terminal, elsewhere a line for each that ends; use it in a ``with`` block.
 
     Args:

@@ -269,7 +269,7 @@ class Snapshot(Setting):
                 pair = own if source == world.rank else self._empty(split, i)
                 assert pair is not None
                 pair = (pair[0].contiguous(), pair[1].contiguous())
-                world.given_tensors(pair, source)
+                world.broadcast_tensors(pair, source)
                 yield pair
 
     def _empty(self, split: str, i: int) -> tuple[Tensor, Tensor]:

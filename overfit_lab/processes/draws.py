@@ -9,10 +9,9 @@ from torch import Tensor
 
 
 class RowGenerator(torch.Generator):
-    """A random stream for some rows of a batch: what is drawn by :func:`draw` is what those rows would get in whole.
+    """A random stream for some rows of a batch: :func:`draw` gives them what they get in a draw of the full batch.
 
-    Set by :func:`for_rows`. Code that takes it for a plain generator draws numbers that are no others' rows, but the
-    same in every process.
+    Made by :func:`for_rows`. Code that takes it for a plain generator draws the same numbers in every process.
 
     Args:
         device: of the numbers.
@@ -24,10 +23,10 @@ class RowGenerator(torch.Generator):
 
 def for_rows(generator: torch.Generator, rows: slice, n: int) -> torch.Generator:
     """A stream at the same place whose draws are for ``rows`` of a batch of ``n`` samples."""
-    own = RowGenerator(device=generator.device)
-    own.set_state(generator.get_state())
-    own.rows, own.n = rows, n
-    return own
+    stream = RowGenerator(device=generator.device)
+    stream.set_state(generator.get_state())
+    stream.rows, stream.n = rows, n
+    return stream
 
 
 def draw(
@@ -45,5 +44,5 @@ def draw(
     """
     if not isinstance(generator, RowGenerator):
         return function(tuple(shape), generator=generator, device=generator.device, dtype=dtype)
-    whole = function((generator.n, *shape[1:]), generator=generator, device=generator.device, dtype=dtype)
-    return whole[generator.rows]
+    full_batch = function((generator.n, *shape[1:]), generator=generator, device=generator.device, dtype=dtype)
+    return full_batch[generator.rows]

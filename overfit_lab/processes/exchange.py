@@ -1,4 +1,4 @@
-"""How the failure of an exchange between processes is told."""
+"""The message of an exchange between processes that fails."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def exchanging() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        found = re.search(r"[Tt]imed out (?:after )?(?:waiting )?(\d+) ?ms", str(error))
+        match = re.search(r"[Tt]imed out (?:after )?(?:waiting )?(\d+) ?ms", str(error))
         timed_out = "imed out" in str(error) or "timeout" in str(error)
-        waited = f" for {int(found[1]) / 1000:g} s" if found else " within the timeout"
+        waited = f" for {int(match[1]) / 1000:g} s" if match else " within the timeout"
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process ends by itself and says how
-        how = f"another process did not answer{waited}" if timed_out else "another process is gone"
-        raise LostProcessError(f"process {dist.get_rank()} of {dist.get_world_size()}: {how}") from error
+        text = f"another process did not answer{waited}" if timed_out else "another process is gone"
+        raise LostProcessError(f"process {dist.get_rank()} of {dist.get_world_size()}: {text}") from error

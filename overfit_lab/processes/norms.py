@@ -69,10 +69,10 @@ def statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     _, mean, scale = torch.native_batch_norm(x, ones, torch.zeros_like(ones), None, None, True, 0.0, eps)
     variance = (scale.square().reciprocal() - eps).clamp_min(0)
     count = mean.new_full((1,), x.numel() / x.shape[1])
-    own = torch.cat([count, mean, variance])
-    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    local = torch.cat([count, mean, variance])
+    parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
     with exchanging():
-        dist.all_gather(parts, own)
+        dist.all_gather(parts, local)
     counts, means, variances = torch.stack(parts).split([1, len(mean), len(mean)], dim=1)
     n = counts.sum()
     mean = (counts * means).sum(dim=0) / n

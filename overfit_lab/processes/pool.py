@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from overfit_lab.config import permission
 from overfit_lab.errors import FailedError, OverfitLabError
@@ -51,8 +51,8 @@ class Refusal(str):
     """Why a job failed, where its input is at fault."""
 
 
-class Watcher(Protocol):
-    """Is told how the jobs get on; called in the process that runs them."""
+class Watcher:
+    """Is told how the jobs get on, in the process that runs them; this one says nothing."""
 
     def started(self, name: str) -> None:
         """A job's process has been started."""
@@ -62,19 +62,6 @@ class Watcher(Protocol):
 
     def ended(self, name: str, failure: str | None) -> None:
         """A job is done, or has failed for the reason given."""
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def started(self, name: str) -> None:
-        """Nothing."""
-
-    def progressed(self, name: str, share: float, text: str) -> None:
-        """Nothing."""
-
-    def ended(self, name: str, failure: str | None) -> None:
-        """Nothing."""
 
 
 def usable_cores() -> int:

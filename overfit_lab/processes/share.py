@@ -17,10 +17,10 @@ class Share:
     """The part that one of several processes has in a batch.
 
     Args:
-        n: samples of the whole batch.
+        n: samples of the full batch.
         first: the first row that this process takes.
         every: the distance to the next one; 1: the process takes all rows, as each does.
-        weight: by which its mean loss enters that of the whole batch; the weights of all processes sum to 1.
+        weight: by which its mean loss enters that of the full batch; the weights of all processes sum to 1.
     """
 
     n: int
@@ -43,16 +43,16 @@ class Share:
         """Samples that this process takes."""
         return len(range(self.n)[self.rows])
 
-    def take(self, whole: R_) -> R_:
-        """This process's rows of a whole batch or of its targets."""
+    def take(self, full: R_) -> R_:
+        """This process's rows of the full batch or of its targets."""
         if not self.is_split:
-            return whole
-        values: dict[str, Any] = {field.name: getattr(whole, field.name) for field in fields(whole)}
-        own: Any = {name: v[self.rows] for name, v in values.items() if isinstance(v, Tensor)}
-        return replace(whole, **own)
+            return full
+        values: dict[str, Any] = {field.name: getattr(full, field.name) for field in fields(full)}
+        rows: Any = {name: v[self.rows] for name, v in values.items() if isinstance(v, Tensor)}
+        return replace(full, **rows)
 
     def weighted(self, loss: Tensor) -> Tensor:
-        """A mean over this process's rows as its part of the mean over the whole batch."""
+        """A mean over this process's rows as its part of the mean over the full batch."""
         return loss if self.weight == 1.0 else loss * self.weight
 
 
@@ -66,7 +66,7 @@ def share_of(n: int, rank: int, size: int, paired: bool = False) -> Share:
         n: samples of the batch.
         rank: number of the process.
         size: processes.
-        paired: the loss is on pairs: where these cannot be dealt out evenly, every process takes the whole batch.
+        paired: the loss is on pairs: where these cannot be dealt out evenly, every process takes the full batch.
     """
     if size == 1:
         return Share(n)

@@ -19,19 +19,28 @@ from overfit_lab.processes.norms import SynchronisedNorms
 from overfit_lab.processes.share import Share, share_of
 
 T_ = TypeVar("T_")
+Outcome = tuple[T_ | None, OverfitLabError | None]
 TIMEOUT = 600.0
 """Seconds after which a process that does not answer is given up."""
 
 
 class World:
-    """A run in this process alone; :class:`Group` is one of several processes.
+    """One of the processes of a run, which have joined a process group of torch; by default the only one.
 
     Everything that several processes do together is a method here, so that the training loop is written once. All
-    processes have to call the same methods in the same order.
+    processes have to call the same methods in the same order. Alone, nothing is exchanged.
+
+    Args:
+        rank: number of this process.
+        size: of them all.
+        synchronised: whether batch norm takes the statistics of the full batch; else of each process's rows, and its
+            running statistics are averaged after every step.
     """
 
-    rank: int = 0
-    size: int = 1
+    def __init__(self, rank: int = 0, size: int = 1, *, synchronised: bool = True) -> None:
+        self.rank = rank
+        self.size = size
+        self.synchronised = synchronised
 
     @property
     def is_first(self) -> bool:
@@ -43,66 +52,12 @@ class World:
         return share_of(n, self.rank, self.size, paired)
 
     def norms(self, share: Share) -> AbstractContextManager[object]:
-        """Batch norm as the run wants it while processes work on their shares of a batch."""
-        return nullcontext()
-
-    def sum_tensors(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over processes; one exchange for all of them."""
-
-    def average_statistics(self, model: nn.Module) -> list[Tensor]:
-        """The batch-norm statistics that differ between processes and are to be averaged with the gradients."""
-        return []
-
-    def whole(self, rows: Tensor, share: Share) -> Tensor:
-        """All rows of a batch, in their order, from those (b, ...) of each process."""
-        return rows
-
-    def given(self, value: T_, source: int = 0) -> T_:
-        """The value that one process has, in all of them; a plain Python value."""
-        return value
-
-    def given_tensors(self, tensors: Sequence[Tensor], source: int) -> None:
-        """Overwrite tensors by those of one process."""
-
-    def at(self, source: int, make: Callable[[], T_]) -> T_:
-        """What one process makes, in all of them. An error that is the input's fault is raised in all of them too."""
-        return make()
-
-    def in_turn(self, make: Callable[[], T_]) -> T_:
-        """Each process makes it, the first one before the others: what it puts on disk is there for them."""
-        return make()
-
-    def shared_out(self, tasks: Sequence[Callable[[], T_]]) -> Iterator[T_]:
-        """The results of independent tasks in order, each done by one process, in all of them."""
-        for task in tasks:
-            yield task()
-
-
-ALONE = World()
-
-
-class Group(World):
-    """One of several processes that have joined a process group of torch.
-
-    Args:
-        rank: number of this process.
-        size: of them all.
-        synchronised: whether batch norm takes the statistics of the whole batch; else of each process's rows, and its
-            running statistics are averaged after every step.
-    """
-
-    def __init__(self, rank: int, size: int, *, synchronised: bool = True) -> None:
-        self.rank = rank
-        self.size = size
-        self.synchronised = synchronised
-
-    def norms(self, share: Share) -> AbstractContextManager[object]:
-        """Synchronised where that is asked for and processes hold different rows."""
+        """Batch norm while processes work on different rows: synchronised where that is asked for."""
         return SynchronisedNorms() if self.synchronised and share.is_split else nullcontext()
 
-    def sum_tensors(self, tensors: Sequence[Tensor]) -> None:
-        """Cost: two copies of the tensors and one exchange."""
-        if not tensors:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over processes. Cost: two copies of the tensors and one exchange."""
+        if self.size == 1 or not tensors:
             return
         flat = torch.cat([t.detach().reshape(-1).to(torch.float32) for t in tensors])
         with exchanging():
@@ -113,76 +68,89 @@ class Group(World):
                 tensor.copy_(flat[start : start + tensor.numel()].view(tensor.shape))
                 start += tensor.numel()
 
-    def average_statistics(self, model: nn.Module) -> list[Tensor]:
-        """Divided by the number of processes, so that their sum is the mean; none where batch norm is synchronised."""
+    def norm_statistics(self, model: nn.Module) -> list[Tensor]:
+        """Running statistics of batch norm over the number of processes, so that their sum is the mean.
+
+        None where processes have the same ones, since batch norm is synchronised.
+        """
         if self.synchronised:
             return []
-        found = []
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
-                found += [t.div_(self.size) for t in (module.running_mean, module.running_var) if t is not None]
-        return found
+        norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats)
+        return [t.div_(self.size) for m in norms for t in (m.running_mean, m.running_var) if t is not None]
 
-    def whole(self, rows: Tensor, share: Share) -> Tensor:
-        """Cost: one exchange of the rows."""
+    def gather(self, rows: Tensor, share: Share) -> Tensor:
+        """All rows of a batch, in their order, from those (b, ...) of each process. Cost: one exchange of the rows."""
         if not share.is_split:
             return rows
-        most = -(-share.n // self.size)
-        own = rows.new_zeros((most, *rows.shape[1:]))
-        own[: len(rows)] = rows
-        parts = [torch.empty_like(own) for _ in range(self.size)]
+        padded = rows.new_zeros((-(-share.n // self.size), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
         with exchanging():
-            dist.all_gather(parts, own)
+            dist.all_gather(parts, padded)
         return torch.stack(parts, dim=1).flatten(0, 1)[: share.n]
 
-    def given(self, value: T_, source: int = 0) -> T_:
-        """Cost: one exchange."""
+    def broadcast(self, value: T_, source: int = 0) -> T_:
+        """The value of one process, a plain Python value, in all of them. Cost: one exchange."""
+        if self.size == 1:
+            return value
         box = [value]
         with exchanging():
             dist.broadcast_object_list(box, src=source, device=torch.device("cpu"))
         return box[0]
 
-    def given_tensors(self, tensors: Sequence[Tensor], source: int) -> None:
-        """Cost: one exchange a tensor."""
-        with exchanging():
-            for tensor in tensors:
-                dist.broadcast(tensor, src=source)
+    def broadcast_tensors(self, tensors: Sequence[Tensor], source: int) -> None:
+        """Overwrite tensors by those of one process. Cost: one exchange a tensor."""
+        if self.size > 1:
+            with exchanging():
+                for tensor in tensors:
+                    dist.broadcast(tensor, src=source)
 
-    def at(self, source: int, make: Callable[[], T_]) -> T_:
-        """Cost: one exchange after it is made."""
-        result: tuple[T_ | None, OverfitLabError | None] = (None, None)
-        if self.rank == source:
-            try:
-                result = (make(), None)
-            except OverfitLabError as error:
-                result = (None, error)
-        made, refusal = self.given(result, source)
-        if refusal is not None:
-            raise refusal
-        return made  # type: ignore[return-value]
+    def run_on_rank(self, rank: int, function: Callable[[], T_]) -> T_:
+        """What a function returns in one process, in all of them; an error that is the input's fault too.
 
-    def in_turn(self, make: Callable[[], T_]) -> T_:
-        """Cost: one exchange, and the time of two."""
-        own: list[T_] = []
-        self.at(0, lambda: own.append(make()))
-        return own[0] if own else make()
+        Cost: one exchange after it has run.
+        """
+        return self._result(_outcome(function) if self.rank == rank else None, rank)
 
-    def shared_out(self, tasks: Sequence[Callable[[], T_]]) -> Iterator[T_]:
-        """Every ``size``-th task is this process's; an error that is the input's fault is raised in all processes.
+    def run_rank_0_first(self, function: Callable[[], T_]) -> T_:
+        """Each process runs it after the first one has: what that puts on disk is there for the others.
+
+        Cost: one exchange, and the time of two.
+        """
+        results: list[T_] = []
+        self.run_on_rank(0, lambda: results.append(function()))
+        return results[0] if results else function()
+
+    def distribute(self, tasks: Sequence[Callable[[], T_]]) -> Iterator[T_]:
+        """The results of independent tasks in order, in all processes; every ``size``-th task is run by this one.
+
+        An error that is the input's fault is raised in all processes.
 
         Cost: that of the dearest process's tasks, and one exchange a task.
         """
-        made: dict[int, tuple[T_ | None, OverfitLabError | None]] = {}
-        for i in range(self.rank, len(tasks), self.size):
-            try:
-                made[i] = (tasks[i](), None)
-            except OverfitLabError as error:
-                made[i] = (None, error)
+        if self.size == 1:  # each when it is asked for
+            yield from (task() for task in tasks)
+            return
+        outcomes = {i: _outcome(tasks[i]) for i in range(self.rank, len(tasks), self.size)}
         for i in range(len(tasks)):
-            result, refusal = self.given(made.get(i, (None, None)), i % self.size)
-            if refusal is not None:
-                raise refusal
-            yield result  # type: ignore[misc]
+            yield self._result(outcomes.get(i), i % self.size)
+
+    def _result(self, outcome: Outcome[T_] | None, rank: int) -> T_:
+        value, refusal = self.broadcast(outcome, rank)  # type: ignore[misc]
+        if refusal is not None:
+            raise refusal
+        return value  # type: ignore[return-value]
+
+
+ALONE = World()
+
+
+def _outcome(function: Callable[[], T_]) -> Outcome[T_]:
+    """What a function returns, or the error where the input is at fault."""
+    try:
+        return function(), None
+    except OverfitLabError as error:
+        return None, error
 
 
 @contextmanager
@@ -196,7 +164,7 @@ def joined(
         size: of them all; 1 joins nobody.
         store: where the processes meet; None: at MASTER_ADDR and MASTER_PORT, as torchrun sets them.
         timeout: seconds after which a process that does not answer is given up, also at the beginning.
-        synchronised: see :class:`Group`.
+        synchronised: see :class:`World`.
 
     Raises:
         LostProcessError: the others did not come.
@@ -213,7 +181,7 @@ def joined(
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if in_main else None
     try:
-        yield Group(rank, size, synchronised=synchronised)
+        yield World(rank, size, synchronised=synchronised)
         dist.destroy_process_group()
     finally:
         if in_main:

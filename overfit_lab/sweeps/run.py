@@ -10,7 +10,7 @@ from typing import Any
 
 from overfit_lab.config.permission import current
 from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
-from overfit_lab.processes.pool import Silent, Watcher
+from overfit_lab.processes.pool import Watcher
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
 from overfit_lab.records.status import status_of
@@ -57,7 +57,7 @@ def run_sweep(
     beside: Path = Path(),
     detach: bool = False,
     trust: bool = False,
-    watch: Watch = lambda *_: nullcontext(Silent()),
+    watch: Watch = lambda *_: nullcontext(Watcher()),
 ) -> SweepResult:
     """Train every cell of a sweep that is not completed; one that fails stops no other.
 
@@ -104,7 +104,7 @@ def resume_sweep(
     *,
     detach: bool = False,
     trust: bool = False,
-    watch: Watch = lambda *_: nullcontext(Silent()),
+    watch: Watch = lambda *_: nullcontext(Watcher()),
 ) -> SweepResult:
     """Go on with what of a sweep is not completed, from its folder alone.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from overfit_lab.config import permission
 from overfit_lab.config.permission import NOTHING, Permission
 from overfit_lab.errors import FolderBusyError, OverfitLabError
-from overfit_lab.processes.pool import GRACE, Job, Report, Silent, run_jobs
+from overfit_lab.processes.pool import GRACE, Job, Report, Watcher, run_jobs
 from overfit_lab.records import layout
 from overfit_lab.records.status import mark_ended
 from overfit_lab.sweeps.beat import Heart, claim, release
@@ -85,7 +85,7 @@ def look_after(job: CellJob) -> str | None:
     try:
         failures = run_jobs(
             [work],
-            Silent(),
+            Watcher(),
             n_processes=1,
             n_threads=job.resources.cpus,
             n_retries=job.retries,

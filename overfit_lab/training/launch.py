@@ -22,7 +22,7 @@ from overfit_lab.errors import (
     LostProcessError,
     OverfitLabError,
 )
-from overfit_lab.processes.pool import Job, Refusal, Report, Silent, run_jobs, usable_cores
+from overfit_lab.processes.pool import Job, Refusal, Report, Watcher, run_jobs, usable_cores
 from overfit_lab.processes.world import TIMEOUT, joined
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
@@ -150,7 +150,7 @@ def train_on_devices(
     threads = None if "OMP_NUM_THREADS" in os.environ else max(1, usable_cores() // where.devices)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # for the processes: what fails is told in one line
     try:
-        failures = run_jobs(jobs, Silent(), n_processes=where.devices, n_threads=threads, stop_at_failure=True)
+        failures = run_jobs(jobs, Watcher(), n_processes=where.devices, n_threads=threads, stop_at_failure=True)
     except KeyboardInterrupt:
         mark_ended(folder, "interrupted", UNFINISHED)
         return "interrupted"
@@ -162,7 +162,9 @@ def train_on_devices(
         if isinstance(reason, Refusal):
             raise OverfitLabError(reason)
         again = f"; the run was ended, --resume goes on in {folder}" if layout.is_run(folder) else ""
-        raise FailedError(f"{name} of {where.size}: {reason}{again}")
+        process = f"{name} of {where.size}"
+        named = reason if reason.startswith(process) else f"{process}: {reason}"  # one that lost others names itself
+        raise FailedError(f"{named}{again}")
     return "completed"
 
 

@@ -55,14 +55,14 @@ class LiveProbes:
             return
         if self.prepare is not None:
             prepare = self.prepare
-            probes, self.every = self.world.at(0, lambda: prepare(event))
+            probes, self.every = self.world.run_on_rank(0, lambda: prepare(event))
             self.probes, self.prepare = list(probes), None
-        self.world.given(None)  # the first process has written what a probe may read of the run
+        self.world.broadcast(None)  # the first process has written what a probe may read of the run
         snapshots = (event.snapshot, *(second.snapshot for second in event.seconds))
         work = [(snapshot, probe) for snapshot in snapshots for probe in self.probes]
         for snapshot, probe in work:
             snapshot.make_together(probe.made_first(snapshot), self.world)
         tasks = [partial(run_probe, probe, snapshot) for snapshot, probe in work]
-        results = self.world.shared_out(tasks)
+        results = self.world.distribute(tasks)
         for (snapshot, probe), (measurement, seconds) in zip(work, results, strict=True):
             self.sink(snapshot.name_of(probe.name), measurement, clock, seconds)

@@ -99,10 +99,10 @@ def train_run(
     if config is None:
         raise ConfigError("a new run needs a configuration")
     if not resume:
-        world.at(0, lambda: check_place(folder))
+        world.run_on_rank(0, lambda: check_place(folder))
     seed = derive_seed(config.seed, "global", *([world.rank] if world.rank else []))
     with private_streams(seed):
-        session = world.in_turn(lambda: build(config, where, trust=trust, world=world))
+        session = world.run_rank_0_first(lambda: build(config, where, trust=trust, world=world))
         session.priors.bus, session.priors.save = prior_bus, world.is_first
         if resume:
             session.priors.folder = folder
@@ -137,7 +137,7 @@ def check_place(folder: Path) -> None:
 def _opened(folder: Path, session: Session, *, resume: bool) -> Iterator[RunWriter | None]:
     """The run's writer in the first process; None in the others, which find the folder made."""
     opened: list[RunWriter] = []
-    session.world.at(0, lambda: opened.append(_open_writer(folder, session, resume=resume)))
+    session.world.run_on_rank(0, lambda: opened.append(_open_writer(folder, session, resume=resume)))
     if not opened:
         try:
             yield None
@@ -190,7 +190,7 @@ def _train_teacher(session: Session, first: TrainedFirst, teacher_bus: Callable[
     """Train a teacher into its folder, or go on with it; how its run stands then."""
     assert session.teachers is not None
     path = session.teachers.path(first.name)
-    before = session.world.at(0, partial(status_of, path))
+    before = session.world.run_on_rank(0, partial(status_of, path))
     if before == "completed":
         return "completed"
     bus = teacher_bus(first.name) if teacher_bus is not None else None
@@ -239,7 +239,7 @@ def _train_with_records(
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
     _subscribe(bus, session, recorder, keeper, _live_budget(session, writer, recorder))
-    session.world.given(None)  # the others have read the checkpoint that this one goes on from
+    session.world.broadcast(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
     if session.clock.step == 0:
@@ -270,7 +270,7 @@ def _train_beside(session: Session, folder: Path, bus: EventBus, *, resume: bool
     settings = session.config.probes
     prepare = _never if settings.budget is not None else None
     LiveProbes(make_probes(settings), settings.every, _forget, prepare, session.world).subscribe(bus)
-    session.world.given(None)
+    session.world.broadcast(None)
     try:
         train(session, bus, resumed=resume)
     except KeyboardInterrupt:

@@ -114,7 +114,7 @@ def sum_over_processes(session: Session, loss: Tensor) -> Tensor:
         return loss
     total = loss.reshape(1).float()
     gradients = [p.grad for p in session.model.parameters() if p.grad is not None]
-    world.sum_tensors([*gradients, *world.average_statistics(session.model), total])
+    world.all_reduce([*gradients, *world.norm_statistics(session.model), total])
     return total[0]
 
 
@@ -134,7 +134,7 @@ def attacked_step(session: Session, batch: Batch, share: Share | None = None) ->
             update_labels(session, own, Outputs(clean=clean), share)
         targets = targets_of(session, batch, share)
         x_adv = attack_batch(session, own, targets, share)
-    return Step(model, own, x_adv, targets, session.objective, clock, session.autocast, batch, share, world.sum_tensors)
+    return Step(model, own, x_adv, targets, session.objective, clock, session.autocast, batch, share, world.all_reduce)
 
 
 def step_loss(session: Session, step: Step) -> Tensor:
@@ -157,10 +157,10 @@ def update_labels(session: Session, batch: Batch, outputs: Outputs, share: Share
     """
     labels = session.labels
     if share.is_split:
-        whole = partial(session.world.whole, share=share)
-        images = whole(batch.x) if labels.sees_images else batch.x[:0]
-        batch = Batch(x=images, y=whole(batch.y), index=whole(batch.index))
-        clean, adv = (None if logits is None else whole(logits) for logits in (outputs.clean, outputs.adv))
+        gather = partial(session.world.gather, share=share)
+        images = gather(batch.x) if labels.sees_images else batch.x[:0]
+        batch = Batch(x=images, y=gather(batch.y), index=gather(batch.index))
+        clean, adv = (None if logits is None else gather(logits) for logits in (outputs.clean, outputs.adv))
         outputs = Outputs(clean=clean, adv=adv)
     labels.update(batch, outputs, session.clock)
 

@@ -6,6 +6,7 @@ from together import all_trained, both_ways, together
 
 from image_sets import pictures, write_set
 from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS
+from overfit_lab.config.permission import allow
 from overfit_lab.processes.world import ALONE
 from overfit_lab.training.complete import complete
 from parts import part
@@ -23,6 +24,7 @@ def config_of(labels="sglr", **changes):
         "name": "digits", "n_train": 101, "n_val": 20, "n_test": 40, "augment": ["crop", "flip"], "crop_padding": 1,
         "noise": {"kind": "symmetric-flip", "rate": 0.3},
     }  # fmt: skip
+    allow("together:plain")
     given = {"epochs": 1, "data": data, "probes": {}, "model": PLAIN, "schedule": "constant", **changes}
     return tiny_config(labels, **given)
 

@@ -45,26 +45,26 @@ def exchanges(world):
     share = world.share(N)
     found = {"share": share}
     rows = torch.arange(2.0 * N).view(N, 2)
-    found["whole"] = world.whole(rows[share.rows], share)
+    found["whole"] = world.gather(rows[share.rows], share)
     few = world.share(3)
-    found["few"] = (few, world.whole(rows[:3], few))
+    found["few"] = (few, world.gather(rows[:3], few))
     sums = [torch.full((2, 3), float(world.rank + 1)), torch.tensor([10.0 * (world.rank + 1)])]
     sums.append(torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last).add_(world.rank))
-    world.sum_tensors(sums)
+    world.all_reduce(sums)
     found["sums"] = sums
-    found["given"] = world.given({"rank": world.rank}, 1)
-    found["at"] = world.at(1, lambda: f"made by {world.rank}")
-    found["shared out"] = list(world.shared_out([lambda i=i: (i, world.rank) for i in range(5)]))
+    found["given"] = world.broadcast({"rank": world.rank}, 1)
+    found["at"] = world.run_on_rank(1, lambda: f"made by {world.rank}")
+    found["shared out"] = list(world.distribute([lambda i=i: (i, world.rank) for i in range(5)]))
     for name, call in {
-        "refused at": lambda: world.at(0, refuse),
-        "refused task": lambda: list(world.shared_out([lambda: 1, refuse, lambda: 3])),
+        "refused at": lambda: world.run_on_rank(0, refuse),
+        "refused task": lambda: list(world.distribute([lambda: 1, refuse, lambda: 3])),
     }.items():
         try:
             call()
         except (ConfigError, ProbeError) as error:
             found[name] = str(error)
     order = []
-    world.in_turn(lambda: order.append(world.rank))
+    world.run_rank_0_first(lambda: order.append(world.rank))
     found["in turn"] = order
     generator = torch.Generator().manual_seed(5)
     own = for_rows(generator, share.rows, N)

@@ -16,7 +16,10 @@ import torch
 
 from overfit_lab.cli import main
 from overfit_lab.config import to_yaml
+from overfit_lab.config.permission import allow
+from overfit_lab.errors import FailedError
 from overfit_lab.records.reader import Run
+from overfit_lab.training import launch
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EventBus, StepEnded
 from overfit_lab.training.probing import probe_run
@@ -30,6 +33,7 @@ LONGEST = 120
 
 def config_of(**changes):
     """Without batch norm, so that two processes give the numbers of one to rounding."""
+    allow("together:plain")
     given = {"model": {"name": "together:plain"}, "labels": {"name": "sglr", "start_epoch": 0}}
     probes = {"every": 2, "metrics": [m for m in METRICS if m not in ("features", "logit-geometry")], "n": 40}
     return tiny_config(**{**given, "epochs": 6, "probes": probes, "checkpoint": {"every": 1, "steps": 1}, **changes})
@@ -331,7 +335,7 @@ def test_a_process_that_hangs_ends_the_run_within_the_timeout(place):
         _, errors = process.communicate(timeout=60)
     assert time.monotonic() - began < 8 + 15 + 10
     assert process.returncode == 1
-    assert "process 0 of 2: another process did not answer" in errors
+    assert "overfit-lab: process 0 of 2: another process did not answer" in errors
     assert status(place / "run") == "failed"
     assert not Path(f"/proc/{second}").exists()
 
@@ -390,3 +394,14 @@ def test_a_run_stopped_within_an_epoch_goes_on_as_if_it_had_not_been(alone, tmp_
         assert numbers(folder).equals(numbers(alone))
         same_weights(folder, alone, 0)
         same_weights(folder, alone, 0, "initial")
+
+
+@pytest.mark.parametrize("reason", ["another process is gone", "its process was killed by SIGKILL"])
+def test_the_line_about_a_lost_process_names_it_once(tmp_path, monkeypatch, reason):
+    """A process that lost the others says which one it is, as it has to under torchrun."""
+    named = f"process 1 of 2: {reason}"
+    said = named if "another" in reason else reason
+    monkeypatch.setattr(launch, "run_jobs", lambda *_, **__: {"process 1": said})
+    with pytest.raises(FailedError) as error:
+        launch.train_on_devices(config_of(model="mlp"), tmp_path / "run", launch.Layout(2), device="cpu")
+    assert str(error.value) == named

@@ -10,17 +10,11 @@ import torch
 from torch import nn
 from torch.distributed import TCPStore
 
-from overfit_lab.processes.pool import Job, run_jobs
+from overfit_lab.processes.pool import Job, Watcher, run_jobs
 from overfit_lab.processes.world import Group, joined
 from overfit_lab.training.build import build
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.loop import train
-
-
-class Quiet:
-    def started(self, name): ...
-    def progressed(self, name, share, text): ...
-    def ended(self, name, failure): ...
 
 
 def together(function: Callable, *arguments, folder: Path, n: int = 2, timeout=120.0) -> list:
@@ -30,7 +24,7 @@ def together(function: Callable, *arguments, folder: Path, n: int = 2, timeout=1
     jobs = [
         Job(f"process {rank}", _serve, (function, arguments, rank, n, store.port, folder, timeout)) for rank in range(n)
     ]
-    failures = run_jobs(jobs, Quiet(), n_processes=n, n_threads=1, stop_at_failure=True)
+    failures = run_jobs(jobs, Watcher(), n_processes=n, n_threads=1, stop_at_failure=True)
     assert not failures, failures
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(n)]
 

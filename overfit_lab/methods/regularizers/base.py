@@ -55,7 +55,7 @@ class Step:
         autocast: a context of the run's precision.
         full_batch: the batch over all processes, for which targets are asked; this one where there is one process.
         share: the part of the full batch that this batch is.
-        sum_tensors: replaces tensors by their sums over processes.
+        all_reduce: replaces tensors by their sums over processes.
     """
 
     model: nn.Module
@@ -67,7 +67,7 @@ class Step:
     autocast: Callable[[], AbstractContextManager[object]]
     full_batch: Batch
     share: Share
-    sum_tensors: Callable[[Sequence[Tensor]], None] = ALONE.sum_tensors
+    all_reduce: Callable[[Sequence[Tensor]], None] = ALONE.all_reduce
 
     def objective_loss(self) -> Tensor:
         """The objective's loss at the model's present weights, with gradients; a scalar."""
@@ -78,7 +78,7 @@ class Step:
         """Gradients of the objective's loss on the full batch, also where processes share it; None where unused."""
         loss = self.share.weighted(self.objective_loss())
         gradients: list[Tensor | None] = list(torch.autograd.grad(loss, weights, allow_unused=True))
-        self.sum_tensors([gradient for gradient in gradients if gradient is not None])
+        self.all_reduce([gradient for gradient in gradients if gradient is not None])
         return gradients
 
 

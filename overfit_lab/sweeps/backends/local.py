@@ -66,7 +66,7 @@ def attempt_on(report: Report, job: CellJob, token: str, devices: Sequence[str],
         attempt(report, job, token)
 
 
-class _Keeper:
+class _Keeper(Watcher):
     """Passes on what a watcher is told, and notes on disk how each cell ended."""
 
     def __init__(self, watcher: Watcher, jobs: Sequence[CellJob], tokens: dict[str, str]) -> None:

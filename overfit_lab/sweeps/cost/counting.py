@@ -105,6 +105,7 @@ class Watch(World):
     """
 
     def __init__(self, counter: Counter) -> None:
+        super().__init__()
         self.counter = counter
         self.begin()
 
@@ -118,7 +119,7 @@ class Watch(World):
         self.attack_ended = self.counter.work
         return nullcontext()
 
-    def sum_tensors(self, tensors: Any) -> None:
+    def all_reduce(self, tensors: Any) -> None:
         """Only what sums gradients beside the loop's own sum calls this: AWP."""
         self.n_exchanges += 1
 
