@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed import TCPStore
 
 from overfit_lab.processes.pool import Job, Watcher, run_jobs
-from overfit_lab.processes.world import Group, joined
+from overfit_lab.processes.world import World, joined
 from overfit_lab.training.build import build
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.loop import train
@@ -76,4 +76,4 @@ def all_trained(world, configs):
 
 def both_ways(world, configs, apart):
     """The same, and of some configurations with batch norm by each process for itself."""
-    return all_trained(world, configs), all_trained(Group(world.rank, world.size, synchronised=False), apart)
+    return all_trained(world, configs), all_trained(World(world.rank, world.size, synchronised=False), apart)
