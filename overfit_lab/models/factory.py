@@ -68,9 +68,9 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
     if "spec" not in accepted and not {"mean", "std"} <= set(accepted):
         identity = (0.0,) * len(mean), (1.0,) * len(std)
         put_in_front(model, Normalize(*((mean, std) if normalize else identity)))
-    own = find_normalize(model)
-    if own is not None:
-        own.chosen = normalize is not None
+    layer = find_normalize(model)
+    if layer is not None:
+        layer.chosen = normalize is not None
     model = model.to(device)
     check_logits(model, data, part.name)
     return model

@@ -76,23 +76,23 @@ def training_seconds(folder: Path) -> float | None:
 
 def with_sizes(settings: ProbesConfig, sizes: dict[str, int]) -> ProbesConfig:
     """The settings with each probe's ``n`` put in, and no budget."""
-    own = {PROBES.canonical(name): dict(values) for name, values in settings.options.items()}
+    options = {PROBES.canonical(name): dict(values) for name, values in settings.options.items()}
     for name, n in sizes.items():
-        own[PROBES.canonical(name)] = {**own.get(PROBES.canonical(name), {}), "n": n}
-    return settings.model_copy(update={"options": own, "budget": None})
+        options[PROBES.canonical(name)] = {**options.get(PROBES.canonical(name), {}), "n": n}
+    return settings.model_copy(update={"options": options, "budget": None})
 
 
 def chosen_before(settings: ProbesConfig, info: dict[str, Any]) -> ProbesConfig:
     """The settings with the sizes that a run with a budget chose, where none are given."""
-    given = {PROBES.canonical(name) for name, values in settings.options.items() if "n" in values}
+    with_n = {PROBES.canonical(name) for name, values in settings.options.items() if "n" in values}
     sizes = info.get("probe_sizes", {}) if settings.n is None else {}
-    return with_sizes(settings, {name: int(n) for name, n in sizes.items() if PROBES.canonical(name) not in given})
+    return with_sizes(settings, {name: int(n) for name, n in sizes.items() if PROBES.canonical(name) not in with_n})
 
 
 def caps_of(settings: ProbesConfig) -> dict[str, int]:
     """The sizes that are given in so many words: a probe gets no more than that."""
-    own = {PROBES.canonical(name): values.get("n") for name, values in settings.options.items()}
-    asked = {PROBES[name].name: own.get(PROBES.canonical(name)) or settings.n for name in settings.metrics}
+    sizes = {PROBES.canonical(name): values.get("n") for name, values in settings.options.items()}
+    asked = {PROBES[name].name: sizes.get(PROBES.canonical(name)) or settings.n for name in settings.metrics}
     return {name: n for name, n in asked.items() if n is not None}
 
 
@@ -178,6 +178,7 @@ def keep_report(folder: Path, content: dict[str, Any]) -> None:
     write_bytes(path, (json.dumps([*before, content], indent=2) + "\n").encode())
 
 
+@dataclass
 class Spending:
     """Keeps the measurements of one command within its budget; without one it only hands the probes through.
 
@@ -191,21 +192,18 @@ class Spending:
         ConfigError: a share of a training time that is not known.
     """
 
-    def __init__(
-        self,
-        budget: Budget | None,
-        training: float | None,
-        settings: ProbesConfig,
-        probes: Sequence[Probe],
-        n_measurements: int,
-        on_budget: OnBudget | None,
-    ) -> None:
-        if budget is not None:
-            budget.seconds(training)
-        self.budget, self.training, self.settings, self.probes = budget, training, settings, list(probes)
-        self.n_measurements, self.on_budget = n_measurements, on_budget
-        self.choice: Choice | None = None
-        self.spent = 0.0
+    budget: Budget | None
+    training: float | None
+    settings: ProbesConfig
+    probes: list[Probe]
+    n_measurements: int
+    on_budget: OnBudget | None
+    choice: Choice | None = None
+    spent: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.budget is not None:
+            self.budget.seconds(self.training)
 
     @contextmanager
     def measuring(self, snapshot: Snapshot) -> Iterator[list[Probe]]:
@@ -237,6 +235,7 @@ class Spending:
             self.on_budget(content)
 
 
+@dataclass(frozen=True)
 class LiveBudget:
     """Chooses the sizes of a run's probes when they are due for the first time, and writes them to run.json.
 
@@ -247,20 +246,11 @@ class LiveBudget:
         n_weights: sets of weights that are measured each time, the raw ones among them.
     """
 
-    def __init__(
-        self,
-        settings: ProbesConfig,
-        writer: RunWriter,
-        pilot: Callable[[float], None],
-        *,
-        n_epochs: int,
-        n_weights: int,
-    ) -> None:
-        self.settings = settings
-        self.writer = writer
-        self.pilot = pilot
-        self.n_epochs = n_epochs
-        self.n_weights = n_weights
+    settings: ProbesConfig
+    writer: RunWriter
+    pilot: Callable[[float], None]
+    n_epochs: int
+    n_weights: int
 
     def __call__(self, event: EpochEnded) -> tuple[list[Probe], int]:
         """The probes with their sizes, and the epochs between measurements.

@@ -5,17 +5,21 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from torch import nn
 
 from overfit_lab.config import RunConfig
 from overfit_lab.data.dataset import load_dataset
+from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.methods.teachers import Teachers
 from overfit_lab.models.factory import build_model
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import Setting
 from overfit_lab.processes.world import ALONE, World
-from overfit_lab.training.apart import train_apart
+from overfit_lab.seeds import private_streams
 from overfit_lab.training.complete import check_classes, check_shares, combine
 from overfit_lab.training.compute import resolve_compute
+from overfit_lab.training.events import EventBus, RunEnded, RunStarted
+from overfit_lab.training.loop import train_epoch
 from overfit_lab.training.parts import (
     build_attack,
     build_black_box,
@@ -65,7 +69,7 @@ def build(
         penultimate=config.model.options.get("penultimate") or getattr(model, "penultimate", None),
         chunk=config.evaluation.chunk,
         batch_size=config.batch_size,
-        priors=PriorStore(config, partial(train_apart, build, device)),
+        priors=PriorStore(config, partial(train_apart, device)),
     )
     eps_schedule = run.choices["eps_schedule"]
     return Session(
@@ -85,3 +89,26 @@ def build(
         compute=compute,
         world=world,
     )
+
+
+def train_apart(device: torch.device, first: TrainedFirst, bus: EventBus | None = None) -> tuple[nn.Module, RunConfig]:
+    """Train a model in memory, on a view of a run's data: nothing is written, and the run is not changed.
+
+    Returns:
+        The model, and its complete configuration.
+    """
+    bus = bus if bus is not None else EventBus()
+    n_epochs = first.n_epochs if first.n_epochs is not None else first.config.epochs
+    start = first.start or {}
+    with private_streams(first.config.seed):
+        session = build(first.config, device, data=first.view)
+        session.clock = Clock(epoch=0, step=0, n_epochs=n_epochs)
+        for name, parameter in session.model.named_parameters():
+            if name in start:
+                parameter.detach().copy_(start[name])
+                session.reference[name].copy_(start[name])  # distances are counted from there
+        bus.emit(RunStarted(session.snapshot()))
+        while session.clock.epoch < n_epochs:
+            train_epoch(session, bus)
+        bus.emit(RunEnded("completed", session.clock))
+    return session.model, session.config

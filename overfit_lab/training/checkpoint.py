@@ -121,11 +121,11 @@ def _group(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _by_owner(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    found: dict[str, dict[str, Tensor]] = {}
+    groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         owner, name = key.split("/", 1)
-        found.setdefault(owner, {})[name] = tensor
-    return found
+        groups.setdefault(owner, {})[name] = tensor
+    return groups
 
 
 def _optimizer_state(tensors: dict[str, Tensor], plain: dict[str, dict[str, Any]]) -> dict[int, dict[str, Any]]:

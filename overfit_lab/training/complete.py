@@ -139,7 +139,7 @@ def _complete_model(part: Part) -> Part:
         every["penultimate"] = str(options["penultimate"])
     if "normalize" in options:
         every["normalize"] = check_normalize(options["normalize"])
-    own = {key: value for key, value in options.items() if key not in EVERY_MODEL}
+    for_factory = {key: value for key, value in options.items() if key not in EVERY_MODEL}
     factory, _ = find_model(part.name)
-    completed = parse_options(factory, own, prefix="model", context=MODEL_CONTEXT)
+    completed = parse_options(factory, for_factory, prefix="model", context=MODEL_CONTEXT)
     return Part(name=MODELS.canonical(part.name), **dump_options(completed), **every)

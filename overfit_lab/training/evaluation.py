@@ -30,8 +30,8 @@ def evaluate(snapshot: Snapshot, config: EvaluationConfig, world: World = ALONE)
 def evaluated(snapshot: Snapshot, config: EvaluationConfig) -> list[tuple[str, str, int | None]]:
     """What an evaluation looks at: split, inputs and number of samples."""
     sizes = {"train": config.n_train, "val": config.n_val, "test": config.n_test}
-    given = {"clean": True, "adversarial": snapshot.attack, "noisy": snapshot.corruption}
-    kinds = [inputs for inputs, attack in given.items() if attack is not None]
+    attacks = {"clean": True, "adversarial": snapshot.attack, "noisy": snapshot.corruption}
+    kinds = [inputs for inputs, attack in attacks.items() if attack is not None]
     return [(split, inputs, n) for split, n in sizes.items() if snapshot.has_split(split) for inputs in kinds]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ def choosing_metric(session: Session) -> tuple[str, str]:
     return choosing(session.objective.robust, measured) or ("acc_clean", "test")
 
 
+@dataclass
 class CheckpointKeeper:
     """Writes ``initial``, ``last``, ``best`` and every k-th epoch's checkpoint.
 
@@ -38,13 +39,10 @@ class CheckpointKeeper:
         best: the best so far, of a resumed run.
     """
 
-    def __init__(
-        self, session: Session, folder: Path, notes: Callable[[], dict[str, Any]], best: Best | None = None
-    ) -> None:
-        self.session = session
-        self.folder = folder
-        self.notes = notes
-        self.best = best
+    session: Session
+    folder: Path
+    notes: Callable[[], dict[str, Any]]
+    best: Best | None = None
 
     def save_initial(self) -> None:
         """The weights before the first step."""

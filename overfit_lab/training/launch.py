@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch._C._distributed_c10d import Store, TCPStore
@@ -125,15 +126,9 @@ def train_on_devices(
     config = _settled(config, folder, resume=resume, begins=where.node_rank == 0, trust=trust)
     check_shares(config, where.size)
     store, where = _meeting_place(where)
-    first = where.node_rank * where.devices
-    jobs = [
-        Job(
-            f"process {first + i}",
-            _train_process,
-            (config, folder, where, first + i, i, resume, kind.type, trust, tuple(sinks), listen),
-        )
-        for i in range(where.devices)
-    ]
+    options = {"resume": resume, "device": kind.type, "trust": trust, "sinks": tuple(sinks), "listen": listen}
+    places = [Place(where.node_rank * where.devices + i, i, where.size) for i in range(where.devices)]
+    jobs = [Job(f"process {p.rank}", _train_process, (p, config, folder, where, options)) for p in places]
     threads = None if "OMP_NUM_THREADS" in os.environ else max(1, usable_cores() // where.devices)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # for the processes: what fails is told in one line
     try:
@@ -158,9 +153,9 @@ def train_on_devices(
 def _settled(config: RunConfig | None, folder: Path, *, resume: bool, begins: bool, trust: bool) -> RunConfig:
     """The complete configuration, and what would be refused later is refused now, before a process is started."""
     if resume:
-        own = load_config(layout.config_path(layout.check_run(folder)))
-        check_trusted(own, str(folder), trust=trust)
-        config = own if config is None else config
+        recorded = load_config(layout.config_path(layout.check_run(folder)))
+        check_trusted(recorded, str(folder), trust=trust)
+        config = recorded if config is None else config
     elif begins:
         check_place(folder)
     if config is None:
@@ -187,35 +182,13 @@ def _meeting_place(where: Layout) -> tuple[Store | None, Layout]:
 
 
 def _train_process(
-    report: Report,
-    config: RunConfig,
-    folder: Path,
-    where: Layout,
-    rank: int,
-    local_rank: int,
-    resume: bool,
-    device: str,
-    trust: bool,
-    sinks: Sequence[str],
-    listen: Listen | None,
+    report: Report, place: Place, config: RunConfig, folder: Path, where: Layout, options: dict[str, Any]
 ) -> None:
     """One process of the run."""
     if where.nodes == 1:
         _stay_on_this_machine()
-    place = Place(rank, local_rank, where.size)
-    status = train_as_one(
-        place,
-        config,
-        folder,
-        store=_reach(where) if where.size > 1 else None,
-        timeout=where.timeout,
-        resume=resume,
-        device=device,
-        trust=trust,
-        sinks=sinks,
-        listen=listen,
-    )
-    if status == "interrupted":
+    store = _reach(where) if where.size > 1 else None
+    if train_as_one(place, config, folder, store=store, timeout=where.timeout, **options) == "interrupted":
         raise KeyboardInterrupt
 
 
@@ -235,11 +208,9 @@ def train_as_one(
     *,
     store: Store | None = None,
     timeout: float = TIMEOUT,
-    resume: bool = False,
     device: str = "auto",
-    trust: bool = False,
-    sinks: Sequence[str] = (),
     listen: Listen | None = None,
+    **options: Any,
 ) -> str:
     """Train as one of the processes of a run, whoever started them; all of them call this.
 
@@ -248,6 +219,7 @@ def train_as_one(
         timeout: seconds after which a process that does not answer is given up.
         device: ``auto``, ``cpu`` or ``cuda``; of several CUDA devices that of the number on this machine.
         listen: gives the bus of the run in the first process, by the folder's name.
+        **options: ``resume``, ``trust`` and ``sinks`` of :func:`overfit_lab.training.run.train_run`.
 
     Returns:
         ``"completed"`` or ``"interrupted"``.
@@ -260,21 +232,13 @@ def train_as_one(
         torch.cuda.set_device(place.local_rank)
     synchronised = config.compute.batch_norm == "synchronised"
     listening = listen(folder.name) if listen is not None and place.rank == 0 else nullcontext(None)
-    with (
-        joined(place.rank, place.size, store=store, timeout=timeout, synchronised=synchronised) as world,
-        listening as bus,
-    ):
-        return train_run(
-            config,
-            folder,
-            resume=resume,
-            device=device,
-            bus=bus,
-            trust=trust,
-            sinks=sinks,
-            on_note=lambda text: print(f"overfit-lab: {text}", file=sys.stderr, flush=True),
-            world=world,
-        )
+    meeting = joined(place.rank, place.size, store=store, timeout=timeout, synchronised=synchronised)
+    with meeting as world, listening as bus:
+        return train_run(config, folder, device=device, bus=bus, on_note=_note, world=world, **options)
+
+
+def _note(text: str) -> None:
+    print(f"overfit-lab: {text}", file=sys.stderr, flush=True)
 
 
 def _reach(where: Layout) -> TCPStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from overfit_lab.probes.base import Probe, run_probe
@@ -15,6 +16,7 @@ Sink = Callable[[str, Measurement, Clock, float], None]
 Prepare = Callable[[EpochEnded], tuple[Sequence[Probe], int]]
 
 
+@dataclass
 class LiveProbes:
     """Runs probes at the end of every k-th epoch and of the last one, and hands on what they measure.
 
@@ -26,14 +28,11 @@ class LiveProbes:
         world: the processes of the run: each makes its part of the inputs, and each probe is measured by one of them.
     """
 
-    def __init__(
-        self, probes: Sequence[Probe], every: int, sink: Sink, prepare: Prepare | None = None, world: World = ALONE
-    ) -> None:
-        self.probes = list(probes)
-        self.every = every
-        self.sink = sink
-        self.prepare = prepare
-        self.world = world
+    probes: list[Probe]
+    every: int
+    sink: Sink
+    prepare: Prepare | None = None
+    world: World = ALONE
 
     def subscribe(self, bus: EventBus) -> None:
         """Listen to the ends of epochs."""

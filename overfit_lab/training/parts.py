@@ -81,11 +81,13 @@ def make_probe(name: str, config: ProbesConfig, key: str = "probes.options") -> 
         ConfigError: unknown metric, or an option that it does not take.
     """
     cls = PROBES[name]
-    given: dict[str, Any] = {"splits": config.splits, "inputs": config.inputs}
+    defaults: dict[str, Any] = {"splits": config.splits, "inputs": config.inputs}
     if config.n is not None:
-        given["n"] = config.n
-    own = {PROBES.canonical(other): values for other, values in config.options.items()}.get(PROBES.canonical(name), {})
-    options = parse_options(cls, {**given, **own}, prefix=f"{key}.{name}")
+        defaults["n"] = config.n
+    set_for_probe = {PROBES.canonical(other): values for other, values in config.options.items()}.get(
+        PROBES.canonical(name), {}
+    )
+    options = parse_options(cls, {**defaults, **set_for_probe}, prefix=f"{key}.{name}")
     probe: Probe = cls(options)
     return probe
 

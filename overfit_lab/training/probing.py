@@ -79,9 +79,13 @@ def probe_run(
         ProbeError: the run lacks what a probe needs.
     """
     allowed = parse_budget(budget) if budget is not None else None
-    own = load_config(layout.config_path(layout.check_run(folder)))
-    check_trusted(own, str(folder), trust=trust)
-    before = own.probes if allowed is not None or n is not None else chosen_before(own.probes, Run.open(folder).info)
+    recorded = load_config(layout.config_path(layout.check_run(folder)))
+    check_trusted(recorded, str(folder), trust=trust)
+    before = (
+        recorded.probes
+        if allowed is not None or n is not None
+        else chosen_before(recorded.probes, Run.open(folder).info)
+    )
     settings = _merge(before, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
     n_measurements = len(checkpoint_files(folder, checkpoint))
@@ -98,14 +102,14 @@ def probe_run(
 
 
 def _merge(
-    own: ProbesConfig,
+    base: ProbesConfig,
     metrics: Sequence[str],
     splits: Sequence[str],
     inputs: Sequence[str],
     n: int | None,
     options: dict[str, dict[str, Any]] | None,
 ) -> ProbesConfig:
-    content = own.model_dump()
+    content = base.model_dump()
     content["metrics"] = tuple(metrics)
     if splits:
         content["splits"] = tuple(splits)

@@ -202,11 +202,13 @@ def check_probes(session: Session) -> None:
 
 
 def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
-    own = load_config(layout.config_path(layout.check_run(folder)))
-    check_trusted(own, str(folder), trust=trust)  # also where it is only compared: completing it imports what it names
-    if config is not None and identity.run(complete(config)) != identity.run(complete(own)):
+    recorded = load_config(layout.config_path(layout.check_run(folder)))
+    check_trusted(
+        recorded, str(folder), trust=trust
+    )  # also where it is only compared: completing it imports what it names
+    if config is not None and identity.run(complete(config)) != identity.run(complete(recorded)):
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
-    return own if config is None else config  # where the data lie now may be said anew
+    return recorded if config is None else config  # where the data lie now may be said anew
 
 
 def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:

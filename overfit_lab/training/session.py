@@ -120,10 +120,10 @@ class Session:
 
         Cost: a copy of the model each, and what a regularizer needs for its batch-norm statistics.
         """
-        found = []
+        snapshots = []
         for name, regularizer in self.regularizers.items():
             with torch.no_grad():
                 other = copy.deepcopy(self.model)
                 if regularizer.second_weights(other):
-                    found.append(self.snapshot(other, name, regularizer.drawn_at))
-        return found
+                    snapshots.append(self.snapshot(other, name, regularizer.drawn_at))
+        return snapshots

@@ -120,15 +120,15 @@ def attacked_step(session: Session, batch: Batch, share: Share | None = None) ->
         batch = regularizer.batch(batch, clock)
     noise = derive_generator(session.config.seed, "inputs", clock.step, device=session.device)
     batch = replace(batch, x=session.objective.inputs(batch.x, noise))
-    own = share.take(batch) if session.sees_whole_batches else batch
+    part = share.take(batch) if session.sees_whole_batches else batch
     with session.autocast():
         if labels.refresh is Refresh.BEFORE_ATTACK and labels.active(clock):
             with world.norms(share):
-                clean = clean_logits(model, own.x, labels.clean_forward)
-            update_labels(session, own, Outputs(clean=clean), share)
+                clean = clean_logits(model, part.x, labels.clean_forward)
+            update_labels(session, part, Outputs(clean=clean), share)
         targets = targets_of(session, batch, share)
-        x_adv = attack_batch(session, own, targets, share)
-    return Step(model, own, x_adv, targets, session.objective, clock, session.autocast, batch, share, world.all_reduce)
+        x_adv = attack_batch(session, part, targets, share)
+    return Step(model, part, x_adv, targets, session.objective, clock, session.autocast, batch, share, world.all_reduce)
 
 
 def step_loss(session: Session, step: Step) -> Tensor:

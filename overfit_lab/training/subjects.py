@@ -111,15 +111,15 @@ def at_checkpoints(session: Session, folder: Path, which: str, weights: str = RA
     """
     paths = checkpoint_files(folder, which)
     session.history = lambda clock: FolderHistory(folder, clock.epoch)
-    found = 0
+    n_snapshots = 0
     for path in paths:
         loaded = load_checkpoint(path)
         with private_streams(0):
             restore(session, loaded)
         for snapshot in _with_weights(session, weights):
-            found += 1
+            n_snapshots += 1
             yield snapshot
-    if not found:
+    if not n_snapshots:
         raise ConfigError(f"weights {weights!r}: none kept yet at checkpoint {which!r}")
 
 

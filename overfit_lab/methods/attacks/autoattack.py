@@ -132,8 +132,7 @@ class APGD(LabelAttack):
         attack = APGDAttack(
             predict, n_restarts=1, n_iter=self.n_iter, loss=self.loss, logger=QUIET, **self._common(x, seed)
         )
-        x_adv: Tensor = attack.perturb(x, y)
-        return x_adv
+        return attack.perturb(x, y)  # type: ignore[no-any-return]
 
     @property
     def n_calls(self) -> int:
@@ -168,8 +167,7 @@ class APGDTargeted(LabelAttack):
             logger=QUIET,
             **self._common(x, seed),
         )
-        x_adv: Tensor = attack.perturb(x, y)
-        return x_adv
+        return attack.perturb(x, y)  # type: ignore[no-any-return]
 
     @property
     def n_calls(self) -> int:
@@ -197,8 +195,7 @@ class FABTargeted(LabelAttack):
             n_target_classes=min(MOST_TARGETS, n_classes - 1),
             **self._common(x, seed),
         )
-        x_adv: Tensor = attack.perturb(x, y)
-        return x_adv
+        return attack.perturb(x, y)  # type: ignore[no-any-return]
 
     @property
     def n_calls(self) -> int:

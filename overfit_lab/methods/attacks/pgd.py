@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -16,6 +16,7 @@ from overfit_lab.models.compute.folded import folded
 from overfit_lab.models.isolation import frozen, mode, unmoved_statistics
 
 
+@dataclass(eq=False)
 class PGD:
     """Steepest ascent on a loss of the logits, projected after every step onto the threat model.
 
@@ -39,24 +40,14 @@ class PGD:
     adversarial: ClassVar[bool] = True
     trains: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        threat: ThreatModel,
-        *,
-        step_size: float,
-        n_steps: int,
-        n_restarts: int = 1,
-        random_start: bool = True,
-        bn_mode: Literal["eval", "train"] = "eval",
-        fold: bool = True,
-    ) -> None:
-        self.threat = threat
-        self.step_size = step_size
-        self.n_steps = n_steps
-        self.n_restarts = n_restarts
-        self.random_start = random_start
-        self.bn_mode = bn_mode
-        self.fold = fold
+    threat: ThreatModel
+    _: KW_ONLY
+    step_size: float
+    n_steps: int
+    n_restarts: int = 1
+    random_start: bool = True
+    bn_mode: Literal["eval", "train"] = "eval"
+    fold: bool = True
 
     def __call__(
         self, model: nn.Module, x: Tensor, loss: Loss, *, generator: torch.Generator, start: Start | None = None
@@ -84,15 +75,8 @@ class PGD:
 
     def scaled(self, factor: float) -> PGD:
         """The same attack with radius and step times ``factor``."""
-        return PGD(
-            replace(self.threat, eps=self.threat.eps * factor),
-            step_size=self.step_size * factor,
-            n_steps=self.n_steps,
-            n_restarts=self.n_restarts,
-            random_start=self.random_start,
-            bn_mode=self.bn_mode,
-            fold=self.fold,
-        )
+        threat = replace(self.threat, eps=self.threat.eps * factor)
+        return replace(self, threat=threat, step_size=self.step_size * factor)
 
     def ascended(self, model: nn.Module, x: Tensor) -> nn.Module:
         """The network whose loss the attack climbs: the model's folded one, if wanted and possible.

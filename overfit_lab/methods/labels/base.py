@@ -95,7 +95,7 @@ class LabelMode(Memory, ABC):
     kind = "label memory"
 
     def __init__(self, options: config.Options, context: LabelContext) -> None:
-        self.context = context
+        self.options, self.context = options, context
 
     @classmethod
     def refuse(cls, options: config.Options, run: Combination) -> str | None:

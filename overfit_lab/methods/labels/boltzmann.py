@@ -6,7 +6,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overfit_lab.methods.labels.base import LabelContext
 from overfit_lab.methods.labels.wrong_classes import WrongClasses, WrongClassesOptions, mask_given_class
 
 
@@ -20,14 +19,11 @@ class Boltzmann(WrongClasses):
     """t = (1 - r) e_y + r softmax over the wrong classes of z/T."""
 
     Options = BoltzmannOptions
-
-    def __init__(self, options: BoltzmannOptions, context: LabelContext) -> None:
-        super().__init__(options, context)
-        self.temperature = options.temperature
+    options: BoltzmannOptions
 
     def direction(self, logits: Tensor, y: Tensor) -> Tensor:
         """Softmax over the wrong classes, 0 at the given one."""
-        return torch.softmax(mask_given_class(logits, y) / self.temperature, dim=1)
+        return torch.softmax(mask_given_class(logits, y) / self.options.temperature, dim=1)
 
 
 REGISTER = {"boltzmann": Boltzmann}

@@ -31,13 +31,13 @@ class Kd(LabelMode):
     """
 
     Options = KdOptions
+    options: KdOptions
     refresh = Refresh.BEFORE_ATTACK
 
     def __init__(self, options: KdOptions, context: LabelContext) -> None:
         super().__init__(options, context)
         if options.teacher is None or context.teacher is None:
             raise ValueError("knowledge distillation needs a teacher")
-        self.options = options
         self.teacher = context.teacher(options.teacher)
         self.rows = context.one_hot_rows()
 

@@ -71,12 +71,12 @@ class Sglr(LabelMode):
     """
 
     Options = SglrOptions
+    options: SglrOptions
     refresh = Refresh.AFTER_FORWARD
     sees_images = False
 
     def __init__(self, options: SglrOptions, context: LabelContext) -> None:
         super().__init__(options, context)
-        self.options = options
         self.start_epoch = resolve_moment(options.start_epoch, context.n_epochs)
         self.rows = context.one_hot_rows()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from overfit_lab import config
-from overfit_lab.methods.labels.base import LabelContext, LabelMode, one_hot
+from overfit_lab.methods.labels.base import LabelMode, one_hot
 from overfit_lab.types import Batch, Clock, Targets
 
 
@@ -19,15 +19,12 @@ class Smooth(LabelMode):
     """t = (1 - r) e_y + r/K 1 (Szegedy et al. 2016; LS in SGLR, Yu et al. 2024)."""
 
     Options = SmoothOptions
-
-    def __init__(self, options: SmoothOptions, context: LabelContext) -> None:
-        super().__init__(options, context)
-        self.r = options.r
+    options: SmoothOptions
 
     def targets(self, batch: Batch, clock: Clock) -> Targets:
         """Smoothed rows (B, K)."""
         n_classes = self.context.n_classes
-        probs = one_hot(batch.y, n_classes) * (1 - self.r) + self.r / n_classes
+        probs = one_hot(batch.y, n_classes) * (1 - self.options.r) + self.options.r / n_classes
         return Targets(probs=probs, given=batch.y)
 
 

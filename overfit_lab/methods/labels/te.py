@@ -50,12 +50,12 @@ class Te(LabelMode):
     """
 
     Options = TeOptions
+    options: TeOptions
     refresh = Refresh.BEFORE_ATTACK
     sees_images = False
 
     def __init__(self, options: TeOptions, context: LabelContext) -> None:
         super().__init__(options, context)
-        self.options = options
         self.start_epoch = resolve_moment(options.start_epoch, context.n_epochs)
         self.ramp_end = resolve_moment(options.ramp_end, context.n_epochs)
         self.sums = context.rows(lambda part: torch.zeros(len(context.labels[part]), context.n_classes))

@@ -34,12 +34,12 @@ class WrongClasses(LabelMode):
     """
 
     Options: ClassVar[type[config.Options]] = WrongClassesOptions
+    options: WrongClassesOptions
     refresh = Refresh.AFTER_FORWARD
     sees_images = False
 
     def __init__(self, options: WrongClassesOptions, context: LabelContext) -> None:
         super().__init__(options, context)
-        self.options = options
         self.rows = context.rows(self._uniform)
 
     def _uniform(self, part: slice) -> Tensor:

@@ -27,10 +27,7 @@ class Alp(CleanAndAdversarial):
     """
 
     Options = AlpOptions
-
-    def __init__(self, options: AlpOptions) -> None:
-        super().__init__(options)
-        self.b, self.clean_share = options.b, options.clean_share
+    options: AlpOptions
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label of each sample (B,)."""
@@ -39,8 +36,9 @@ class Alp(CleanAndAdversarial):
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch."""
         clean, adv = outputs.both
-        entropy = self.clean_share * target_loss(clean, targets) + (1 - self.clean_share) * target_loss(adv, targets)
-        return (entropy + self.b * (clean - adv).square().sum(dim=1)).mean()
+        share = self.options.clean_share
+        entropy = share * target_loss(clean, targets) + (1 - share) * target_loss(adv, targets)
+        return (entropy + self.options.b * (clean - adv).square().sum(dim=1)).mean()
 
 
 REGISTER = {"alp": Alp}

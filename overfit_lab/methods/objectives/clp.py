@@ -25,6 +25,7 @@ class Clp(NoisyImages):
     """
 
     Options = ClpOptions
+    options: ClpOptions
     pairs_samples = True
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
@@ -33,7 +34,7 @@ class Clp(NoisyImages):
         n_pairs = len(logits) // 2
         gaps = logits[:n_pairs] - logits[n_pairs : 2 * n_pairs]
         pairing = gaps.square().sum() / max(n_pairs, 1)
-        return target_loss(logits, targets).mean() + self.b * pairing
+        return target_loss(logits, targets).mean() + self.options.b * pairing
 
 
 REGISTER = {"clp": Clp}

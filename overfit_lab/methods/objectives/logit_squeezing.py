@@ -17,7 +17,7 @@ class LogitSqueezing(NoisyImages):
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch."""
-        return (target_loss(outputs.main, targets) + self.b * outputs.main.square().sum(dim=1)).mean()
+        return (target_loss(outputs.main, targets) + self.options.b * outputs.main.square().sum(dim=1)).mean()
 
 
 REGISTER = {"logit-squeezing": LogitSqueezing}

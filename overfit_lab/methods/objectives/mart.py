@@ -32,17 +32,13 @@ class Mart(CleanAndAdversarial):
     """
 
     Options = MartOptions
+    options: MartOptions
     one_label_each = True
-
-    def __init__(self, options: MartOptions) -> None:
-        super().__init__(options)
-        self.lam = options.lam
-        self.start_std = options.start_std
 
     @property
     def attack_start(self) -> Start:
         """A little normal noise."""
-        return normal_start(self.start_std)
+        return normal_start(self.options.start_std)
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label of each sample (B,)."""
@@ -53,7 +49,7 @@ class Mart(CleanAndAdversarial):
         clean, adv = outputs.both
         boosted = target_loss(adv, targets) - log_one_minus_runner_up(adv, targets.given)
         true_prob = torch.softmax(clean, dim=1).gather(1, targets.given.unsqueeze(1)).squeeze(1)
-        return (boosted + self.lam * kl_divergence(clean, adv) * (1 - true_prob)).mean()
+        return (boosted + self.options.lam * kl_divergence(clean, adv) * (1 - true_prob)).mean()
 
 
 def log_one_minus_runner_up(logits: Tensor, y: Tensor) -> Tensor:

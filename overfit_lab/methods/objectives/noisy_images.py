@@ -26,15 +26,12 @@ class NoisyImages(Objective):
     """A loss of the logits on images with normal noise; training has no attack, but is after robust accuracy."""
 
     Options: ClassVar[type[config.Options]] = NoisyImagesOptions
+    options: NoisyImagesOptions
     needs_attack = False
-
-    def __init__(self, options: NoisyImagesOptions) -> None:
-        super().__init__(options)
-        self.b, self.std = options.b, options.std
 
     def inputs(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Noisy images."""
-        return add_noise(x, self.std, generator)
+        return add_noise(x, self.options.std, generator)
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label; training itself never asks for it."""

@@ -29,10 +29,7 @@ class Sce(Objective):
     """
 
     Options = SceOptions
-
-    def __init__(self, options: SceOptions) -> None:
-        super().__init__(options)
-        self.a, self.b, self.log_zero = options.a, options.b, options.log_zero
+    options: SceOptions
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """Cross entropy to the given label of each sample (B,)."""
@@ -44,9 +41,9 @@ class Sce(Objective):
 
     def loss(self, outputs: Outputs, targets: Targets) -> Tensor:
         """Mean over the batch."""
-        log_targets = targets.probs.log().clamp_min(self.log_zero)
+        log_targets = targets.probs.log().clamp_min(self.options.log_zero)
         reverse = -(torch.softmax(outputs.main, dim=1) * log_targets).sum(dim=1)
-        return (self.a * target_loss(outputs.main, targets) + self.b * reverse).mean()
+        return (self.options.a * target_loss(outputs.main, targets) + self.options.b * reverse).mean()
 
 
 REGISTER = {"sce": Sce}

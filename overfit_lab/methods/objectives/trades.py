@@ -32,16 +32,12 @@ class Trades(CleanAndAdversarial):
     """
 
     Options = TradesOptions
-
-    def __init__(self, options: TradesOptions) -> None:
-        super().__init__(options)
-        self.beta = options.beta
-        self.start_std = options.start_std
+    options: TradesOptions
 
     @property
     def attack_start(self) -> Start:
         """A little normal noise: at x itself the divergence has no gradient."""
-        return normal_start(self.start_std)
+        return normal_start(self.options.start_std)
 
     def attack_loss(self, model: nn.Module, batch: Batch, targets: Targets) -> Loss:
         """KL(p(x) || p(x')) of each sample (B,); p(x) is computed once, in the mode in which the attack is."""
@@ -54,7 +50,7 @@ class Trades(CleanAndAdversarial):
             divergence = kl_divergence(clean[0], logits)
             if targets.consistency is None:
                 return divergence
-            return self.beta * divergence + consistency(logits, targets)
+            return self.options.beta * divergence + consistency(logits, targets)
 
         return loss
 
@@ -62,7 +58,7 @@ class Trades(CleanAndAdversarial):
         """Mean over the batch."""
         clean, adv = outputs.both
         divergence = kl_divergence(clean, adv)
-        total = soft_cross_entropy(clean, targets.probs) + self.beta * divergence + consistency(adv, targets)
+        total = soft_cross_entropy(clean, targets.probs) + self.options.beta * divergence + consistency(adv, targets)
         return total.mean()
 
 

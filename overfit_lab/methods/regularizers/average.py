@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from overfit_lab import config
 from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
 from overfit_lab.models.isolation import mode
 from overfit_lab.types import Split, to_float
@@ -17,8 +18,8 @@ CHUNK = 256
 class WeightAverage(Regularizer):
     """Keeps an average of all floating-point tensors of the model's state, and the number of states in it."""
 
-    def __init__(self, options: object, context: RegularizerContext) -> None:
-        self.context = context
+    def __init__(self, options: config.Options, context: RegularizerContext) -> None:
+        super().__init__(options, context)
         self.average = {name: t.detach().clone() for name, t in context.model.state_dict().items()}
         self.count = torch.zeros((), dtype=torch.int64)
 

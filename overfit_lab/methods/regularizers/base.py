@@ -86,7 +86,7 @@ class Regularizer(Memory):
     kind = "regularizer memory"
 
     def __init__(self, options: config.Options, context: RegularizerContext) -> None:
-        self.context = context
+        self.options, self.context = options, context
 
     @classmethod
     def settle(cls, options: config.Options, run: Combination) -> config.Options:

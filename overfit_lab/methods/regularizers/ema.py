@@ -35,10 +35,10 @@ class Ema(WeightAverage):
     """
 
     Options = EmaOptions
+    options: EmaOptions
 
     def __init__(self, options: EmaOptions, context: RegularizerContext) -> None:
         super().__init__(options, context)
-        self.options = options
         self.start_epoch = resolve_moment(options.start_epoch, context.n_epochs)
 
     def stepped(self, clock: Clock) -> None:

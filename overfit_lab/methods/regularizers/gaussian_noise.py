@@ -8,7 +8,7 @@ from pydantic import Field
 
 from overfit_lab import config
 from overfit_lab.methods.objectives.base import add_noise
-from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
+from overfit_lab.methods.regularizers.base import Regularizer
 from overfit_lab.seeds import derive_generator
 from overfit_lab.types import Batch, Clock
 
@@ -23,15 +23,12 @@ class GaussianNoise(Regularizer):
     """x + N(0, std^2), kept in [0, 1]: augmentation with normal noise (Bishop 1995), before the attack."""
 
     Options = GaussianNoiseOptions
-
-    def __init__(self, options: GaussianNoiseOptions, context: RegularizerContext) -> None:
-        super().__init__(options, context)
-        self.std = options.std
+    options: GaussianNoiseOptions
 
     def batch(self, batch: Batch, clock: Clock) -> Batch:
         """Noisy images."""
         stream = derive_generator(self.context.seed, "gaussian-noise", clock.step, device=batch.x.device)
-        return replace(batch, x=add_noise(batch.x, self.std, stream))
+        return replace(batch, x=add_noise(batch.x, self.options.std, stream))
 
 
 REGISTER = {"gaussian-noise": GaussianNoise}

@@ -39,10 +39,10 @@ class KdAt(Regularizer):
     """
 
     Options = KdAtOptions
+    options: KdAtOptions
 
     def __init__(self, options: KdAtOptions, context: RegularizerContext) -> None:
         super().__init__(options, context)
-        self.options = options
         named = ((options.l1, options.standard_teacher), (options.l2, options.robust_teacher))
         self.teachers = [(share, context.teacher(name)) for share, name in named if name is not None and share > 0]
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overfit_lab import config
-from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext, Step
+from overfit_lab.methods.regularizers.base import Regularizer, Step
 from overfit_lab.types import Outputs
 
 
@@ -27,14 +27,11 @@ class L1(Regularizer):
     """loss + weight ||w||_1 over the weights with more than one dimension (no biases, no batch norm)."""
 
     Options = L1Options
-
-    def __init__(self, options: L1Options, context: RegularizerContext) -> None:
-        super().__init__(options, context)
-        self.weight = options.weight
+    options: L1Options
 
     def loss(self, loss: Tensor, step: Step, outputs: Outputs) -> Tensor:
         """The loss with the penalty."""
-        return loss + self.weight * torch.stack([w.abs().sum() for w in matrices(step.model)]).sum()
+        return loss + self.options.weight * torch.stack([w.abs().sum() for w in matrices(step.model)]).sum()
 
 
 class L2(Regularizer):
@@ -44,14 +41,11 @@ class L2(Regularizer):
     """
 
     Options = L2Options
-
-    def __init__(self, options: L2Options, context: RegularizerContext) -> None:
-        super().__init__(options, context)
-        self.weight = options.weight
+    options: L2Options
 
     def loss(self, loss: Tensor, step: Step, outputs: Outputs) -> Tensor:
         """The loss with the penalty."""
-        return loss + self.weight / 2 * torch.stack([w.square().sum() for w in matrices(step.model)]).sum()
+        return loss + self.options.weight / 2 * torch.stack([w.square().sum() for w in matrices(step.model)]).sum()
 
 
 def matrices(model: nn.Module) -> list[nn.Parameter]:

@@ -17,7 +17,7 @@ class Schedule(ABC):
     Options: ClassVar[type[config.Options]] = config.Options
 
     def __init__(self, options: config.Options, n_epochs: int) -> None:
-        self.n_epochs = n_epochs
+        self.options, self.n_epochs = options, n_epochs
         self.milestones: list[int] = []
 
     @abstractmethod

@@ -20,15 +20,12 @@ class Cosine(Schedule):
     """floor + (1 - floor) (1 + cos(pi t / n)) / 2 after t of n epochs, updated every step (Loshchilov, Hutter 2017)."""
 
     Options = CosineOptions
-
-    def __init__(self, options: CosineOptions, n_epochs: int) -> None:
-        super().__init__(options, n_epochs)
-        self.floor = options.floor
+    options: CosineOptions
 
     def factor(self, progress: float) -> float:
         """Half a cosine from 1 to the floor."""
         share = min(max(progress / self.n_epochs, 0.0), 1.0)
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2
+        return self.options.floor + (1 - self.options.floor) * (1 + math.cos(math.pi * share)) / 2
 
 
 REGISTER = {"cosine": Cosine}

@@ -20,15 +20,12 @@ class MultiDecay(Schedule):
     """1 - m/n in the m-th of n equal parts of the run (Rice et al. 2020: ten parts of 20 epochs)."""
 
     Options = MultiDecayOptions
-
-    def __init__(self, options: MultiDecayOptions, n_epochs: int) -> None:
-        super().__init__(options, n_epochs)
-        self.n_decays = options.n_decays
+    options: MultiDecayOptions
 
     def factor(self, progress: float) -> float:
         """A staircase from 1 down to 1/n."""
-        part = math.floor(progress / self.n_epochs * self.n_decays + 1e-9)
-        return 1 - min(part, self.n_decays - 1) / self.n_decays
+        part = math.floor(progress / self.n_epochs * self.options.n_decays + 1e-9)
+        return 1 - min(part, self.options.n_decays - 1) / self.options.n_decays
 
 
 REGISTER = {"multi-decay": MultiDecay}

@@ -20,10 +20,10 @@ def agree(model: nn.Module, twin: nn.Module, x: Tensor) -> bool:
         model: the one to be compared with, in the mode to be compared.
         x: images (B, C, H, W).
     """
-    (expected, slope), (found, other) = _logits_and_gradient(model, x), _logits_and_gradient(twin, x)
+    (expected, slope), (actual, other) = _logits_and_gradient(model, x), _logits_and_gradient(twin, x)
     within, alike = (MIXED_WITHIN, MIXED_ALIKE) if _is_mixed(x) else (LOGITS_WITHIN, GRADIENTS_ALIKE)
     # "not <=" rather than ">": NaN logits disagree.
-    if not (found - expected).abs().max() <= within * expected.abs().max().clamp_min(1e-6):
+    if not (actual - expected).abs().max() <= within * expected.abs().max().clamp_min(1e-6):
         return False
     a, b = slope.double().flatten(), other.double().flatten()
     if not (a.any() and b.any()):

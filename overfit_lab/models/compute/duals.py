@@ -50,8 +50,8 @@ def dual_logits(twin: FoldedModel, tangents: Mapping[str, Tensor], x: Tensor) ->
     Cost: arithmetic of about three forward passes.
     """
     parts = x.split(twin.piece) if twin.piece is not None else (x,)
-    found = [_Duals(twin.network, tangents).run(part) for part in parts]
-    pairs = [(f.value, f.tangent) if isinstance(f, Dual) else (f, torch.zeros_like(f)) for f in found]
+    outputs = [_Duals(twin.network, tangents).run(part) for part in parts]
+    pairs = [(f.value, f.tangent) if isinstance(f, Dual) else (f, torch.zeros_like(f)) for f in outputs]
     return torch.cat([z for z, _ in pairs]), torch.cat([moved for _, moved in pairs])
 
 
@@ -65,15 +65,15 @@ class _Duals(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """One operation, by its rule where there is one."""
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        own = self._own(n) if n.op == "call_module" else {}
+        tangents = self._own(n) if n.op == "call_module" else {}
         if n.op == "get_attr" and str(n.target) in self.tangents:
             return Dual(self.fetch_attr(str(n.target)), self.tangents[str(n.target)])
-        if n.op == "output" or not (own or any(isinstance(a, Dual) for a in (*args, *kwargs.values()))):
+        if n.op == "output" or not (tangents or any(isinstance(a, Dual) for a in (*args, *kwargs.values()))):
             return super().run_node(n)
         rule = self._rule(n)
         if rule is not None:
-            return rule(n, args, kwargs, own)
-        return self._generic(n, args, kwargs, own)
+            return rule(n, args, kwargs, tangents)
+        return self._generic(n, args, kwargs, tangents)
 
     def _own(self, n: fx.Node) -> dict[str, Tensor]:
         """Tangents of a module's own tensors, by their names in it."""
@@ -95,7 +95,7 @@ class _Duals(fx.Interpreter):
             return self._along if n.target in LINEAR_FUNCTIONS else None
         return self._along if n.target in LINEAR_METHODS else None
 
-    def _convolution(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Dual:
+    def _convolution(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Dual:
         module = self.fetch_attr(str(n.target))
         convolve = CONVOLUTIONS[type(module)]
         how = (module.stride, module.padding, module.dilation, module.groups)
@@ -103,53 +103,53 @@ class _Duals(fx.Interpreter):
         value = convolve(x, module.weight, module.bias, *how)
         moved = _sum(
             convolve(dx, module.weight, None, *how) if dx is not None else None,
-            convolve(x, own["weight"], own.get("bias"), *how) if "weight" in own else None,
+            convolve(x, tangents["weight"], tangents.get("bias"), *how) if "weight" in tangents else None,
         )
-        if "bias" in own and "weight" not in own:  # else the second convolution has added it
-            bias = own["bias"].view(-1, *([1] * (value.dim() - 2)))
+        if "bias" in tangents and "weight" not in tangents:  # else the second convolution has added it
+            bias = tangents["bias"].view(-1, *([1] * (value.dim() - 2)))
             moved = moved.add_(bias) if moved is not None else bias.expand_as(value).clone()
         assert moved is not None
         return Dual(value, moved, fresh=True)
 
-    def _linear(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Dual:
+    def _linear(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Dual:
         module = self.fetch_attr(str(n.target))
         x, dx = _split(args[0])
         value = functional.linear(x, module.weight, module.bias)
         moved = _sum(
             functional.linear(dx, module.weight) if dx is not None else None,
-            functional.linear(x, own["weight"], own.get("bias")) if "weight" in own else None,
+            functional.linear(x, tangents["weight"], tangents.get("bias")) if "weight" in tangents else None,
         )
-        if "bias" in own and "weight" not in own:
-            moved = moved.add_(own["bias"]) if moved is not None else own["bias"].expand_as(value).clone()
+        if "bias" in tangents and "weight" not in tangents:
+            moved = moved.add_(tangents["bias"]) if moved is not None else tangents["bias"].expand_as(value).clone()
         assert moved is not None
         return Dual(value, moved, fresh=True)
 
-    def _affine(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Dual:
+    def _affine(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Dual:
         module = self.fetch_attr(str(n.target))
         x, dx = _split(args[0])
 
         def wide(t: Tensor) -> Tensor:
             return t.view(1, -1, *([1] * (x.dim() - 2)))
 
-        if own:
-            moved = torch.addcmul(wide(own["shift"]), x, wide(own["scale"]))
+        if tangents:
+            moved = torch.addcmul(wide(tangents["shift"]), x, wide(tangents["scale"]))
             if dx is not None:
                 moved.addcmul_(dx, wide(module.scale))
         else:
             moved = dx * wide(module.scale)
         return Dual(module(x), moved, fresh=True)
 
-    def _relu(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Dual:
-        given: Dual = args[0]
+    def _relu(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Dual:
+        dual: Dual = args[0]
         # In place only in memory of our making that nobody reads afterwards: an input image or a weight's tangent is
         # somebody else's, and a skip connection reads the value a second time.
-        if given.fresh and self._last_use(n, 0):
-            value = given.value.relu_()
-            return Dual(value, torch.ops.aten.threshold_backward(given.tangent, value, 0), fresh=True)
-        value = given.value.relu()
-        return Dual(value, torch.ops.aten.threshold_backward(given.tangent, value, 0), fresh=True)
+        if dual.fresh and self._last_use(n, 0):
+            value = dual.value.relu_()
+            return Dual(value, torch.ops.aten.threshold_backward(dual.tangent, value, 0), fresh=True)
+        value = dual.value.relu()
+        return Dual(value, torch.ops.aten.threshold_backward(dual.tangent, value, 0), fresh=True)
 
-    def _add(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Dual:
+    def _add(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Dual:
         (x, dx), (y, dy) = _split(args[0]), _split(args[1])
         first = args[0]
         same = isinstance(x, Tensor) and isinstance(y, Tensor) and x.shape == y.shape
@@ -160,35 +160,35 @@ class _Duals(fx.Interpreter):
         # Not fresh: where one side has no tangent, the sum's is the other's own memory.
         return Dual(value, moved.expand_as(value) if moved.shape != value.shape else moved)
 
-    def _along(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Any:
+    def _along(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Any:
         """An operation that is linear in its first argument: the tangent takes the same way."""
         if not isinstance(args[0], Dual) or any(isinstance(a, Dual) for a in (*args[1:], *kwargs.values())):
-            return self._generic(n, args, kwargs, own)
+            return self._generic(n, args, kwargs, tangents)
         run = self._operation(n)
         value, tangent = (run(t, *args[1:], **kwargs) for t in (args[0].value, args[0].tangent))
         return Dual(value, tangent)  # a view or the input itself may come out, so not fresh
 
-    def _generic(self, n: fx.Node, args: Any, kwargs: Any, own: Mapping[str, Tensor]) -> Any:
+    def _generic(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Any:
         """Any operation, by torch's forward mode."""
         run = self._operation(n)
         places = [i for i, a in enumerate(args) if isinstance(a, Dual)]
         keys = [key for key, a in kwargs.items() if isinstance(a, Dual)]
         duals = [args[i] for i in places] + [kwargs[key] for key in keys]
 
-        def function(given: list[Tensor], weights: dict[str, Tensor]) -> Any:
+        def function(values: list[Tensor], weights: dict[str, Tensor]) -> Any:
             filled, named = list(args), dict(kwargs)
-            for place, tensor in zip(places, given[: len(places)], strict=True):
+            for place, tensor in zip(places, values[: len(places)], strict=True):
                 filled[place] = tensor
-            for key, tensor in zip(keys, given[len(places) :], strict=True):
+            for key, tensor in zip(keys, values[len(places) :], strict=True):
                 named[key] = tensor
             if weights:
                 return functional_call(self.fetch_attr(str(n.target)), weights, tuple(filled), named)
             return run(*filled, **named)
 
-        tensors = dict(self.fetch_attr(str(n.target)).state_dict(keep_vars=True)) if own else {}
-        weights = {name: tensors[name].detach() for name in own}
+        tensors = dict(self.fetch_attr(str(n.target)).state_dict(keep_vars=True)) if tangents else {}
+        weights = {name: tensors[name].detach() for name in tangents}
         values = [d.value.clone() for d in duals]  # an operation may work in place
-        value, moved = jvp(function, (values, weights), ([d.tangent for d in duals], dict(own)))  # type: ignore[misc]
+        value, moved = jvp(function, (values, weights), ([d.tangent for d in duals], dict(tangents)))  # type: ignore[misc]
         return Dual(value, moved) if isinstance(value, Tensor) else value
 
     def _operation(self, n: fx.Node) -> Callable[..., Any]:
@@ -202,12 +202,12 @@ class _Duals(fx.Interpreter):
 
     def _last_use(self, n: fx.Node, place: int) -> bool:
         """Whether nobody but this operation takes the argument."""
-        given = n.args[place]
-        return isinstance(given, fx.Node) and len(given.users) == 1
+        argument = n.args[place]
+        return isinstance(argument, fx.Node) and len(argument.users) == 1
 
 
-def _split(given: Any) -> tuple[Any, Any]:
-    return (given.value, given.tangent) if isinstance(given, Dual) else (given, None)
+def _split(argument: Any) -> tuple[Any, Any]:
+    return (argument.value, argument.tangent) if isinstance(argument, Dual) else (argument, None)
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -219,7 +219,7 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 def _sum_of_tangents(a: Tensor | None, b: Tensor | None) -> Tensor:
     if a is None or b is None:
-        found = b if a is None else a
-        assert found is not None
-        return found
+        other = b if a is None else a
+        assert other is not None
+        return other
     return a + b

@@ -27,14 +27,14 @@ class _Entry:
 
 
 @dataclass
-class _Kept:
+class _Forms:
     """The latest forms of a model with what was made of them, and how often something was made."""
 
     entries: dict[tuple[object, ...], _Entry] = field(default_factory=dict)
     n_made: int = 0
 
 
-_kept: weakref.WeakKeyDictionary[nn.Module, _Kept] = weakref.WeakKeyDictionary()
+_forms: weakref.WeakKeyDictionary[nn.Module, _Forms] = weakref.WeakKeyDictionary()
 """Beside the models, by weak reference: attacks and metrics that know nothing of each other share one network of a
 model, compiled or not, and a model that is somebody else's carries nothing of ours when it is copied or saved."""
 
@@ -54,14 +54,14 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
     Cost: a pass over the parameters; the first time also a trace of the model and the comparison.
     """
     form = (_form_of(model), x.shape[1:], x.dtype, x.device)
-    kept = _kept.setdefault(model, _Kept())
-    if form not in kept.entries:
+    forms = _forms.setdefault(model, _Forms())
+    if form not in forms.entries:
         # A model whose form never settles would be traced at every call; after so many it is left alone.
-        kept.entries[form] = _Entry(_make(model, x) if kept.n_made < MOST_MADE else None)
-        kept.n_made += 1
-        while len(kept.entries) > MOST_FORMS:
-            del kept.entries[next(iter(kept.entries))]
-    entry = kept.entries[form]
+        forms.entries[form] = _Entry(_make(model, x) if forms.n_made < MOST_MADE else None)
+        forms.n_made += 1
+        while len(forms.entries) > MOST_FORMS:
+            del forms.entries[next(iter(forms.entries))]
+    entry = forms.entries[form]
     if entry.twin is None:
         return None
     # The weights move between two calls: an optimiser's step, weight averaging, a checkpoint that was loaded.
@@ -90,8 +90,8 @@ def _identity(hook: Any) -> int:
 
 
 def _switches(module: nn.Module) -> list[tuple[str, str]]:
-    own = vars(module).items()
-    return [(name, repr(value)) for name, value in own if type(value) in PLAIN and name != "training"]
+    attributes = vars(module).items()
+    return [(name, repr(value)) for name, value in attributes if type(value) in PLAIN and name != "training"]
 
 
 def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:

@@ -117,9 +117,9 @@ class FoldedModel(nn.Module):
     @torch.no_grad()
     def refresh(self, model: nn.Module) -> FoldedModel:
         """Take over the weights and running statistics that the model has now."""
-        own = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+        tensors = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
         for name, value in self.fold(state_of(model)).items():
-            own[name].copy_(value)
+            tensors[name].copy_(value)
         return self
 
     def fold(self, state: State, moved: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -255,7 +255,7 @@ def _fold(graph: fx.Graph, leaves: dict[str, nn.Module], rules: list[Rule]) -> d
         if name not in twins:
             twins[name] = copy.deepcopy(leaves[name])
             tensors = [*leaves[name].named_parameters(), *leaves[name].named_buffers()]
-            rules += [_copy_rule(f"{name}.{own}", f"{name}.{own}") for own, _ in tensors]
+            rules += [_copy_rule(f"{name}.{part}", f"{name}.{part}") for part, _ in tensors]
     return twins
 
 
@@ -316,8 +316,8 @@ def _affine_rule(name: str, norm: Norm) -> Rule:
 
 def _names_in(module: nn.Module, name: str) -> tuple[str, ...]:
     """The plain names of a module's parameters and buffers."""
-    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-    return tuple(f"{_plain_name(name)}.{key}" for key, _ in own)
+    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    return tuple(f"{_plain_name(name)}.{key}" for key, _ in tensors)
 
 
 def _folding_rule(conv: str, norm: str, leaves: dict[str, nn.Module]) -> Rule:
