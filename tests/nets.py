@@ -5,9 +5,9 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
-from overfit_lab.models.mlp import mlp
+from overfit_lab.models.mlp import MLP
 from overfit_lab.models.preact_resnet import preact_resnet18
-from overfit_lab.models.small_cnn import small_cnn
+from overfit_lab.models.small_cnn import SmallCNN
 from overfit_lab.models.spec import ModelSpec
 
 K = 4
@@ -161,8 +161,8 @@ def normed_weights():
 
 
 LINEAR = {
-    "mlp": lambda: mlp(ModelSpec(K, (3, 8, 8)), hidden=7),
-    "small-cnn": lambda: small_cnn(ModelSpec(K, (3, 8, 8), (0.5,) * 3, (0.2,) * 3), width=3),
+    "mlp": lambda: MLP(ModelSpec(K, (3, 8, 8)), hidden=7),
+    "small-cnn": lambda: SmallCNN(ModelSpec(K, (3, 8, 8), (0.5,) * 3, (0.2,) * 3), width=3),
     "preact-resnet18": lambda: preact_resnet18(ModelSpec(K, (3, 8, 8)), width=2, blocks=(1, 1, 1)),
     "in-place": in_place,
     "convolutions": convolutions,

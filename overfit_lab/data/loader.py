@@ -59,7 +59,7 @@ class EpochLoader:
 
     def indices(self, epoch: int, i: int) -> Tensor:
         """Positions in the split of the samples of a whole batch (B,) int64, on the device."""
-        return self.order.indices(epoch, i)
+        return self.order.indices(epoch, i).to(self.split.x.device)
 
     def epoch(self, epoch: int, *, first: int = 0, rows: Rows | None = None) -> Iterator[Batch]:
         """The batches of an epoch; see :meth:`Loader.epoch`."""

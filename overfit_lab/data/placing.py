@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class Placing:
                 "or data.image_size"
             )
         if len(shapes) > 1:
-            self.forms = {part: _coloured(form) for part, form in self.forms.items()}
+            self.forms = {part: replace(form, channels=3) for part, form in self.forms.items()}
         n_channels = next((form.channels for form in self.forms.values()), len(raw.mean))
         if not len(raw.mean) == len(raw.std) == n_channels:
             raise DataUnavailableError(
@@ -119,10 +120,6 @@ class Placing:
             return images
         shorter = self.config.shorter_side
         return refit(images, Form(images.shape[1], size, size, shorter if shorter is not None else size))
-
-
-def _coloured(form: Form) -> Form:
-    return Form(3, form.height, form.width, form.shorter_side, form.first)
 
 
 def free(device: torch.device) -> int:

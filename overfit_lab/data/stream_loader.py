@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from overfit_lab.data.augment import Augmenter
+from overfit_lab.data.loader import EpochLoader
 from overfit_lab.data.order import Order, Rows
 from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.types import Batch, Split, to_float
 
 
-class StreamLoader:
+class StreamLoader(EpochLoader):
     """The batches that :class:`overfit_lab.data.loader.EpochLoader` gives of the decoded images, to the bit.
 
     Workers decode batches ahead while the device works on one. Batches before ``first`` and rows of other processes are
@@ -30,22 +30,9 @@ class StreamLoader:
     ) -> None:
         if not isinstance(split.x, StreamedImages):
             raise TypeError("the split's images are decoded; EpochLoader draws from those")
-        self.split = split
-        self.images = split.x
-        self.batch_size = batch_size
-        self.seed = seed
-        self.augmenter = augmenter
-        self.prefetch = prefetch
+        super().__init__(split, batch_size=batch_size, seed=seed, augmenter=augmenter)
+        self.images, self.prefetch = split.x, prefetch
         self.order = Order(len(split), batch_size=batch_size, seed=seed, device=torch.device("cpu"))
-
-    @property
-    def n_batches(self) -> int:
-        """Batches of an epoch."""
-        return self.order.n_batches
-
-    def indices(self, epoch: int, i: int) -> Tensor:
-        """Positions in the split of the samples of a whole batch (B,) int64, on the device."""
-        return self.order.indices(epoch, i).to(self.images.device)
 
     def epoch(self, epoch: int, *, first: int = 0, rows: Rows | None = None) -> Iterator[Batch]:
         """The batches of an epoch; see :meth:`overfit_lab.data.loader.Loader.epoch`.

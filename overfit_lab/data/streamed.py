@@ -56,8 +56,9 @@ class StreamedImages:
 
     def __getitem__(self, which: Any) -> Tensor:
         """Decoded images at a position, a slice, or a tensor of positions or of truth values."""
+        which = which.cpu() if isinstance(which, Tensor) else which
         plain = isinstance(which, Tensor) and which.dtype == torch.int64 and which.dim() == 1
-        positions = which.cpu() if plain else torch.arange(len(self))[_on_cpu(which)]
+        positions = which if plain else torch.arange(len(self))[which]
         single = positions.dim() == 0
         parts = positions.reshape(-1)
         images = next(iter(self.batches([parts])))
@@ -137,7 +138,3 @@ def decoded(images: StreamedImages, index: Tensor) -> Tensor:
     for place, part in zip(places, host.batches((index[place] for place in places), ahead=1), strict=True):
         pixels[place] = part
     return pixels
-
-
-def _on_cpu(which: Any) -> Any:
-    return which.cpu() if isinstance(which, Tensor) else which

@@ -45,7 +45,7 @@ class Attempt:
 
 def fit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     """See :func:`overfit_lab.models.weights.load_into`."""
-    expected = _model_tensors(model)
+    expected = strip_prefixes(model.state_dict())  # without prefixes common to all, as the file's tensors are
     attempts = list(_attempts(model, state, expected))
     full = [attempt for attempt in attempts if not attempt.n_problems and not attempt.reading.subtree]
     parts = [attempt for attempt in attempts if not attempt.n_problems and attempt.reading.subtree]
@@ -70,11 +70,6 @@ def _describe_layout(chosen: Attempt) -> list[str]:
         return [below]
     layout: Layout = LAYOUTS[chosen.layout]
     return [f"names of {layout.source}", below, layout.caution]
-
-
-def _model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors without prefixes common to all, as the file's tensors are."""
-    return strip_prefixes(model.state_dict())
 
 
 def _attempts(model: nn.Module, state: Mapping[str, Tensor], expected: dict[str, Tensor]) -> Iterator[Attempt]:

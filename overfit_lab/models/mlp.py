@@ -34,9 +34,4 @@ class MLP(nn.Module):
         return logits
 
 
-def mlp(spec: ModelSpec, *, hidden: int = 256, depth: int = 2) -> nn.Module:
-    """A multilayer perceptron: ``depth`` hidden layers of ``hidden`` units with batch norm."""
-    return MLP(spec, hidden=hidden, depth=depth)
-
-
-REGISTER = {"mlp": mlp}
+REGISTER = {"mlp": MLP}

@@ -17,7 +17,7 @@ class SmallCNN(nn.Module):
 
     penultimate = "linear"
 
-    def __init__(self, spec: ModelSpec, *, width: int) -> None:
+    def __init__(self, spec: ModelSpec, *, width: int = 32) -> None:
         super().__init__()
         self.normalize = spec.normalize()
         layers: list[nn.Module] = []
@@ -39,9 +39,4 @@ class SmallCNN(nn.Module):
         return logits
 
 
-def small_cnn(spec: ModelSpec, *, width: int = 32) -> nn.Module:
-    """A small convolutional network of three layers, for digits and alike."""
-    return SmallCNN(spec, width=width)
-
-
-REGISTER = {"small-cnn": small_cnn}
+REGISTER = {"small-cnn": SmallCNN}

@@ -19,7 +19,7 @@ class TradesCNN(nn.Module):
     penultimate = "linear"
     family = "trades-cnn"
 
-    def __init__(self, spec: ModelSpec, *, width: int, hidden: int, dropout: float) -> None:
+    def __init__(self, spec: ModelSpec, *, width: int = 32, hidden: int = 200, dropout: float = 0.5) -> None:
         super().__init__()
         self.normalize = spec.normalize()
         layers: list[nn.Module] = []
@@ -43,9 +43,4 @@ class TradesCNN(nn.Module):
         return logits
 
 
-def trades_cnn(spec: ModelSpec, *, width: int = 32, hidden: int = 200, dropout: float = 0.5) -> nn.Module:
-    """The small network of TRADES for MNIST: four convolutions, two hidden layers, no batch norm."""
-    return TradesCNN(spec, width=width, hidden=hidden, dropout=dropout)
-
-
-REGISTER = {"trades-cnn": trades_cnn}
+REGISTER = {"trades-cnn": TradesCNN}

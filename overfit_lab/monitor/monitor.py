@@ -281,9 +281,9 @@ class Monitor:
             ProbeError: theta_0 is that of another model.
         """
         shapes = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
-        found = {name: tuple(tensor.shape) for name, tensor in state["reference"].items()}
-        if found != shapes:
-            name = next(name for name in [*shapes, *found] if shapes.get(name) != found.get(name))
+        carried = {name: tuple(tensor.shape) for name, tensor in state["reference"].items()}
+        if carried != shapes:
+            name = next(name for name in [*shapes, *carried] if shapes.get(name) != carried.get(name))
             raise ProbeError(f"the state's theta_0 is of another model: {name!r} differs")
         parameters = dict(self.model.named_parameters())
         self.reference = {name: tensor.to(parameters[name].device) for name, tensor in state["reference"].items()}
@@ -354,9 +354,9 @@ class Monitor:
 
     def _open(self, folder: Path, model: nn.Module, resume: bool) -> RunWriter:
         if resume and layout.is_run(folder):
-            own = load_config(layout.config_path(folder))
-            may_differ = {"epochs"} if own.data.name == GIVEN else {"epochs", "data", "attack", "evaluation"}
-            if own.model_copy(update={key: getattr(self._config, key) for key in may_differ}) != self._config:
+            recorded = load_config(layout.config_path(folder))
+            may_differ = {"epochs"} if recorded.data.name == GIVEN else {"epochs", "data", "attack", "evaluation"}
+            if recorded.model_copy(update={key: getattr(self._config, key) for key in may_differ}) != self._config:
                 raise RunFolderError(f"{folder}: holds a run of another configuration; give another folder")
             writer = RunWriter.reopen(folder)
             writer.update_info(status="running")

@@ -39,11 +39,6 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def has_convolutions(model: nn.Module) -> bool:
-    """Whether the model convolves images."""
-    return any(isinstance(module, nn.Conv2d) for module in model.modules())
-
-
 def resolve_compute(config: RunConfig, model: nn.Module, data: Dataset, device: torch.device) -> dict[str, Any]:
     """What ``auto`` stands for in a run.
 
@@ -51,7 +46,7 @@ def resolve_compute(config: RunConfig, model: nn.Module, data: Dataset, device: 
     so long that the seconds of compiling are made up for.
     """
     asked = config.compute
-    convolves = has_convolutions(model)
+    convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
     precision = asked.precision
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

@@ -284,9 +284,14 @@ def _subscribe(
     bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper, budget: LiveBudget | None
 ) -> None:
     """Records first, then probes, then the checkpoint that counts both as written."""
+
+    def second_weights(event: EpochEnded) -> None:
+        for second in event.seconds:
+            recorder.second_weights(second.snapshot.name_of("evaluation"), second.values, second.snapshot.clock)
+
     probes = make_probes(session.config.probes)
     bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
-    bus.on(EpochEnded, lambda event: record_second_weights(event, recorder))
+    bus.on(EpochEnded, second_weights)
     LiveProbes(probes, session.config.probes.every, recorder.measurement, budget, session.world).subscribe(bus)
     bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
     bus.on(EpochEnded, keeper.on_epoch)
@@ -302,12 +307,6 @@ def _live_budget(session: Session, writer: RunWriter, recorder: Recorder) -> Liv
     keepers = [r for r in session.regularizers.values() if type(r).second_weights is not Regularizer.second_weights]
     n_epochs, n_weights = session.config.epochs, 1 + len(keepers)
     return LiveBudget(settings, writer, recorder.pilot, n_epochs=n_epochs, n_weights=n_weights)
-
-
-def record_second_weights(event: EpochEnded, recorder: Recorder) -> None:
-    """The accuracies of every regularizer's weights, as ``evaluation@NAME``."""
-    for second in event.seconds:
-        recorder.second_weights(second.snapshot.name_of("evaluation"), second.values, second.snapshot.clock)
 
 
 def _restore_last(session: Session, writer: RunWriter) -> tuple[Best | None, float]:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from overfit_lab.cli.main import run
-from overfit_lab.models.mlp import mlp
+from overfit_lab.models.mlp import MLP
 from overfit_lab.models.spec import ModelSpec
 from overfit_lab.models.weights import load_weights
 
@@ -53,7 +53,7 @@ def same(values: Tensor) -> Tensor:
 
 def network(n_classes: int, data: dict[str, Any]) -> nn.Module:
     """The network of the reference run."""
-    return mlp(ModelSpec(n_classes, data["shape"], data["mean"], data["std"]))
+    return MLP(ModelSpec(n_classes, data["shape"], data["mean"], data["std"]))
 
 
 def honest(n_classes: int, **data: Any) -> nn.Module:

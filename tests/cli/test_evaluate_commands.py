@@ -16,7 +16,7 @@ from torch import nn
 
 from overfit_lab.cli.main import run
 from overfit_lab.evaluation.outcome import load_outcome
-from overfit_lab.models.mlp import mlp
+from overfit_lab.models.mlp import MLP
 from overfit_lab.models.spec import ModelSpec
 from overfit_lab.models.weights import load_weights
 from overfit_lab.records import layout
@@ -120,7 +120,7 @@ def test_another_configuration_does_not_go_into_the_same_folder(trained, tmp_pat
 def test_chance_accuracy_is_remarked(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    torch.save(mlp(ModelSpec(10, (1, 8, 8))).state_dict(), "w.pt")
+    torch.save(MLP(ModelSpec(10, (1, 8, 8))).state_dict(), "w.pt")
     out = output(capfd, "evaluate", "w.pt", "--model", "mlp", "--data", "digits", "--n", 100)
     assert "clean accuracy is about chance" in out
 
@@ -141,7 +141,7 @@ class Masked(nn.Module):
 
     def __init__(self, n_classes, *, shape):
         super().__init__()
-        self.inner = mlp(ModelSpec(n_classes, shape))
+        self.inner = MLP(ModelSpec(n_classes, shape))
 
     def forward(self, x):
         return 1e4 * self.inner(x)

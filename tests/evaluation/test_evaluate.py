@@ -334,12 +334,12 @@ def test_an_outcome_file_of_another_kind_is_refused(tmp_path):
 
 
 def test_a_fingerprint_sees_weights_buffers_and_constants_of_normalisation():
-    from overfit_lab.models.mlp import mlp
+    from overfit_lab.models.mlp import MLP
     from overfit_lab.training.subjects import fingerprint
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = mlp(ModelSpec(3, (1, 4, 4), (0.5,), (0.2,)))
+        model = MLP(ModelSpec(3, (1, 4, 4), (0.5,), (0.2,)))
     seen = {fingerprint(model)}
     assert fingerprint(model) in seen
     with torch.no_grad():

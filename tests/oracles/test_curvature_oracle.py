@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from memory import peak_bytes
 from nets import CURVED, LINEAR, K, images, net_of
 from overfit_lab.errors import ProbeError
-from overfit_lab.models.small_cnn import small_cnn
+from overfit_lab.models.small_cnn import SmallCNN
 from overfit_lab.models.spec import ModelSpec
 from overfit_lab.probes.metrics.hessian import (
     exact_trace,
@@ -301,7 +301,7 @@ def passes(compute):
 def convolutional():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return small_cnn(ModelSpec(K, (1, 8, 8)), width=2).eval()
+        return SmallCNN(ModelSpec(K, (1, 8, 8)), width=2).eval()
 
 
 @pytest.mark.parametrize("n", [16, 80])

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from memory import peak_bytes
 from nets import NETS, K, images, net_of
 from overfit_lab.errors import ProbeError
-from overfit_lab.models.small_cnn import small_cnn
+from overfit_lab.models.small_cnn import SmallCNN
 from overfit_lab.models.spec import ModelSpec
 from overfit_lab.probes.metrics.layer_kinds.base import CallCache
 from overfit_lab.probes.metrics.layer_kinds.products import gram_is_cheaper, outer_squared_norm
@@ -152,7 +152,7 @@ def test_mean_error_and_quantiles_are_those_of_the_norms():
 def net32():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return small_cnn(ModelSpec(K, (1, 8, 8)), width=2).eval()
+        return SmallCNN(ModelSpec(K, (1, 8, 8)), width=2).eval()
 
 
 def flops(compute):

@@ -21,7 +21,8 @@ def agree(model: nn.Module, twin: nn.Module, x: Tensor) -> bool:
         x: images (B, C, H, W).
     """
     (expected, slope), (actual, other) = _logits_and_gradient(model, x), _logits_and_gradient(twin, x)
-    within, alike = (MIXED_WITHIN, MIXED_ALIKE) if _is_mixed(x) else (LOGITS_WITHIN, GRADIENTS_ALIKE)
+    mixed = torch.is_autocast_enabled(x.device.type)
+    within, alike = (MIXED_WITHIN, MIXED_ALIKE) if mixed else (LOGITS_WITHIN, GRADIENTS_ALIKE)
     # "not <=" rather than ">": NaN logits disagree.
     if not (actual - expected).abs().max() <= within * expected.abs().max().clamp_min(1e-6):
         return False
@@ -29,10 +30,6 @@ def agree(model: nn.Module, twin: nn.Module, x: Tensor) -> bool:
     if not (a.any() and b.any()):
         return bool(a.any() == b.any())
     return bool(functional.cosine_similarity(a, b, dim=0) >= alike)
-
-
-def _is_mixed(x: Tensor) -> bool:
-    return torch.is_autocast_enabled(x.device.type)
 
 
 def _logits_and_gradient(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
