@@ -178,7 +178,6 @@ class OverfitCallback(_Watch, *BASES):  # type: ignore[misc]
         data: as for :class:`overfit_lab.monitor.monitor.Monitor`.
         model: picks the network out of the module, such as ``lambda module: module.net``; None: the module itself.
         log: numbers for Lightning's loggers, as ``PROBE/FIELD``: ``("iiw/iiw", "evaluation/acc_adv")``.
-        folder: a run folder to write to, readable by the figures.
         **options: every other argument of the monitor.
 
     Raises:

@@ -47,7 +47,6 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         data: as for :class:`overfit_lab.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
         model: picks the network out of the Trainer's model; None: the model itself.
         adapter: how the network is called, where it is not as above.
-        folder: a run folder to write to, readable by the figures.
         **options: every other argument of the monitor.
 
     Raises:
