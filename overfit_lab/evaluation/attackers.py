@@ -39,13 +39,7 @@ class AttackOptions(Options):
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack of several; each sees the samples that the earlier ones left right.
-
-    Args:
-        name: what it is called in the outcome.
-        attack: the attack.
-        loss: makes the loss of some labels.
-    """
+    """One attack of several, with the loss of some labels; each sees the samples that the earlier ones left right."""
 
     name: str
     attack: Attack
@@ -63,7 +57,6 @@ class Attacker:
 
     Args:
         label: what it is called in records, such as ``pgd-20``, ``pgd-50x5-margin``, ``autoattack``.
-        stages: in their order.
         settings: what defines it, for the outcome.
     """
 

@@ -32,11 +32,9 @@ SAVE_EVERY = 2.0
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of an evaluation.
+    """The samples of an evaluation, with their positions in the split (n,).
 
     Args:
-        split: name of the split.
-        index: position in it (n,).
         x: images (n, C, H, W) uint8; streamed ones are decoded batch by batch.
         y: given labels (n,).
     """
@@ -257,5 +255,4 @@ def _standing(outcome: Outcome) -> str:
     right = f"{outcome.robust_accuracy:.1%} right"
     if outcome.complete:
         return right
-    name = outcome.stages[outcome.stage]
-    return f"{name}, {right}" if len(outcome.stages) > 1 else right
+    return f"{outcome.stages[outcome.stage]}, {right}" if len(outcome.stages) > 1 else right

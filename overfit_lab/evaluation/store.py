@@ -53,8 +53,7 @@ def evaluate_into(
         RunFolderError: no run folder, another process writes to it, or a file in it is damaged.
     """
     n_samples = len(take_samples(snapshot, split, n).y)
-    name = snapshot.name_of(attacker.label)
-    path = layout.evaluation_path(folder, name, split, n_samples, snapshot.clock.epoch)
+    path = layout.evaluation_path(folder, snapshot.name_of(attacker.label), split, n_samples, snapshot.clock.epoch)
     partial = path.with_name(f".{path.name}.partial")
     with RunWriter.reopen(folder) as writer:
         known = None if again or not path.is_file() else load_outcome(path)
@@ -65,13 +64,7 @@ def evaluate_into(
         ):
             return known
         outcome = evaluate(
-            snapshot,
-            attacker,
-            split=split,
-            n=n,
-            batch_size=batch_size,
-            partial=partial,
-            on_progress=on_progress,
+            snapshot, attacker, split=split, n=n, batch_size=batch_size, partial=partial, on_progress=on_progress
         )
         made = {"ended": now(), "git_revision": git_revision(), "versions": versions(), "device": snapshot.device.type}
         outcome = replace(outcome, made={**made, "hardware": hardware(snapshot.device)})

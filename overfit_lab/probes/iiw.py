@@ -100,8 +100,8 @@ class IiwProbe(Probe):
         if self.options.estimator != "expected-fisher":
             n_train, size = snapshot.data.splits["train"].size, snapshot.chunk
             given = (snapshot.model, view.x, view.y, displacement)
-            estimator = self.options.estimator
-            return iiw_by_layer(*given, n_train=n_train, estimator=estimator, batch_size=size, depth=depth)
+            name = self.options.estimator
+            return iiw_by_layer(*given, n_train=n_train, estimator=name, batch_size=size, depth=depth)
         layers = {
             layer: self._iiw(snapshot, view, {name: displacement[name] for name in names})
             for layer, names in group_by_layer(displacement, depth).items()

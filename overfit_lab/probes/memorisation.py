@@ -46,19 +46,14 @@ class MemorisationProbe(Probe):
         return Measurement([value for view in self.views(snapshot) for value in self._measure_view(view)])
 
     def _measure_view(self, view: View) -> list[Value]:
-        masks = {
-            "all": torch.ones_like(view.corrupted),
-            "untouched": ~view.corrupted,
-            "corrupted": view.corrupted,
-        }
+        masks = {"all": torch.ones_like(view.corrupted), "untouched": ~view.corrupted, "corrupted": view.corrupted}
         columns = {
             ("acc_given", "given"): hits(view.logits, view.y),
             ("acc_true", "true"): hits(view.logits, view.y_true),
             ("loss_given", "given"): losses(view.logits, view.y),
             ("loss_true", "true"): losses(view.logits, view.y_true),
         }
-        share = (~view.corrupted).double().mean().item()
-        values = [view.value("share_untouched", share)]
+        values = [view.value("share_untouched", (~view.corrupted).double().mean().item())]
         for part, mask in masks.items():
             if not mask.any():
                 continue

@@ -25,10 +25,8 @@ class Choice:
     """Sizes that keep probing within a budget, and what they were chosen from.
 
     Args:
-        sizes: samples of each probe.
         seconds: what one measurement may take, after the pilot is paid.
         expected: what the model says it takes.
-        pilot_seconds: what the pilot took.
         n_measurements: how many times the probes can run so.
     """
 

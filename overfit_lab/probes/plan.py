@@ -43,9 +43,7 @@ class Inputs:
     """What making one kind of inputs of one split costs. They are made in whole chunks and shared by the probes.
 
     Args:
-        cost: of one chunk as a line in its samples.
-        chunk: samples of a chunk.
-        size: samples of the split.
+        cost: of one chunk as a line in its samples; the split has ``size`` of them.
     """
 
     cost: Cost
@@ -60,13 +58,11 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a probe asks for.
+    """What a probe asks for, and of which kinds of inputs.
 
     Args:
-        name: the probe's name.
         cost: of the probe itself, inputs made.
         cap: most samples that it may or can look at.
-        inputs: the kinds of inputs that it looks at.
     """
 
     name: str
@@ -91,11 +87,6 @@ def seconds_at(demands: Sequence[Demand], inputs: Mapping[str, Inputs], n: int) 
 
 def plan_sizes(demands: Sequence[Demand], inputs: Mapping[str, Inputs], seconds: float) -> dict[str, int] | None:
     """The most samples for every probe, the same for all up to their caps, within a number of seconds.
-
-    Args:
-        demands: the probes.
-        inputs: what making inputs costs, by name.
-        seconds: for all of them together.
 
     Returns:
         Samples by probe; None where not even the floor fits. Never over the seconds under the model, and never fewer

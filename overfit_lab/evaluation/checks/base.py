@@ -19,13 +19,7 @@ Status = Literal["passed", "suspicious", "not run"]
 
 @dataclass(frozen=True)
 class Share:
-    """A share of samples with its 95% interval.
-
-    Args:
-        name: what has the property.
-        count: samples that have it.
-        n: samples in all.
-    """
+    """A share of samples with its 95% interval."""
 
     name: str
     count: int
@@ -47,7 +41,6 @@ class Finding:
     """Result of one check. It is suspicious where the whole interval of its evidence lies above its limit.
 
     Args:
-        check: its name.
         expects: what holds of a model whose gradients can be trusted, in a few words.
         evidence: the share of samples that speaks against it; None where the check was not run.
         limit: what that share may be.
@@ -85,9 +78,6 @@ class Bench:
     Args:
         snapshot: the model and its data.
         config: of the run: its threat model and the steps of its own evaluation.
-        evaluate: runs an attack.
-        split: which samples.
-        n: how many; None: all.
         source: another model, for transfer.
         n_queries: forward passes of Square.
     """
@@ -141,8 +131,7 @@ def broken(*outcomes: Outcome) -> np.ndarray:
 
 def only_by(name: str, attacks: list[Outcome], others: list[Outcome]) -> Share:
     """Share of all samples that ``attacks`` fool and ``others`` do not."""
-    count = int((broken(*attacks) & ~broken(*others)).sum())
-    return Share(name, count, len(attacks[0]))
+    return Share(name, int((broken(*attacks) & ~broken(*others)).sum()), len(attacks[0]))
 
 
 def right(name: str, outcome: Outcome) -> Share:

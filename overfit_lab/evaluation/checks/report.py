@@ -19,10 +19,8 @@ class Report:
     """The findings of all checks.
 
     Args:
-        findings: one a check.
         worst: share of samples that is right under every attack that was run within the run's own threat model.
         run_evaluation: the same under the run's own evaluation alone.
-        split: which samples.
     """
 
     findings: tuple[Finding, ...]
@@ -82,10 +80,7 @@ def run_checks(
 ) -> Report:
     """Run checks one after the other; they share the outcomes of their attacks.
 
-    Args:
-        bench: of the model.
-        checks: names and functions.
-        on_check: called with the name of each check and its number before it runs.
+    ``on_check`` is called with the name of each check and its number before it runs.
 
     Cost: some 1,000 forward and backward passes with the default checks, and ``bench.n_queries`` forward passes.
     """

@@ -42,12 +42,7 @@ def logit_derivatives(
     """Logits z (B, K) and J d (B, K), batch by batch: the derivative of the logits as the weights move along d.
 
     One forward-mode product gives J_i d for all samples of a batch together; no gradient of a sample is formed.
-
-    Args:
-        model: in the mode in which it is measured; not changed.
-        x: images (n, C, H, W).
-        direction: d by parameter name; parameters not in it stay.
-        batch_size: images per pass; bounds the memory.
+    Parameters that ``direction`` does not name stay; ``batch_size`` images (n, C, H, W) a pass bound the memory.
 
     Raises:
         ProbeError: the direction does not fit the model.

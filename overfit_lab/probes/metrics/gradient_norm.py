@@ -58,8 +58,7 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
     norms = []
     for part, t in zip(x.split(batch_size), targets.split(batch_size), strict=True):
         with torch.enable_grad():
-            log_p = functional.log_softmax(model(part).float(), dim=1)
-            loss = -(t * log_p).sum()
+            loss = -(t * functional.log_softmax(model(part).float(), dim=1)).sum()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         present = [g for g in gradients if g is not None]
         norms.append(torch.nn.utils.get_total_norm([g.double() for g in present]) / len(part))

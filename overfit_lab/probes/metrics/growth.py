@@ -18,16 +18,12 @@ EARLY = 1 / 3
 
 @dataclass(frozen=True)
 class Growth:
-    """Late minus early mean of a run's readings.
+    """Mean of a run's early readings and of its late ones, and the change from those to these.
 
     Args:
-        early: mean of the early readings.
-        late: mean of the late ones.
-        change: late minus early.
-        stderr: its standard error by the noise of the readings and its correlation.
+        stderr: standard error of the change by the noise of the readings and its correlation.
         freedom: degrees of freedom of the noise.
         early_epochs: first and last epoch of the early readings.
-        late_epochs: of the late ones.
         before: mean of the readings before the first decay; None without any.
     """
 

@@ -123,8 +123,7 @@ class _Search:
             x_adv.requires_grad_(True)
             with torch.enable_grad():
                 margin = self.loss(self.model(x_adv))
-            better = (margin.detach() > best_margin).view_as(radius)
-            best = x_adv.detach().where(better, best)
+            best = x_adv.detach().where((margin.detach() > best_margin).view_as(radius), best)
             best_margin = margin.detach().maximum(best_margin)
             if step < n_steps:
                 gradient = input_gradient(margin.sum(), x_adv)

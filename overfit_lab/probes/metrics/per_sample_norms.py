@@ -145,11 +145,7 @@ def squared_gradients(
 
 
 def _squares(
-    model: nn.Module,
-    x: Tensor,
-    directions: Callable[[Tensor], Tensor],
-    order: list[str],
-    along: Mapping[str, Tensor],
+    model: nn.Module, x: Tensor, directions: Callable[[Tensor], Tensor], order: list[str], along: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
     total = {name: torch.zeros(len(x), dtype=torch.float64, device=x.device) for name in order}
     with local_pass(model, x) as passed:

@@ -78,8 +78,7 @@ def peak_of(epochs: np.ndarray, accuracy: np.ndarray, seed: int = 0) -> Peak | N
 def unimodal(series: np.ndarray, weights: np.ndarray, split: int) -> np.ndarray:
     """The curve (n,) nearest to a series that does not fall up to ``split`` (included) and does not rise after it."""
     rising = _rising(series[: split + 1], weights[: split + 1])
-    falling = _rising(series[split + 1 :][::-1], weights[split + 1 :][::-1])[::-1]
-    return np.concatenate([rising, falling])
+    return np.concatenate([rising, _rising(series[split + 1 :][::-1], weights[split + 1 :][::-1])[::-1]])
 
 
 def split_costs(curves: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -27,10 +27,6 @@ def draw_map(run: Run, epochs: Epochs) -> Figure:
     All panels have the same axes, wide enough for every map of the run: with ``tsne: always`` a map goes on from the
     one before it, so that a class can be followed from panel to panel.
 
-    Args:
-        run: with the features probe.
-        epochs: one or several, of :func:`epochs_of`.
-
     Raises:
         RunFolderError: the run has no map.
         ConfigError: none at that epoch.
@@ -57,10 +53,6 @@ def draw_reliability(run: Run, epochs: Epochs) -> Figure:
     """Accuracy over confidence on test images, a panel an epoch; on the diagonal the model is as sure as it is right.
 
     The area of a dot grows with the bin's share of the samples.
-
-    Args:
-        run: with the calibration probe.
-        epochs: one or several, of :func:`epochs_of`.
 
     Raises:
         RunFolderError: the run has no reliability bins.
@@ -91,10 +83,6 @@ def draw_reliability(run: Run, epochs: Epochs) -> Figure:
 
 def draw_confidence(run: Run, epochs: Epochs) -> Figure:
     """How the probability of the labelled class is spread over test images, a panel an epoch, all on the same axes.
-
-    Args:
-        run: with the confidence probe.
-        epochs: one or several, of :func:`epochs_of`.
 
     Raises:
         RunFolderError: the run has no probabilities.
@@ -148,8 +136,7 @@ def spread(epochs: Sequence[int], n: int = 4) -> list[int]:
         >>> spread([5, 10, 15, 20, 25, 30], 3)
         [5, 20, 30]
     """
-    places = np.linspace(0, len(epochs) - 1, min(n, len(epochs)))
-    return [epochs[int(place + 0.5)] for place in places]
+    return [epochs[int(place + 0.5)] for place in np.linspace(0, len(epochs) - 1, min(n, len(epochs)))]
 
 
 def _chosen(run: Run, figure: str, epochs: Epochs) -> list[int]:

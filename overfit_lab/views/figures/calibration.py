@@ -13,16 +13,7 @@ from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import check_some, decays, last_epoch, need_curve, pooled_bins, title_of
-from overfit_lab.views.figures.style import (
-    GREY,
-    PAGE,
-    Look,
-    epoch_axis,
-    looks_of,
-    mark_stages,
-    new_figure,
-    style,
-)
+from overfit_lab.views.figures.style import GREY, PAGE, Look, epoch_axis, looks_of, mark_stages, new_figure, style
 
 INPUTS = ("clean", "adversarial")
 LEAST = 10
@@ -37,11 +28,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     Bottom: reliability diagrams at the last epoch, the samples of all seeds together; the area of a dot grows
     with the bin's share of the samples, and below the diagonal the model is more sure than it is right.
 
-    Args:
-        runs: runs with the calibration probe.
-
     Raises:
-        RunFolderError: no run has it.
+        RunFolderError: no run has the calibration probe.
     """
     check_some(runs, "calibration")
     groups = by_experiment(runs)
@@ -86,12 +74,11 @@ def _reliability(axes: Axes, runs: Sequence[Run], inputs: str, look: Look) -> No
     share = used[:, 2] / used[:, 2].sum()
     many = used[:, 2] >= LEAST
     axes.plot(used[many, 0], used[many, 1], linewidth=0.9, **look.line())
-    fill = [look.color if enough else "white" for enough in many]
     axes.scatter(
         used[:, 0],
         used[:, 1],
         s=8 + 160 * np.minimum(share, 0.5),
-        facecolor=fill,
+        facecolor=[look.color if enough else "white" for enough in many],
         edgecolor=look.color,
         linewidths=0.6,
         marker=look.marker,

@@ -19,14 +19,9 @@ from overfit_lab.records.reader import Run
 
 
 def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str = "band") -> str:
-    """What was run, in one line: data, sizes, model, attack, noise, seeds.
+    """What was run, in one line: data, sizes, model, attack, noise, seeds; then ``split`` and ``extra``.
 
-    Args:
-        runs: what is drawn.
-        split: what was measured on which split.
-        extra: anything else to say.
-        shows: how several seeds are drawn: ``band`` (mean and range), ``mean``, ``each`` by itself, or ``first`` of
-            them.
+    ``shows`` says how several seeds are drawn: ``band`` (mean and range), ``mean``, ``each`` by itself, or ``first``.
     """
     data = _each(data_name(run) for run in runs)
     models = _each(model_title(run.config) for run in runs)

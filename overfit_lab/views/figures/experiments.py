@@ -33,16 +33,10 @@ def need_one_experiment(runs: Sequence[Run], figure: str, name: str) -> None:
 
 
 def need_alike(runs: Sequence[Run], figure: str, complaint: str, also_free: Sequence[str] = ()) -> None:
-    """Refuse runs that differ in more than the seed and some keys.
-
-    Args:
-        runs: the runs.
-        figure: its name.
-        complaint: beginning of the message.
-        also_free: keys of the configuration, or groups of them, that may differ.
+    """Refuse runs that differ in more than the seed and ``also_free``, keys of the configuration or groups of them.
 
     Raises:
-        RunFolderError: they do; the message says in what.
+        RunFolderError: they do; the message begins with the complaint and says in what.
     """
     differing = differences(runs, also_free)
     if differing:

@@ -33,11 +33,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     Runs of several label modes: the first of hard, smooth, sglr that is there is drawn, since the figure is about one
     way of training. Decays are marked, and the growth stage, after the first decay, is shaded.
 
-    Args:
-        runs: runs with the probes gradient-norm and iiw.
-
     Raises:
-        RunFolderError: the records lack what is drawn, or the runs differ in more than the seed.
+        RunFolderError: the records lack a number (probes gradient-norm and iiw), or the runs differ beyond the seed.
     """
     check_some(runs, "fig1")
     name, runs = next(iter(by_labels(runs).items()))

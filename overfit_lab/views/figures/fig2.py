@@ -33,9 +33,6 @@ def draw(runs: Sequence[Run]) -> Figure:
 
     A column whose label mode no run has says so.
 
-    Args:
-        runs: runs with evaluations.
-
     Raises:
         RunFolderError: no records, no run of any column, or the runs of a column differ in more than the seed.
     """

@@ -46,8 +46,7 @@ def pick_rate(runs: Sequence[Run]) -> list[Run]:
     noisy = [run for run in runs if noise_rate(run) > 0]
     if not noisy:
         raise RunFolderError("fig4: no run with label noise; train with --set data.noise.kind=symmetric and a rate")
-    standard = [run for run in noisy if run.config.objective.name == "standard"]
-    chosen = standard or noisy
+    chosen = [run for run in noisy if run.config.objective.name == "standard"] or noisy
     rate = min((noise_rate(run) for run in chosen), key=lambda eta: abs(eta - TARGET_RATE))
     return [run for run in chosen if noise_rate(run) == rate]
 
@@ -57,9 +56,6 @@ def draw(runs: Sequence[Run]) -> Figure:
 
     Of runs at several rates the one nearest to 40% is drawn. Clean accuracy for standard training, robust accuracy
     for adversarial training.
-
-    Args:
-        runs: runs with label noise.
 
     Raises:
         RunFolderError: none has label noise, or no evaluation, or the runs of one curve differ in more than the seed.

@@ -36,16 +36,12 @@ def draw(runs: Sequence[Run]) -> Figure:
     run's last. Of several runs in a cell the first is drawn, and where some runs are standard training, only those.
     The silhouette of the features (not of the map) is beside each map.
 
-    Args:
-        runs: runs with the features probe and a map.
-
     Raises:
-        RunFolderError: no run has a map.
+        RunFolderError: no run has a map of the features probe.
     """
     check_some(runs, "fig5")
     split, inputs, with_map = _drawable(runs)
-    standard = [run for run in with_map if run.config.objective.name == "standard"]
-    with_map = standard or with_map
+    with_map = [run for run in with_map if run.config.objective.name == "standard"] or with_map
     groups = by_labels(with_map)
     rates = sorted({noise_rate(run) for run in with_map})
     with style():
@@ -53,8 +49,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         width = PAGE * min(1.0, (0.6 + len(rates)) / 4.6) if len(rates) < 4 else PAGE
         measured = samples(with_map, "features", "silhouette", split, inputs)
         note = f"penultimate features of {measured} at the last epoch, true classes"
-        text = caption(with_map, split=note, shows="first")
-        figure = new_figure(max(width, 3.4), height, text)
+        figure = new_figure(max(width, 3.4), height, caption(with_map, split=note, shows="first"))
         grid = figure.subplots(len(groups), len(rates), squeeze=False)
         for row, (name, members) in enumerate(groups.items()):
             for column, rate in enumerate(rates):

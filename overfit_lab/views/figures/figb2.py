@@ -24,11 +24,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     One line an experiment, standard training (objective ``standard``) first, then adversarial training (any other);
     where only one kind was given, the caption says so. Formula and bins: :mod:`overfit_lab.probes.metrics.calibration`.
 
-    Args:
-        runs: runs with the calibration probe, of standard and of adversarial training.
-
     Raises:
-        RunFolderError: no run has it.
+        RunFolderError: no run has the calibration probe.
     """
     check_some(runs, "figb2")
     groups = named(by_experiment(runs))

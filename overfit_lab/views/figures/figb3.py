@@ -32,11 +32,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     that of the best robust accuracy, or the measured one nearest to it in the same stage of the learning rate, which
     the caption then says.
 
-    Args:
-        runs: runs whose confidence probe left arrays, such as adversarial training with hard labels and with SGLR.
-
     Raises:
-        RunFolderError: no run has them.
+        RunFolderError: no run has the confidence probe's arrays.
     """
     check_some(runs, "figb3")
     groups = {name: with_arrays(members) for name, members in by_experiment(runs).items()}

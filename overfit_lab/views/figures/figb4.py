@@ -65,9 +65,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     Train accuracy is against the given labels, beside the share of untouched labels (dotted). Clean accuracy for
     standard training, robust accuracy for adversarial training.
 
-    Args:
-        runs: runs at one or more rates of label noise; those without noise are the rate 0.
-
     Raises:
         RunFolderError: none has label noise, or no evaluation; or the runs of one curve differ in more than the seed,
             or those of the figure in data or model.

@@ -33,10 +33,7 @@ from overfit_lab.views.figures.style import (
 
 NOISES = {"gaussian-noise": "Gaussian noise", "random-pixels": "random pixels"}
 ATTACK_LOOK = Look(VERMILLION, "-", "o")
-NOISE_LOOKS = {
-    "gaussian-noise": Look(BLUE, (0, (5, 1)), "s"),
-    "random-pixels": Look(GREEN, (0, (3, 1, 1, 1)), "^"),
-}
+NOISE_LOOKS = {"gaussian-noise": Look(BLUE, (0, (5, 1)), "s"), "random-pixels": Look(GREEN, (0, (3, 1, 1, 1)), "^")}
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 CORRUPTION = "evaluation.corruption"
 PERTURBATION = ("attack.name", "attack.eps", "attack.step_size", "evaluation.step_size", CORRUPTION)
@@ -66,9 +63,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     runs were evaluated under another noise than their own, the legend says which. (b) has robust accuracy for each eps
     of the runs that are trained on an attack. Of several label modes the first of hard, smooth, sglr is drawn. On the
     test split the highest mean and the last are marked.
-
-    Args:
-        runs: runs of adversarial training, whatever their attack or noise; each finds its panel.
 
     Raises:
         RunFolderError: no run is trained on perturbed images, or what is drawn was not measured, or the runs of a line
@@ -113,8 +107,7 @@ def _over_noises(runs: Sequence[Run]) -> list[Line]:
     if not noisy:
         return []
     need_alike(noisy, "figb5", "the runs trained on noise differ in more than the noise", ("attack.name", CORRUPTION))
-    eps = noisy[0].config.attack.eps
-    attacked = [run for run in runs if run not in noisy and run.config.attack.eps == eps]
+    attacked = [run for run in runs if run not in noisy and run.config.attack.eps == noisy[0].config.attack.eps]
     lines = [_attack_line(attacked, _attack(attacked[0]), ATTACK_LOOK)] if attacked else []
     for name, look in NOISE_LOOKS.items():
         members = [run for run in noisy if run.config.attack.name == name]

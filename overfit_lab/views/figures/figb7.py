@@ -67,9 +67,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     Strokes at the lower edge, in the look's colour, are at the decays of a schedule that has some; the shade begins at
     the first decay of the first schedule that has one. Of several label modes the first of hard, smooth, sglr is drawn.
 
-    Args:
-        runs: runs of adversarial training with the probes gradient-norm and hessian.
-
     Raises:
         RunFolderError: the records lack what is drawn, or the runs differ in more than the seed and the schedule.
     """
@@ -83,8 +80,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         note = "gradient norm and Hessian trace on the fixed train probe subset, adversarial images"
         marks = "diamond: highest mean on test, dot: last epoch"
         decay = "; strokes: learning-rate decays, shaded: after the first" if first else ""
-        text = caption(runs, split=f"{title_of(name)}; {note}", extra=marks + decay)
-        figure = new_figure(PAGE, 4.4, text)
+        figure = new_figure(PAGE, 4.4, caption(runs, split=f"{title_of(name)}; {note}", extra=marks + decay))
         for axes, panel in zip(figure.subplots(2, 2, sharex=True).ravel(), PANELS, strict=True):
             curves = {
                 schedule: need_curve(members, "figb7", panel.probe, panel.field, panel.split, "adversarial")

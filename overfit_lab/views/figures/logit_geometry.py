@@ -54,11 +54,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     dashes are at the eps of the attack. In (d) a dot a sample of the first seed that is right, at the last measured
     epoch: on the diagonal the model is as good as linear; below it an error lies nearer than predicted.
 
-    Args:
-        runs: runs with the logit-geometry probe.
-
     Raises:
-        RunFolderError: some runs lack it, or were measured on other images than the rest.
+        RunFolderError: some runs lack the logit-geometry probe, or were measured on other images than the rest.
     """
     check_some(runs, PROBE)
     groups = by_experiment(runs)

@@ -38,10 +38,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     """Accuracy over PGD steps, accuracy over eps, and each check's evidence beside its limit, one look a run.
 
     Bars and bands are exact 95% intervals. A check is suspicious where its whole bar lies right of the limit; its
-    marker is then filled.
-
-    Args:
-        runs: runs on which `overfit-lab check` was used; of each the last checkpoint that was checked.
+    marker is then filled. Of each run the last checkpoint that was checked is drawn.
 
     Raises:
         RunFolderError: nothing to draw, or a run was not checked.
@@ -114,12 +111,10 @@ def _steps_axis(axes: Axes) -> None:
 
 def _eps_axis(axes: Axes, runs: Sequence[Run]) -> None:
     radii = {run.config.attack.eps for run in runs}
-    smallest = min(radii) / 4
-    axes.set_xscale("symlog", linthresh=smallest)
+    axes.set_xscale("symlog", linthresh=min(radii) / 4)
     for eps in radii:
         axes.axvline(eps, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0.5)
-    ticks = [0.0, *sorted(radii), max(1.0, 8 * max(radii))]
-    axes.set_xticks(ticks)
+    axes.set_xticks([0.0, *sorted(radii), max(1.0, 8 * max(radii))])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value in (0, 1) else pixels(value)))
     axes.minorticks_off()
     axes.set_xlabel("eps (dotted: the run's)")

@@ -32,9 +32,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     Methods are sorted by final robust accuracy; a regularizer's own weights are a line of their own. Bars are one
     standard deviation over seeds.
 
-    Args:
-        runs: runs of any methods.
-
     Raises:
         RunFolderError: no records, or no evaluation under attack.
     """

@@ -55,11 +55,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     tested by itself. These are the numbers of the diagnosis; tests and constants: :mod:`~.metrics.phases` and
     :mod:`~.metrics.unimodal`.
 
-    Args:
-        runs: runs that were evaluated on train and test.
-
     Raises:
-        RunFolderError: none was.
+        RunFolderError: no run was evaluated on train and test.
 
     Cost: below 0.5 s a run.
     """
@@ -82,9 +79,8 @@ def draw(runs: Sequence[Run]) -> Figure:
                 axes.set_axis_off()
             else:
                 _panel(axes, run, seen[run], f"{title_of(name)}, seed {run.config.seed}", last)
-        kinds = sorted({seen[run].what for run in shown}, reverse=True)
         for axes in grid[:, 0]:
-            percent_axis(axes, f"{' / '.join(kinds)} accuracy, gap")
+            percent_axis(axes, f"{' / '.join(sorted({seen[run].what for run in shown}, reverse=True))} accuracy, gap")
         legend_above(figure, *once(grid.ravel()), most=5)
     return figure
 

@@ -50,9 +50,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     One line a label mode, or setting of it. "robust" is on adversarial images; the corrupted labels' and the
     features' panels are on clean ones.
 
-    Args:
-        runs: any runs.
-
     Raises:
         RunFolderError: no records.
     """
@@ -97,8 +94,7 @@ def _log_axis(axes: Axes) -> None:
     """A logarithmic axis whose numbers are written out."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    few = high / low < 30
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if (high / low < 30) else (1,)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

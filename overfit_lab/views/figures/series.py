@@ -19,15 +19,7 @@ ORDER = ("hard", "smooth", "sglr")
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean over runs at each epoch that all of them have, and the lowest and highest of them.
-
-    Args:
-        epoch: (E,).
-        mean: (E,).
-        low: (E,).
-        high: (E,).
-        n_runs: how many runs.
-    """
+    """Mean over ``n_runs`` runs at each epoch that all of them have, and the lowest and highest of them, (E,) each."""
 
     epoch: np.ndarray
     mean: np.ndarray

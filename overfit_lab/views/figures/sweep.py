@@ -22,11 +22,7 @@ from overfit_lab.views.figures.experiments import one_a_seed
 from overfit_lab.views.figures.series import check_some
 from overfit_lab.views.figures.style import GREY, LOOKS, OTHERS, PAGE, Look, new_figure, style
 
-PANELS = (
-    ("best", "best robust\ntest accuracy (%)"),
-    ("final", "final robust\ntest accuracy (%)"),
-    ("diff", ""),
-)
+PANELS = (("best", "best robust\ntest accuracy (%)"), ("final", "final robust\ntest accuracy (%)"), ("diff", ""))
 MOST_LINES = 7
 LOG_FROM = 30.0
 """Ratio of the largest to the smallest value from which on an axis of positive values is logarithmic."""
@@ -50,9 +46,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     The key with the most numeric values is on the axis; where none is numeric, the key with the most values. Settings
     that the key on the axis determines (a step size that goes with eps) tell no lines apart. Accuracy is clean where
     nothing was evaluated under attack.
-
-    Args:
-        runs: of one sweep, grid or study, in any number of seeds.
 
     Raises:
         RunFolderError: no records; the runs differ in nothing, or in so much that there would be too many lines.

@@ -39,7 +39,6 @@ class Material:
 
     Args:
         runs: any runs, at least one.
-        title: the heading of the page.
     """
 
     def __init__(self, runs: Sequence[Run], title: str) -> None:

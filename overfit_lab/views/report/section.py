@@ -29,7 +29,6 @@ class Section:
     """One section of the report, registered under the name that its anchor has.
 
     Args:
-        title: its heading, and its link at the top of the page.
         order: its place: sections stand in ascending order.
         build: makes it of the runs; None where there is nothing to say, so that the section is left out.
     """

@@ -83,8 +83,7 @@ def _tridiagonal(
     """Diagonals (m, steps) and off-diagonals (m, steps - 1) of the tridiagonal matrices, all vectors together."""
     entries = list(itertools.islice(lanczos(product, like, start), steps))
     diagonal = torch.stack([a for a, _ in entries], dim=1).cpu().numpy()
-    off = torch.stack([b for _, b in entries], dim=1).cpu().numpy()
-    return diagonal, off[:, :-1]
+    return diagonal, torch.stack([b for _, b in entries], dim=1).cpu().numpy()[:, :-1]
 
 
 def _quadrature(diagonal: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

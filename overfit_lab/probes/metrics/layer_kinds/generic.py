@@ -46,13 +46,7 @@ def per_sample_gradients(
     """grad_w <delta_i, f(a_i; w)> of up to 16 samples at a time, {name: (b, ...)}.
 
     Vectorised over the samples where the module allows it, sample by sample elsewhere.
-
-    Args:
-        module: f.
-        names: its parameters w to differentiate with respect to.
-        a: inputs (B, ...).
-        delta: directions in the output (B, ...).
-        tied: whether a parameter that the module holds under several names is differentiated under all of them.
+    With ``tied`` a parameter that the module holds under several names is differentiated under all of them.
     """
     weights = {name: _parameter(module, name).detach() for name in names}
 

@@ -88,8 +88,7 @@ def _maps(run: Run) -> tuple[list[dict[str, Any]], str]:
         key = f"{split}-{inputs}"
         chosen = [(epoch, arrays) for epoch, arrays in recorded if f"tsne-{key}" in arrays and f"label-{key}" in arrays]
         if chosen:
-            points = [arrays[f"tsne-{key}"][:MOST_POINTS].astype(np.float64) for _, arrays in chosen]
-            scaled = to_grid(points)
+            scaled = to_grid([arrays[f"tsne-{key}"][:MOST_POINTS].astype(np.float64) for _, arrays in chosen])
             return [
                 {"epoch": epoch, **_map(run, epoch, split, inputs, arrays, xy)}
                 for (epoch, arrays), xy in zip(chosen, scaled, strict=True)
