@@ -68,13 +68,7 @@ class Attacker:
 
 @dataclass(frozen=True)
 class Source:
-    """Another model to craft adversarial images on.
-
-    Args:
-        name: what it is called in records.
-        model: maps images in [0, 1] to logits.
-        about: what it is, for the outcome: ``run``, ``checkpoint``, ``model``, ``method``, ``weights`` and the like.
-    """
+    """Another model to craft adversarial images on, by its name in records; ``about`` goes into the outcome."""
 
     name: str
     model: nn.Module
@@ -84,13 +78,9 @@ class Source:
 def make_attacker(
     name: str, config: RunConfig, options: AttackOptions | None = None, source: Source | None = None
 ) -> Attacker:
-    """An attack by name: one of the registry, or ``transfer`` for PGD on another model.
+    """An attack by name: one of the registry, or ``transfer`` for PGD on another model, the source.
 
-    Args:
-        name: the attack.
-        config: of the run that is attacked; gives threat model, steps and seed where the options do not.
-        options: how hard.
-        source: for ``transfer``.
+    The attacked run's ``config`` gives threat model, steps and seed where the options do not.
 
     Raises:
         ConfigError: unknown, a noise, options that the attack has no use for, or ``transfer`` without a source.

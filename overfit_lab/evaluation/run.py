@@ -72,15 +72,8 @@ def evaluate(
 
     Each stage attacks, in batches, the samples that the earlier ones left right. The outcome of every batch is kept, so
     that an interrupted evaluation resumes after its last complete batch and ends as an uninterrupted one does.
-
-    Args:
-        snapshot: the model and its data.
-        attacker: what to attack with.
-        split: which split.
-        n: how many samples of its fixed order; None: all.
-        batch_size: samples at a time; the random draws depend on it.
-        partial: file of an incomplete outcome, to resume from and to write to.
-        on_progress: called with the progress, also within a batch.
+    It is kept in the file ``partial``. ``n`` samples of the split's fixed order are attacked (None: all),
+    ``batch_size`` at a time, on which the random draws depend; ``on_progress`` is called also within a batch.
 
     Raises:
         ProbeError: the split is absent or empty.

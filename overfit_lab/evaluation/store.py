@@ -39,15 +39,7 @@ def evaluate_into(
 ) -> Outcome:
     """Evaluate and write outcome and records to a run folder; a complete outcome of the same evaluation is reused.
 
-    Args:
-        folder: the run folder.
-        snapshot: the model and its data.
-        attacker: what to attack with.
-        split: which split.
-        n: samples; None: all.
-        batch_size: samples at a time.
-        again: attack anew, even if the outcome of the same evaluation exists.
-        on_progress: called with the progress.
+    With ``again`` it is attacked anew. For the other arguments see :func:`~overfit_lab.evaluation.run.evaluate`.
 
     Raises:
         RunFolderError: no run folder, another process writes to it, or a file in it is damaged.
@@ -107,11 +99,7 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
     """The run folder of an imported weights file, created if absent.
 
     It holds the configuration that the weights are measured with and facts on the file, not the weights themselves.
-
-    Args:
-        weights: the file.
-        session: as :func:`overfit_lab.training.subjects.open_weights` made it.
-        out: the folder; None: below ``runs``, named after the file and a hash of weights and configuration.
+    Without ``out`` it is below ``runs``, named after the file and a hash of weights and configuration.
 
     Raises:
         RunFolderError: the folder holds another run, or cannot be made.

@@ -74,11 +74,9 @@ class Probe(ABC):
 
     @abstractmethod
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
-        """The probe's numbers on a snapshot.
+        """The probe's numbers on a snapshot, whose model is in eval mode and isolated.
 
-        Args:
-            snapshot: what to look at; the model is in eval mode and isolated.
-            generator: random stream of this probe at this epoch.
+        ``generator`` is the random stream of this probe at this epoch.
 
         Raises:
             ProbeError: the snapshot lacks what the probe needs.

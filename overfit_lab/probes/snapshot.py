@@ -29,16 +29,14 @@ RAW = "raw"
 
 @dataclass(frozen=True)
 class View:
-    """The first n samples of a split's fixed probe order, clean or attacked, with the model's logits on them.
+    """The first n samples of a split's fixed probe order, at ``index`` (n,), clean or attacked, with logits on them.
 
     Args:
-        split: name of the split.
         inputs: ``"clean"``, ``"adversarial"``, ``"noisy"`` or ``"black-box"``.
         x: images in [0, 1] (n, C, H, W).
         y: given labels (n,).
         y_true: labels before noise (n,).
         corrupted: True where noise resampled the label (n,).
-        index: position in the split (n,).
         logits: the model's logits on ``x``, batch norm in eval mode (n, K).
     """
 

@@ -83,10 +83,8 @@ def training_cap(labels: Tensor, r: float) -> Tensor:
 def saturated_iiw(labels: Tensor, r: float, n_train: int) -> Tensor:
     """The form n d^T F d of the saturated softmax model fitted to smoothed targets; scalar, at least 0, falls with r.
 
-    Args:
-        labels: p(x, y) (X, K), every entry positive (a certain label has no finite logits at r = 0).
-        r: share of uniform in the targets, in [0, 1].
-        n_train: n, number of training samples, the prefactor; PIB's convention without the factor 1/2.
+    ``labels`` are positive, since a certain label has no finite logits at r = 0. The prefactor is ``n_train``, without
+    the factor 1/2, as in PIB.
 
     Raises:
         ConfigError: not a positive distribution of two axes, or r out of bounds.
@@ -106,11 +104,7 @@ def gradient_norms(weights: Tensor, x: Tensor, targets: Tensor) -> Tensor:
 
     The norm is 0 where the prediction equals the target. So smoothing by r scales it by 1 - r while p is uniform, and
     raises it where p is surer than the smoothed target: a numerical illustration, no part of the theorem.
-
-    Args:
-        weights: W (K, D).
-        x: inputs (n, D).
-        targets: distributions (n, K).
+    ``weights`` are W (K, D), ``x`` (n, D) inputs, ``targets`` (n, K) distributions.
 
     Raises:
         ConfigError: targets that are no distributions, or shapes that do not fit.

@@ -84,11 +84,7 @@ def noisy_risk(losses: Tensor, y: Tensor, transition: Tensor) -> Tensor:
 def symmetric_risk(clean_risk: Tensor, total: float, n_classes: int, flip: float) -> Tensor:
     """(1 - eta K / (K - 1)) R + eta C / (K - 1): what symmetric noise makes of the risk of a symmetric loss.
 
-    Args:
-        clean_risk: R, of any shape.
-        total: C, the loss summed over the K labels.
-        n_classes: K.
-        flip: eta, the flip rate.
+    R is the ``clean_risk``, of any shape, C the ``total``: the loss summed over the K labels; eta is the flip rate.
 
     Raises:
         ConfigError: fewer than two classes, or a rate outside [0, 1].

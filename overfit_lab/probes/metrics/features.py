@@ -59,12 +59,7 @@ def tsne(features: np.ndarray, *, seed: int, initial: np.ndarray | None = None, 
     samples it goes on for ``N_CONTINUED`` steps without the early exaggeration, which would tear it apart: nothing
     turns, mirrors or moves the map as a whole, so that points can be followed over epochs. After a large change of the
     features it may lag behind a map of its own.
-
-    Args:
-        features: (n, D), n at least 5.
-        seed: of the principal components' solver.
-        initial: earlier map to go on from (n, 2); default the first two principal components.
-        perplexity: effective number of neighbours, at most (n - 1) / 3 is taken.
+    n is at least 5; a perplexity of at most (n - 1) / 3 is taken. The seed is that of the principal components' solver.
     """
     from openTSNE import TSNE
 

@@ -76,14 +76,8 @@ def per_sample_norms(
 
     Source: Goodfellow 2015 (arXiv 1510.01799) for linear layers; each layer by the cheaper of its formulas
     (:mod:`overfit_lab.probes.metrics.layer_kinds`). The mean of the norms is not the norm of the mean.
-
-    Args:
-        model: in eval mode; its gradients are not touched.
-        x: images (n, C, H, W).
-        targets: distributions (n, K).
-        layers: whether the norms of layers are wanted too.
-        layer_depth: parts of a module's path that make a layer; None for the whole path.
-        along: a direction d in the trainable parameters, by name; gives ``slopes``.
+    Images are (n, C, H, W), in eval mode, targets (n, K) distributions; ``along`` is a direction d in the parameters,
+    by name, that gives ``slopes``; ``layer_depth`` parts of a module's path make a layer, None for the whole path.
 
     Raises:
         ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
@@ -124,12 +118,8 @@ def squared_gradients(
 ) -> Iterator[dict[str, Tensor]]:
     """sum_m || grad_w <s_im, z_i> ||^2 of each sample, by parameter, {name: (b,) float64}, a few samples at a time.
 
-    Args:
-        model: in eval mode.
-        x: images (n, C, H, W).
-        directions: gives the s_im.
-        along: a direction d in the parameters, by name.
-        slopes: takes sum_m <grad_w <s_im, z_i>, d> of the same samples, (b,) float64, where there is a direction.
+    ``directions`` gives the s_im. ``slopes`` takes sum_m <grad_w <s_im, z_i>, d> of the same samples, (b,) float64,
+    where there is a direction d, ``along``, by name.
 
     Cost: one forward pass and M backward passes to the layers' outputs.
     """

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.fig5 import VIEWS, Map, scatter
+from overfit_lab.views.figures.fig5 import VIEWS, Map, map_at, scatter
 from overfit_lab.views.figures.series import shares_by_bin
 from overfit_lab.views.figures.style import BLUE, COLUMN, GREY, PAGE, VERMILLION, Look, new_figure, percent_axis, style
 
@@ -32,8 +32,7 @@ def draw_map(run: Run, epochs: Epochs) -> Figure:
         ConfigError: none at that epoch.
     """
     chosen = _chosen(run, "map", epochs)
-    view = _view(run)
-    every = {epoch: _map(run, epoch, *view) for epoch in epochs_of(run, "map")}
+    (split, inputs), every = _maps(run)
     points = np.concatenate([tsne_map.points for tsne_map in every.values()])
     low, high = points.min(0), points.max(0)
     center, reach = (low + high) / 2, 0.54 * (high - low).max()
@@ -44,7 +43,6 @@ def draw_map(run: Run, epochs: Epochs) -> Figure:
         axes.set_ylim(center[1] - reach, center[1] + reach)
         axes.set_aspect("equal")
 
-    split, inputs = view
     n = len(every[chosen[0]].points)
     return _figure(run, chosen, panel, f"t-SNE of penultimate features of {n} {inputs} {split} images, true classes")
 
@@ -195,16 +193,11 @@ def _of_inputs(run: Run, probe: str, epoch: int, array: str) -> dict[str, np.nda
     return {inputs: arrays[key] for inputs in LOOKS if (key := f"{array}-test-{inputs}") in arrays}
 
 
-def _view(run: Run) -> tuple[str, str]:
-    """Split and inputs for which the run has a map at every epoch."""
+def _maps(run: Run) -> tuple[tuple[str, str], dict[int, Map]]:
+    """Split and inputs for which the run has a map at every epoch, and the maps."""
     epochs = epochs_of(run, "map")
     for view in VIEWS:
-        if all(f"tsne-{'-'.join(view)}" in run.arrays("features", epoch) for epoch in epochs):
-            return view
+        maps = {epoch: part for epoch in epochs if (part := map_at(run, epoch, *view)) is not None}
+        if len(maps) == len(epochs):
+            return view, maps
     raise RunFolderError(f"{run.folder}: its t-SNE maps are of different splits or inputs")
-
-
-def _map(run: Run, epoch: int, split: str, inputs: str) -> Map:
-    arrays, key = run.arrays("features", epoch), f"{split}-{inputs}"
-    score = run.value_at(epoch, "features", "silhouette", split, inputs)
-    return Map(arrays[f"tsne-{key}"], arrays[f"label-{key}"], score)

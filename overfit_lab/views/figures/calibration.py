@@ -13,7 +13,7 @@ from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import check_some, decays, last_epoch, need_curve, pooled_bins, title_of
-from overfit_lab.views.figures.style import GREY, PAGE, Look, epoch_axis, looks_of, mark_stages, new_figure, style
+from overfit_lab.views.figures.style import GREY, PAGE, Look, epoch_axis, looks_of, new_figure, style
 
 INPUTS = ("clean", "adversarial")
 LEAST = 10
@@ -48,8 +48,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             for name, members in groups.items():
                 error = need_curve(members, "calibration", "calibration", "ece", "test", inputs)
                 draw_curve(axes, error, title_of(name), marker=looks[name].marker, **looks[name].line())
-            epoch_axis(axes, last)
-            mark_stages(axes, decays(runs), last)
+            epoch_axis(axes, last, decays(runs))
             axes.set_title(f"({letter}) {inputs} test images", loc="left")
         grid[0][0].set_ylim(bottom=0)  # last, since it ends the scaling of both panels
         grid[0][0].set_ylabel("expected calibration error")

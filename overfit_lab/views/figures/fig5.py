@@ -13,6 +13,7 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples
 from overfit_lab.views.figures.draw import empty_note, legend_above, once
+from overfit_lab.views.figures.experiments import standard_of
 from overfit_lab.views.figures.series import by_labels, check_some, noise_rate, title_of
 from overfit_lab.views.figures.style import PAGE, new_figure, style
 
@@ -41,7 +42,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     """
     check_some(runs, "fig5")
     split, inputs, with_map = _drawable(runs)
-    with_map = [run for run in with_map if run.config.objective.name == "standard"] or with_map
+    with_map = standard_of(with_map) or with_map
     groups = by_labels(with_map)
     rates = sorted({noise_rate(run) for run in with_map})
     with style():
@@ -79,13 +80,17 @@ def _drawable(runs: Sequence[Run]) -> tuple[str, str, list[Run]]:
 
 def last_map(run: Run, split: str, inputs: str) -> Map | None:
     """The run's last map of one split and kind of inputs; None where it has none."""
-    for epoch in reversed(run.epochs_with_arrays("features")):
-        arrays = run.arrays("features", epoch)
-        key = f"{split}-{inputs}"
-        if f"tsne-{key}" in arrays:
-            score = run.value_at(epoch, "features", "silhouette", split, inputs)
-            return Map(arrays[f"tsne-{key}"], arrays[f"label-{key}"], score)
-    return None
+    maps = (map_at(run, epoch, split, inputs) for epoch in reversed(run.epochs_with_arrays("features")))
+    return next((tsne_map for tsne_map in maps if tsne_map is not None), None)
+
+
+def map_at(run: Run, epoch: int, split: str, inputs: str) -> Map | None:
+    """The run's map at an epoch; None where it has none."""
+    arrays, key = run.arrays("features", epoch), f"{split}-{inputs}"
+    if f"tsne-{key}" not in arrays:
+        return None
+    score = run.value_at(epoch, "features", "silhouette", split, inputs)
+    return Map(arrays[f"tsne-{key}"], arrays[f"label-{key}"], score)
 
 
 def scatter(axes: Axes, tsne_map: Map) -> None:

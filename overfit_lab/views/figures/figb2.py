@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
 from overfit_lab.views.figures.experiments import by_experiment
-from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, title_of
-from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, style
+from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, not_recorded, title_of
+from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, new_figure, style
 
 PANELS = (("clean", "(a) clean test images"), ("adversarial", "(b) adversarial test images"))
 KINDS = ("standard", "adversarial")
@@ -43,14 +42,10 @@ def draw(runs: Sequence[Run]) -> Figure:
                 error = curve(members, "calibration", "ece", "test", inputs)
                 draw_curve(axes, error, name, marker=looks[key].marker, **looks[key].line())
             axes.set_title(title, loc="left")
-            epoch_axis(axes, last)
-            mark_stages(axes, drops, last)
+            epoch_axis(axes, last, drops)
         handles, names = once(panels)
         if not names:
-            raise RunFolderError(
-                f"figb2: no calibration ece (test) in {', '.join(run.name for run in runs[:3])}; "
-                "record it by `overfit-lab probe RUN --metric calibration --checkpoint all`"
-            )
+            raise not_recorded("figb2", "calibration ece (test)", runs, "calibration")
         panels[0].set_ylim(bottom=0)  # last, since it ends the scaling of both panels
         panels[0].set_ylabel("expected calibration error")
         legend_above(figure, handles, names)

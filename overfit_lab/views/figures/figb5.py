@@ -18,22 +18,11 @@ from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, empty_note, mark_best_and_last
 from overfit_lab.views.figures.experiments import need_alike, one_a_seed
 from overfit_lab.views.figures.series import by_labels, check_some, decays, last_epoch, need_curve, title_of
-from overfit_lab.views.figures.style import (
-    BLUE,
-    GREEN,
-    PAGE,
-    VERMILLION,
-    Look,
-    epoch_axis,
-    mark_stages,
-    new_figure,
-    percent_axis,
-    style,
-)
+from overfit_lab.views.figures.style import LINES, PAGE, Look, epoch_axis, mark_stages, new_figure, percent_axis, style
 
 NOISES = {"gaussian-noise": "Gaussian noise", "random-pixels": "random pixels"}
-ATTACK_LOOK = Look(VERMILLION, "-", "o")
-NOISE_LOOKS = {"gaussian-noise": Look(BLUE, (0, (5, 1)), "s"), "random-pixels": Look(GREEN, (0, (3, 1, 1, 1)), "^")}
+ATTACK_LOOK, *_ = LINES
+NOISE_LOOKS = dict(zip(NOISES, LINES[1:], strict=False))
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 CORRUPTION = "evaluation.corruption"
 PERTURBATION = ("attack.name", "attack.eps", "attack.step_size", "evaluation.step_size", CORRUPTION)

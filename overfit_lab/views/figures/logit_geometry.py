@@ -15,17 +15,7 @@ from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, empty_note, legend_above
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, need_curve, title_of
-from overfit_lab.views.figures.style import (
-    BLACK,
-    GREY,
-    PAGE,
-    Look,
-    epoch_axis,
-    looks_of,
-    mark_stages,
-    new_figure,
-    style,
-)
+from overfit_lab.views.figures.style import BLACK, GREY, PAGE, Look, epoch_axis, looks_of, new_figure, style
 
 PROBE = "logit-geometry"
 VIEWS = (("test", "clean"), ("train", "clean"), ("test", "adversarial"), ("train", "adversarial"))
@@ -75,10 +65,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         _samples(samples, groups, looks, view)
         _label(figure, runs)
         for axes in (gap, gradient, radius):
-            epoch_axis(axes, last)
-            mark_stages(axes, decays(runs), last)
-        handles, labels = gap.get_legend_handles_labels()
-        legend_above(figure, handles, labels)
+            epoch_axis(axes, last, decays(runs))
+        legend_above(figure, *gap.get_legend_handles_labels())
     return figure
 
 

@@ -14,24 +14,12 @@ from overfit_lab.records.naming import pixels
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import legend_above
-from overfit_lab.views.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    OTHERS,
-    PAGE,
-    VERMILLION,
-    Look,
-    new_figure,
-    percent_axis,
-    style,
-)
+from overfit_lab.views.figures.style import GREY, LINES, PAGE, Look, new_figure, percent_axis, style
 
 PROBE = "masking"
 LEAST = 0.002
 """Smallest share on the logarithmic axis of evidence; a share of zero is drawn there."""
 TICKS = (0.01, 0.1, 1.0)
-LOOKED = (Look(BLUE, "-", "o"), Look(VERMILLION, (0, (5, 1)), "s"), Look(GREEN, (0, (3, 1, 1, 1)), "^"), *OTHERS)
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -46,7 +34,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     if not runs:
         raise RunFolderError("masking: no runs to draw")
     checked = {title: arrays for run in runs for title, arrays in _checked(run)}
-    looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(checked)}
+    looks = {name: LINES[i % len(LINES)] for i, name in enumerate(checked)}
     with style():
         counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in checked.values()})
         note = f"{' / '.join(f'{n:,}' for n in counts)} samples; bands and bars: exact 95% interval; "
@@ -63,8 +51,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         _eps_axis(eps, runs)
         _evidence(evidence, checked, looks)
         if len(checked) > 1:
-            handles, labels = steps.get_legend_handles_labels()
-            legend_above(figure, handles, labels)
+            legend_above(figure, *steps.get_legend_handles_labels())
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.draw import legend_above
+from overfit_lab.views.figures.draw import chosen_on, legend_above, spread_of
 from overfit_lab.views.figures.series import check_some, split_name
 from overfit_lab.views.figures.style import BLUE, GREY, PAGE, VERMILLION, new_figure, style
 
@@ -43,7 +43,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     columns = [(column, title) for column, title in PANELS if column in table and table[column].notna().any()]
     rows = np.arange(len(table))
     with style():
-        note = "best: the epoch of the highest robust accuracy on " + " or ".join(_chosen_on(table))
+        note = "best: the epoch of the highest robust accuracy on " + chosen_on(table)
         if "robust_final_std" in table and table["robust_final_std"].notna().any():
             note += "; bars: one standard deviation over seeds"
         figure = new_figure(PAGE, 0.17 * len(table) + 1.5, caption(runs, shows="mean", extra=note))
@@ -63,8 +63,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             axes.tick_params(axis="y", length=0)
             if column != "clean_final":
                 axes.set_xlim(left=0)
-        handles, labels = first.get_legend_handles_labels()
-        legend_above(figure, handles, labels)
+        legend_above(figure, *first.get_legend_handles_labels())
     return figure
 
 
@@ -81,10 +80,6 @@ def row_title(row: pd.Series) -> str:
     return f"{title} (raw weights)" if keeps_others else title
 
 
-def _chosen_on(table: pd.DataFrame) -> list[str]:
-    return sorted({str(chosen).partition(" on ")[2] for chosen in table["chosen_on"]})
-
-
 def _points(
     axes: Axes,
     table: pd.DataFrame,
@@ -96,11 +91,10 @@ def _points(
     *,
     hollow: bool = False,
 ) -> None:
-    spread = table.get(f"{column}_std")
     axes.errorbar(
         table[column].to_numpy(float),
         rows,
-        xerr=None if spread is None else spread.astype(float).fillna(0.0).to_numpy(),
+        xerr=spread_of(table, column),
         fmt=marker,
         color=color,
         markerfacecolor="white" if hollow else color,

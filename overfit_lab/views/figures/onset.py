@@ -19,15 +19,11 @@ from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import Curve, check_some, decays, last_epoch, level_around, title_of
 from overfit_lab.views.figures.style import (
     BLACK,
-    BLUE,
     COLUMN,
     ORANGE,
     PAGE,
-    TEST_STYLE,
-    TRAIN_STYLE,
-    VERMILLION,
+    SPLITS,
     epoch_axis,
-    mark_stages,
     new_figure,
     percent_axis,
     style,
@@ -111,8 +107,8 @@ def _padded(members: Sequence[Run], n: int) -> list[Run | None]:
 
 def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> None:
     train, test, gap = (_curve(seen.epochs, values) for values in (seen.train, seen.test, seen.train - seen.test))
-    draw_curve(axes, train, "train", color=VERMILLION, linestyle=TRAIN_STYLE)
-    draw_curve(axes, test, "test", color=BLUE, linestyle=TEST_STYLE)
+    draw_curve(axes, train, "train", **SPLITS["train"])
+    draw_curve(axes, test, "test", **SPLITS["test"])
     draw_curve(axes, gap, "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
     phases, peak = phases_of(run), peak_in(run)
     if overfits(run) and peak is not None:
@@ -128,8 +124,7 @@ def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> 
         peak_epoch = phases.fall.peak_epoch
         _fall(axes, peak_epoch, level_around(test, peak_epoch), level_around(test, last), 0.97 * last)
     axes.set_title(f"{title}\n{in_words(phases, peak)}", loc="left", fontsize=7, linespacing=1.25)
-    epoch_axis(axes, last)
-    mark_stages(axes, decays([run]), last, shade=False)
+    epoch_axis(axes, last, decays([run]), shade=False)
     axes.tick_params(labelbottom=True)
 
 

@@ -14,7 +14,7 @@ from overfit_lab.views.figures.caption import caption, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, title_of
-from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
+from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, new_figure, percent_axis, style
 
 
 class Panel(NamedTuple):
@@ -78,12 +78,11 @@ def draw(runs: Sequence[Run]) -> Figure:
             for name, series in curves[panel].items():
                 draw_curve(axes, series, title_of(name), **looks[name].line())
             axes.set_title(panel.title, loc="left")
-            mark_stages(axes, drops, last)
             if panel.kind == "percent":
                 percent_axis(axes, "accuracy" if "accuracy" in panel.title else "share")
             elif panel.kind == "log" and min(c.low.min() for c in curves[panel].values()) > 0:
                 _log_axis(axes)
-            epoch_axis(axes, last)
+            epoch_axis(axes, last, drops)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         legend_above(figure, *once(grid))

@@ -17,10 +17,10 @@ from overfit_lab.records.experiments import differences, experiments
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.draw import legend_above
+from overfit_lab.views.figures.draw import chosen_on, legend_above, spread_of
 from overfit_lab.views.figures.experiments import one_a_seed
 from overfit_lab.views.figures.series import check_some
-from overfit_lab.views.figures.style import GREY, LOOKS, OTHERS, PAGE, Look, new_figure, style
+from overfit_lab.views.figures.style import GREY, LINES, PAGE, Look, new_figure, style
 
 PANELS = (("best", "best robust\ntest accuracy (%)"), ("final", "final robust\ntest accuracy (%)"), ("diff", ""))
 MOST_LINES = 7
@@ -28,7 +28,6 @@ LOG_FROM = 30.0
 """Ratio of the largest to the smallest value from which on an axis of positive values is logarithmic."""
 APART = 0.012
 """Distance between lines at one value, as a share of the axis, so that their bars do not cover each other."""
-LINES = (*LOOKS.values(), *OTHERS)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     places = positions(table, swept)
     with style():
         spread = table[f"{kind}_final_std"].notna().any()
-        note = "best: the epoch of the highest accuracy on " + " or ".join(_chosen_on(table))
+        note = "best: the epoch of the highest accuracy on " + chosen_on(table)
         note += "; bars: one standard deviation over seeds" if spread else ""
         figure = new_figure(PAGE, 2.5, caption(runs, shows="mean", extra=note))
         panels = figure.subplots(1, 3)
@@ -153,11 +152,10 @@ def _gap(places: Mapping[Any, float]) -> float:
 def _line(
     axes: Axes, xs: list[float], rows: pd.DataFrame, column: str, look: Look, label: str, *, joined: bool
 ) -> None:
-    spread = rows.get(f"{column}_std")
     axes.errorbar(
         xs,
         rows[column].to_numpy(float),
-        yerr=None if spread is None else spread.astype(float).fillna(0.0).to_numpy(),
+        yerr=spread_of(rows, column),
         marker=look.marker,
         color=look.color,
         linestyle=look.linestyle if joined else "",
@@ -175,10 +173,6 @@ def _axis(axes: Axes, swept: Swept, places: Mapping[Any, float]) -> None:
     texts = [f"{value:g}" if swept.numbers else str(value) for value in places]
     axes.set_xticks(list(places.values()), texts, rotation=30 if long else 0, ha="right" if long else "center")
     axes.minorticks_off()
-
-
-def _chosen_on(table: pd.DataFrame) -> list[str]:
-    return sorted({str(chosen).partition(" on ")[2] for chosen in table["chosen_on"]})
 
 
 REGISTER = {"sweep": draw}

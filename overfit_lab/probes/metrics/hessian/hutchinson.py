@@ -30,16 +30,8 @@ def hutchinson_trace(
 
     Vectors are drawn a few at a time. It stops once the standard error is below ``tolerance`` of the estimate, which
     makes the stated error slightly too small; with ``tolerance=0`` it draws all. The error is over random vectors, at
-    the given samples. The trace of a layer's block is the mean of v_l^T (H v)_l.
-
-    Args:
-        product: v to H v.
-        like: tensors of the shapes of v.
-        generator: random stream on their device.
-        max_vectors: most vectors drawn.
-        min_vectors: least vectors drawn.
-        tolerance: relative standard error that is enough.
-        layers: layer to the positions of its tensors in ``like``, for the traces of blocks.
+    the given samples. The trace of a layer's block is the mean of v_l^T (H v)_l; ``layers`` gives
+    the positions of its tensors in ``like``, tensors of the shapes of v.
 
     Cost: one product a vector.
     """

@@ -31,16 +31,9 @@ def hutchpp_trace(
     the random vectors g; it stops once that is below ``tolerance`` of the estimate.
 
     The trace of a layer's block is sum_j <q_j, H q_j> over the layer plus the mean of <g, H P g> over the layer; these
-    have errors of their own, larger ones, and do not add up to ``value`` exactly.
-
-    Args:
-        product: v to H v, H symmetric.
-        like: tensors of the shapes of v.
-        generator: random stream on their device.
-        max_products: most products, at least 3; at least 6 for a standard error.
-        min_vectors: least vectors g, where the products suffice.
-        tolerance: relative standard error that is enough.
-        layers: layer to the positions of its tensors in ``like``.
+    have errors of their own, larger ones, and do not add up to ``value`` exactly. H is symmetric;
+    ``max_products`` is at least 3, and at least 6 for a standard error. The rest as in
+    :func:`~overfit_lab.probes.metrics.hessian.hutchinson.hutchinson_trace`.
 
     Cost: up to ``max_products`` products; memory of two thirds as many vectors.
     """
