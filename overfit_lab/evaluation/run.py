@@ -16,7 +16,7 @@ from torch import Tensor
 
 from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import ProbeError
-from overfit_lab.evaluation.attackers import Attacker, Stage
+from overfit_lab.evaluation.attackers import Attacker
 from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome, load_outcome
 from overfit_lab.models.isolation import isolated
 from overfit_lab.probes.snapshot import Snapshot
@@ -164,12 +164,11 @@ def _resume(
     outcome = outcome.with_arrays()
     try:
         while not outcome.complete:
-            stage = attacker.stages[outcome.stage]
             members = np.flatnonzero(outcome.members)
             batch = members[outcome.done : outcome.done + batch_size]
             if len(batch):
                 with _Counted(snapshot, attacker, outcome, len(batch), on_progress):
-                    _attack(snapshot, attacker, stage, samples, outcome, batch, outcome.done // batch_size)
+                    _attack(snapshot, attacker, samples, outcome, batch, outcome.done // batch_size)
             done = outcome.done + len(batch)
             outcome = replace(outcome, done=done, seconds=time.monotonic() - started)
             if done >= len(members):
@@ -186,26 +185,20 @@ def _resume(
 
 
 def _attack(
-    snapshot: Snapshot,
-    attacker: Attacker,
-    stage: Stage,
-    samples: Samples,
-    outcome: Outcome,
-    batch: np.ndarray,
-    number: int,
+    snapshot: Snapshot, attacker: Attacker, samples: Samples, outcome: Outcome, batch: np.ndarray, number: int
 ) -> None:
-    """Attack one batch in one stage and write the outcome's arrays, all at once."""
+    """Attack one batch in the outcome's stage and write the outcome's arrays, all at once."""
     index = torch.from_numpy(batch).to(samples.y.device)
     x, y = to_float(samples.x[index]), samples.y[index]
-    which = attacker.stages.index(stage)
-    generator = snapshot.generator("evaluate", attacker.label, samples.split, which, number)
+    stage = attacker.stages[outcome.stage]
+    generator = snapshot.generator("evaluate", attacker.label, samples.split, outcome.stage, number)
     x_adv = stage.attack(snapshot.model, x, stage.loss(y), generator=generator)
     logits = snapshot.model(x_adv).float()
     predicted = logits.argmax(dim=1)
     fooled = (predicted != y).cpu().numpy()
     outcome.logits[batch] = logits.cpu().numpy()
     outcome.prediction[batch] = predicted.cpu().numpy()
-    outcome.broken_by[batch[fooled]] = which
+    outcome.broken_by[batch[fooled]] = outcome.stage
 
 
 class _Counted:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from overfit_lab.config import load_config, to_yaml
 from overfit_lab.errors import RunFolderError
@@ -52,7 +51,7 @@ def evaluate_into(
         if (
             known is not None
             and known.complete
-            and known.settings == _plain(evaluation_settings(snapshot, attacker, split, n, batch_size))
+            and known.settings == json.loads(json.dumps(evaluation_settings(snapshot, attacker, split, n, batch_size)))
         ):
             return known
         outcome = evaluate(
@@ -78,12 +77,6 @@ def record_measurement(folder: Path, snapshot: Snapshot, probe: str, measurement
         if measurement.arrays:
             writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays, keep_others=True)
         writer.append_posthoc(to_records(name, measurement.values, snapshot.clock, None))
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings after a round trip through JSON, to compare with those of a file."""
-    content: dict[str, Any] = json.loads(json.dumps(settings))
-    return content
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:

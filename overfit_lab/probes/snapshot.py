@@ -216,16 +216,8 @@ class Snapshot(Setting):
         n = len(part) if n is None else min(n, len(part))
         made = self._made(split, inputs, n)
         index = part.order[:n]
-        return View(
-            split=split,
-            inputs=inputs,
-            x=made.x[:n],
-            y=part.y[index],
-            y_true=part.y_true[index],
-            corrupted=part.corrupted[index],
-            index=index,
-            logits=made.logits[:n],
-        )
+        labels = (part.y[index], part.y_true[index], part.corrupted[index])
+        return View(split, inputs, made.x[:n], *labels, index, made.logits[:n])
 
     def make_together(self, wanted: Iterable[tuple[str, str, int | None]], world: World) -> None:
         """Make inputs and logits, the chunks shared out among the processes of a run; every process then has them all.
@@ -275,17 +267,14 @@ class Snapshot(Setting):
         assert made is not None
         return made
 
-    def _attack(self, inputs: str) -> Attack | None:
-        """What makes a kind of inputs of the clean ones; None for those themselves."""
-        return {"adversarial": self.attack, "noisy": self.corruption, "black-box": self.black_box}.get(inputs)
-
     def _make(self, split: str, inputs: str, i: int) -> tuple[Tensor, Tensor]:
         """The images and logits of the i-th chunk of the split's probe order."""
         part = self.data.splits[split]
         index = part.order[i * self.chunk : (i + 1) * self.chunk]
         x, y = to_float(part.x[index]), part.y[index]
         with isolated(self.model):
-            attack = self._attack(inputs)
+            makers = {"adversarial": self.attack, "noisy": self.corruption, "black-box": self.black_box}
+            attack = makers.get(inputs)
             if attack is not None:
                 x = attack(self.model, x, CrossEntropy(y), generator=self.generator(STREAMS[inputs], split, i))
             with torch.no_grad():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
-from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.experiments import by_experiment, standard_of
 from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, not_recorded, title_of
 from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, new_figure, style
 
@@ -57,7 +57,7 @@ def named(groups: Mapping[str, list[Run]]) -> dict[str, tuple[str, list[Run]]]:
 
     The only one of its kind is called by the kind alone, others by label mode and settings too.
     """
-    kinds = {name: "standard" if _is_standard(members) else "adversarial" for name, members in groups.items()}
+    kinds = {name: "standard" if standard_of(members[:1]) else "adversarial" for name, members in groups.items()}
     titled: dict[str, tuple[str, list[Run]]] = {}
     for kind in KINDS:
         names = [name for name in groups if kinds[name] == kind]
@@ -65,10 +65,6 @@ def named(groups: Mapping[str, list[Run]]) -> dict[str, tuple[str, list[Run]]]:
             title = title_of(name).removeprefix("standard training, ")
             titled[f"{kind} training" if len(names) == 1 else f"{kind} training, {title}"] = (name, groups[name])
     return titled
-
-
-def _is_standard(runs: Sequence[Run]) -> bool:
-    return runs[0].config.objective.name == "standard"
 
 
 REGISTER = {"figb2": draw}

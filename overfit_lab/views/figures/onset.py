@@ -64,7 +64,9 @@ def draw(runs: Sequence[Run]) -> Figure:
         names = ", ".join(run.name for run in runs[:3])
         raise RunFolderError(f"onset: no accuracy on train and test in {names}; it is recorded while training")
     n_columns = min(COLUMNS, max(map(len, groups.values())))
-    places = [(name, run) for name, members in groups.items() for run in _padded(members, n_columns)]
+    places = [
+        (name, run) for name, members in groups.items() for run in (*members, *(None,) * (-len(members) % n_columns))
+    ]
     last, n_rows = last_epoch(shown), len(places) // n_columns
     with style():
         text = caption(shown, split=_measured(shown, seen), extra=NOTE, shows="each")
@@ -100,13 +102,8 @@ def _measured(shown: Sequence[Run], seen: Mapping[Run, Evaluations]) -> str:
     return f"accuracy on {n_train} and {n_test}"
 
 
-def _padded(members: Sequence[Run], n: int) -> list[Run | None]:
-    """The runs, and None up to whole rows."""
-    return [*members, *[None] * (-len(members) % n)]
-
-
 def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> None:
-    train, test, gap = (_curve(seen.epochs, values) for values in (seen.train, seen.test, seen.train - seen.test))
+    train, test, gap = (Curve(seen.epochs, v, v, v, 1) for v in (seen.train, seen.test, seen.train - seen.test))
     draw_curve(axes, train, "train", **SPLITS["train"])
     draw_curve(axes, test, "test", **SPLITS["test"])
     draw_curve(axes, gap, "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
@@ -126,10 +123,6 @@ def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> 
     axes.set_title(f"{title}\n{in_words(phases, peak)}", loc="left", fontsize=7, linespacing=1.25)
     epoch_axis(axes, last, decays([run]), shade=False)
     axes.tick_params(labelbottom=True)
-
-
-def _curve(epochs: np.ndarray, values: np.ndarray) -> Curve:
-    return Curve(epochs, values, values, values, 1)
 
 
 def _fall(axes: Axes, epoch: float, top: float, bottom: float, end: float) -> None:

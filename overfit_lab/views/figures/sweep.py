@@ -60,6 +60,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             f"sweep: {len(lines)} lines over {swept.key} ({', '.join(swept.others)} differ); give fewer"
         )
     places = positions(table, swept)
+    gap = 0.0 if _is_log(places) else APART * (max(places.values()) - min(places.values()))
     with style():
         spread = table[f"{kind}_final_std"].notna().any()
         note = "best: the epoch of the highest accuracy on " + chosen_on(table)
@@ -70,7 +71,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         for axes, (end, title) in zip(panels, PANELS, strict=True):
             for number, line in enumerate(lines):
                 rows = table[table["line"] == line]
-                xs = [places[x] + (number - (len(lines) - 1) / 2) * _gap(places) for x in rows["x"]]
+                xs = [places[x] + (number - (len(lines) - 1) / 2) * gap for x in rows["x"]]
                 _line(axes, xs, rows, f"{kind}_{end}", LINES[number], line, joined=swept.numbers)
             _axis(axes, swept, places)
             axes.set_ylabel(title.replace("robust", kind) if end != "diff" else f"{kind} best − final (points)")
@@ -143,10 +144,6 @@ def _words(key: str, value: Any) -> str:
 def _is_log(places: Mapping[Any, float]) -> bool:
     low, high = min(places.values()), max(places.values())
     return low > 0 and high / low >= LOG_FROM
-
-
-def _gap(places: Mapping[Any, float]) -> float:
-    return 0.0 if _is_log(places) else APART * (max(places.values()) - min(places.values()))
 
 
 def _line(

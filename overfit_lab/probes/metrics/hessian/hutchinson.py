@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,16 +58,16 @@ def positions(problem: Problem) -> dict[str, list[int]]:
     return {layer: [names.index(name) for name in members] for layer, members in groups.items()}
 
 
+def arguments(problem: Problem) -> dict[str, Any]:
+    """What the estimators by random forms take of a problem, beside the number of vectors."""
+    product = hessian_product(problem.model, problem.x, problem.y, problem.chunk)
+    asked = {"generator": problem.generator, "tolerance": problem.tolerance, "layers": positions(problem)}
+    return {"product": product, "like": trainable(problem.model), **asked}
+
+
 def estimate(problem: Problem) -> Trace:
     """:func:`hutchinson_trace` of a problem."""
-    return hutchinson_trace(
-        hessian_product(problem.model, problem.x, problem.y, problem.chunk),
-        trainable(problem.model),
-        generator=problem.generator,
-        max_vectors=problem.max_vectors,
-        tolerance=problem.tolerance,
-        layers=positions(problem),
-    )
+    return hutchinson_trace(**arguments(problem), max_vectors=problem.max_vectors)
 
 
 REGISTER = {"hutchinson": estimate}

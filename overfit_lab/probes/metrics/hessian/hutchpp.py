@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 
 import torch
 from torch import Tensor
 
-from overfit_lab.probes.metrics.hessian.hutchinson import TOGETHER, positions
-from overfit_lab.probes.metrics.hessian.products import Product, hessian_product, many, trainable
+from overfit_lab.probes.metrics.hessian.hutchinson import TOGETHER, arguments
+from overfit_lab.probes.metrics.hessian.products import Product, many
 from overfit_lab.probes.metrics.hessian.trace import Part, Problem, Trace, mean_and_stderr, part_of
 from overfit_lab.probes.metrics.hessian.vectors import flatten, inner, sign_vectors, unflatten
 
@@ -41,7 +42,7 @@ def hutchpp_trace(
     rank = max(1, min(max_products // 3, size))
     sketch = flatten(_in_groups(product, sign_vectors(like, rank, generator))).double()
     if not torch.isfinite(sketch).all():
-        return _undefined(layers)
+        return Trace(nan, nan, 0, layers=dict.fromkeys(layers or {}, Part(nan, nan)))
     basis = _orthonormal(sketch)
     exact_part = torch.zeros(len(like), dtype=torch.float64)
     if len(basis):
@@ -82,21 +83,9 @@ def _orthonormal(rows: Tensor) -> Tensor:
     return basis[values > values.max() * 1e-9] if values.max() > 0 else basis[:0]
 
 
-def _undefined(layers: Mapping[str, Sequence[int]] | None) -> Trace:
-    nan = float("nan")
-    return Trace(nan, nan, 0, layers={layer: Part(nan, nan) for layer in layers or {}})
-
-
 def estimate(problem: Problem) -> Trace:
     """:func:`hutchpp_trace` of a problem; ``max_vectors`` counts the products."""
-    return hutchpp_trace(
-        hessian_product(problem.model, problem.x, problem.y, problem.chunk),
-        trainable(problem.model),
-        generator=problem.generator,
-        max_products=problem.max_vectors,
-        tolerance=problem.tolerance,
-        layers=positions(problem),
-    )
+    return hutchpp_trace(**arguments(problem), max_products=problem.max_vectors)
 
 
 REGISTER = {"hutch++": estimate}

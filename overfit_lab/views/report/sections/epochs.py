@@ -33,15 +33,11 @@ def build(material: Material) -> Part:
         (f"epochs-{i}", material.names[run], pics) for i, (run, pics) in enumerate(by_run.items()) if pics["epochs"]
     ]
     absent = [material.names[run] for run, pics in by_run.items() if not pics["epochs"]]
+    single = [name for _, name, pics in shown if len(pics["maps"]) == 1 < len(pics["epochs"])]  # others have several
     return Part(
-        render("epochs.html", shown=shown, absent=absent, n_open=OPEN, single=_with_one_map(shown)),
+        render("epochs.html", shown=shown, absent=absent, n_open=OPEN, single=single),
         {anchor: {"name": name, **pics} for anchor, name, pics in shown},
     )
-
-
-def _with_one_map(shown: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
-    """Runs with a map at one epoch only, although other arrays were measured at several."""
-    return [name for _, name, pics in shown if len(pics["maps"]) == 1 < len(pics["epochs"])]
 
 
 def pictures(run: Run) -> dict[str, Any]:
