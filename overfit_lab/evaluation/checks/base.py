@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from overfit_lab.probes.metrics.proportion import interval
 from overfit_lab.probes.snapshot import Snapshot
 
 Status = Literal["passed", "suspicious", "not run"]
+Evaluate = Callable[[str, AttackOptions, Source | None], Outcome]
+"""Runs an attack by its name on the bench's samples, or gives the outcome of an earlier run."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,6 @@ class Finding:
         return "suspicious" if self.evidence.bounds[0] > self.limit else "passed"
 
 
-class Evaluate(Protocol):
-    """Runs an attack on the bench's samples, or gives the outcome of an earlier run."""
-
-    def __call__(self, name: str, options: AttackOptions, source: Source | None) -> Outcome:
-        """The outcome of the attack ``name``."""
-        ...
-
-
 @dataclass
 class Bench:
     """The model, samples and attacks that a check works with.
@@ -111,10 +105,8 @@ class Bench:
 
     def gradient_attacks(self) -> list[Outcome]:
         """The strongest gradient attacks: many restarts, and many steps, on cross entropy."""
-        return [
-            self.outcome(n_steps=self.steps, n_restarts=RESTARTS),
-            self.outcome(n_steps=max(MANY_STEPS, self.steps)),
-        ]
+        restarted = self.outcome(n_steps=self.steps, n_restarts=RESTARTS)
+        return [restarted, self.outcome(n_steps=max(MANY_STEPS, self.steps))]
 
 
 RESTARTS = 10

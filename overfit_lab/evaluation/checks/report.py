@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.evaluation.checks.base import Bench, Finding, Share, points, worst_case
+from overfit_lab.evaluation.checks.base import Bench, Finding, Share, points, right, worst_case
 from overfit_lab.types import Measurement, Value
 
 PROBE = "masking"
@@ -91,12 +91,7 @@ def run_checks(
             on_check(name, number)
         findings.append(check(bench))
     within = {label: outcome for label, outcome in bench.outcomes.items() if _same_threat(bench, outcome.settings)}
-    return Report(
-        tuple(findings),
-        worst_case(within),
-        Share("own evaluation", int(run_outcome.robust.sum()), len(run_outcome)),
-        bench.split,
-    )
+    return Report(tuple(findings), worst_case(within), right("own evaluation", run_outcome), bench.split)
 
 
 def _same_threat(bench: Bench, settings: dict[str, object]) -> bool:

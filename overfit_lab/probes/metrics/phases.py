@@ -99,14 +99,9 @@ def phases(
     Definition of robust overfitting: Rice et al. 2020 (arXiv 2002.11569); stationary and growth stage: SGLR
     (Yu et al. 2024). The tests are described at :func:`onset_of` and :func:`fall_of`.
 
-    Args:
-        epochs: of the evaluations (n,), increasing.
-        train: training accuracy at each (n,), in [0, 1].
-        test: test accuracy at each (n,).
-        stderr: standard error of each test accuracy by the draw of samples (n,).
-        decays: epochs after which the learning rate was lowered, where known; an onset before the first of them is not
-            looked for, since robust overfitting is what follows a decay.
-        seed: of the simulated curves.
+    Epochs (n,) increase; accuracies (n,) are in [0, 1], ``stderr`` (n,) is that of each test accuracy by the draw of
+    samples. ``decays`` are epochs after which the learning rate was lowered, where known; an onset before the first of
+    them is not looked for, since robust overfitting is what follows a decay.
 
     Cost: a few matrix products of ``N_DRAWS`` by n by n; below 0.1 s for 200 evaluations.
     """

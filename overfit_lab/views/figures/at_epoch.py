@@ -19,6 +19,7 @@ from overfit_lab.views.figures.style import BLUE, COLUMN, GREY, PAGE, VERMILLION
 LOOKS: Mapping[str, Look] = {"clean": Look(BLUE, (0, (4, 2)), "s"), "adversarial": Look(VERMILLION, "-", "o")}
 N_BINS = 20
 Epochs = int | Sequence[int]
+Panel = Callable[[Axes, int], None]
 
 
 def draw_map(run: Run, epochs: Epochs) -> Figure:
@@ -159,12 +160,7 @@ def _chosen(run: Run, figure: str, epochs: Epochs) -> list[int]:
 
 
 def _figure(
-    run: Run,
-    epochs: Sequence[int],
-    panel: Callable[[Axes, int], None],
-    note: str,
-    vertical: str = "",
-    inputs: Sequence[str] = (),
+    run: Run, epochs: Sequence[int], panel: Panel, note: str, vertical: str = "", inputs: Sequence[str] = ()
 ) -> Figure:
     with style():
         width = min(PAGE, max(COLUMN, 1.75 * len(epochs)))

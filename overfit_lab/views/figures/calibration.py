@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -73,17 +74,10 @@ def _reliability(axes: Axes, runs: Sequence[Run], inputs: str, look: Look) -> No
     share = used[:, 2] / used[:, 2].sum()
     many = used[:, 2] >= LEAST
     axes.plot(used[many, 0], used[many, 1], linewidth=0.9, **look.line())
-    axes.scatter(
-        used[:, 0],
-        used[:, 1],
-        s=8 + 160 * np.minimum(share, 0.5),
-        facecolor=[look.color if enough else "white" for enough in many],
-        edgecolor=look.color,
-        linewidths=0.6,
-        marker=look.marker,
-        clip_on=False,
-        zorder=3,
-    )
+    fill = [look.color if enough else "white" for enough in many]
+    dot: dict[str, Any] = {"edgecolor": look.color, "linewidths": 0.6, "marker": look.marker, "zorder": 3}
+    sizes = 8 + 160 * np.minimum(share, 0.5)
+    axes.scatter(used[:, 0], used[:, 1], s=sizes, facecolor=fill, clip_on=False, **dot)
 
 
 REGISTER = {"calibration": draw}

@@ -119,7 +119,7 @@ def _steps(axes: Axes, part: Density, look: Look) -> None:
         "clip_on": False,
         "zorder": 5,
     }
-    axes.plot([part.average] * 2, [0, 0.10], transform=axes.get_xaxis_transform(), markevery=[1], **mark)
+    axes.plot([part.average] * 2, [0, 0.10], transform=axes.get_xaxis_transform(), markevery=[1], clip_on=False, **mark)
 
 
 REGISTER = {"figb3": draw}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -124,14 +124,9 @@ def _over_eps(runs: Sequence[Run]) -> list[Line]:
     attacked = [run for run in runs if run.config.attack.name not in NOISES]
     radii = sorted({run.config.attack.eps for run in attacked})
     colors = [to_hex(colormaps["viridis"](share)) for share in np.linspace(0.0, 0.75, max(len(radii), 2))]
-    return [
-        _attack_line(
-            [run for run in attacked if run.config.attack.eps == eps],
-            f"eps {pixels(eps)}",
-            Look(colors[i], DASHES[i % len(DASHES)], "o"),
-        )
-        for i, eps in enumerate(radii)
-    ]
+    looks = [Look(color, DASHES[i % len(DASHES)], "o") for i, color in enumerate(colors)]
+    groups = {eps: [run for run in attacked if run.config.attack.eps == eps] for eps in radii}
+    return [_attack_line(groups[eps], f"eps {pixels(eps)}", look) for eps, look in zip(radii, looks, strict=False)]
 
 
 def _attack_line(runs: Sequence[Run], name: str, look: Look) -> Line:
@@ -162,15 +157,8 @@ def _column(panels: Sequence[Axes], lines: Sequence[Line], column: int, last: fl
 def _legend_with_title(axes: Axes, title: str) -> None:
     """Title and legend above a panel."""
     n = len(axes.get_legend_handles_labels()[1])
-    axes.legend(
-        title=title,
-        title_fontsize=8.5,
-        alignment="left",
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        borderaxespad=0.2,
-        ncols=1 if n <= 3 else 2,
-    )
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "borderaxespad": 0.2}
+    axes.legend(title=title, title_fontsize=8.5, alignment="left", ncols=1 if n <= 3 else 2, **place)
 
 
 def _share_limits(row: Sequence[Axes]) -> None:

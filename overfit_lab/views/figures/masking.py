@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,8 +39,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style():
         counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in checked.values()})
         note = f"{' / '.join(f'{n:,}' for n in counts)} samples; bands and bars: exact 95% interval; "
-        note += "filled: clearly beyond the limit (vertical stroke); shares below "
-        note += f"{LEAST:.1%} are drawn there"
+        note += f"filled: clearly beyond the limit (vertical stroke); shares below {LEAST:.1%} are drawn there"
         n_checks = len({check for arrays in checked.values() for check in _evidence_of(arrays)})
         height = max(2.9, 1.5 + 0.045 * n_checks * len(checked))
         figure = new_figure(PAGE, height, caption(list(runs), extra=note, shows="each"))
@@ -63,9 +63,8 @@ def _checked(run: Run) -> list[tuple[str, dict[str, np.ndarray]]]:
         epochs = run.epochs_with_arrays(probe)
         if epochs:
             weights = probe.partition("@")[2]
-            title = (
-                run.name + (f", {weights}" if weights else "") + (f", epoch {epochs[-1]}" if len(epochs) > 1 else "")
-            )
+            parts = [run.name, weights, f"epoch {epochs[-1]}" if len(epochs) > 1 else ""]
+            title = ", ".join(part for part in parts if part)
             checked.append((title, run.arrays(probe, epochs[-1])))
     if not checked:
         raise RunFolderError(f"masking: {run.folder} was not checked; use `overfit-lab check {run.folder}`")
@@ -117,16 +116,10 @@ def _evidence(axes: Axes, checked: Mapping[str, Mapping[str, np.ndarray]], looks
         look = looks[run]
         for check, (value, low, high, limit, _) in _evidence_of(arrays).items():
             row = names.index(check) + (i - (len(checked) - 1) / 2) * apart
-            shown = max(value, LEAST)
+            fill = look.color if low > limit else "white"
+            dot: dict[str, Any] = {"marker": look.marker, "color": look.color, "markerfacecolor": fill, "linestyle": ""}
             axes.plot([max(low, LEAST), max(high, LEAST)], [row, row], color=look.color, linewidth=0.8)
-            axes.plot(
-                shown,
-                row,
-                marker=look.marker,
-                color=look.color,
-                markerfacecolor=look.color if low > limit else "white",
-                linestyle="",
-            )
+            axes.plot(max(value, LEAST), row, **dot)
             axes.plot([limit, limit], [names.index(check) - 0.4, names.index(check) + 0.4], color="black")
     axes.set_xscale("log")
     axes.set_xlim(LEAST * 0.8, 1.15)

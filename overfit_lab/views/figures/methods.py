@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,13 +53,13 @@ def draw(runs: Sequence[Run]) -> Figure:
         first = panels[0]
         ends = table[["robust_final", "robust_best"]].to_numpy(float).T
         first.plot(ends, [rows - APART, rows + APART], color=GREY, linewidth=1, zorder=1)
-        _points(first, table, "robust_final", rows - APART, VERMILLION, "o", "final")
-        _points(first, table, "robust_best", rows + APART, BLUE, "D", "best", hollow=True)
+        _points(first, table, "robust_final", rows - APART, VERMILLION, "o", label="final")
+        _points(first, table, "robust_best", rows + APART, BLUE, "D", label="best", markerfacecolor="white")
         first.set_xlabel("robust test accuracy (%)")
         first.set_yticks(rows, names)
         first.set_ylim(-0.6, len(table) - 0.4)
         for axes, (column, title) in zip(panels[1:], columns, strict=True):
-            _points(axes, table, column, rows, VERMILLION, "o", None)
+            _points(axes, table, column, rows, VERMILLION, "o")
             axes.set_xlabel(title)
             axes.tick_params(axis="y", length=0)
             if column != "clean_final":
@@ -81,26 +82,10 @@ def row_title(row: pd.Series) -> str:
 
 
 def _points(
-    axes: Axes,
-    table: pd.DataFrame,
-    column: str,
-    rows: np.ndarray,
-    color: str,
-    marker: str,
-    label: str | None,
-    *,
-    hollow: bool = False,
+    axes: Axes, table: pd.DataFrame, column: str, rows: np.ndarray, color: str, marker: str, **look: Any
 ) -> None:
-    axes.errorbar(
-        table[column].to_numpy(float),
-        rows,
-        xerr=spread_of(table, column),
-        fmt=marker,
-        color=color,
-        markerfacecolor="white" if hollow else color,
-        elinewidth=0.7,
-        label=label,
-    )
+    values, spread = table[column].to_numpy(float), spread_of(table, column)
+    axes.errorbar(values, rows, xerr=spread, fmt=marker, color=color, elinewidth=0.7, **look)
 
 
 REGISTER = {"methods": draw}

@@ -68,11 +68,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     last, drops = last_epoch(runs), decays(runs)
     n_rows = -(-len(panels) // 3)
     with style():
-        figure = new_figure(
-            PAGE,
-            1.75 * n_rows + 0.6,
-            caption(runs, extra="; ".join(filter(None, ("robust: adversarial images", stages(drops))))),
-        )
+        note = "; ".join(filter(None, ("robust: adversarial images", stages(drops))))
+        figure = new_figure(PAGE, 1.75 * n_rows + 0.6, caption(runs, extra=note))
         grid = figure.subplots(n_rows, 3, squeeze=False).ravel()
         for axes, panel in zip(grid, panels, strict=False):
             for name, series in curves[panel].items():

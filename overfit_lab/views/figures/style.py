@@ -150,15 +150,17 @@ def mark_stages(axes: Axes, decays: Sequence[int], last: float, *, label: bool =
     if decays and shade:
         axes.axvspan(decays[0], last, color="#F3F0E8", zorder=0)
     if decays and label:
+        transform = axes.get_xaxis_transform()
         place: dict[str, Any] = {
-            "transform": axes.get_xaxis_transform(),
+            "transform": transform,
             "fontsize": 6.5,
             "color": "#555555",
             "va": "top",
+            "ha": "center",
         }
         upright = 0 if decays[0] >= 0.25 * last else 90
-        axes.text(decays[0] / 2, 0.985, "stationary", ha="center", rotation=upright, **place)
-        axes.text((decays[0] + last) / 2, 0.985, "growth", ha="center", **place)
+        axes.text(decays[0] / 2, 0.985, "stationary", rotation=upright, **place)
+        axes.text((decays[0] + last) / 2, 0.985, "growth", **place)
 
 
 SUFFIXES: Mapping[str, dict[str, Any]] = {

@@ -149,17 +149,9 @@ def _is_log(places: Mapping[Any, float]) -> bool:
 def _line(
     axes: Axes, xs: list[float], rows: pd.DataFrame, column: str, look: Look, label: str, *, joined: bool
 ) -> None:
-    axes.errorbar(
-        xs,
-        rows[column].to_numpy(float),
-        yerr=spread_of(rows, column),
-        marker=look.marker,
-        color=look.color,
-        linestyle=look.linestyle if joined else "",
-        linewidth=1.0,
-        elinewidth=0.6,
-        label=label or None,
-    )
+    line: dict[str, Any] = {**look.line(), "marker": look.marker, "linewidth": 1.0, "elinewidth": 0.6}
+    line |= {} if joined else {"linestyle": ""}
+    axes.errorbar(xs, rows[column].to_numpy(float), yerr=spread_of(rows, column), label=label or None, **line)
 
 
 def _axis(axes: Axes, swept: Swept, places: Mapping[Any, float]) -> None:

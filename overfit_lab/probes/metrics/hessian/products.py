@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call
 from torch.nn import functional
 
+from overfit_lab.probes.metrics.directional import forward_product
 from overfit_lab.probes.metrics.layers import trainable_by_name
 from overfit_lab.probes.metrics.pieces import images_per_pass
 
@@ -94,10 +94,7 @@ class _Ggn(_ByChunks):
 
         for j in range(len(vectors[0])):
             tangents = {name: v[j].to(primals[name]) for name, v in zip(self.names, vectors, strict=True)}
-            with torch.no_grad(), warnings.catch_warnings():
-                # torch itself uses what it deprecates, on the first forward-mode product of a process.
-                warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-                _, moved = jvp(run, (primals,), (tangents,))  # type: ignore[misc]
+            _, moved = forward_product(run, primals, tangents)
             pulled = p * (moved - (p * moved).sum(dim=1, keepdim=True))
             second = torch.autograd.grad(
                 logits, self.parameters, pulled, retain_graph=j + 1 < len(vectors[0]), materialize_grads=True
