@@ -1,6 +1,7 @@
 """Write docs/scaling.md from scaling.md.j2, the committed records and the cost model, and draw its picture.
 
-`python docs/draw_scaling.py` writes both; with --text, the page alone.
+`python docs/draw_scaling.py` checks every committed run against the model and writes both; with --text, the page alone;
+with --check it writes nothing and says whether page and README are what records and model say.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -123,13 +124,14 @@ def span_of(run: Run) -> tuple[float, float]:
 
 
 @cache
-def observed() -> tuple[Observed, ...]:
-    """Every committed run that recorded its seconds."""
+def observed(names: tuple[str, ...] | None = None) -> tuple[Observed, ...]:
+    """Every committed run that recorded its seconds, or those of some names. Counting them takes minutes."""
     folders = sorted(path.parent for part in ("*", "studies/*/*") for path in RUNS.glob(f"{part}/run.json"))
     folders = [folder for folder in folders if json.loads((folder / "run.json").read_text())["status"] == "completed"]
     runs = {str(folder.relative_to(RUNS)): Run.open(folder) for folder in folders}
     spans = [span_of(run) for run in runs.values()]
-    return tuple(seen for name, run in runs.items() if (seen := observe(run, name, spans)) is not None)
+    chosen = runs if names is None else names
+    return tuple(seen for name in chosen if (seen := observe(runs[name], name, spans)) is not None)
 
 
 def fit(runs: Iterable[Observed]) -> tuple[float, float]:
@@ -149,9 +151,9 @@ def is_crowded(run: Observed) -> bool:
     return run.beside > CROWDED
 
 
-def constants() -> tuple[float, float]:
-    """Rate and seconds an operation, fitted anew."""
-    return fit(run for run in observed() if is_fitted(run))
+def constants(runs: Iterable[Observed] | None = None) -> tuple[float, float]:
+    """Rate and seconds an operation, fitted anew to those of some runs that they are fitted to."""
+    return fit(run for run in (observed() if runs is None else runs) if is_fitted(run))
 
 
 def predicted(work: Work) -> float:
@@ -165,9 +167,9 @@ def ratios(runs: Sequence[Observed]) -> np.ndarray:
     return np.array([predicted(run.work) / run.pace for run in runs])
 
 
-def held_out() -> list[Observed]:
+def held_out(runs: Iterable[Observed] | None = None) -> list[Observed]:
     """Runs with a core each that nothing was fitted to."""
-    return [run for run in observed() if not is_fitted(run) and not is_crowded(run)]
+    return [run for run in (observed() if runs is None else runs) if not is_fitted(run) and not is_crowded(run)]
 
 
 def crowded() -> list[Observed]:
@@ -226,7 +228,9 @@ def run_of(name: str) -> Workload:
 def cost(name: str, hardware: str, devices: int = 1, share: float | None = None) -> Cost:
     """What it costs; with another share of a GPU's peak where one is given."""
     device: Hardware = HARDWARE[hardware]
-    return price(run_of(name), device if share is None else device.with_share(share), devices)
+    if share is not None:
+        device = replace(device, share=dict.fromkeys(device.share, share))
+    return price(run_of(name), device, devices)
 
 
 def seconds(name: str, hardware: str, devices: int = 1) -> str:
@@ -385,8 +389,53 @@ def draw(path: Path) -> None:
         save(figure, path)
 
 
+def errors(predictions: Iterable[float]) -> tuple[float, float]:
+    """Median and 90% quantile of the absolute logarithm of predicted over recorded, as factors."""
+    median, most = np.exp(np.quantile(np.abs(np.log(list(predictions))), [0.5, 0.9]))
+    return float(median), float(most)
+
+
+def check(runs: Sequence[Observed]) -> None:
+    """Hold the model against runs: those that nothing was fitted to are predicted, and not without the attack.
+
+    Raises:
+        AssertionError: it does not hold.
+    """
+    others = held_out(runs)
+    median, most = errors(ratios(others))
+    assert median < 1.15, median
+    assert most < 1.35, most
+    evaluated = [(predicted(run.evaluation), run.evaluation_seconds) for run in others if run.evaluation_seconds]
+    assert errors(guess / seconds for guess, seconds in evaluated)[0] < 1.3
+    attacked = [run for run in others if run.name.startswith(("digits-mart", "digits-te-", "cifar10-small-"))]
+    forgetful = [replace(run, work=work_of(Run.open(RUNS / run.name)).parts["update"]) for run in attacked]
+    assert errors(ratios(attacked))[1] < 1.4
+    assert errors(ratios(forgetful))[0] > 3
+    assert np.allclose(constants(runs), (HARDWARE[PRECISE].rate("fp32"), HARDWARE[PRECISE].op_seconds), rtol=0.005)
+
+
+def check_all() -> None:
+    """Hold the model against every run, and what page and README say of them.
+
+    Raises:
+        AssertionError: it does not hold.
+
+    Cost: minutes.
+    """
+    check(observed())
+    assert len(held_out()) > 200
+    assert PAGE.read_text(encoding="utf-8") == render(), "run `python docs/draw_scaling.py`"
+    readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    words = f"{within(1.25)} of {len(held_out())} held-out runs are predicted within a factor of 1.25"
+    assert words in readme, words
+
+
 def main(arguments: list[str]) -> None:
-    """Write the page and, unless told otherwise, the picture."""
+    """Check, write the page and, unless told otherwise, the picture."""
+    if "--check" in arguments:
+        check_all()
+        return
+    check(observed())
     if "--text" not in arguments:
         draw(PICTURE)
     PAGE.write_text(render(), encoding="utf-8")

@@ -3,6 +3,7 @@
 import functools
 
 import pytest
+import sklearn.datasets
 import torch
 import typer.main
 from hypothesis import settings
@@ -16,8 +17,9 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 """A test that is right on a busy machine too: how long an example takes says nothing about it."""
 
-# Typer builds the whole tree of commands at every call of the command line; tests call it thousands of times.
+# Tests do both thousands of times: build the tree of all commands, and read the digits from a compressed text file.
 typer.main.get_command = functools.cache(typer.main.get_command)
+sklearn.datasets.load_digits = functools.cache(sklearn.datasets.load_digits)
 
 
 @pytest.fixture(scope="session")

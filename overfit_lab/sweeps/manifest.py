@@ -58,10 +58,11 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``sweep.json``: a reader sees the old one or the new, never a part."""
+    sweep = manifest.spec.model_dump(mode="json")
     content = {
         "format": FORMAT,
-        "sweep": manifest.spec.model_dump(mode="json"),
-        "base": manifest.base,
+        "sweep": sweep,
+        **({"base": manifest.base} if manifest.base != sweep["base"] else {}),
         "cells": {
             cell.folder: {"name": cell.name, "settings": cell.settings, "seed": cell.seed, "config": cell.config}
             for cell in manifest.cells
@@ -91,7 +92,8 @@ def read_manifest(folder: Path) -> Manifest:
             SweepCell(_plain_folder(key), str(c["name"]), dict(c["settings"]), int(c["seed"]), dict(c["config"]))
             for key, c in content["cells"].items()
         ]
-        return Manifest(parse_spec(content["sweep"], str(path)), dict(content["base"]), cells)
+        base = content["base"] if "base" in content else content["sweep"]["base"]
+        return Manifest(parse_spec(content["sweep"], str(path)), dict(base), cells)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise RunFolderError(f"{path}: damaged, cannot be read as a sweep's JSON") from error
 

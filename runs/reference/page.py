@@ -17,8 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from overfit_lab.config.catalog import TABLES
 from overfit_lab.records.reader import Run
-from overfit_lab.records.summary import best_epoch, compare, final_epoch, format_table
+from overfit_lab.records.summary import best_epoch, compare, final_epoch
 from overfit_lab.views.tables.as_text import as_markdown, number
+from overfit_lab.views.tables.compare import format_table
 from overfit_lab.views.tables.options import TableOptions
 
 HERE = Path(__file__).resolve().parent
@@ -169,14 +170,14 @@ def calibrated(name: str, field: str, inputs: str, when: str) -> str:
     """Mean over seeds of a calibration error at each seed's best epoch, or at the last."""
     found = []
     for run in seeds(name):
-        epoch = best_epoch(run)[0] if when == "best" else final_epoch(run)
+        epoch = best_epoch(run).epoch if when == "best" else final_epoch(run)
         found.append(run.value_at(epoch, "calibration", field, "test", inputs))
     return f"{np.mean(found):.2f}"
 
 
 def attacked(name: str, when: str, spread: bool = True) -> str:
     """Mean over seeds of the accuracy under AutoAttack in percent: best, final or diff."""
-    epochs = ((best_epoch(run)[0], final_epoch(run)) for run in seeds(name))
+    epochs = ((best_epoch(run).epoch, final_epoch(run)) for run in seeds(name))
     pairs = np.array([
         [run.value_at(epoch, "robustness", "acc_adv/autoattack", "test", "adversarial") for epoch in both]
         for run, both in zip(seeds(name), epochs, strict=True)

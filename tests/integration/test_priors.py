@@ -9,6 +9,7 @@ import torch
 from overfit_lab.cli.main import run
 from overfit_lab.config import to_yaml
 from overfit_lab.config.catalog import PRIORS
+from overfit_lab.config.permission import NOTHING, granted
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
 from overfit_lab.monitor.monitor import Monitor
@@ -347,7 +348,7 @@ def test_a_prior_of_ones_own_is_a_class_and_needs_trust_where_a_file_names_it(tm
     found = {r.value for r in records if r.field == "distance-prior-zero"}
     assert found.pop() == pytest.approx(norm.item(), rel=1e-6)
     assert not found
-    with pytest.raises(ConfigError, match=r"iiw\.prior = 'zero_prior:Zero'"):
+    with granted(NOTHING), pytest.raises(ConfigError, match=r"iiw\.prior = 'zero_prior:Zero'"):
         check_trusted(config_of(options={"prior": "zero_prior:Zero"}), "a.yaml", trust=False)
     check_trusted(config_of(options={"prior": "held-out"}), "a.yaml", trust=False)
 

@@ -206,8 +206,7 @@ def start(folder, config_path, how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_kill_at_random_moments_then_resume_equals_the_uninterrupted_run(tmp_path, seed):
+def test_kill_at_random_moments_then_resume_equals_the_uninterrupted_run(tmp_path):
     config = tiny_config(epochs=12, schedule={"name": "piecewise", "milestones": [6, 9]})
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config))
@@ -217,7 +216,7 @@ def test_kill_at_random_moments_then_resume_equals_the_uninterrupted_run(tmp_pat
     whole.communicate(timeout=300)
     length = time.monotonic() - begun
     assert whole.returncode == 0
-    moments = random.Random(seed)
+    moments = random.Random(0)
     folder, kills = tmp_path / "killed", 0
     for _ in range(4):
         process = start(folder, path, "resume" if folder.exists() else "new")

@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from together import all_trained, together, trained
+from together import all_trained, both_ways, together
 
 from image_sets import pictures, write_set
-from overfit_lab.config import apply_settings
 from overfit_lab.config.catalog import LABELS, OBJECTIVES, REGULARIZERS
 from overfit_lab.config.permission import allow
 from overfit_lab.processes.world import ALONE
@@ -74,11 +73,29 @@ def largest_difference(one, other):
     return max((a.double() - b.double()).abs().max().item() for a, b in tensors if a.numel())
 
 
+def from_disk(folder):
+    """Two processes that decode their own rows of each batch, and what has everything in memory."""
+    name = write_set("webdataset", folder / "set", pictures(180), [k % 5 for k in range(180)])
+    data = {"name": name, "n_train": 101, "n_test": 40, "augment": ["crop", "flip"], "crop_padding": 1}
+    streamed, rows = {**data, "stream": True, "workers": 1}, {"name": "sglr", "start_epoch": 0}
+    mixup = {"regularizers": ["mixup"]}
+    shared = {
+        "streamed rows": config_of(rows, data=streamed, compute={"label_memory": "disk"}),
+        "streamed mixup": config_of("smooth", data=streamed, **mixup),
+    }
+    alone = {
+        "streamed rows": config_of(rows, data={**data, "stream": False}, compute={"label_memory": "device"}),
+        "streamed mixup": config_of("smooth", data={**data, "stream": False}, **mixup),
+    }
+    return [{name: complete(config) for name, config in configs.items()} for configs in (alone, shared)]
+
+
 @pytest.fixture(scope="module")
 def pairs(teacher_run, tmp_path_factory):
     configs = cases(teacher_run)
-    found = together(all_trained, configs, folder=tmp_path_factory.mktemp("shared"))
-    return all_trained(ALONE, configs), found
+    alone, shared = from_disk(tmp_path_factory.mktemp("images"))
+    found = together(all_trained, configs | shared, folder=tmp_path_factory.mktemp("shared"))
+    return all_trained(ALONE, configs | alone), found
 
 
 def test_without_batch_norm(pairs):
@@ -109,16 +126,24 @@ def test_numbers_of_the_epoch(pairs):
             assert first[name]["values"][field] == pytest.approx(value, rel=1e-4, abs=1e-6), (name, field)
 
 
+BFLOAT16 = "bf16"
+"""Equal to the precision of bfloat16 alone."""
+
+
 @pytest.fixture(scope="module")
 def pairs_with_batch_norm(teacher_run, tmp_path_factory):
+    """By one process, by two whose batch norm is synchronised, and of some by two whose batch norm is not."""
     configs = with_batch_norm(teacher_run)
-    found = together(all_trained, configs, folder=tmp_path_factory.mktemp("shared"))
-    return all_trained(ALONE, configs), found
+    small = {"name": "small-cnn", "width": 4}
+    configs[BFLOAT16] = complete(config_of("hard", model=small, compute={"precision": "bf16"}))
+    apart = {name: configs[name] for name in ("hard", "convolutions")}
+    found = together(both_ways, configs, apart, folder=tmp_path_factory.mktemp("shared"))
+    return all_trained(ALONE, configs), [one for one, _ in found], [other for _, other in found]
 
 
 def test_with_synchronised_batch_norm(pairs_with_batch_norm):
-    alone, (first, second) = pairs_with_batch_norm
-    different = {name: largest_difference(alone[name], first[name]) for name in alone}
+    alone, (first, second), _ = pairs_with_batch_norm
+    different = {name: largest_difference(alone[name], first[name]) for name in alone if name != BFLOAT16}
     assert all(d <= 1e-5 for d in different.values()), different
     for name in first:
         assert all(
@@ -126,43 +151,15 @@ def test_with_synchronised_batch_norm(pairs_with_batch_norm):
         )
 
 
-def test_batch_norm_per_device_is_another_run_but_one_model(teacher_run, tmp_path, pairs_with_batch_norm):
-    picked = {name: with_batch_norm(teacher_run)[name] for name in ("hard", "convolutions")}
-    alone, _ = pairs_with_batch_norm
-    first, second = together(all_trained, picked, folder=tmp_path, synchronised=False)
-    for name in picked:
+def test_batch_norm_per_device_is_another_run_but_one_model(pairs_with_batch_norm):
+    alone, _, (first, second) = pairs_with_batch_norm
+    assert len(first) == 2
+    for name in first:
         assert largest_difference(alone[name], first[name]) > 1e-4
         assert largest_difference(first[name], second[name]) == 0
 
 
-def test_a_batch_too_small_for_the_processes_is_refused(tmp_path):
-    configs = {"x": apply_settings(config_of("hard"), [("batch_size", 3)])}
-    with pytest.raises(AssertionError, match="batch_size = 3: 2 processes need 4 or more"):
-        together(all_trained, configs, folder=tmp_path)
-
-
-def test_streamed_images_and_rows_on_disk_are_shared_as_well(tmp_path):
-    """Two processes that decode their own rows of each batch, against one that has everything in memory."""
-    labels = [k % 5 for k in range(180)]
-    name = write_set("webdataset", tmp_path / "set", pictures(180), labels)
-    data = {"name": name, "n_train": 101, "n_test": 40, "augment": ["crop", "flip"], "crop_padding": 1}
-    rows = {"name": "sglr", "start_epoch": 0}
-    in_memory = config_of(rows, data={**data, "stream": False}, compute={"label_memory": "device"})
-    streamed = config_of(rows, data={**data, "stream": True, "workers": 1}, compute={"label_memory": "disk"})
-    mixed = {"regularizers": ["mixup"], "data": {**data, "stream": True, "workers": 1}}
-    configs = {"rows": complete(streamed), "mixup": complete(config_of("smooth", **mixed))}
-    alone = {
-        "rows": trained(complete(in_memory), ALONE),
-        "mixup": trained(complete(config_of("smooth", **{**mixed, "data": {**data, "stream": False}})), ALONE),
-    }
-    for found in together(all_trained, configs, folder=tmp_path / "shared"):
-        assert {key: largest_difference(alone[key], found[key]) <= 1e-6 for key in alone} == dict.fromkeys(alone, True)
-
-
-def test_mixed_precision_is_shared(tmp_path):
-    """To the precision of bfloat16."""
-    config = config_of("hard", model={"name": "small-cnn", "width": 4}, compute={"precision": "bf16"})
-    configs = {"bf16": complete(config)}
-    alone = all_trained(ALONE, configs)["bf16"]
-    for found in together(all_trained, configs, folder=tmp_path):
-        assert largest_difference({**alone, "weights": {}}, {**found["bf16"], "weights": {}}) < 0.05
+def test_mixed_precision_is_shared(pairs_with_batch_norm):
+    alone, shared, _ = pairs_with_batch_norm
+    for found in shared:
+        assert largest_difference({**alone[BFLOAT16], "weights": {}}, {**found[BFLOAT16], "weights": {}}) < 0.05

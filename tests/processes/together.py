@@ -11,29 +11,28 @@ from torch import nn
 from torch.distributed import TCPStore
 
 from overfit_lab.processes.pool import Job, Watcher, run_jobs
-from overfit_lab.processes.world import joined
+from overfit_lab.processes.world import World, joined
 from overfit_lab.training.build import build
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.loop import train
 
 
-def together(function: Callable, *arguments, folder: Path, n: int = 2, synchronised=True, timeout=120.0) -> list:
+def together(function: Callable, *arguments, folder: Path, n: int = 2, timeout=120.0) -> list:
     """``function(world, *arguments)`` in n processes; what each of them returned, in order."""
     folder.mkdir(parents=True, exist_ok=True)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout))
     jobs = [
-        Job(f"process {rank}", _serve, (function, arguments, rank, n, store.port, folder, synchronised, timeout))
-        for rank in range(n)
+        Job(f"process {rank}", _serve, (function, arguments, rank, n, store.port, folder, timeout)) for rank in range(n)
     ]
     failures = run_jobs(jobs, Watcher(), n_processes=n, n_threads=1, stop_at_failure=True)
     assert not failures, failures
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(n)]
 
 
-def _serve(report, function, arguments, rank, n, port, folder, synchronised, timeout):
+def _serve(report, function, arguments, rank, n, port, folder, timeout):
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=timeout))
-    with joined(rank, n, store=store, timeout=timeout, synchronised=synchronised) as world:
+    with joined(rank, n, store=store, timeout=timeout) as world:
         result = function(world, *arguments)
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(result))
 
@@ -73,3 +72,8 @@ def trained(config, world):
 def all_trained(world, configs):
     """What :func:`trained` gives of each configuration."""
     return {name: trained(config, world) for name, config in configs.items()}
+
+
+def both_ways(world, configs, apart):
+    """The same, and of some configurations with batch norm by each process for itself."""
+    return all_trained(world, configs), all_trained(World(world.rank, world.size, synchronised=False), apart)

@@ -1,5 +1,6 @@
 """Which epoch is the best: one answer of training, watching, tables, diagnosis and report."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,12 @@ from overfit_lab.views.live.view import best_so_far, decays_so_far, look, view_o
 from overfit_lab.views.report.sections import epochs as slider
 from overfit_lab.views.tables.readings import epochs_of
 
-REFERENCE = sorted((Path(__file__).parents[2] / "runs" / "reference").glob("*/run.json"))
+REFERENCE = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "runs" / "reference").glob("*-seed0/run.json"))
+    if not re.search(r"noise\d", path.parent.name)
+]
+"""One run of every kind: another seed or rate of label noise is no other kind."""
 SUFFIX = {"acc_adv": "adversarial", "acc_clean": "clean"}
 
 
@@ -99,7 +105,7 @@ def kept_by_training(rows, *, robust, attacked, splits, monkeypatch):
     monkeypatch.setattr(keeping, "save_checkpoint", lambda *args, **kwargs: None)
     session = SimpleNamespace(
         objective=SimpleNamespace(robust=robust),
-        evaluation_attack=object() if attacked else None,
+        setting=SimpleNamespace(attack=object() if attacked else None),
         data=SimpleNamespace(splits=dict.fromkeys(splits, (0,))),
         config=SimpleNamespace(checkpoint=SimpleNamespace(every=0, steps=0)),
     )

@@ -57,7 +57,7 @@ WRITERS = {
     "records/arrays.py:write_arrays": ("a.npz", lambda path: write_arrays(path, {"a": NOISE})),
     "data/cache.py:write_arrays": ("a.npz", lambda path: cache.write_arrays(path, {"a": NOISE})),
     "data/parquet.py:in_any_order": ("a.bytes", copy_rows),
-    "training/checkpoint.py:write_tensors": ("a.st", lambda path: write_tensors(path, {"a": torch.zeros(BIG)}, {})),
+    "records/tensorfile.py:write_tensors": ("a.st", lambda path: write_tensors(path, {"a": torch.zeros(BIG)}, {})),
     "views/figures/style.py:save": ("a.png", lambda path: style.save(picture(), path)),
     "sweeps/beat.py:write_beat": ("a.json", lambda path: write_beat(path, Beat("t", "running", text="x" * BIG))),
     "sweeps/collect.py:write_table": (

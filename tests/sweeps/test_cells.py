@@ -159,6 +159,19 @@ def test_folders_that_are_no_sweep(tmp_path, untrained):
             run_sweep(spec(), folder)
 
 
+def test_the_file_says_the_base_once_and_an_older_one_may_say_it_twice(tmp_path, untrained):
+    path = tmp_path / "out" / "sweep.json"
+    run_sweep(spec(), tmp_path / "out")
+    content = json.loads(path.read_text())
+    assert "base" not in content
+    path.write_text(json.dumps({**content, "base": content["sweep"]["base"]}))
+    assert read_manifest(tmp_path / "out").base == content["sweep"]["base"]
+    run_sweep(spec(seeds=2), tmp_path / "out")
+    assert len(read_manifest(tmp_path / "out").cells) == 8
+    run_sweep(spec(set={"epochs": 9}), tmp_path / "changed")
+    assert json.loads((tmp_path / "changed" / "sweep.json").read_text())["base"]["epochs"] == 9
+
+
 def test_a_grid_of_an_earlier_version_is_refused_in_a_line_that_says_so(tmp_path, untrained):
     (tmp_path / "grid.json").write_text('{"format": 1, "cells": []}')
     for go_on in (lambda: run_sweep(spec(), tmp_path), lambda: resume_sweep(tmp_path)):

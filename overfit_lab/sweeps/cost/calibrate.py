@@ -26,14 +26,6 @@ def calibrate(work: Workload, device: torch.device, *, steps: int = STEPS) -> Ha
     its arithmetic. Either way the device is good for runs of this network and these sizes, and for no other. Teachers
     are copies of the network.
 
-    Args:
-        work: the run.
-        device: where steps are timed.
-        steps: how many, after one to warm up.
-
-    Returns:
-        The device, with its rate in the run's precision.
-
     Cost: ``steps + 1`` training steps, two chunks of evaluation, and compiling where the run compiles;
         the memory of a run of one batch.
     """
@@ -51,12 +43,11 @@ def calibrate(work: Workload, device: torch.device, *, steps: int = STEPS) -> Ha
     rate, op_seconds = counted.work.flops / step, 0.0
     if device.type == "cpu":
         rate, op_seconds = solve((counted.work, step), (work.counts.chunk, chunk))
-    precisions = (str(session.compute["precision"]), "fp32")
-    title = f"this CPU, {torch.get_num_threads()} threads"
+    cpu = f"this CPU, {torch.get_num_threads()} threads"
     return Hardware(
-        title=torch.cuda.get_device_name(device) if device.type == "cuda" else title,
-        peak=dict.fromkeys(precisions, rate),
-        share=dict.fromkeys(precisions, 1.0),
+        title=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        peak={(precision := str(session.compute["precision"])): rate, "fp32": rate},
+        share={precision: 1.0, "fp32": 1.0},
         op_seconds=op_seconds,
         overlaps=False,
         source=f"the best of {steps} steps of this run",
@@ -65,14 +56,9 @@ def calibrate(work: Workload, device: torch.device, *, steps: int = STEPS) -> Ha
 
 
 def solve(first: tuple[Work, float], second: tuple[Work, float]) -> tuple[float, float]:
-    """Rate and seconds an operation of two readings; of the first alone, and no seconds, where they allow none.
+    """Floating-point operations a second and seconds an operation, from two sorts of work and the seconds of each.
 
-    Args:
-        first: work, and the seconds that it took.
-        second: the same of another sort of work.
-
-    Returns:
-        Floating-point operations a second, and seconds an operation.
+    Of the first alone, and no seconds, where the two allow none.
     """
     (a, t), (b, u) = first, second
     determinant = a.flops * b.calls - b.flops * a.calls

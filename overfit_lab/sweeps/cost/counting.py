@@ -31,7 +31,7 @@ def _normalised(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _normalised_backward(_: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
-    return tuple(t if asked else None for t, asked in zip(_normalised(x), rest[-1], strict=True))
+    return tuple(t if is_wanted else None for t, is_wanted in zip(_normalised(x), rest[-1], strict=True))
 
 
 SHAPES: dict[Any, Callable[..., Any]] = {
@@ -141,10 +141,10 @@ class Step:
         """The step with so many times the images."""
         return Step(self.attack.scaled(images, 1), self.update.scaled(images, 1), self.n_exchanges)
 
-    def resembles(self, other: Step) -> bool:
-        """Whether the arithmetic is the same."""
-        mine, its = ((s.attack.flops, s.update.flops, s.n_exchanges) for s in (self, other))
-        return mine == its
+    @property
+    def arithmetic(self) -> tuple[int, int, int]:
+        """What two steps have in common that differ in calls alone."""
+        return self.attack.flops, self.update.flops, self.n_exchanges
 
 
 class _StepDone(Exception):
@@ -179,7 +179,7 @@ def steps_of_epochs(count: Callable[[int], Step], first: int, last: int) -> list
     Epochs between two whose steps have the same arithmetic are taken to be like them; else the interval is halved.
     """
     a, b = count(first), count(last)
-    if a.resembles(b) or first == last:
+    if a.arithmetic == b.arithmetic or first == last:
         return [(last - first + 1, b)]
     middle = (first + last) // 2
     return [*steps_of_epochs(count, first, middle), *steps_of_epochs(count, middle + 1, last)]

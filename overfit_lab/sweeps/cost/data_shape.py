@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,8 +25,7 @@ class DataShape:
     @property
     def image_bytes(self) -> int:
         """Bytes of one image as uint8."""
-        c, h, w = self.shape
-        return c * h * w
+        return math.prod(self.shape)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -51,14 +51,10 @@ KNOWN: Mapping[str, DataShape] = {
 def data_shape(config: DataConfig, seed: int, published: DataShape | None = None) -> DataShape:
     """The splits that a configuration makes, as :func:`overfit_lab.data.dataset.split_raw` makes them.
 
-    Args:
-        config: which images, how many.
-        seed: the run's seed, where the data has to be loaded.
-        published: the size of the set, where it is not known by name.
+    A set of unknown size is loaded, with the run's ``seed``, unless its size is given as ``published``.
 
     Raises:
-        ConfigError: an unknown set, more images asked for than there are, or a set that is neither known nor here;
-            one line that says what to give.
+        ConfigError: an unknown set, more images asked for than there are, or a set that is neither known nor here.
 
     Cost: none for a set whose size is known, else that of loading it.
     """
@@ -70,13 +66,13 @@ def data_shape(config: DataConfig, seed: int, published: DataShape | None = None
     n_test = config.n_test if config.n_test is not None else size.n_test
     rest = size.n_train - (n_test if is_pool else 0) - config.n_val
     n_train = config.n_train if config.n_train is not None else rest
-    for key, asked, there in (
+    for key, n, most in (
         ("n_test", n_test, size.n_train if is_pool else size.n_test),
         ("n_val", config.n_val, rest + config.n_val),
         ("n_train", n_train, rest),
     ):
-        if asked > there:
-            raise ConfigError(f"data.{key} = {asked}: only {max(there, 0)} {config.name} images are there")
+        if n > most:
+            raise ConfigError(f"data.{key} = {n}: only {max(most, 0)} {config.name} images are there")
     side = config.image_size
     shape = size.shape if side is None else (size.shape[0], side, side)
     return DataShape(n_train, config.n_val, n_test, shape, size.n_classes)
@@ -88,8 +84,8 @@ def parse_size(text: str) -> DataShape:
     Raises:
         ConfigError: anything else.
     """
-    found = re.fullmatch(r"(\d+),(\d+),(\d+)x(\d+)x(\d+),(\d+)", text.replace(" ", "").replace("_", ""))
-    numbers = [int(number) for number in found.groups()] if found else []
+    match = re.fullmatch(r"(\d+),(\d+),(\d+)x(\d+)x(\d+),(\d+)", text.replace(" ", "").replace("_", ""))
+    numbers = [int(number) for number in match.groups()] if match else []
     if not numbers or min(numbers) < 1:
         raise ConfigError(
             f"--data {text!r}: expected training images, test images, CxHxW and classes, "

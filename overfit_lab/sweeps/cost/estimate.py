@@ -38,19 +38,9 @@ class Cost:
     disk: Mapping[str, int]
 
     @property
-    def flops(self) -> int:
-        """Floating-point operations of everything, teachers too."""
-        return flops_of(self.work)
-
-    @property
     def total_seconds(self) -> float:
         """From the beginning to the end."""
         return sum(self.seconds.values())
-
-    @property
-    def device_seconds(self) -> float:
-        """Seconds times devices: what is paid for."""
-        return self.devices * self.total_seconds
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `overfit-lab cost --json` prints them; seconds, bytes and floating-point operations."""
@@ -64,7 +54,7 @@ class Cost:
             "data": {**work.data.sizes, "shape": list(work.data.shape), "n_classes": work.data.n_classes},
             "n_parameters": work.counts.n_parameters,
             "n_steps": work.n_steps,
-            "flops": {**{name: part.flops for name, part in work.parts.items()}, "total": self.flops},
+            "flops": {**{name: part.flops for name, part in work.parts.items()}, "total": work.flops},
             "attack_share": work.attack_share,
             "seconds": {**self.seconds, "total": self.total_seconds},
             "memory_bytes": {**self.memory, "total": sum(self.memory.values())},
@@ -102,30 +92,24 @@ def price(work: Workload, hardware: Hardware, devices: int = 1) -> Cost:
     With D devices each has a D-th of every batch, at the same number of operations; they sum their gradients by a ring
     all-reduce that nothing hides; each evaluates a D-th of the images.
     """
-    asked = work.config.compute.precision
-    precision = hardware.precision if asked == "auto" or asked not in hardware.peak else asked
+    wanted = work.config.compute.precision
+    precision = wanted if wanted in hardware.peak else hardware.precision
+    attack, update, evaluation = work.parts.values()
     seconds = {
-        part: hardware.seconds(work.parts[part].flops / devices, work.parts[part].calls, precision)
-        for part in ("attack", "update")
+        "attack": hardware.seconds(attack.flops / devices, attack.calls, precision),
+        "update": hardware.seconds(update.flops / devices, update.calls, precision),
+        "exchange": work.n_exchanges * hardware.exchange_seconds(work.counts.gradient_bytes, devices),
+        "evaluation": hardware.seconds(evaluation.flops / devices, evaluation.calls / devices, precision),
+        "teachers": sum(price(teacher, hardware, devices).total_seconds for teacher in work.teachers.values()),
     }
-    exchange = hardware.exchange_seconds(work.counts.gradient_bytes, devices)
-    seconds["exchange"] = work.n_exchanges * exchange
-    evaluation = work.parts["evaluation"]
-    seconds["evaluation"] = hardware.seconds(evaluation.flops / devices, evaluation.calls / devices, precision)
-    seconds["teachers"] = sum(price(teacher, hardware, devices).total_seconds for teacher in work.teachers.values())
     return Cost(work, hardware, devices, precision, seconds, device_bytes(work, devices, precision), disk_bytes(work))
-
-
-def flops_of(work: Workload) -> int:
-    """Floating-point operations of a run and of those that it needs first."""
-    return sum(part.flops for part in work.parts.values()) + sum(map(flops_of, work.teachers.values()))
 
 
 def total(costs: Sequence[Cost]) -> dict[str, Any]:
     """Many runs one after the other: sums of work, seconds and disk, and the most memory that one of them needs."""
     return {
         "n_runs": len(costs),
-        "flops": sum(cost.flops for cost in costs),
+        "flops": sum(cost.work.flops for cost in costs),
         "seconds": sum(cost.total_seconds for cost in costs),
         "memory_bytes": max(sum(cost.memory.values()) for cost in costs),
         "disk_bytes": sum(sum(cost.disk.values()) for cost in costs),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,18 @@ class Hardware:
     @property
     def __doc__(self) -> str:  # type: ignore[override]
         """What `overfit-lab list hardware` says."""
-        return f"{self.title}; {'measured' if self.measured else 'assumed'}: {self.at_work}."
+        rate = f"{self.rate(self.precision) / 1e12:.3g} TFLOP/s in {self.precision}"
+        return f"{self.title}; {'measured' if self.measured else 'assumed'}: {rate}."
 
     @property
     def precision(self) -> str:
         """What a run computes in on it: mixed precision where the device has it."""
         return "bf16" if "bf16" in self.peak else "fp32"
 
-    @property
-    def at_work(self) -> str:
-        """The rate in words."""
-        return f"{self.rate(self.precision) / 1e12:.3g} TFLOP/s in {self.precision}"
-
     def rate(self, precision: str) -> float:
-        """Floating-point operations a second that training gets out of it.
-
-        Args:
-            precision: ``fp32`` or ``bf16``; one that the device lacks counts as fp32.
-        """
+        """Floating-point operations a second that training reaches; fp32 where the device lacks the precision."""
         known = precision if precision in self.peak else "fp32"
         return self.peak[known] * self.share[known]
-
-    def with_share(self, share: float) -> Hardware:
-        """The same device reaching another part of its peak, in every precision."""
-        return replace(self, share=dict.fromkeys(self.share, share))
 
     def seconds(self, flops: float, calls: float, precision: str) -> float:
         """Seconds of so much arithmetic in so many operations."""
@@ -68,12 +56,7 @@ class Hardware:
         return max(compute, launches) if self.overlaps else compute + launches
 
     def exchange_seconds(self, n_bytes: float, devices: int) -> float:
-        """Seconds of a ring all-reduce: 2 (D - 1) messages of a D-th of the bytes each (Patarasuk and Yuan 2009).
-
-        Args:
-            n_bytes: what every device has and is to be summed.
-            devices: D.
-        """
+        """Seconds of a ring all-reduce: 2 (D - 1) messages of a D-th of the bytes each (Patarasuk and Yuan 2009)."""
         if devices == 1 or self.link_bytes is None:
             return 0.0
         return 2 * (devices - 1) * (n_bytes / devices / self.link_bytes + self.link_latency)

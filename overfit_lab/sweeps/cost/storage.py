@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from overfit_lab.config import parse_size
-from overfit_lab.sweeps.cost.workload import Workload
+from overfit_lab.sweeps.cost.workload import Workload, evaluated_sizes
 
-FLOAT, LABELS_OF_AN_IMAGE = 4, 8 + 8 + 1 + 8
-"""float32; the given and the true label, the mark of noise and the place in the probes' order."""
+LABELS_OF_AN_IMAGE = 8 + 8 + 1 + 8
+"""Bytes: the label, the true one, the mark of noise and the place in the probes' order."""
 BF16_SHARE = 0.5
 """What activations in mixed precision take of those in float32; batch norm and the loss take more, so a little low."""
 PER_TENSOR, STREAMS, RECORD = 90, 17_776, 185
@@ -16,34 +16,25 @@ TRAINING_RECORDS = 6
 
 
 def device_bytes(work: Workload, devices: int = 1, precision: str = "fp32") -> dict[str, int]:
-    """Bytes on each device at the time of most, by what they are for.
+    """Peak bytes on each of the devices that share a batch, by what they are for.
 
-    Not in it: libraries' work space, the allocator's slack (cuDNN and PyTorch take some hundred MB and more), probes.
-
-    Args:
-        work: the run.
-        devices: that share a batch.
-        precision: ``fp32`` or ``bf16``.
-
-    Returns:
-        ``weights`` (with buffers), ``initial weights`` (theta_0, which probes and the live IIW need), ``momentum``,
-        ``second weights`` (averages and their like, and teachers), ``label memory``, ``images`` (of all splits as
-        uint8, with labels; of a streamed set the batches that are decoded ahead), ``step`` (gradients, activations
-        and what regularizers need, or an evaluation where that takes more).
+    ``initial weights`` are theta_0, ``second weights`` averages, their like and teachers; ``images`` are those of all
+    splits as uint8 with labels, or the batches that are decoded ahead; ``step`` is gradients, activations and what
+    regularizers need, or an evaluation where that takes more. Not in it: libraries' work space, the allocator's slack
+    (cuDNN and PyTorch take some hundred MB and more), probes.
     """
     counts = work.counts
     update = _mixed(counts.step_bytes / devices, counts.gradient_bytes, precision)
-    evaluation = counts.evaluated_bytes * sum(work.evaluated.values()) + _mixed(
-        counts.chunk_bytes, counts.gradient_bytes, precision
-    )
+    n_evaluated = sum(evaluated_sizes(work.config, work.data))
+    evaluation = counts.evaluated_bytes * n_evaluated + _mixed(counts.chunk_bytes, counts.gradient_bytes, precision)
     return {
         "weights": counts.weight_bytes,
         "initial weights": counts.gradient_bytes,
         "momentum": counts.momentum_bytes,
-        "second weights": counts.kept_bytes + counts.teacher_bytes,
+        "second weights": counts.regularizer_bytes + counts.teacher_bytes,
         "label memory": 0 if is_on_disk(work) else work.label_bytes,
         "images": sum(work.data.sizes.values()) * LABELS_OF_AN_IMAGE + n_decoded(work, devices) * work.data.image_bytes,
-        "step": counts.gradient_bytes + max(update, evaluation + counts.kept_bytes),
+        "step": counts.gradient_bytes + max(update, evaluation + counts.regularizer_bytes),
     }
 
 
@@ -59,7 +50,7 @@ def is_on_disk(work: Workload) -> bool:
     return compute.label_memory == "disk" or (compute.label_memory == "auto" and work.label_bytes > limit)
 
 
-def n_decoded(work: Workload, devices: int = 1) -> int:
+def n_decoded(work: Workload, devices: int) -> int:
     """Images that lie decoded on a device: all of them, or of a streamed set the batches ahead.
 
     A set that ``data.stream`` leaves to the free memory counts as decoded, unless its resized crops have to be
@@ -75,24 +66,22 @@ def n_decoded(work: Workload, devices: int = 1) -> int:
 def checkpoint_bytes(work: Workload) -> tuple[int, int]:
     """Bytes of a checkpoint, and of the last one, which a run can be resumed from."""
     counts = work.counts
-    light = counts.weight_bytes + counts.kept_bytes + work.label_bytes + PER_TENSOR * counts.n_tensors
+    light = counts.weight_bytes + counts.regularizer_bytes + work.label_bytes + PER_TENSOR * counts.n_tensors
     return light, light + STREAMS + counts.momentum_bytes
 
 
 def disk_bytes(work: Workload) -> dict[str, int]:
     """Bytes of the run folder, by what they are for; probes' records and arrays are not in it.
 
-    Returns:
-        ``checkpoints`` (initial, best, last and every k-th), ``records`` (of training and evaluation), ``teachers``
-        (the folders of runs that were trained first) and ``label memory`` (a mapped file while it trains). While a
-        checkpoint is written one more of its size is there.
+    ``teachers`` are the folders of runs that are trained first, ``label memory`` is a mapped file while it trains.
+    While a checkpoint is written one more of its size is there.
     """
     light, full = checkpoint_bytes(work)
     counts, every = work.counts, work.config.checkpoint.every
-    n_kept = 2 + (work.config.epochs // every if every else 0)
+    n_light = 2 + (work.config.epochs // every if every else 0)
     n_records = TRAINING_RECORDS * work.config.epochs + (counts.n_readings + 1) * counts.n_evaluations
     return {
-        "checkpoints": n_kept * light + full,
+        "checkpoints": n_light * light + full,
         "records": RECORD * n_records,
         "teachers": sum(sum(disk_bytes(teacher).values()) for teacher in work.teachers.values()),
         "label memory": work.label_bytes if is_on_disk(work) else 0,

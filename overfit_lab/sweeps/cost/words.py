@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from overfit_lab.sweeps.cost.estimate import Cost, total
 
@@ -51,11 +51,7 @@ def _prefixed(n: float, units: Sequence[str]) -> str:
 
 
 def table(costs: Sequence[Cost]) -> list[tuple[str, str]]:
-    """Rows of one run on one or more devices: what, and how much.
-
-    Args:
-        costs: of the same run.
-    """
+    """Rows of one run on one or more devices: what, and how much."""
     first = costs[0]
     work = first.work
     rows = [
@@ -65,17 +61,15 @@ def table(costs: Sequence[Cost]) -> list[tuple[str, str]]:
         ("evaluation", in_flops(work.parts["evaluation"].flops)),
     ]
     if work.teachers:
-        rows.append(("teachers", in_flops(first.flops - sum(part.flops for part in work.parts.values()))))
+        rows.append(("teachers", in_flops(sum(teacher.flops for teacher in work.teachers.values()))))
     for cost in costs:
         seconds = cost.seconds
-        parts = {name: seconds[name] for name in ("evaluation", "exchange", "teachers") if seconds[name]}
-        training = {"training": seconds["attack"] + seconds["update"], **parts}
-        shares = ", ".join(f"{name} {in_time(value)}" for name, value in training.items())
-        rows.append((on(cost), f"{in_time(cost.total_seconds)} ({shares})"))
-    memory = sorted(first.memory.items(), key=lambda item: -item[1])
-    rows.append((_memory_title(first), f"{in_bytes(sum(first.memory.values()))} ({_parts(memory)})"))
-    rows.append(("disk", f"{in_bytes(sum(first.disk.values()))} ({_parts(list(first.disk.items()))})"))
-    return rows
+        shares = [("training", seconds["attack"] + seconds["update"])]
+        shares += [(name, seconds[name]) for name in ("evaluation", "exchange", "teachers") if seconds[name]]
+        words = ", ".join(f"{name} {in_time(value)}" for name, value in shares)
+        rows.append((on(cost), f"{in_time(cost.total_seconds)} ({words})"))
+    largest = dict(sorted(first.memory.items(), key=lambda item: -item[1]))
+    return [*rows, (_memory_title(first), _sum_and_parts(largest)), ("disk", _sum_and_parts(first.disk))]
 
 
 def on(cost: Cost) -> str:
@@ -88,16 +82,13 @@ def _memory_title(cost: Cost) -> str:
     return "memory of a device" if cost.devices > 1 else "memory"
 
 
-def _parts(items: Sequence[tuple[str, int]], most: int = 4) -> str:
-    return ", ".join(f"{name} {in_bytes(value)}" for name, value in list(items)[:most] if value)
+def _sum_and_parts(parts: Mapping[str, int]) -> str:
+    words = ", ".join(f"{name} {in_bytes(value)}" for name, value in list(parts.items())[:4] if value)
+    return f"{in_bytes(sum(parts.values()))} ({words})"
 
 
 def summed(by_hardware: Sequence[Sequence[Cost]]) -> list[tuple[str, str]]:
-    """Rows of many runs, one after the other, on one or more devices.
-
-    Args:
-        by_hardware: costs of the same runs, a list a device.
-    """
+    """Rows of many runs, one after the other, from their costs on one or more devices."""
     first = total(by_hardware[0])
     rows = [("runs", str(first["n_runs"])), ("arithmetic", in_flops(first["flops"]))]
     rows += [(on(costs[0]), in_time(total(costs)["seconds"])) for costs in by_hardware]
@@ -109,11 +100,11 @@ def summed(by_hardware: Sequence[Sequence[Cost]]) -> list[tuple[str, str]]:
 def notes(costs: Sequence[Cost]) -> list[str]:
     """What to know of the numbers, a line each."""
     assumed = [cost.hardware.title for cost in costs if not cost.hardware.measured]
-    found = [f"not in it: {'; '.join(costs[0].work.left_out)}"]
+    lines = [f"not in it: {'; '.join(costs[0].work.left_out)}"]
     if assumed:
-        found.append("GPUs: the share of the peak that training reaches is assumed, not measured (docs/scaling.md)")
+        lines.append("GPUs: the share of the peak that training reaches is assumed, not measured (docs/scaling.md)")
     for cost in costs:
         limit, needed = cost.hardware.memory_bytes, sum(cost.memory.values())
         if limit is not None and needed > limit:
-            found.append(f"{cost.hardware.title}: needs {in_bytes(needed)} and has {in_bytes(limit)}")
-    return found
+            lines.append(f"{cost.hardware.title}: needs {in_bytes(needed)} and has {in_bytes(limit)}")
+    return lines

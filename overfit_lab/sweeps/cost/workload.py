@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ FEW = 4
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted of a run; all bytes are of whole batches and whole chunks.
+    """What was counted of a run.
 
     Args:
         forward: floating-point operations of one image's forward pass.
@@ -51,16 +51,15 @@ class Counts:
         statistics: work of second weights' batch-norm statistics over all training images, in all.
         n_readings: numbers that one evaluation gives.
         teachers: objectives of runs that are trained first.
+        n_tensors: in a light checkpoint.
         weight_bytes: of parameters and buffers.
-        gradient_bytes: of the trainable parameters.
         momentum_bytes: of the optimiser.
-        kept_bytes: of regularizers' memory.
+        regularizer_bytes: of regularizers' memory.
         teacher_bytes: of other networks.
         label_bytes: of one training image in label memory.
-        step_bytes: most that a step makes beside gradients and momentum.
+        step_bytes: most that a step of a full batch makes beside gradients and momentum.
         chunk_bytes: most that an evaluated chunk makes beside what stays.
         evaluated_bytes: of an evaluated image, which stay.
-        n_tensors: in a light checkpoint.
     """
 
     forward: int
@@ -71,16 +70,20 @@ class Counts:
     statistics: Work
     n_readings: int
     teachers: tuple[str, ...]
+    n_tensors: int
     weight_bytes: int
-    gradient_bytes: int
     momentum_bytes: int
-    kept_bytes: int
+    regularizer_bytes: int
     teacher_bytes: int
     label_bytes: int
     step_bytes: int
     chunk_bytes: int
     evaluated_bytes: int
-    n_tensors: int
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Of the trainable numbers in float32."""
+        return 4 * self.n_parameters
 
 
 @dataclass(frozen=True)
@@ -91,19 +94,46 @@ class Workload:
         config: the run, complete.
         data: its splits.
         counts: what was counted.
-        parts: work of ``attack`` (all of a step before its loss), ``update`` and ``evaluation``.
-        n_steps: steps in all.
-        n_exchanges: gradients that several devices would have to sum, in all.
         teachers: the runs that are trained first.
     """
 
     config: RunConfig
     data: DataShape
     counts: Counts
-    parts: dict[str, Work]
-    n_steps: int
-    n_exchanges: int
-    teachers: dict[str, Workload] = field(default_factory=dict)
+    teachers: dict[str, Workload]
+
+    @property
+    def batch(self) -> int:
+        """Images of a step."""
+        return min(self.config.batch_size, self.data.n_train)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps in all."""
+        return self.config.epochs * self._n_batches
+
+    @property
+    def n_exchanges(self) -> int:
+        """Gradients that several devices would have to sum, in all."""
+        return sum(n_epochs * self._n_batches * step.n_exchanges for n_epochs, step in self.counts.epochs)
+
+    @cached_property
+    def _n_batches(self) -> int:
+        return Order(self.data.n_train, batch_size=self.config.batch_size, seed=0, device=META).n_batches
+
+    @cached_property
+    def parts(self) -> dict[str, Work]:
+        """Work of ``attack`` (all of a step before its loss), ``update`` and ``evaluation``."""
+        counts, n_batches = self.counts, self._n_batches
+        images = min(n_batches * self.config.batch_size, self.data.n_train) / self.batch
+        attack, update = Work(), Work()
+        for n_epochs, step in counts.epochs:
+            attack += step.attack.scaled(n_epochs * images, n_epochs * n_batches)
+            update += step.update.scaled(n_epochs * images, n_epochs * n_batches)
+        sizes, n = evaluated_sizes(self.config, self.data), counts.n_evaluations
+        chunks = sum(-(-size // self.config.evaluation.chunk) for size in sizes)
+        evaluation = counts.chunk.scaled(sum(sizes) / chunk_of(self.config, self.data) * n, chunks * n)
+        return {"attack": attack, "update": update, "evaluation": counts.statistics + evaluation}
 
     @property
     def training(self) -> Work:
@@ -116,9 +146,10 @@ class Workload:
         return self.parts["attack"].flops / max(self.training.flops, 1)
 
     @property
-    def batch(self) -> int:
-        """Images of a step."""
-        return min(self.config.batch_size, self.data.n_train)
+    def flops(self) -> int:
+        """Floating-point operations of everything, teachers too."""
+        of_teachers = sum(teacher.flops for teacher in self.teachers.values())
+        return of_teachers + sum(part.flops for part in self.parts.values())
 
     @property
     def label_bytes(self) -> int:
@@ -126,26 +157,21 @@ class Workload:
         return self.data.n_train * self.counts.label_bytes
 
     @property
-    def evaluated(self) -> dict[str, int]:
-        """Images by split that an evaluation makes."""
-        return _evaluated(self.config, self.data)
-
-    @property
     def left_out(self) -> list[str]:
         """What is not in the numbers, in words."""
-        asked, probes = self.config.evaluation, self.config.probes
-        found = []
-        if asked.n_steps and asked.attack != "pgd":
-            found.append(f"evaluation.attack {asked.attack}, whose work depends on what it finds (taken as PGD)")
+        evaluation, probes = self.config.evaluation, self.config.probes
+        texts = []
+        if evaluation.n_steps and evaluation.attack != "pgd":
+            texts.append(f"evaluation.attack {evaluation.attack}, whose work depends on what it finds (taken as PGD)")
         if probes.metrics:
-            found.append(f"the probes ({', '.join(probes.metrics)})")
+            texts.append(f"the probes ({', '.join(probes.metrics)})")
         patient = [part.name for part in self.config.regularizers if part.options.get("patience") is not None]
-        found += [f"an earlier end by {name}" for name in patient]
-        return [*found, "reading the data, compiling, and what else other processes take"]
+        texts += [f"an earlier end by {name}" for name in patient]
+        return [*texts, "reading the data, compiling, and what else other processes take"]
 
 
 def workload(config: RunConfig, data: DataShape | None = None) -> Workload:
-    """Count a run.
+    """Count a run, and the teachers that are trained for it first.
 
     Args:
         config: the run.
@@ -159,44 +185,36 @@ def workload(config: RunConfig, data: DataShape | None = None) -> Workload:
     config = complete(config)
     data = data if data is not None else data_shape(config.data, config.seed)
     counts = _counts(_what_counts(config).model_dump_json(), data)
-    order = Order(data.n_train, batch_size=config.batch_size, seed=0, device=META)
-    n_images = min(order.n_batches * config.batch_size, data.n_train)
-    work = Workload(config, data, counts, {}, config.epochs * order.n_batches, 0)
-    scale = n_images / work.batch, order.n_batches
-    parts = {"attack": Work(), "update": Work(), "evaluation": counts.statistics}
-    n_exchanges = 0
-    for n_epochs, step in counts.epochs:
-        images, batches = (n_epochs * factor for factor in scale)
-        parts["attack"] += step.attack.scaled(images, batches)
-        parts["update"] += step.update.scaled(images, batches)
-        n_exchanges += n_epochs * order.n_batches * step.n_exchanges
-    sizes = work.evaluated.values()
-    images = sum(sizes) / chunk_of(config, data)
-    batches = sum(-(-n // config.evaluation.chunk) for n in sizes)
-    parts["evaluation"] += counts.chunk.scaled(images * counts.n_evaluations, batches * counts.n_evaluations)
     teachers = {name: workload(teacher_config(config, name), data) for name in counts.teachers}
-    return Workload(config, data, counts, parts, work.n_steps, n_exchanges, teachers)
+    return Workload(config, data, counts, teachers)
 
 
-def _evaluated(config: RunConfig, data: DataShape) -> dict[str, int]:
-    """Images by split that an evaluation makes: whole chunks, so a few more than it looks at."""
-    asked, chunk = config.evaluation, config.evaluation.chunk
-    wanted = {"train": asked.n_train, "val": asked.n_val, "test": asked.n_test}
-    return {name: min(-(-(wanted[name] or n) // chunk) * chunk, n) for name, n in data.sizes.items() if n}
+def evaluated_sizes(config: RunConfig, data: DataShape) -> list[int]:
+    """Images of each split that an evaluation makes: full chunks, so a few more than it looks at."""
+    evaluation, chunk = config.evaluation, config.evaluation.chunk
+    wanted = {"train": evaluation.n_train, "val": evaluation.n_val, "test": evaluation.n_test}
+    return [min(-(-(wanted[name] or n) // chunk) * chunk, n) for name, n in data.sizes.items() if n]
 
 
 def chunk_of(config: RunConfig, data: DataShape) -> int:
     """Images of an evaluation's largest chunk."""
-    return min(config.evaluation.chunk, max(_evaluated(config, data).values()))
+    return min(config.evaluation.chunk, max(evaluated_sizes(config, data)))
 
 
 def _what_counts(config: RunConfig) -> RunConfig:
     """The configuration without what changes no count, so that runs of a grid are counted once."""
-    plain = config.data.model_copy(update={"augment": (), "noise": NoiseConfig(), "seed": None})
-    evaluation = config.evaluation.model_copy(update={"attack": "pgd"})
-    kept = {"data": plain, "evaluation": evaluation, "probes": ProbesConfig(), "checkpoint": CheckpointConfig()}
-    compute = ComputeConfig(precision="fp32", compile=False, channels_last=False, fold=False, label_memory="device")
-    return config.model_copy(update={"name": "run", "seed": 0, "compute": compute, **kept})
+    changes = {
+        "name": "run",
+        "seed": 0,
+        "data": config.data.model_copy(update={"augment": (), "noise": NoiseConfig(), "seed": None}),
+        "evaluation": config.evaluation.model_copy(update={"attack": "pgd"}),
+        "probes": ProbesConfig(),
+        "checkpoint": CheckpointConfig(),
+        "compute": ComputeConfig(
+            precision="fp32", compile=False, channels_last=False, fold=False, label_memory="device"
+        ),
+    }
+    return config.model_copy(update=changes)
 
 
 @lru_cache(maxsize=64)
@@ -211,9 +229,8 @@ def _counts(config: str, data: DataShape) -> Counts:
 
 
 def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
-    most = None if device == META else FEW
     batch, chunk = min(config.batch_size, data.n_train), chunk_of(config, data)
-    n, m = (min(size, most or size) for size in (batch, chunk))
+    n, m = (size if device == META else min(size, FEW) for size in (batch, chunk))
     with Counter(without_numbers=device == META) as counter:
         watch = Watch(counter)
         session = build(config, device, data=made_up_data(data, n, m, device), world=watch)
@@ -230,33 +247,31 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         n_readings = 2 * len(evaluated(snapshot, config.evaluation))
         del snapshot
         counter.peak = start = counter.now
-        count = lru_cache(maxsize=None)(partial(count_step, session, counter, watch))
-        epochs = steps_of_epochs(count, 0, config.epochs - 1)
+        epochs = steps_of_epochs(cache(partial(count_step, session, counter, watch)), 0, config.epochs - 1)
         of_step = counter.peak - start
-    weights, trained = session.model.state_dict().values(), [p for p in session.model.parameters() if p.requires_grad]
-    kept = [t for r in session.regularizers.values() for t in r.state_dict().values()]
-    gradient_bytes = _bytes(trained)
-    momentum_bytes = _bytes(t for state in session.optimizer.state.values() for t in state.values())
-    teacher_bytes = len(loaded) * _bytes(weights)
+    weights = session.model.state_dict().values()
+    n_parameters = sum(p.numel() for p in session.model.parameters() if p.requires_grad)
+    memory = [t for r in session.regularizers.values() for t in r.state_dict().values()]
+    momentum = _bytes(t for state in session.optimizer.state.values() for t in state.values())
+    of_teachers = len(loaded) * _bytes(weights)
     return Counts(
         forward=forward_flops(session.model, to_float(session.data.splits["train"].x[:1])),
-        n_parameters=sum(p.numel() for p in trained),
+        n_parameters=n_parameters,
         epochs=tuple((n_epochs, step.scaled(batch / n)) for n_epochs, step in epochs),
         chunk=of_chunk.scaled(chunk / m, 1),
         n_evaluations=n_evaluations,
         statistics=statistics,
         n_readings=n_readings,
         teachers=tuple(first.name for first in session.teachers.to_train()) if session.teachers is not None else (),
+        n_tensors=len(weights) + len(memory),
         weight_bytes=_bytes(weights),
-        gradient_bytes=gradient_bytes,
-        momentum_bytes=momentum_bytes,
-        kept_bytes=_bytes(kept),
-        teacher_bytes=teacher_bytes,
+        momentum_bytes=momentum,
+        regularizer_bytes=_bytes(memory),
+        teacher_bytes=of_teachers,
         label_bytes=_bytes(t for t in session.labels.state_dict().values() if t.dim() > 1) // n,
-        step_bytes=round((of_step - gradient_bytes - momentum_bytes - teacher_bytes) * batch / n),
+        step_bytes=round((of_step - 4 * n_parameters - momentum - of_teachers) * batch / n),
         chunk_bytes=round((peak - stays) * chunk / m),
         evaluated_bytes=stays // m,
-        n_tensors=len(weights) + len(kept),
     )
 
 

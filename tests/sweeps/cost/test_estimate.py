@@ -135,7 +135,7 @@ def test_json_holds_plain_numbers_that_add_up():
         assert parts.pop("total") == pytest.approx(sum(parts.values()))
     assert found["flops"]["total"] > sum(v for k, v in found["flops"].items() if k != "total")  # the teacher's
     assert found["seconds"]["teachers"] > 0
-    assert total([cost, cost])["flops"] == 2 * cost.flops
+    assert total([cost, cost])["flops"] == 2 * cost.work.flops
     assert total([cost, cost])["memory_bytes"] == total([cost])["memory_bytes"]
 
 

@@ -1,4 +1,4 @@
-"""Fig. B.5 of committed runs; tests/figures/test_figb5.py holds its other panels."""
+"""Fig. B.5 of committed runs; tests/views/figures/test_figb5.py holds its other panels."""
 
 from reference_records import Entry, assert_curve, assert_decays, caption, of, table
 

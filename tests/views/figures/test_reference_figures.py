@@ -18,7 +18,7 @@ ENTRIES = [entry for module in MODULES for entry in module.ENTRIES]
 
 @pytest.mark.parametrize("name", list(FIGURES))
 def test_every_registered_figure_is_drawn_from_committed_records(name):
-    assert name in {entry.figure for entry in ENTRIES}, f"add tests/figures/reference_{name.replace('-', '_')}.py"
+    assert name in {entry.figure for entry in ENTRIES}, f"add tests/views/figures/reference_{name.replace('-', '_')}.py"
 
 
 def test_every_entry_is_of_a_registered_figure():
