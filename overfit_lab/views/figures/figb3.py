@@ -112,13 +112,7 @@ def _steps(axes: Axes, part: Density, look: Look) -> None:
     axes.stairs(part.mean, part.edges, linewidth=1.2, **look.line())
     if part.n_runs > 1:
         axes.stairs(part.high, part.edges, baseline=part.low, fill=True, color=look.color, alpha=BAND, linewidth=0)
-    mark: dict[str, Any] = {
-        "color": look.color,
-        "marker": look.marker,
-        "markersize": 5.0,
-        "clip_on": False,
-        "zorder": 5,
-    }
+    mark: dict[str, Any] = {"color": look.color, "marker": look.marker, "markersize": 5.0, "zorder": 5}
     axes.plot([part.average] * 2, [0, 0.10], transform=axes.get_xaxis_transform(), markevery=[1], clip_on=False, **mark)
 
 
