@@ -49,6 +49,12 @@ class ProbeOptions(config.Options):
     inputs: tuple[InputsName, ...] = ()
 
 
+class LogitsOptions(ProbeOptions):
+    """Options of a probe that looks at logits alone, so that a sample costs little."""
+
+    n: int = OptionField(1000, ge=1)
+
+
 class Probe(ABC):
     """Measures a snapshot and changes nothing.
 

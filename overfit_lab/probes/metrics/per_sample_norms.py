@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +16,8 @@ from overfit_lab.probes.metrics.layers import group_by_layer, trainable_by_name
 from overfit_lab.probes.metrics.local import LayerCall, LocalPass, local_pass
 from overfit_lab.probes.metrics.pieces import samples_at_once
 
-
-class Directions(Protocol):
-    """Takes logits (b, K) and which samples they are of; gives M directions in the logits for each (M, b, K)."""
-
-    def __call__(self, logits: Tensor, part: slice) -> Tensor:
-        """The directions."""
-        ...
-
-
+Directions = Callable[[Tensor, slice], Tensor]
+"""Takes logits (b, K) and which samples they are of; gives M directions in the logits for each (M, b, K)."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -128,20 +119,20 @@ def squared_gradients(
     for start in range(0, len(x), size):
         part = slice(start, start + size)
         with torch.no_grad():
-            squares, moved = _squares(model, x[part], partial(directions, part=part), order, along or {})
+            squares, moved = _squares(model, x[part], directions, part, order, along or {})
             if slopes is not None and along is not None:
                 slopes.append(moved)
             yield squares
 
 
 def _squares(
-    model: nn.Module, x: Tensor, directions: Callable[[Tensor], Tensor], order: list[str], along: Mapping[str, Tensor]
+    model: nn.Module, x: Tensor, directions: Directions, part: slice, order: list[str], along: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
     total = {name: torch.zeros(len(x), dtype=torch.float64, device=x.device) for name in order}
     with local_pass(model, x) as passed:
         # The gradient of a weight that several calls share is a sum over them, and the norm of a sum does not follow
         # from the norms of its parts: such weights, and those outside every layer, take per-sample gradients.
-        deltas = directions(passed.logits).to(passed.logits)
+        deltas = directions(passed.logits, part).to(passed.logits)
         apart = (set(passed.uncovered) | passed.repeated) & set(order)
         moved = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         if len(apart) < len(order):

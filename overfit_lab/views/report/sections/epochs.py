@@ -43,16 +43,9 @@ def build(material: Material) -> Part:
 def pictures(run: Run) -> dict[str, Any]:
     """Data of a run's slider: its measured epochs, and maps, diagrams and histograms by epoch."""
     maps, view = _maps(run)
-    diagrams = [
-        {"epoch": epoch, **_diagram(run, epoch, arrays)}
-        for epoch, arrays in _arrays(run, "calibration")
-        if any(f"reliability-test-{inputs}" in arrays for inputs in INPUTS)
-    ]
-    histograms = [
-        {"epoch": epoch, **_histogram(arrays)}
-        for epoch, arrays in _arrays(run, "confidence")
-        if any(f"label-prob-test-{inputs}" in arrays for inputs in INPUTS)
-    ]
+    binned = [(epoch, _diagram(run, epoch, arrays)) for epoch, arrays in _arrays(run, "calibration")]
+    counted = [(epoch, _histogram(arrays)) for epoch, arrays in _arrays(run, "confidence")]
+    diagrams, histograms = ([{"epoch": epoch, **part} for epoch, part in parts if part] for parts in (binned, counted))
     epochs = sorted({int(part["epoch"]) for parts in (maps, diagrams, histograms) for part in parts})
     return {
         "epochs": epochs,
