@@ -80,6 +80,5 @@ def stages(decays: Sequence[int]) -> str:
 def attack_name(run: Run) -> str:
     """The attack that evaluation is made with, and its threat model."""
     attack = naming.evaluation_attack(run.config)
-    return (
-        f"{naming.attack_title(attack)}, {naming.threat_title(run.config)}" if attack else naming.attack_title(attack)
-    )
+    title = naming.attack_title(attack)
+    return f"{title}, {naming.threat_title(run.config)}" if attack else title
