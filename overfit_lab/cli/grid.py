@@ -40,8 +40,7 @@ def train_grid(
     folder = out if out is not None else Path("runs") / f"{config.name}-grid"
     from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.cli.sweep import resumable, tell
-    from overfit_lab.sweeps.layout import manifest_path
-    from overfit_lab.sweeps.manifest import read_manifest
+    from overfit_lab.sweeps.manifest import manifest_path, read_manifest
     from overfit_lab.sweeps.run import run_sweep
 
     if resume:

@@ -164,7 +164,7 @@ def collect(
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
     """A stop inside leaves a sweep that can be gone on with, and says so."""
-    from overfit_lab.sweeps.layout import manifest_path
+    from overfit_lab.sweeps.manifest import manifest_path
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -221,8 +221,7 @@ def tell(result: SweepResult) -> None:
         typer.echo(f"submitted: {result.n_trained} of {len(result.cells)} cells in {folder}")
         typer.echo(f"next: overfit-lab sweep status {folder}")
         return
-    from overfit_lab.sweeps.layout import log_path
-    from overfit_lab.sweeps.work import last_lines
+    from overfit_lab.sweeps.work import last_lines, log_path
 
     n_completed, n_cells = len(result.completed), len(result.cells)
     typer.echo(f"completed: {n_completed} of {n_cells} cells in {folder}, {result.n_trained} of them trained now")

@@ -79,12 +79,7 @@ def from_yaml(text: str, source: str = "YAML") -> RunConfig:
     Raises:
         ConfigError: not YAML, or not a valid configuration.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = f" in line {line + 1}" if line is not None else ""
-        raise ConfigError(f"{source}: not valid YAML{where}") from error
+    content = parse_yaml(text, source)
     read_from_file(content)
     return parse_config({VERSION_KEY: 0, **content} if isinstance(content, Mapping) else content, source)
 
@@ -95,8 +90,29 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: the file is absent, unreadable or not a valid configuration.
     """
+    return from_yaml(read_text(path, "a YAML configuration"), str(path))
+
+
+def read_text(path: Path, kind: str) -> str:
+    """The text of a file of some kind, such as "a YAML configuration".
+
+    Raises:
+        ConfigError: it is absent or unreadable.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read it as a YAML configuration ({error})") from error
-    return from_yaml(text, str(path))
+        raise ConfigError(f"{path}: cannot read it as {kind} ({error})") from error
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The values of YAML text.
+
+    Raises:
+        ConfigError: it is no YAML; the message names the line.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        raise ConfigError(f"{source}: not valid YAML" + (f" in line {line + 1}" if line is not None else "")) from error

@@ -42,13 +42,13 @@ def options_model(component: Any, context: frozenset[str] = frozenset()) -> type
 
 
 def parse_options(
-    component: Any, given: Mapping[str, Any], *, prefix: str, context: frozenset[str] = frozenset()
+    component: Any, options: Mapping[str, Any], *, prefix: str, context: frozenset[str] = frozenset()
 ) -> Any:
     """Validated options of a component, defaults filled in.
 
     Args:
         component: see :func:`options_model`.
-        given: options by name.
+        options: by name.
         prefix: key of the component in the configuration, for messages ("labels").
         context: parameters that are not options.
 
@@ -60,9 +60,9 @@ def parse_options(
     """
     model = options_model(component, context)
     if model is None:
-        return dict(given)
+        return dict(options)
     try:
-        return model.model_validate(dict(given))
+        return model.model_validate(dict(options))
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, model, prefix)) from error
 

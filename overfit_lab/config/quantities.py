@@ -27,10 +27,8 @@ def parse_fraction(value: Any) -> Any:
 
 def format_pixels(value: float) -> float | str:
     """The way a pixel distance is written: as k/255 where that is exactly the number."""
-    whole = round(value * 255)
-    if whole > 0 and whole / 255 == value:
-        return f"{whole}/255"
-    return value
+    n = round(value * 255)
+    return f"{n}/255" if n > 0 and n / 255 == value else value
 
 
 Pixels = Annotated[

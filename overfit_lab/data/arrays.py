@@ -22,7 +22,6 @@ def images_and_labels(split: str, pair: Any, *, keep_floats: bool = False) -> tu
     """Images (N, C, H, W) uint8 and labels (N,) int64 on the CPU, copied.
 
     Args:
-        split: name of the split, for messages.
         pair: images, uint8 or floats k/255 in [0, 1], and integer labels; numpy, torch or lists.
         keep_floats: floats in [0, 1] that are not k/255 stay, as float32, and are not refused.
 

@@ -25,7 +25,6 @@ class Augmenter:
         names: any of ``"resized-crop"``, ``"crop"``, ``"flip"``, ``"cutout"``.
         n_samples: N, size of the split.
         shape: shape of an image (C, H, W).
-        seed: the run's seed.
         padding: zero pixels on each side before the crop.
         cutout_size: side of the square that cutout sets to zero; it may reach over the edge.
         crop_scale: least and most share of the area that a resized crop takes.

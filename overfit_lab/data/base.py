@@ -28,7 +28,6 @@ class RawData:
         y_train: labels (N,) int64 in 0..K-1.
         x_test: test images, or None where the source is one pool that has still to be split.
         y_test: labels of the test images.
-        class_names: one name a class.
         mean: mean of each channel in [0, 1] pixels, for normalisation inside the model.
         std: standard deviation of each channel.
         n_test: size of the test split taken from a pool, where none is asked for.

@@ -40,8 +40,6 @@ def load_dataset(config: DataConfig, seed: int, device: torch.device | str) -> D
 
     Args:
         config: which images, how many, which noise; ``config.seed`` goes before ``seed``.
-        seed: the run's seed.
-        device: where the tensors go.
 
     Raises:
         ConfigError: an unknown name, or more samples asked for than there are.
@@ -114,7 +112,6 @@ def fetch(name: str, root: Path | None = None) -> Path:
     """Download a public set.
 
     Args:
-        name: one of torchvision's sets.
         root: folder to put it in; None is the default place.
 
     Returns:
@@ -153,16 +150,11 @@ def dataset_from_arrays(
 
     Args:
         train: images (N, C, H, W), uint8 or floats k/255 in [0, 1], and integer labels (N,); numpy or torch, copied.
-        test: the same for testing.
-        val: the same for validation.
         y_true: true labels (N,) of the training images, where the given ones are noisy.
         corrupted: True where noise was applied (N,) bool; default where ``y_true`` differs.
         class_names: one a class; default 0, 1, ... up to the largest label.
         mean: mean of each channel, for models of ours; default 0.
         std: standard deviation of each channel; default 1.
-        seed: of the probe subsets.
-        device: where the tensors go.
-        name: of the set, in records.
 
     Raises:
         ConfigError: shapes, kinds or labels that do not fit; one line.

@@ -31,8 +31,6 @@ class Form:
 
     Args:
         channels: 1 or 3; grey images among coloured ones are made coloured.
-        height: of a decoded image, in pixels.
-        width: of a decoded image.
         shorter_side: length that the shorter side is resized to before the centre is cut out; None: images are of
             that size already, and others are refused.
         first: location of the image whose size was taken, for messages.
@@ -54,7 +52,6 @@ def form_of(images: EncodedImages, *, image_size: int | None = None, shorter_sid
     """The form of a set's decoded images.
 
     Args:
-        images: the set.
         image_size: side of the square that is cut out of the centre; None: images as they are.
         shorter_side: length of the shorter side before that; None: ``image_size``.
 
@@ -81,9 +78,6 @@ def decode(encoded: bytes, location: str, form: Form, crop: Crop | None = None) 
     """The pixels of an image (H, W, C) uint8.
 
     Args:
-        encoded: a PNG, JPEG or the like.
-        location: file and position, for messages.
-        form: of the set.
         crop: the part of the image in the file to take and resize; None: the image itself, or its centre once
             resized.
 

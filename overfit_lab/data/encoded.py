@@ -44,7 +44,6 @@ class Chosen:
     """A selection of images, in any order.
 
     Args:
-        images: all of them.
         index: positions of the chosen ones (n,) int64.
     """
 
@@ -90,7 +89,6 @@ class ByteRanges:
     """Encoded images that are parts of larger files: shards, or one flat file.
 
     Args:
-        paths: the files.
         file: number of each image's file (n,).
         start: position of its first byte in it (n,) int64.
         size: how many bytes it has (n,) int64.

@@ -19,7 +19,6 @@ class FolderImages:
     """Images below a folder, one a file.
 
     Args:
-        folder: the folder.
         names: path of each file in it.
     """
 

@@ -42,9 +42,6 @@ class EpochLoader:
     """Batches of a split in the device's memory; which samples they hold see :class:`overfit_lab.data.order.Order`.
 
     Args:
-        split: what to draw from.
-        batch_size: samples per batch.
-        seed: the run's seed.
         augmenter: applied to each batch; None leaves the images as they are.
     """
 

@@ -22,8 +22,6 @@ def corrupt(
     Args:
         y: true labels (N,) int64.
         config: kind and rate.
-        n_classes: K.
-        seed: of the noise.
         confusions: class to class for asymmetric noise; classes not in it stay and are not marked. None is k to k+1.
 
     Returns:

@@ -21,9 +21,6 @@ class Order:
 
     Args:
         n_samples: N, size of the split.
-        batch_size: samples per batch.
-        seed: the run's seed.
-        device: where the indices go.
     """
 
     def __init__(self, n_samples: int, *, batch_size: int, seed: int, device: torch.device) -> None:

@@ -53,7 +53,6 @@ class ParquetImages:
     """The images of Parquet files. Only full row groups can be read, so random reads are dear.
 
     Args:
-        paths: the files.
         groups: file, number in the file and number of rows of each row group (g, 3).
     """
 

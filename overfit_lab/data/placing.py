@@ -30,10 +30,8 @@ class Placing:
     """Gives the images of each split; one decision holds for all splits.
 
     Args:
-        raw: the set.
         config: how images are brought to one size, and whether they are streamed.
         chosen: for each split the part of the set that it is taken from, and the positions in it.
-        device: where decoded images go.
 
     Raises:
         ConfigError: streaming is asked for and impossible, or needed and forbidden.

@@ -22,7 +22,6 @@ class ResizedCrop:
     image as it is in its file, before it is brought to the set's size.
 
     Args:
-        seed: the run's seed.
         scale: least and most share of the image's area.
     """
 

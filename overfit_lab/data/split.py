@@ -16,8 +16,6 @@ def stratified_order(y: Tensor, *, seed: int, name: str) -> Tensor:
 
     Args:
         y: labels (N,).
-        seed: of the order.
-        name: of the stream, so that different uses are independent.
 
     Returns:
         A permutation (N,) int64.

@@ -21,8 +21,6 @@ class StreamLoader:
 
     Args:
         split: what to draw from; its images are streamed.
-        batch_size: samples per batch.
-        seed: the run's seed.
         augmenter: applied to each batch; its resized crop is taken when an image is decoded.
         prefetch: batches that are decoded ahead.
     """

@@ -32,7 +32,6 @@ class StreamedImages:
     Args:
         images: the encoded images, laid out to be read in any order.
         form: what they are decoded to.
-        device: where decoded images go.
         workers: threads that decode; 0: the calling one.
     """
 

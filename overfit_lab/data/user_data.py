@@ -28,8 +28,6 @@ def by_split(data: Any, test: Any = None, val: Any = None) -> dict[str, Any]:
 
     Args:
         data: the training split, or a mapping of ``train``, ``val`` (also ``validation``) and ``test``.
-        test: the test split.
-        val: the validation split.
 
     Raises:
         ConfigError: no training split, an unknown name of a split, or a split that is given twice.
@@ -63,7 +61,6 @@ def dataset_from_sources(
         sources: of each split, see :func:`by_split`.
         keep: samples of a data set to keep.
         seed: of the probe order, and of the random transforms of a data set while it is read.
-        device: where the tensors go.
 
     Raises:
         ConfigError: shapes, kinds or values that do not fit; one line.

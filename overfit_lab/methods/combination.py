@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """A component that a configuration names.
-
-    Args:
-        name: as it is registered.
-        cls: its class.
-        options: parsed, defaults filled in.
-    """
+    """A component that a configuration names."""
 
     name: str
     cls: Any
@@ -55,11 +49,8 @@ class Combination:
     """What a configuration names.
 
     Args:
-        config: complete.
-        attack: class of the training attack.
         choices: objective, labels, schedule and eps_schedule by these words.
         added: the regularizers by name, in their order.
-        schedule: the learning-rate schedule of this run.
     """
 
     config: RunConfig

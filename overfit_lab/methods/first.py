@@ -16,8 +16,6 @@ class TrainedFirst:
     """A model to train first.
 
     Args:
-        name: what it is called on disk and in events.
-        config: what to train.
         view: the data that it is trained on in place of the configured ones, in memory; None: it is a run of its own.
         start: parameters to start from, by name; None: those that the configuration draws.
         n_epochs: where training ends; None: where the configuration says.

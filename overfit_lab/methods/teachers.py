@@ -28,11 +28,7 @@ MOST_IN_COMMON = 0.01
 
 
 class Teacher:
-    """A frozen model in eval mode; loaded when it is first called.
-
-    Args:
-        load: gives the model.
-    """
+    """A frozen model in eval mode; loaded when it is first called."""
 
     def __init__(self, load: Callable[[], nn.Module]) -> None:
         self._load = load
@@ -57,9 +53,6 @@ class Teachers:
     attack and length with that objective, hard labels and nothing added, which is trained first into the run's folder.
 
     Args:
-        config: the run's configuration.
-        data: the run's data.
-        device: where to put teachers.
         trust: import the code that a teacher's configuration names.
 
     ``load`` gives the network of a name; it may be replaced before the first prediction.

@@ -26,8 +26,6 @@ class ThreatModel:
     Args:
         norm: ``"linf"`` or ``"l2"``.
         eps: radius of the ball, in units of pixels in [0, 1].
-        low: smallest pixel value.
-        high: largest pixel value.
     """
 
     norm: Norm = "linf"
@@ -41,7 +39,6 @@ class ThreatModel:
         For l2 the second step keeps the image in the ball, since ``x`` itself lies within the bounds.
 
         Args:
-            x_adv: candidate images (B, ...).
             x: clean images (B, ...) within the bounds.
         """
         delta = x_adv - x
@@ -56,10 +53,6 @@ class ThreatModel:
         """A uniform draw from the ball around each image, projected to the allowed set.
 
         l_inf: independent uniform pixels. l_2: uniform in volume (a normal direction, radius eps u^(1/d)).
-
-        Args:
-            x: clean images (B, ...).
-            generator: random stream on the device of ``x``.
         """
         if self.norm == "linf":
             noise = draw(torch.rand, x.shape, generator, dtype=x.dtype)
@@ -75,7 +68,6 @@ class ThreatModel:
         """One step of steepest ascent in this norm, not yet projected.
 
         Args:
-            x_adv: current images (B, ...).
             gradient: gradient of the loss with respect to them (B, ...).
             step_size: length of the step in this norm, in [0, 1] pixels.
         """

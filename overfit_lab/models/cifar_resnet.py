@@ -43,12 +43,7 @@ class CifarResNet(ResNet):
 def make_factory(depth: int) -> Callable[..., nn.Module]:
     """The factory of one depth, 6 n + 2."""
 
-    def factory(
-        spec: ModelSpec,
-        *,
-        width: int = 16,
-        shortcut: ShortcutKind = "projection",
-    ) -> nn.Module:
+    def factory(spec: ModelSpec, *, width: int = 16, shortcut: ShortcutKind = "projection") -> nn.Module:
         make: MakeShortcut | None = None if shortcut == "projection" else _padded
         blocks = [(depth - 2) // 6] * 3
         return CifarResNet(BasicBlock, blocks, spec, width=width, shortcut=make)

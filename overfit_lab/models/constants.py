@@ -32,8 +32,6 @@ def choose_constants(option: str | None, mean: tuple[float, ...], std: tuple[flo
     Args:
         option: ``data`` or None: those of the data set; ``none``: 0 and 1; else ``MEAN/STD``, one number for each
             channel or one for all.
-        mean: of the data set.
-        std: of the data set.
 
     Raises:
         ConfigError: the number of values fits neither one nor the images' channels.

@@ -28,7 +28,6 @@ def penultimate_features(model: nn.Module, x: Tensor, layer: str, batch_size: in
         model: in the mode in which it is measured.
         x: images in [0, 1] (n, C, H, W).
         layer: name of the last linear layer, such as ``"linear"``.
-        batch_size: images per forward pass.
 
     Raises:
         ConfigError: no such layer, or the layer is not used exactly once in a forward pass.

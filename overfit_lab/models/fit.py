@@ -24,8 +24,6 @@ class Attempt:
     """One reading under one layout, compared with a model.
 
     Args:
-        layout: the layout whose names were tried.
-        reading: how the state dict was read.
         renamed: the state dict with the model's names.
         missing: names of the model that it lacks.
         unexpected: its names that the model lacks.

@@ -28,8 +28,6 @@ class GowalBlock(nn.Module):
     """Batch norm, activation, 3x3 convolution, twice, and a shortcut.
 
     Args:
-        n_in: channels in.
-        n_out: channels out.
         stride: of the first convolution.
         activation: ``silu`` or ``relu``.
         wide: the shortcut that changes shape is a 1x1 convolution of the first activation, as in the wide networks;
@@ -64,13 +62,7 @@ class GowalResNet(PreActResNet):
     advice: ClassVar[dict[str, str]] = {}
 
 
-def _wide(
-    spec: ModelSpec,
-    depth: int,
-    width: int,
-    widen: int,
-    activation: Activation,
-) -> nn.Module:
+def _wide(spec: ModelSpec, depth: int, width: int, widen: int, activation: Activation) -> nn.Module:
     return GowalResNet(
         spec,
         stem=width,
@@ -81,45 +73,22 @@ def _wide(
     )
 
 
-def wrn_28_10_swish(
-    spec: ModelSpec,
-    *,
-    width: int = 16,
-    widen: int = 10,
-    activation: Activation = "silu",
-) -> nn.Module:
+def wrn_28_10_swish(spec: ModelSpec, *, width: int = 16, widen: int = 10, activation: Activation = "silu") -> nn.Module:
     """WRN-28-10 of Gowal et al. and of RobustBench's DMWideResNet: SiLU, strides padded as TensorFlow does."""
     return _wide(spec, 28, width, widen, activation)
 
 
-def wrn_34_10_swish(
-    spec: ModelSpec,
-    *,
-    width: int = 16,
-    widen: int = 10,
-    activation: Activation = "silu",
-) -> nn.Module:
+def wrn_34_10_swish(spec: ModelSpec, *, width: int = 16, widen: int = 10, activation: Activation = "silu") -> nn.Module:
     """WRN-34-10 of Gowal et al.; ``widen=20`` is their WRN-34-20."""
     return _wide(spec, 34, width, widen, activation)
 
 
-def wrn_70_16_swish(
-    spec: ModelSpec,
-    *,
-    width: int = 16,
-    widen: int = 16,
-    activation: Activation = "silu",
-) -> nn.Module:
+def wrn_70_16_swish(spec: ModelSpec, *, width: int = 16, widen: int = 16, activation: Activation = "silu") -> nn.Module:
     """WRN-70-16 of Gowal et al. (266.8 million parameters)."""
     return _wide(spec, 70, width, widen, activation)
 
 
-def preact_resnet18_swish(
-    spec: ModelSpec,
-    *,
-    width: int = 64,
-    activation: Activation = "silu",
-) -> nn.Module:
+def preact_resnet18_swish(spec: ModelSpec, *, width: int = 64, activation: Activation = "silu") -> nn.Module:
     """PreAct-ResNet-18 of Rebuffi et al. and of RobustBench's DMPreActResNet: SiLU, 3x3 shortcuts."""
     return GowalResNet(
         spec,

@@ -19,8 +19,6 @@ class Layout:
     Args:
         source: which code bases write these names.
         family: ``family`` of the networks of ours that compute what those code bases compute.
-        models: names of such networks, for messages.
-        rules: the renaming.
         mark: a name that gives this layout away, where it has one.
         unused: regular expression of parameters that those code bases carry and never use.
         caution: what the names leave open, for a note when such a file is loaded.

@@ -13,22 +13,11 @@ class MLP(nn.Module):
     """``depth`` times Linear, batch norm, ReLU; then a linear layer to the logits.
 
     Weights are drawn as torch draws them for linear layers.
-
-    Args:
-        spec: classes and images.
-        hidden: width of each hidden layer.
-        depth: number of hidden layers.
     """
 
     penultimate = "linear"
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        *,
-        hidden: int = 256,
-        depth: int = 2,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, *, hidden: int = 256, depth: int = 2) -> None:
         super().__init__()
         self.normalize = spec.normalize()
         layers: list[nn.Module] = []
@@ -45,12 +34,7 @@ class MLP(nn.Module):
         return logits
 
 
-def mlp(
-    spec: ModelSpec,
-    *,
-    hidden: int = 256,
-    depth: int = 2,
-) -> nn.Module:
+def mlp(spec: ModelSpec, *, hidden: int = 256, depth: int = 2) -> nn.Module:
     """A multilayer perceptron: ``depth`` hidden layers of ``hidden`` units with batch norm."""
     return MLP(spec, hidden=hidden, depth=depth)
 

@@ -45,9 +45,6 @@ class InFront:
 
     A hook rather than a wrapper or a child, so that names of parameters, layers, attributes and the order of a
     Sequential stay as they are. A deep copy of the network has a copy of its own.
-
-    Args:
-        normalize: what to apply.
     """
 
     is_pure = True

@@ -47,10 +47,6 @@ class PreActResNet(nn.Module):
     Weights are drawn as torch draws them.
 
     Args:
-        spec: classes and images.
-        stem: channels of the stem.
-        widths: channels of each stage.
-        blocks: blocks in each stage.
         stem_stride: stride of the stem; 2 quarters the work.
         block: makes a block from its channels in and out and its stride.
         activation: after the final batch norm.

@@ -67,8 +67,6 @@ class ResNet(nn.Module):
 
     Args:
         block: :class:`BasicBlock` or :class:`Bottleneck`.
-        blocks: blocks in each stage.
-        spec: classes and images.
         width: channels of the first stage; each further stage doubles them.
         shortcut: makes the shortcuts; default :func:`make_shortcut`.
     """
@@ -109,29 +107,17 @@ class ResNet(nn.Module):
         return logits
 
 
-def resnet18(
-    spec: ModelSpec,
-    *,
-    width: int = 64,
-) -> nn.Module:
+def resnet18(spec: ModelSpec, *, width: int = 64) -> nn.Module:
     """ResNet-18 for 32x32 images (11.17 million parameters at width 64)."""
     return ResNet(BasicBlock, (2, 2, 2, 2), spec, width=width)
 
 
-def resnet34(
-    spec: ModelSpec,
-    *,
-    width: int = 64,
-) -> nn.Module:
+def resnet34(spec: ModelSpec, *, width: int = 64) -> nn.Module:
     """ResNet-34 for 32x32 images (21.28 million parameters at width 64)."""
     return ResNet(BasicBlock, (3, 4, 6, 3), spec, width=width)
 
 
-def resnet50(
-    spec: ModelSpec,
-    *,
-    width: int = 64,
-) -> nn.Module:
+def resnet50(spec: ModelSpec, *, width: int = 64) -> nn.Module:
     """ResNet-50 with bottlenecks for 32x32 images (23.52 million parameters at width 64)."""
     return ResNet(Bottleneck, (3, 4, 6, 3), spec, width=width)
 

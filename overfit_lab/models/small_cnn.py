@@ -12,18 +12,12 @@ class SmallCNN(nn.Module):
     """Three 3x3 convolutions with batch norm and ReLU, the last two with stride 2; pooling to 2x2; linear.
 
     Args:
-        spec: classes and images.
         width: channels of the first convolution; the others have twice as many.
     """
 
     penultimate = "linear"
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        *,
-        width: int,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, *, width: int) -> None:
         super().__init__()
         self.normalize = spec.normalize()
         layers: list[nn.Module] = []
@@ -45,11 +39,7 @@ class SmallCNN(nn.Module):
         return logits
 
 
-def small_cnn(
-    spec: ModelSpec,
-    *,
-    width: int = 32,
-) -> nn.Module:
+def small_cnn(spec: ModelSpec, *, width: int = 32) -> nn.Module:
     """A small convolutional network of three layers, for digits and alike."""
     return SmallCNN(spec, width=width)
 

@@ -13,7 +13,6 @@ class ModelSpec:
     """Classes, images and the constants that images are normalised with.
 
     Args:
-        n_classes: K.
         shape: shape of an image (C, H, W).
         mean: mean of each channel; none: 0.
         std: standard deviation of each channel; none: 1.

@@ -13,21 +13,13 @@ class TradesCNN(nn.Module):
     Args:
         spec: classes and images, at least 16x16.
         width: channels of the first two convolutions; the others have twice as many.
-        hidden: units of the hidden layers.
         dropout: share of the first hidden layer's units that are dropped in training.
     """
 
     penultimate = "linear"
     family = "trades-cnn"
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        *,
-        width: int,
-        hidden: int,
-        dropout: float,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, *, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.normalize = spec.normalize()
         layers: list[nn.Module] = []
@@ -51,13 +43,7 @@ class TradesCNN(nn.Module):
         return logits
 
 
-def trades_cnn(
-    spec: ModelSpec,
-    *,
-    width: int = 32,
-    hidden: int = 200,
-    dropout: float = 0.5,
-) -> nn.Module:
+def trades_cnn(spec: ModelSpec, *, width: int = 32, hidden: int = 200, dropout: float = 0.5) -> nn.Module:
     """The small network of TRADES for MNIST: four convolutions, two hidden layers, no batch norm."""
     return TradesCNN(spec, width=width, hidden=hidden, dropout=dropout)
 

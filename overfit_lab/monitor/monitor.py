@@ -72,20 +72,14 @@ class Monitor:
             pair of arrays, images (N, C, H, W) in uint8 or floats in [0, 1] and integer labels (N,), which is copied;
             or a torch data set, or a data loader for its data set, of which a fixed, seeded part is read and kept, see
             :attr:`kept`. Transforms are applied once, on reading; give data without augmentation.
-        test: the test split.
-        val: the validation split.
         train: the training split, where ``data`` is not given.
         probes: names of metrics; ``overfit-lab list metrics`` shows them. Default: gradient-norm and iiw, and with a
             test split calibration and confidence.
         attack: attack for adversarial inputs; None measures clean inputs alone.
-        every: epochs between measurements.
         n: samples of each split that are looked at; None is each probe's own choice, and 1000 of a data set.
         n_epochs: length of the run, where known; the features probe draws its t-SNE map at the last epoch.
         penultimate: name of the last linear layer, for the features probe.
-        batch_size: the loop's batch size, for per-mini-batch readings.
-        seed: seed of the probe subset and of every random draw here.
         folder: a run folder to write to, readable by the figures; None keeps the records in memory alone.
-        options: a probe's own options by its name.
         normalize: mean and standard deviation of each channel, where the loop normalises images before they reach the
             model; probes then do as well.
         adapter: how to call a model that does not map images to logits itself.

@@ -99,7 +99,7 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """That of fixed statistics, fused, less what the statistics take: a plane through (1, x) in each channel."""
+        """The gradient for fixed statistics (fused), less its part through mean and variance, linear in x."""
         x, weight, mean, variance, n = ctx.saved_tensors
         factor = weight if weight is not None else torch.ones_like(mean)
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(

@@ -1,4 +1,4 @@
-"""Named jobs in a fixed number of processes; whatever happens, no process is left behind.
+"""Runs named jobs in a fixed number of processes, and leaves no process behind.
 
 Each job has a process of its own, so that one that is killed or runs out of memory takes no other with it, and a pipe
 of its own, so that a kill in the middle of a message blocks nobody else.
@@ -114,7 +114,8 @@ def run_jobs(
                     running[job.name] = _Worker(job, n_threads, import_main)
                     if left[job.name] == n_retries:
                         watcher.started(job.name)
-                connection.wait([w.process.sentinel for w in running.values()] + _readers(running), timeout=0.2)
+                readers = [w.reader for w in running.values() if not w.reader.closed]
+                connection.wait([*(w.process.sentinel for w in running.values()), *readers], timeout=0.2)
                 for name, worker in list(running.items()):
                     has_ended = worker.process.exitcode is not None
                     for share, text in worker.reports():
@@ -133,10 +134,6 @@ def run_jobs(
         finally:
             _stop([worker.process for worker in running.values()])
     return failures
-
-
-def _readers(running: dict[str, _Worker]) -> list[Any]:
-    return [worker.reader for worker in running.values() if not worker.reader.closed]
 
 
 class _Worker:

@@ -47,8 +47,8 @@ class Best:
 
 def after_robustness(config: RunConfig, info: Mapping[str, Any]) -> bool:
     """Whether training is after robust accuracy: as run.json says, else by the objective's name in older folders."""
-    said = info.get("robust")
-    return said if isinstance(said, bool) else config.objective.name != "standard"
+    robust = info.get("robust")
+    return robust if isinstance(robust, bool) else config.objective.name != "standard"
 
 
 def choosing(

@@ -44,12 +44,12 @@ def density(samples: Sequence[np.ndarray], n_bins: int) -> Density:
         n_bins: how many bins.
     """
     edges = np.linspace(0, 1, n_bins + 1)
-    found = np.stack([np.histogram(part, edges)[0] * (n_bins / len(part)) for part in samples])
+    densities = np.stack([np.histogram(part, edges)[0] * (n_bins / len(part)) for part in samples])
     return Density(
         edges=edges,
-        mean=found.mean(0),
-        low=found.min(0),
-        high=found.max(0),
+        mean=densities.mean(0),
+        low=densities.min(0),
+        high=densities.max(0),
         average=float(np.mean([part.mean(dtype=float) for part in samples])),
         n_runs=len(samples),
         n_samples=min(map(len, samples)),

@@ -26,21 +26,21 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of this package, Python and the libraries that numbers depend on."""
-    found = {"overfit-lab": __version__, "python": platform.python_version()}
+    numbers = {"overfit-lab": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            numbers[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 def git_revision() -> str | None:
     """The commit of the checkout this package runs from, with ``+changes`` where files differ; None elsewhere."""
-    here = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parent
     try:
-        commit = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit}+changes" if changed else commit
@@ -66,11 +66,11 @@ def hardware(device: torch.device) -> dict[str, Any]:
     """The device that a run is on."""
     import torch
 
-    found: dict[str, Any] = {"cpu": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    names: dict[str, Any] = {"cpu": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    found["system"] = f"{platform.system()} {platform.machine()}"
-    return found
+        names["gpu"] = torch.cuda.get_device_name(device)
+    names["system"] = f"{platform.system()} {platform.machine()}"
+    return names
 
 
 def command() -> str:

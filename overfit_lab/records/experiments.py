@@ -18,10 +18,10 @@ def experiments(runs: Sequence[Run], also_free: Sequence[str] = ()) -> list[list
     """Runs of one :func:`overfit_lab.records.identity.experiment` together, in the order in which they come."""
     groups: list[tuple[dict[str, Any], list[Run]]] = []
     for run in runs:
-        own = identity.experiment(run.config, also_free)
-        members = next((members for other, members in groups if other == own), None)
+        settings = identity.experiment(run.config, also_free)
+        members = next((members for other, members in groups if other == settings), None)
         if members is None:
-            groups.append((own, [run]))
+            groups.append((settings, [run]))
         else:
             members.append(run)
     return [members for _, members in groups]
@@ -29,11 +29,13 @@ def experiments(runs: Sequence[Run], also_free: Sequence[str] = ()) -> list[list
 
 def differences(runs: Sequence[Run], also_free: Sequence[str] = ()) -> dict[str, list[Any]]:
     """The settings in which runs differ, each with its values in the order in which they come."""
-    found = [identity.experiment(run.config, also_free) for run in runs]
-    keys = dict.fromkeys(key for own in found for key in own)
-    values = {key: [own.get(key) for own in found] for key in keys}
-    distinct = {key: [v for i, v in enumerate(given) if v not in given[:i]] for key, given in values.items()}
-    differing = {key: given for key, given in distinct.items() if len(given) > 1}
+    settings = [identity.experiment(run.config, also_free) for run in runs]
+    differing: dict[str, list[Any]] = {}
+    for key in dict.fromkeys(key for one in settings for key in one):
+        values = [one.get(key) for one in settings]
+        distinct = [value for i, value in enumerate(values) if value not in values[:i]]
+        if len(distinct) > 1:
+            differing[key] = distinct
     if sum(key.startswith("regularizers") for key in differing) > 1:
         differing.pop(identity.ORDER, None)  # other regularizers have another order too
     return differing

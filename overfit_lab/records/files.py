@@ -5,6 +5,7 @@ Whatever replaces a file or makes a folder asks here. Files that grow, such as r
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -92,6 +93,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with replacing(path, durable=True) as file:
         file.write(content)
+
+
+def write_json(path: Path, content: object, indent: int = 2) -> None:
+    """Replace a file by JSON, as :func:`write_bytes` does."""
+    write_bytes(path, (json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode())
 
 
 @contextmanager

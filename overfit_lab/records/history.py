@@ -35,9 +35,9 @@ class RunHistory(ABC):
         Where an epoch has the number several times, :func:`overfit_lab.records.records.standing` says which stands.
         """
         until = self.epoch if probe.partition("@")[0] in BEFORE_PROBES else self.epoch - 1
-        wanted = (probe, field, split, inputs)
-        seen = (row for row in self._records(probe, field) if row.origin == TRAINING and row.epoch <= until)
-        rows = standing_records([r for r in seen if (r.probe, r.field, r.split, r.inputs) == wanted])
+        number = (probe, field, split, inputs)
+        before = (row for row in self._records(probe, field) if row.origin == TRAINING and row.epoch <= until)
+        rows = standing_records([r for r in before if (r.probe, r.field, r.split, r.inputs) == number])
         values = np.array([row.value for row in rows], dtype=np.float64)
         errors = np.array([row.stderr for row in rows], dtype=np.float64)  # None becomes NaN
         return np.array([row.epoch for row in rows], dtype=np.int64), values, errors
@@ -74,9 +74,9 @@ class FolderHistory(RunHistory):
         """
         run = Run.open(self.folder)
         for epoch in reversed(run.epochs_with_arrays(probe)):
-            found = run.arrays(probe, epoch) if epoch < self.epoch else {}
-            if name in found:
-                return epoch, found[name]
+            arrays = run.arrays(probe, epoch) if epoch < self.epoch else {}
+            if name in arrays:
+                return epoch, arrays[name]
         return None
 
     def _records(self, probe: str, field: str) -> Iterable[Record]:

@@ -57,15 +57,15 @@ def affects(key: str, schema: type[RunConfig] = RunConfig) -> Affects:
 @cache
 def classes(schema: type[BaseModel] = RunConfig, prefix: str = "") -> dict[str, Affects]:
     """Every declared key with what it affects; one that does not say so is missing."""
-    found: dict[str, Affects] = {}
+    marks: dict[str, Affects] = {}
     for name, field in schema.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel) and not issubclass(inner, Part):
-            found |= classes(inner, f"{prefix}{name}.")
+            marks |= classes(inner, f"{prefix}{name}.")
         for mark in field.metadata:
             if isinstance(mark, Affects):
-                found[f"{prefix}{name}"] = mark
-    return found
+                marks[f"{prefix}{name}"] = mark
+    return marks
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -69,10 +69,10 @@ def checkpoints(folder: Path) -> Path:
 
 def resumable_path(folder: Path) -> Path | None:
     """The checkpoint that a run goes on from: the later one of that within an epoch and that of its end, if any."""
-    found = [
+    paths = [
         path for path in (checkpoints(folder) / "midway.safetensors", checkpoint_path(folder, "last")) if path.is_file()
     ]
-    return max(found, key=lambda path: _clock_of(path)["step"], default=None)
+    return max(paths, key=lambda path: _clock_of(path)["step"], default=None)
 
 
 def arrays_path(folder: Path, probe: str, epoch: int) -> Path:
@@ -148,9 +148,9 @@ def checkpoint_paths(folder: Path, which: str) -> list[Path]:
             path = last
         paths = [path] if path.is_file() else []
     if not paths:
-        kept = [str(int(path.stem.removeprefix("epoch-"))) for path in epochs]
+        numbers = [str(int(path.stem.removeprefix("epoch-"))) for path in epochs]
         names = [name for name in ("initial", "best", "last") if checkpoint_path(folder, name).is_file()]
-        have = ", ".join([*names, *kept]) or "none"
+        have = ", ".join([*names, *numbers]) or "none"
         raise RunFolderError(f"{folder}: no checkpoint {which!r}; it has: {have}")
     return paths
 
@@ -204,8 +204,8 @@ def check_vacant(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: is a file, expected a folder to make")
     if folder.is_dir() and any(folder.iterdir()):
-        what = "already holds a run; go on with it by --resume, or" if is_run(folder) else "is not empty;"
-        raise RunFolderError(f"{folder}: {what} choose another --out")
+        reason = "already holds a run; go on with it by --resume, or" if is_run(folder) else "is not empty;"
+        raise RunFolderError(f"{folder}: {reason} choose another --out")
 
 
 def check_writable(folder: Path) -> None:

@@ -98,10 +98,10 @@ def _source(config: RunConfig) -> str:
 def model_title(config: RunConfig) -> str:
     """The architecture with what was set of it: ``PreAct-ResNet-18 (width 16)``."""
     usual = later_options(config.model.name).items()
-    given = {
+    options = {
         key: value for key, value in config.model.options.items() if value is not None and (key, value) not in usual
     }
-    words = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in given.items())
+    words = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in options.items())
     title = MODELS.get(config.model.name, config.model.name)
     return f"{title} ({words})" if words else title
 
@@ -138,8 +138,8 @@ def threat_title(config: RunConfig) -> str:
 
 def pixels(eps: float) -> str:
     """A pixel distance as it is usually written."""
-    whole = round(eps * 255)
-    return f"{whole}/255" if abs(whole / 255 - eps) < 1e-12 and whole else f"{eps:g}"
+    n = round(eps * 255)
+    return f"{n}/255" if abs(n / 255 - eps) < 1e-12 and n else f"{eps:g}"
 
 
 def _plain(value: object) -> str:

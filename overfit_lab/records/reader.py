@@ -61,12 +61,12 @@ class Run:
     @cached_property
     def _rows(self) -> pd.DataFrame:
         """Every record there is: those of training in the order in which they were written, then those made later."""
-        found: list[Record] = []
+        records: list[Record] = []
         for path, origin in ((layout.posthoc_path(self.folder), POSTHOC), (layout.records_path(self.folder), None)):
             rows = read_records(path) if path.is_file() else []
-            found += rows if origin is None else [replace(row, origin=origin) for row in rows]
-        found.sort(key=lambda record: record.origin == POSTHOC)
-        frame = pd.DataFrame([record.to_dict() for record in found], columns=list(FIELDS))
+            records += rows if origin is None else [replace(row, origin=origin) for row in rows]
+        records.sort(key=lambda record: record.origin == POSTHOC)
+        frame = pd.DataFrame([record.to_dict() for record in records], columns=list(FIELDS))
         for column in ("value", "stderr", "seconds"):
             frame[column] = frame[column].astype(float)
         return frame
@@ -99,8 +99,8 @@ class Run:
     def value_at(self, epoch: int, probe: str, field: str, split: str, inputs: str) -> float | None:
         """One number at one epoch; None where it was not measured then."""
         part = self.series(probe, field, split, inputs)
-        at = part.loc[part["epoch"] == epoch, "value"]
-        return float(at.iloc[0]) if len(at) else None
+        values = part.loc[part["epoch"] == epoch, "value"]
+        return float(values.iloc[0]) if len(values) else None
 
     def arrays(self, probe: str, epoch: int) -> dict[str, np.ndarray]:
         """The arrays of one probe at one epoch, by name; empty where there are none.
@@ -156,8 +156,8 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
         if not path.is_dir():
             raise RunFolderError(f"{path}: no such run folder")
         below = [p.parent for pattern in ("*/run.json", "*/*/run.json") for p in path.glob(pattern)]
-        seen = [folder for folder in below if layout.is_run(folder) and not _is_hidden(folder.relative_to(path))]
-        folders = [path] if layout.is_run(path) else sorted(seen)
+        visible = [folder for folder in below if layout.is_run(folder) and not _is_hidden(folder.relative_to(path))]
+        folders = [path] if layout.is_run(path) else sorted(visible)
         if not folders:
             raise RunFolderError(f"{path}: holds no run (no folder with config.yaml and run.json)")
         for folder in folders:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,13 +20,7 @@ def status_of(folder: Path) -> Any:
     Raises:
         RunFolderError: run.json is damaged.
     """
-    path = layout.info_path(folder)
-    if not layout.is_run(folder):
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get("status")
-    except (ValueError, AttributeError) as error:
-        raise RunFolderError(f"{path}: damaged, not valid JSON") from error
+    return layout.read_info(folder).get("status") if layout.is_run(folder) else None
 
 
 def end(writer: RunWriter, status: str, **changes: Any) -> None:
@@ -62,7 +55,7 @@ def mark_ended(folder: Path, status: str, instead_of: Collection[str] = ("runnin
         instead_of: what it may say so far; another ending stands.
     """
     with suppress(RunFolderError, OSError):
-        said = status_of(folder)
-        if said in instead_of and said != status:
+        before = status_of(folder)
+        if before in instead_of and before != status:
             with RunWriter.reopen(folder) as writer:
                 end(writer, status)

@@ -51,8 +51,8 @@ def probe_name(probe: str, weights: str) -> str:
 
 def second_weights(run: Run) -> list[str]:
     """Names of the weights that the run was evaluated with beside the raw ones: ``["swa"]``."""
-    found = [name.partition("@")[2] for name in run.records["probe"].unique() if name.startswith("evaluation@")]
-    return sorted(found)
+    probes = run.records["probe"].unique()
+    return sorted(name.partition("@")[2] for name in probes if name.startswith("evaluation@"))
 
 
 def best_epoch(run: Run, weights: str = RAW, by: str = "auto") -> Best:
@@ -73,8 +73,8 @@ def best_epoch(run: Run, weights: str = RAW, by: str = "auto") -> Best:
         return best
     if by == "val":
         raise RunFolderError(f"{run.folder}: holds no evaluation on val to choose the best epoch by; choose by test")
-    where = "test" if by == "test" else "test or val"
-    raise RunFolderError(f"{run.folder}: holds no evaluation on {where}; was it stopped before its first epoch?")
+    splits = "test" if by == "test" else "test or val"
+    raise RunFolderError(f"{run.folder}: holds no evaluation on {splits}; was it stopped before its first epoch?")
 
 
 def final_epoch(run: Run) -> int:
@@ -110,8 +110,8 @@ def summarise_run(run: Run, weights: str = RAW, by: str = "auto") -> dict[str, A
     }
     for name, field in (("clean", "acc_clean"), ("robust", "acc_adv")):
         evaluation = probe_name("evaluation", weights)
-        at = [run.value_at(e, evaluation, field, "test", INPUTS[field]) for e in (best.epoch, final)]
-        at_best, at_final = (None if value is None else 100 * value for value in at)
+        values = [run.value_at(e, evaluation, field, "test", INPUTS[field]) for e in (best.epoch, final)]
+        at_best, at_final = (None if value is None else 100 * value for value in values)
         row[f"{name}_best"], row[f"{name}_final"] = at_best, at_final
         row[f"{name}_diff"] = None if at_best is None or at_final is None else at_best - at_final
     train = run.value_at(final, probe_name("evaluation", weights), "acc_adv", "train", "adversarial")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from overfit_lab.errors import FolderBusyError, RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays, write_arrays
-from overfit_lab.records.files import making_folder, write_bytes
+from overfit_lab.records.files import making_folder, write_bytes, write_json
 from overfit_lab.records.records import POSTHOC, Record
 
 
@@ -47,7 +46,7 @@ class RunWriter:
         try:
             with making_folder(folder) as beginning:
                 write_bytes(layout.config_path(beginning), config_yaml.encode())
-                write_bytes(layout.info_path(beginning), _json(info))
+                write_json(layout.info_path(beginning), info)
         except OSError as error:
             raise RunFolderError(f"{folder}: cannot write a run folder there ({error.strerror})") from error
         return cls(folder)
@@ -103,16 +102,16 @@ class RunWriter:
 
     def keep_until(self, epoch: int) -> list[Record]:
         """Drop training's records of later epochs, arrays, and a line that a kill cut off; its records that stay."""
-        kept, position = [], 0
+        stay, position = [], 0
         for line in layout.records_path(self.folder).read_bytes().splitlines(keepends=True):
             record = _record_of(line)
             if record is None or (record.epoch > epoch and record.origin != POSTHOC):
                 break
-            kept += [record] if record.origin != POSTHOC else []
+            stay += [record] if record.origin != POSTHOC else []
             position += len(line)
         self.truncate(position)
         self.drop_arrays_after(epoch)
-        return kept
+        return stay
 
     def save_arrays(
         self, probe: str, epoch: int, arrays: Mapping[str, np.ndarray], *, keep_others: bool = False
@@ -142,9 +141,7 @@ class RunWriter:
 
     def update_info(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""
-        path = layout.info_path(self.folder)
-        info = json.loads(path.read_text(encoding="utf-8"))
-        write_bytes(path, _json({**info, **changes}))
+        write_json(layout.info_path(self.folder), {**layout.read_info(self.folder), **changes})
 
     def close(self) -> None:
         """Close the files and let go of the folder."""
@@ -156,10 +153,6 @@ class RunWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _append(file: IO[bytes], records: Sequence[Record]) -> None:

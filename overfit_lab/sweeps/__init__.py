@@ -1,1 +1,1 @@
-"""Many runs from one file: on this machine, a Ray cluster or Slurm; extended, gone on with, and put into one table."""
+"""Many runs from one file, on this machine, a Ray cluster or Slurm; extended, resumed, collected in one table."""

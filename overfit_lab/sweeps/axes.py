@@ -82,15 +82,15 @@ def name_cells(axes: Axes, seeds: Sequence[int]) -> list[tuple[str, dict[str, An
         ['labels_sglr-r0-seed3', 'labels_sglr-r0.2-seed3']
     """
     labels = [_labels(short, axes[key]) for key, short in short_keys(list(axes)).items()]
-    found = []
+    cells = []
     for picked in itertools.product(*(range(len(values)) for values in axes.values())):
         settings = {key: values[i] for (key, values), i in zip(axes.items(), picked, strict=True)}
         parts = [of_axis[i] for of_axis, i in zip(labels, picked, strict=True)]
-        found += [("-".join([*parts, f"seed{seed}"]), settings, seed) for seed in seeds]
-    names = [name for name, _, _ in found]
+        cells += [("-".join([*parts, f"seed{seed}"]), settings, seed) for seed in seeds]
+    names = [name for name, _, _ in cells]
     if len({name.lower() for name in names}) < len(names) or max(map(len, names)) > LONGEST_NAME:
-        names = [f"cell{number}-seed{seed}" for number, (_, _, seed) in enumerate(found, start=1)]
-    return [(name, settings, seed) for name, (_, settings, seed) in zip(names, found, strict=True)]
+        names = [f"cell{number}-seed{seed}" for number, (_, _, seed) in enumerate(cells, start=1)]
+    return [(name, settings, seed) for name, (_, settings, seed) in zip(names, cells, strict=True)]
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
@@ -102,11 +102,11 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
     """
     parts = {key: key.removesuffix(".name").split(".") for key in keys}
     short = {}
-    for key, own in parts.items():
+    for key, path in parts.items():
         others = [["seed"], *(other for name, other in parts.items() if name != key)]
-        lengths = (n for n in range(1, len(own) + 1) if all(other[-n:] != own[-n:] for other in others))
+        lengths = (n for n in range(1, len(path) + 1) if all(other[-n:] != path[-n:] for other in others))
         n = next(lengths, None)
-        short[key] = _plain(key if n is None else ".".join(own[-n:]))
+        short[key] = _plain(key if n is None else ".".join(path[-n:]))
     return short
 
 

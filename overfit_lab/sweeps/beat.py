@@ -1,4 +1,4 @@
-"""Who is training a cell, and that it is alive: one small file a cell beside its folder, on the shared disk.
+"""Signs of life: which process trains a cell, in one small file a cell beside its folder, on the shared disk.
 
 The lock of a run folder holds among the processes of one machine. Between machines the file holds: whoever begins a
 cell writes a token of its own into it, and whoever finds another token than its own ends at once, without a word more
@@ -65,6 +65,11 @@ class Beat:
         return time.time() - self.time < LEASE
 
 
+def beat_path(cell: Path) -> Path:
+    """The file of a cell's signs of life, beside its run folder."""
+    return cell.parent / "beats" / f"{cell.name}.json"
+
+
 def read_beat(path: Path) -> Beat | None:
     """The file's content; None where there is none or it is damaged."""
     try:
@@ -83,9 +88,9 @@ def write_beat(path: Path, beat: Beat) -> Beat:
 
 
 def claim(path: Path, state: str = "running") -> Beat:
-    """Take a cell for this process: whoever has it on another machine ends when it next looks.
+    """Take a cell for this process; a process that has it on another machine ends at its next sign of life.
 
-    Where another machine showed signs of life lately, waits until its process has looked.
+    Where that machine showed signs of life lately, waits until its process has ended.
     """
     before = read_beat(path)
     beat = Beat(secrets.token_hex(8), state, socket.gethostname(), os.getpid(), job=before.job if before else "")
@@ -139,8 +144,8 @@ class Heart:
             self.check()
             beat = read_beat(self._path)
             if beat is not None:
-                here = replace(beat, state="running", host=socket.gethostname(), pid=os.getpid())
-                write_beat(self._path, replace(here, share=self._share, text=self._text))
+                alive = replace(beat, state="running", host=socket.gethostname(), pid=os.getpid())
+                write_beat(self._path, replace(alive, share=self._share, text=self._text))
 
     @contextmanager
     def beating(self) -> Iterator[Heart]:

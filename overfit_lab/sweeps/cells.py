@@ -92,24 +92,24 @@ def _named(name: str) -> Iterator[None]:
         raise ConfigError(f"cell {name}: {error}") from error
 
 
-def extend(found: Manifest, wanted: Manifest, folder: Path) -> Manifest:
+def extend(earlier: Manifest, wanted: Manifest, folder: Path) -> Manifest:
     """A sweep that is asked for again, with more values, axes or seeds perhaps; earlier cells that were begun stay.
 
     Raises:
         RunFolderError: the folder holds a sweep with another base; the message names the key.
     """
-    axes = {*found.spec.grid, *wanted.spec.grid, "seed"}
-    before, now = (_beside_axes(manifest.base, axes) for manifest in (found, wanted))
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
+    axes = {*earlier.spec.grid, *wanted.spec.grid, "seed"}
+    before, after = (_beside_axes(manifest.base, axes) for manifest in (earlier, wanted))
+    for key in sorted({*before, *after}):
+        if before.get(key) != after.get(key):
             raise RunFolderError(
-                f"{folder}: holds a sweep with {key} = {before.get(key)!r}, not {now.get(key)!r}; "
+                f"{folder}: holds a sweep with {key} = {before.get(key)!r}, not {after.get(key)!r}; "
                 f"make {key} an axis, or choose another --out"
             )
-    folders = {cell.id: cell.folder for cell in found.cells}  # other axes make other names of the same runs
+    folders = {cell.id: cell.folder for cell in earlier.cells}  # other axes make other names of the same runs
     cells = [replace(cell, folder=folders.get(cell.id, cell.folder)) for cell in wanted.cells]
     new = {cell.folder for cell in cells}
-    begun = [cell for cell in found.cells if cell.folder not in new and layout.is_run(folder / cell.folder)]
+    begun = [cell for cell in earlier.cells if cell.folder not in new and layout.is_run(folder / cell.folder)]
     return Manifest(wanted.spec, wanted.base, [*cells, *begun])
 
 
@@ -169,12 +169,11 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
     Raises:
         RunFolderError: the run of another configuration; the message names a key in which they differ.
     """
-    one = identity.run(complete(load_config(layout.config_path(folder))))
-    two = identity.run(complete(config))
-    if one != two:
-        key = next(key for key in sorted({*one, *two}) if one.get(key) != two.get(key))
+    begun, wanted = (identity.run(complete(c)) for c in (load_config(layout.config_path(folder)), config))
+    if begun != wanted:
+        key = next(key for key in sorted({*begun, *wanted}) if begun.get(key) != wanted.get(key))
         raise RunFolderError(
-            f"{folder}: holds a run with {key} = {one.get(key)!r}, the sweep wants {two.get(key)!r} "
+            f"{folder}: holds a run with {key} = {begun.get(key)!r}, the sweep wants {wanted.get(key)!r} "
             "(a default that has changed since?); remove the folder, or name the old value in the sweep"
         )
 

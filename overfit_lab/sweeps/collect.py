@@ -1,4 +1,4 @@
-"""All cells of a sweep as one table: settings, seed, how it stands, and what its run measured."""
+"""All cells of a sweep as one table: settings, seed, state, and what each run measured."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def collect(folder: str | Path) -> pd.DataFrame:
     axes = list(dict.fromkeys(key for cell in cells for key in cell.settings))
     frame = pd.DataFrame([_row(folder, cell, axes) for cell in cells])
     for name in METRICS:
-        own = [f"{name}_{end}" for end in ("best", "final", "diff")]
-        if frame[own].isna().all(axis=None):
-            frame = frame.drop(columns=own)
+        columns = [f"{name}_{end}" for end in ("best", "final", "diff")]
+        if frame[columns].isna().all(axis=None):
+            frame = frame.drop(columns=columns)
     return frame
 
 
@@ -79,22 +79,22 @@ def _setting(cell: SweepCell, key: str) -> Any:
 
 
 def _numbers(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"best_epoch": None, "chosen_on": None, "final_epoch": None}
+    numbers: dict[str, Any] = {"best_epoch": None, "chosen_on": None, "final_epoch": None}
     ends: dict[str, int] = {}
     if layout.is_run(path) and layout.records_path(path).is_file():
         run = Run(path)
         try:
             best = best_epoch(run)
             ends = {"best": best.epoch, "final": final_epoch(run)}
-            found = {"best_epoch": best.epoch, "chosen_on": best.chosen_on, "final_epoch": ends["final"]}
+            numbers = {"best_epoch": best.epoch, "chosen_on": best.chosen_on, "final_epoch": ends["final"]}
         except RunFolderError:  # stopped before its first evaluation
             pass
     for name, (probe, field, split, inputs, factor) in METRICS.items():
-        at = {end: run.value_at(epoch, probe, field, split, inputs) for end, epoch in ends.items()}
-        values = {end: factor * value for end, value in at.items() if value is not None}
-        found |= {f"{name}_{end}": values.get(end) for end in ("best", "final")}
-        found[f"{name}_diff"] = values["best"] - values["final"] if len(values) == 2 else None
-    return found
+        read = {end: run.value_at(epoch, probe, field, split, inputs) for end, epoch in ends.items()}
+        values = {end: factor * value for end, value in read.items() if value is not None}
+        numbers |= {f"{name}_{end}": values.get(end) for end in ("best", "final")}
+        numbers[f"{name}_diff"] = values["best"] - values["final"] if len(values) == 2 else None
+    return numbers
 
 
 def check_table(path: Path) -> None:

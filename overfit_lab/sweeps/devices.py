@@ -1,4 +1,4 @@
-"""Which of this machine's GPUs a cell gets, so that cells at a time do not crowd on the first one."""
+"""Gives each cell GPUs of its own on this machine, so that not all cells run on the first one."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def try_to_take(folder: Path, devices: Sequence[str], n: int, n_shares: int = 1)
 
 def take(folder: Path, devices: Sequence[str], n: int, n_shares: int = 1) -> ExitStack:
     """Wait for ``n`` GPUs, and let this process see no others; before its first use of CUDA."""
-    while (found := try_to_take(folder, devices, n, n_shares)) is None:
+    while (taken := try_to_take(folder, devices, n, n_shares)) is None:
         time.sleep(POLL)
-    os.environ[VISIBLE] = ",".join(found[0])
-    return found[1]
+    os.environ[VISIBLE] = ",".join(taken[0])
+    return taken[1]
 
 
 def _lock(file: IO[bytes]) -> bool:

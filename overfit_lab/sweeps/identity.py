@@ -24,7 +24,7 @@ def cell_id(config: RunConfig) -> str:
 
     Options that have their default are left out, so an option that a later version adds changes no name; neither does
     the order of keys, nor what is no part of :func:`~.records.identity.run`. A default that changes leaves the
-    name too, so whoever finds a folder of that name compares the configurations.
+    name too, so the configurations of a folder of that name are compared as well.
 
     Args:
         config: complete.
@@ -54,9 +54,9 @@ def _part(part: Part, registry: Registry) -> dict[str, Any]:
 
 def _model(part: Part) -> dict[str, Any]:
     factory, _ = find_model(part.name)
-    own = {key: value for key, value in part.options.items() if key not in EVERY_MODEL}
+    options = {key: value for key, value in part.options.items() if key not in EVERY_MODEL}
     every = {key: value for key, value in part.options.items() if key in EVERY_MODEL and value is not None}
-    return {"name": part.name, **_beyond(own, options_model(factory, MODEL_CONTEXT)), **every}
+    return {"name": part.name, **_beyond(options, options_model(factory, MODEL_CONTEXT)), **every}
 
 
 def _beyond(options: Mapping[str, Any], model: type[Options] | None) -> dict[str, Any]:

@@ -9,12 +9,16 @@ from typing import Any
 
 from overfit_lab.config.permission import read_from_file
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.files import write_bytes
+from overfit_lab.records.files import write_json
 from overfit_lab.records.layout import PLAIN_NAME, SWEEP
-from overfit_lab.sweeps.layout import manifest_path
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 
 FORMAT = 1
+
+
+def manifest_path(folder: Path) -> Path:
+    """What the sweep in a folder is and which cells it has."""
+    return folder / SWEEP
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             for cell in manifest.cells
         },
     }
-    write_bytes(manifest_path(folder), (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_json(manifest_path(folder), content, indent=1)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,4 +1,4 @@
-"""A sweep from beginning to end: plan it, write down what it is, have the cells trained that are not completed."""
+"""Start or resume a sweep: plan its cells, write sweep.json, train those that are not completed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ from overfit_lab.records.status import status_of
 from overfit_lab.records.writer import take_lock
 from overfit_lab.sweeps.backends.base import Backend, make_backend
 from overfit_lab.sweeps.cells import check_cells_trusted, check_spec_trusted, extend, is_completed, plan
-from overfit_lab.sweeps.layout import manifest_path
-from overfit_lab.sweeps.manifest import Manifest, SweepCell, check_no_old_grid, read_manifest, write_manifest
+from overfit_lab.sweeps.manifest import (
+    Manifest,
+    SweepCell,
+    check_no_old_grid,
+    manifest_path,
+    read_manifest,
+    write_manifest,
+)
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 from overfit_lab.sweeps.work import CellJob
 
@@ -87,15 +93,16 @@ def run_sweep(
     check_spec_trusted(spec, "the sweep", trust=trust)
     make_sinks(spec.log)
     backend = _backend(spec, detach)
-    wanted = plan(spec, beside, trust=trust)
+    manifest = plan(spec, beside, trust=trust)
+    n_cells = len(manifest.cells)
     is_new = not manifest_path(folder).is_file()
     if is_new:
         _check_vacant(folder)
     with _held(folder):
-        manifest = wanted if is_new else extend(read_manifest(folder), wanted, folder)
+        if not is_new:
+            manifest = extend(read_manifest(folder), manifest, folder)
         write_manifest(folder, manifest)
-        asked_for = manifest.cells[: len(wanted.cells)]
-        return _train(folder, manifest, asked_for, backend, detach, watch)
+        return _train(folder, manifest, manifest.cells[:n_cells], backend, detach, watch)
 
 
 def resume_sweep(
@@ -121,14 +128,14 @@ def resume_sweep(
         OverfitLabError: what the backend needs is not there.
         KeyboardInterrupt: SIGINT or SIGTERM came; every cell was told to stop and can be gone on with.
     """
-    found = read_manifest(folder)
-    spec = parse_spec({**found.spec.model_dump(mode="json"), **(changes or {})}, str(folder))
+    manifest = read_manifest(folder)
+    spec = parse_spec({**manifest.spec.model_dump(mode="json"), **(changes or {})}, str(folder))
     check_spec_trusted(spec, str(folder), trust=trust)
-    check_cells_trusted(found.cells, str(folder), trust=trust)
+    check_cells_trusted(manifest.cells, str(folder), trust=trust)
     make_sinks(spec.log)
     backend = _backend(spec, detach)
     with _held(folder):
-        manifest = Manifest(spec, found.base, found.cells)
+        manifest = replace(manifest, spec=spec)
         write_manifest(folder, manifest)
         return _train(folder, manifest, manifest.cells, backend, detach, watch)
 

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic.config import JsonDict
 
 from overfit_lab.config import Options, describe_validation_error
+from overfit_lab.config.files import parse_yaml, read_text
 from overfit_lab.config.permission import read_from_file
 from overfit_lab.config.quantities import Size, Time, parse_size, parse_time
+from overfit_lab.config.schema import Names
 from overfit_lab.errors import ConfigError
 
 RUNS: JsonDict = {"runs": True}
@@ -53,7 +54,7 @@ class SweepSpec(Options):
     backend: str = Field("local", min_length=1, description="who runs the cells: local, ray, slurm")
     jobs: int | None = Field(None, ge=1, description="cells at a time; null: as many as there is room for")
     device: str = Field("auto", description="auto, cpu or cuda")
-    log: tuple[str, ...] = Field((), description="sinks that the records are mirrored to")
+    log: Names[str] = Field((), description="sinks that the records are mirrored to")
     backends: dict[str, dict[str, Any]] = Field(default_factory=dict, description="a backend's own options, by name")
 
     @field_validator("name")
@@ -92,19 +93,12 @@ class SweepSpec(Options):
     @classmethod
     def _seeds_are_whole(cls, value: Any) -> Any:
         many = isinstance(value, list | tuple)
-        given = value if many else [value]
-        if not given or any(isinstance(n, bool) or not isinstance(n, int) for n in given):
+        seeds = value if many else [value]
+        if not seeds or any(isinstance(n, bool) or not isinstance(n, int) for n in seeds):
             raise ValueError("expected how many, such as 3, or a list such as [0, 1, 2]")
-        if (min(given) < 0 or len({*given}) < len(given)) if many else value < 1:
+        if (min(seeds) < 0 or len({*seeds}) < len(seeds)) if many else value < 1:
             raise ValueError("expected at least 1, or a list of different seeds from 0 upwards")
         return value
-
-    @field_validator("log", mode="before")
-    @classmethod
-    def _split_names(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return () if value is None else value
 
     def numbers(self, first: int) -> list[int]:
         """The seeds, where the configuration's own is ``first``."""
@@ -132,12 +126,5 @@ def load_spec(path: Path) -> SweepSpec:
     Raises:
         ConfigError: the file is absent, unreadable or no valid sweep.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read it as a sweep's YAML ({error})") from error
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        raise ConfigError(f"{path}: not valid YAML" + (f" in line {line + 1}" if line is not None else "")) from error
-    spec = parse_spec(content, str(path))
+    spec = parse_spec(parse_yaml(read_text(path, "a sweep's YAML"), str(path)), str(path))
     return spec if spec.name is not None else spec.model_copy(update={"name": path.stem})

@@ -1,26 +1,26 @@
-"""How the cells of a sweep stand, from the files alone; nothing is written."""
+"""The state of every cell of a sweep, from the files alone; nothing is written."""
 
 from __future__ import annotations
 
-import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.writer import is_held
-from overfit_lab.sweeps.beat import Beat, read_beat
-from overfit_lab.sweeps.layout import beat_path, log_path
+from overfit_lab.sweeps.beat import Beat, beat_path, read_beat
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest
-from overfit_lab.sweeps.work import last_lines
+from overfit_lab.sweeps.work import last_lines, log_path
 
 STATES = ("waiting", "running", "completed", "interrupted", "failed", "lost")
 
 
 @dataclass(frozen=True)
 class CellStatus:
-    """How a cell stands.
+    """The state of a cell.
 
     Args:
         folder: its name.
@@ -55,9 +55,11 @@ def sweep_status(folder: Path) -> list[CellStatus]:
 
 
 def cell_status(folder: Path, cell: SweepCell) -> CellStatus:
-    """How one cell stands."""
+    """The state of one cell."""
     path = folder / cell.folder
-    info, beat = _info(path), read_beat(beat_path(path))
+    beat, info = read_beat(beat_path(path)), {}
+    with suppress(RunFolderError):
+        info = layout.read_info(path)
     state = _state(path, info, beat)
     epochs = int(cell.config["epochs"])
     share = beat.share if beat is not None else 0.0
@@ -86,12 +88,3 @@ def _state(path: Path, info: dict[str, Any], beat: Beat | None) -> str:
     if status == "running" or (beat is not None and beat.state == "running"):
         return "lost"
     return "waiting" if beat is None or beat.state == "queued" else "interrupted"
-
-
-def _info(path: Path) -> dict[str, Any]:
-    """run.json; empty where there is none or it is damaged."""
-    try:
-        content = json.loads(layout.info_path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

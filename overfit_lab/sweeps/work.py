@@ -1,4 +1,4 @@
-"""A cell on whatever machine it comes to: trained in a process of its own, looked after, begun again where it fails."""
+"""Trains one cell of a sweep in a process of its own, with a log, signs of life and retries."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from overfit_lab.errors import FolderBusyError, OverfitLabError
 from overfit_lab.processes.pool import GRACE, Job, Report, Watcher, run_jobs
 from overfit_lab.records import layout
 from overfit_lab.records.status import mark_ended
-from overfit_lab.sweeps.beat import Heart, claim, release
-from overfit_lab.sweeps.layout import beat_path, log_path
+from overfit_lab.sweeps.beat import Heart, beat_path, claim, release
 from overfit_lab.sweeps.spec import Resources
 
 if TYPE_CHECKING:
@@ -33,16 +32,21 @@ LOG_LINES = 5
 """How many of a log's last lines are shown for a cell that failed."""
 
 
+def log_path(cell: Path) -> Path:
+    """What the processes of a cell printed, beside its run folder."""
+    return cell.parent / "logs" / f"{cell.name}.log"
+
+
 @dataclass(frozen=True)
 class CellJob:
-    """All that a machine has to know to train a cell; plain values, so that any backend can send it.
+    """What a machine needs to train a cell: plain values that any backend can send.
 
     Args:
         name: of the cell in messages.
         folder: of its run.
         config: complete, as nested plain values.
         resources: what it needs.
-        retries: how often it is begun again where it fails.
+        retries: how often a cell that failed is begun again.
         device: ``auto``, ``cpu`` or ``cuda``.
         sinks: names of what gets the records too.
         permitted: whose code it may import, as where the sweep was begun.
@@ -69,7 +73,7 @@ class CellJob:
 
 
 def look_after(job: CellJob) -> str | None:
-    """Train a cell and wait; called on the machine that the cell came to.
+    """Train a cell with its retries and wait for it; backends call this on the machine that trains.
 
     SIGINT and SIGTERM stop the run where it is, and it can be gone on with.
 
@@ -148,9 +152,10 @@ def _train(report: Report, job: CellJob, heart: Heart) -> None:
     deadline = time.monotonic() + GRACE
     while True:
         try:
-            is_begun = layout.is_run(job.folder)
-            how: dict[str, Any] = {"device": job.device, "bus": bus, "sinks": job.sinks, "on_note": _note}
-            status = train_run(config, job.folder, resume=is_begun, **how)
+            status = train_run(
+                config, job.folder, resume=layout.is_run(job.folder), device=job.device, bus=bus, sinks=job.sinks,
+                on_note=_note,
+            )  # fmt: skip
             break
         except FolderBusyError:  # a process that was killed, or told to stop, has not yet ended
             if time.monotonic() > deadline:

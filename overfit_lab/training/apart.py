@@ -20,12 +20,6 @@ def train_apart(
 ) -> tuple[torch.nn.Module, RunConfig]:
     """Train one model from its start.
 
-    Args:
-        build: makes a session of a configuration; see :func:`~.training.build.build`, which hands itself on.
-        device: where to train.
-        first: what to train.
-        bus: events of this training go here.
-
     Returns:
         The model, and its complete configuration.
     """

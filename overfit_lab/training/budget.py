@@ -33,7 +33,6 @@ class Budget:
     """What was asked for.
 
     Args:
-        text: as it was written.
         share: of training time; None where seconds were given.
         absolute: seconds; None where a share was given.
     """
@@ -111,11 +110,7 @@ def fit(
     """The settings with sizes that keep within the budget, and how they were chosen.
 
     Args:
-        settings: which probes, with which options.
-        snapshot: what the pilot looks at.
-        budget: what was asked for.
         training: seconds of training that a share is taken of.
-        n_measurements: how many times the probes will run.
         key: where the budget was given, for the message.
         probes: those that are to be measured, where not all.
         fewest: to how few times that may be cut.
@@ -149,9 +144,6 @@ def report(budget: Budget, choice: Choice, training: float | None, spent: float)
     """What was chosen and what it took, for a file.
 
     Args:
-        budget: what was asked for.
-        choice: what was chosen.
-        training: seconds of training.
         spent: seconds that the measurements took, without the pilot.
     """
     total = spent + choice.pilot_seconds
@@ -192,9 +184,7 @@ class Spending:
     Args:
         budget: what was asked for; None: nothing.
         training: seconds of training that a share is taken of.
-        settings: which probes, with which options.
         probes: those of them that are measured.
-        n_measurements: how many times.
         on_budget: called with what was chosen and what it took.
 
     Raises:
@@ -254,10 +244,6 @@ class LiveBudget:
     paid from it and the rest is shared out evenly. A resumed run takes the sizes that were written.
 
     Args:
-        settings: the run's probes.
-        writer: of the run folder.
-        pilot: told how long the pilot took.
-        n_epochs: epochs of the run.
         n_weights: sets of weights that are measured each time, the raw ones among them.
     """
 

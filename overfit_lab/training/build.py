@@ -30,21 +30,13 @@ from overfit_lab.types import Clock, Dataset
 
 
 def build(
-    config: RunConfig,
-    device: torch.device,
-    *,
-    trust: bool = False,
-    data: Dataset | None = None,
-    world: World = ALONE,
+    config: RunConfig, device: torch.device, *, trust: bool = False, data: Dataset | None = None, world: World = ALONE
 ) -> Session:
     """Everything that a run needs, at its beginning.
 
     Args:
-        config: the configuration.
-        device: where the run is.
         trust: import the code that the configuration of a teacher's run names.
         data: in the place of the data that the configuration names.
-        world: the processes that share the run.
 
     Raises:
         ConfigError: the configuration asks for what does not exist or does not fit together.

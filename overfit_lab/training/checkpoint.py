@@ -28,9 +28,6 @@ class Checkpoint:
     """What a checkpoint file holds.
 
     Args:
-        clock: the moment.
-        model: the model's state, parameters and buffers.
-        labels: the label mode's memory.
         regularizers: each regularizer's memory by its name; those that have any.
         optimizer: state of each parameter by its position, then by name; empty in a light checkpoint.
         streams: the global random streams; None in a light checkpoint.
@@ -49,18 +46,11 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path,
-    session: Session,
-    *,
-    resumable: bool,
-    notes: dict[str, Any] | None = None,
-    clock: Clock | None = None,
+    path: Path, session: Session, *, resumable: bool, notes: dict[str, Any] | None = None, clock: Clock | None = None
 ) -> None:
     """Write the session's state.
 
     Args:
-        path: file to write or replace.
-        session: what to save.
         resumable: also the optimiser's state and the random streams.
         notes: JSON values to keep with it.
         clock: the moment to go on from; None: where the session stands.

@@ -59,12 +59,7 @@ def resolve_compute(config: RunConfig, model: nn.Module, data: Dataset, device: 
     if compiled == "auto":
         compiled = convolves and (device.type == "cuda" or run_flops(config, model, data) > WORTH_COMPILING)
     channels_last = convolves if asked.channels_last == "auto" else asked.channels_last
-    return {
-        "precision": precision,
-        "compile": bool(compiled),
-        "channels_last": bool(channels_last),
-        "fold": asked.fold,
-    }
+    return {"precision": precision, "compile": bool(compiled), "channels_last": bool(channels_last), "fold": asked.fold}
 
 
 def run_flops(config: RunConfig, model: nn.Module, data: Dataset) -> int:

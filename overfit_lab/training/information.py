@@ -75,10 +75,7 @@ class InformationTally:
         if not self._slopes:
             return []
         slopes = torch.stack(self._slopes).double().cpu()
-        return [
-            self._value("iiw_pib_minibatch", n_train * slopes.square()),
-            self._value("slope_minibatch", slopes),
-        ]
+        return [self._value("iiw_pib_minibatch", n_train * slopes.square()), self._value("slope_minibatch", slopes)]
 
     def _value(self, field: str, terms: Tensor) -> Value:
         stderr = terms.std().item() / math.sqrt(len(terms)) if len(terms) > 1 else None

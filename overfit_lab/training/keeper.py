@@ -34,8 +34,6 @@ class CheckpointKeeper:
     ``midway`` is written after every so many steps where the run asks for it, and goes when the epoch ends.
 
     Args:
-        session: what is saved.
-        folder: the run's checkpoint folder.
         notes: what to note in ``last``, asked for at each write.
         best: the best so far, of a resumed run.
     """

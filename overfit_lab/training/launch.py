@@ -16,12 +16,7 @@ from torch._C._distributed_c10d import Store, TCPStore
 
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.config.trust import check_trusted
-from overfit_lab.errors import (
-    ConfigError,
-    FailedError,
-    LostProcessError,
-    OverfitLabError,
-)
+from overfit_lab.errors import ConfigError, FailedError, LostProcessError, OverfitLabError
 from overfit_lab.processes.pool import Job, Refusal, Report, Watcher, run_jobs, usable_cores
 from overfit_lab.processes.world import TIMEOUT, joined
 from overfit_lab.records import layout
@@ -43,10 +38,6 @@ class Layout:
     """Where the processes of a run are.
 
     Args:
-        devices: processes on each machine.
-        nodes: machines.
-        node_rank: number of this machine.
-        host: the first machine.
         port: where processes meet there; 0: any that is free, on one machine.
         timeout: seconds after which a process that does not answer is given up.
     """
@@ -115,12 +106,8 @@ def train_on_devices(
 
     Args:
         config: what to train; None with ``resume`` takes the folder's own.
-        folder: the run folder.
-        where: the processes.
         resume: go on from the last checkpoint, also one that more or fewer processes left.
         device: ``auto``, ``cpu`` or ``cuda``.
-        trust: import the code that configurations name.
-        sinks: names of what gets every record too.
         listen: a function of a module; called with the folder's name in the first process, it gives the bus of its run.
 
     Returns:
@@ -257,15 +244,9 @@ def train_as_one(
     """Train as one of the processes of a run, whoever started them; all of them call this.
 
     Args:
-        place: which one this is.
-        config: what to train.
-        folder: the run folder.
         store: where the processes meet; None: at MASTER_ADDR and MASTER_PORT.
         timeout: seconds after which a process that does not answer is given up.
-        resume: go on from the last checkpoint.
         device: ``auto``, ``cpu`` or ``cuda``; of several CUDA devices that of the number on this machine.
-        trust: import the code that configurations name.
-        sinks: names of what gets every record too.
         listen: gives the bus of the run in the first process, by the folder's name.
 
     Returns:

@@ -21,21 +21,13 @@ class LiveProbes:
     Second weights are measured beside the raw ones, as ``PROBE@NAME``.
 
     Args:
-        probes: what to run, in this order.
-        every: epochs between measurements.
-        sink: where measurements go.
         prepare: gives the probes in place of the first ones, with other sizes, and the epochs between measurements,
             when they are due for the first time.
         world: the processes of the run: each makes its part of the inputs, and each probe is measured by one of them.
     """
 
     def __init__(
-        self,
-        probes: Sequence[Probe],
-        every: int,
-        sink: Sink,
-        prepare: Prepare | None = None,
-        world: World = ALONE,
+        self, probes: Sequence[Probe], every: int, sink: Sink, prepare: Prepare | None = None, world: World = ALONE
     ) -> None:
         self.probes = list(probes)
         self.every = every

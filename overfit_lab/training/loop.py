@@ -7,13 +7,7 @@ from dataclasses import replace
 
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.training.evaluation import evaluate
-from overfit_lab.training.events import (
-    EpochEnded,
-    EventBus,
-    RunEnded,
-    RunStarted,
-    SecondWeights,
-)
+from overfit_lab.training.events import EpochEnded, EventBus, RunEnded, RunStarted, SecondWeights
 from overfit_lab.training.session import Session
 from overfit_lab.training.step import take_step
 from overfit_lab.training.tally import EpochTallies

@@ -138,11 +138,7 @@ def build_loader(config: RunConfig, data: Dataset) -> Loader:
     )
     if isinstance(split.x, StreamedImages):
         return StreamLoader(
-            split,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            augmenter=augmenter,
-            prefetch=config.data.prefetch,
+            split, batch_size=config.batch_size, seed=config.seed, augmenter=augmenter, prefetch=config.data.prefetch
         )
     return EpochLoader(split, batch_size=config.batch_size, seed=config.seed, augmenter=augmenter)
 

@@ -62,18 +62,11 @@ def probe_run(
     Settings that are not given are the run's own.
 
     Args:
-        folder: the run folder.
-        metrics: names of probes.
         checkpoint: ``best``, ``final``, ``initial``, ``all`` or an epoch; several separated by commas.
-        splits: splits to look at.
         inputs: ``clean``, ``adversarial`` or both.
         n: size of the probe subset.
-        options: a probe's own options by its name.
         weights: ``raw``, or the name of a regularizer that keeps second weights, such as ``swa``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        save: also write the records and arrays to the run folder.
-        on_record: called with each record as it is measured.
-        trust: import the code that the folder's configuration names.
         on_note: told in a line how a prior's weights file was read where that is not plain.
         prior_bus: gives the bus for the events of a prior that has to be trained, by its name.
         budget: most time for all checkpoints together, a share of the run's training (``5%``) or a time (``30s``);
@@ -167,15 +160,11 @@ def probe_weights(
 
     Args:
         path: .safetensors, .pt, .pth, .ckpt, .th, .tar, .bin or .pkl; loaded as weights only.
-        metrics: names of probes.
         config: model, data, attack and seed to measure with; its training settings play no part.
-        splits: splits to look at.
         inputs: ``clean``, ``adversarial`` or both.
         n: size of the probe subset.
-        options: a probe's own options by its name.
         device: ``auto``, ``cpu`` or ``cuda``.
         reference: weights file of theta_0, for probes that compare with it.
-        on_record: called with each record as it is measured.
         on_note: called with one line on how the file was read, and one for each metric that is passed over.
         budget: most time, such as ``30s``; see :func:`probe_run`.
         on_budget: called with what was chosen and what it took.

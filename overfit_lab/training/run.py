@@ -39,11 +39,7 @@ from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.loop import train
 from overfit_lab.training.parts import make_probes
 from overfit_lab.training.session import Session
-from overfit_lab.training.subjects import (
-    OnNote,
-    describe,
-    take_initial,
-)
+from overfit_lab.training.subjects import OnNote, describe, take_initial
 from overfit_lab.types import Clock, Measurement
 
 
@@ -70,9 +66,7 @@ def train_run(
     Args:
         config: what to train; None with ``resume`` takes the folder's own.
         folder: the run folder to make; with ``resume`` the one to go on with.
-        resume: go on from the last checkpoint.
         device: ``auto``, ``cpu`` or ``cuda``.
-        bus: events go here; subscribe before.
         trust: import the code that a teacher's configuration names, and with ``config=None`` that of the folder's own.
         teacher_bus: gives the bus for the events of a teacher that is trained first, by its name.
         prior_bus: the same for a prior that is trained first.
@@ -163,8 +157,6 @@ def train_first(session: Session, folder: Path, teacher_bus: Callable[[str], Eve
     Runs of their own are shared out among the processes of the run; models in memory are trained by each of them.
 
     Args:
-        session: the run.
-        folder: its folder.
         teacher_bus: see :func:`train_run`.
 
     Returns:

@@ -38,11 +38,7 @@ from overfit_lab.models.isolation import mode, unmoved_statistics
 from overfit_lab.processes.draws import for_rows
 from overfit_lab.processes.share import Share
 from overfit_lab.seeds import derive_generator
-from overfit_lab.training.events import (
-    EventBus,
-    GradientsReady,
-    StepEnded,
-)
+from overfit_lab.training.events import EventBus, GradientsReady, StepEnded
 from overfit_lab.training.session import Session
 from overfit_lab.types import Batch, Outputs, Targets
 
@@ -53,7 +49,6 @@ def take_step(session: Session, batch: Batch, bus: EventBus, n: int) -> None:
     Args:
         session: the run, its clock at this step and its tallies begun.
         batch: what the loader gave: the batch, or this process's rows of it.
-        bus: events go here.
         n: samples of the batch over all processes.
     """
     assert session.tallies is not None
@@ -83,7 +78,6 @@ def train_step(session: Session, batch: Batch, bus: EventBus, share: Share | Non
     """Attack, forward and backward of one batch; gradients are ready afterwards, the weights not yet changed.
 
     Args:
-        session: the run.
         batch: what the loader gave.
         bus: is told when the gradients are ready, those of the whole batch.
         share: this process's part of the batch; None: all of it.

@@ -64,9 +64,7 @@ def open_run(folder: Path, *, device: str = "auto", trust: bool = False, probes:
     """The objects of a run folder's configuration, with the run's initial weights as reference.
 
     Args:
-        folder: the run folder.
         device: ``auto``, ``cpu`` or ``cuda``.
-        trust: import the code that the folder's configuration names.
         probes: in place of the run's own.
 
     Raises:
@@ -103,8 +101,6 @@ def at_checkpoints(session: Session, folder: Path, which: str, weights: str = RA
     """The snapshots of checkpoints, one after the other in the session's one model.
 
     Args:
-        session: the run.
-        folder: its folder.
         which: ``best``, ``final``, ``initial``, ``all``, an epoch, or several of them separated by commas; an epoch
             that several lead to comes once.
         weights: ``raw``, or the name of a regularizer that keeps second weights.

@@ -91,7 +91,6 @@ class EpochTallies:
     """What an epoch comes to, step by step; a checkpoint within the epoch keeps it.
 
     Args:
-        device: where the numbers are.
         reference: theta_0 of :class:`overfit_lab.training.information.InformationTally`.
     """
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from make import HERE, is_completed, jobs, work
 
-from overfit_lab.cli.jobs import GridProgress
+from overfit_lab.cli.jobs import RunsProgress
 from overfit_lab.config.catalog import CHECKS
 from overfit_lab.evaluation.attackers import make_attacker
 from overfit_lab.evaluation.checks.base import Bench
@@ -142,7 +142,7 @@ def _number(line: str) -> tuple[Any, ...]:
 def main(parts: list[str]) -> None:
     """Evaluate every run whose name contains one of the parts; all of them without any."""
     chosen = {name: job for name, job in wanted().items() if not parts or any(part in name for part in parts)}
-    with GridProgress(len(chosen)) as progress:
+    with RunsProgress(len(chosen)) as progress:
         work_left = [Job(name, evaluate, (name, *job)) for name, job in chosen.items()]
         failures = run_jobs(work_left, progress, n_processes=usable_cores(), n_threads=1)
     for name, reason in failures.items():

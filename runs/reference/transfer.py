@@ -14,7 +14,7 @@ import sys
 from evaluate import WORK, add_records, as_it_was_computed, same_training
 from make import HERE, SEEDS, is_completed, jobs, work
 
-from overfit_lab.cli.jobs import GridProgress
+from overfit_lab.cli.jobs import RunsProgress
 from overfit_lab.evaluation.attackers import TRANSFER, make_attacker
 from overfit_lab.evaluation.source import open_source
 from overfit_lab.evaluation.store import evaluate_into
@@ -70,7 +70,7 @@ def main(parts: list[str]) -> None:
     targets = {f"{name}-seed{seed}" for name in TARGETS for seed in SEEDS}
     chosen = {name: jobs()[name] for name in sorted(targets) if not parts or any(part in name for part in parts)}
     wanted = [(name, seed) for name in SOURCES for seed in SEEDS if any(f"seed{seed}" in target for target in chosen)]
-    with GridProgress(len(wanted) + len(chosen)) as progress:
+    with RunsProgress(len(wanted) + len(chosen)) as progress:
         at_once = {"n_processes": usable_cores(), "n_threads": 1}
         sources = [Job(f"{name}-seed{seed}", make_source, (name, seed)) for name, seed in wanted]
         failures = run_jobs(sources, progress, **at_once)

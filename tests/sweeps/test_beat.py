@@ -14,10 +14,9 @@ from sweeping import small_config, wait_for
 
 from overfit_lab.config import to_dict
 from overfit_lab.sweeps import beat as beat_module
-from overfit_lab.sweeps.beat import OUSTED, Beat, Heart, claim, read_beat, release, write_beat
-from overfit_lab.sweeps.layout import beat_path, log_path
+from overfit_lab.sweeps.beat import OUSTED, Beat, Heart, beat_path, claim, read_beat, release, write_beat
 from overfit_lab.sweeps.spec import Resources
-from overfit_lab.sweeps.work import CellJob, attempt, last_lines
+from overfit_lab.sweeps.work import CellJob, attempt, last_lines, log_path
 from same_run import rows
 
 HERE = socket.gethostname()

@@ -18,14 +18,14 @@ class Recipe:
 
     Args:
         content: nested keys and values; what is not given has its default.
-        says: what it is, in a sentence.
+        text: what it is, in a sentence.
     """
 
     content: Mapping[str, Any]
-    says: str
+    text: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "__doc__", self.says)
+        object.__setattr__(self, "__doc__", self.text)
 
     def __call__(self) -> dict[str, Any]:
         """The content, free to be changed."""
@@ -39,17 +39,17 @@ class Study:
     Args:
         recipe: name of the recipe.
         axes: as after ``--grid``: ``key=value,value``.
-        says: what it studies, in a sentence.
+        text: what it studies, in a sentence.
         sets: what all of its runs change in the recipe, as after ``--set``.
     """
 
     recipe: str
     axes: tuple[str, ...]
-    says: str
+    text: str
     sets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "__doc__", self.says)
+        object.__setattr__(self, "__doc__", self.text)
 
 
 RECIPES = Registry("recipe", "overfit_lab.config.recipes")

@@ -43,7 +43,7 @@ SGLR_NOISE = {**SGLR, "temperature": 0.5}
 """For standard training under label noise. Of T = .5 and 1 with a = .7 and .9 the one whose train accuracy came nearest
 to the share of untouched labels, on a seed that is in no table; with T = 1 more is fitted."""
 
-OWN: dict[str, dict[str, Any]] = {
+CONSTANTS: dict[str, dict[str, Any]] = {
     "sglr": {"labels": SGLR},
     "te": {"labels": {"name": "te", "start_epoch": 7, "ramp_end": 12}},
 }
@@ -86,21 +86,23 @@ def cifar10_small_noise(name: str, **parts: Any) -> dict[str, Any]:
 
 
 def _recipes() -> dict[str, Recipe]:
-    found = {}
-    for method, (parts, says) in METHODS.items():
+    recipes = {}
+    for method, (parts, text) in METHODS.items():
         name = f"cifar10-small-{method}"
-        found[name] = Recipe(combined(cifar10_small(name), OWN.get(method, parts)), f"2,000 CIFAR-10 images: {says}.")
-    found["cifar10-small-standard"] = Recipe(
+        recipes[name] = Recipe(
+            combined(cifar10_small(name), CONSTANTS.get(method, parts)), f"2,000 CIFAR-10 images: {text}."
+        )
+    recipes["cifar10-small-standard"] = Recipe(
         cifar10_small("cifar10-small-standard", objective={"name": "standard"}),
         "2,000 CIFAR-10 images: standard training, no attack.",
     )
     for method, parts in NOISE_MODES.items():
         name = f"cifar10-small-noise-{method}"
-        found[name] = Recipe(
+        recipes[name] = Recipe(
             cifar10_small_noise(name, **parts),
             f"2,000 CIFAR-10 images, standard training under 40% symmetric label noise: {METHODS[method][1]}.",
         )
-    return found
+    return recipes
 
 
 REGISTER = _recipes()

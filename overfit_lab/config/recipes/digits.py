@@ -26,7 +26,7 @@ SGLR_NOISE = {
 }
 """For standard training on noisy digits. Chosen on seed 0; with a = 0.9 and T = 1 more wrong labels are fitted."""
 
-OWN: dict[str, dict[str, Any]] = {
+CONSTANTS: dict[str, dict[str, Any]] = {
     "smooth": {"labels": {"name": "smooth", "r": 0.3}},
     "sglr": {"labels": SGLR_SHARP},
     "trades-sglr": {"objective": {"name": "trades"}, "labels": SGLR_SHARP},
@@ -90,21 +90,23 @@ def _inline(part: dict[str, Any]) -> str:
 
 
 def _recipes() -> dict[str, Recipe]:
-    what = "digits with 30% of the labels flipped"
-    found = {}
-    for method, (parts, says) in METHODS.items():
-        says = says.replace("1,000", "200") if method == "early-stopping" else says
+    setting = "digits with 30% of the labels flipped"
+    recipes = {}
+    for method, (parts, text) in METHODS.items():
+        text = text.replace("1,000", "200") if method == "early-stopping" else text
         name = f"digits-{method}"
-        found[name] = Recipe(combined(digits(name), OWN.get(method, parts)), f"{says[0].upper()}{says[1:]}: {what}.")
-    found["digits-standard"] = Recipe(
-        digits("digits-standard", objective={"name": "standard"}), f"Standard training, no attack: {what}."
+        recipes[name] = Recipe(
+            combined(digits(name), CONSTANTS.get(method, parts)), f"{text[0].upper()}{text[1:]}: {setting}."
+        )
+    recipes["digits-standard"] = Recipe(
+        digits("digits-standard", objective={"name": "standard"}), f"Standard training, no attack: {setting}."
     )
-    for method, parts in (("hard", {}), ("smooth", OWN["smooth"]), ("sglr", {"labels": SGLR_NOISE})):
+    for method, parts in (("hard", {}), ("smooth", CONSTANTS["smooth"]), ("sglr", {"labels": SGLR_NOISE})):
         name = f"digits-noise-{method}"
-        found[name] = Recipe(
+        recipes[name] = Recipe(
             digits_noise(name, **parts), f"Standard training under 40% symmetric label noise: {METHODS[method][1]}."
         )
-    return found
+    return recipes
 
 
 REGISTER = _recipes()

@@ -63,15 +63,15 @@ def imagenet(name: str, method: str, **parts: Any) -> dict[str, Any]:
 
 
 def _recipes() -> dict[str, Recipe]:
-    found = {}
-    for make, prefix, methods, where in (
+    recipes = {}
+    for make, prefix, methods, setting in (
         (tiny_imagenet, "tiny-imagenet", METHODS, "Tiny ImageNet, PreAct-ResNet-18"),
         (imagenet, "imagenet", LARGE, "ImageNet, ResNet-50"),
     ):
         for method in methods:
             name = f"{prefix}-{method}"
-            found[name] = Recipe(make(name, method), f"{where}: {METHODS[method][1]}.")
-    return found
+            recipes[name] = Recipe(make(name, method), f"{setting}: {METHODS[method][1]}.")
+    return recipes
 
 
 REGISTER = _recipes()

@@ -35,16 +35,18 @@ def at_scale(name: str, method: str, **parts: Any) -> dict[str, Any]:
 def _recipes() -> dict[str, Recipe]:
     cifar100 = {"data": {"name": "cifar100", "augment": ["crop", "flip"]}}
     wide = {"model": {"name": "wrn-34-10"}}
-    found = {}
-    for methods, name, parts, where in (
+    recipes = {}
+    for methods, name, parts, setting in (
         (dict.fromkeys((*TABLE_2, *METHODS)), "paper-cifar10", {}, "CIFAR-10, ResNet-18"),
         (dict.fromkeys(TABLE_3), "paper-cifar100", cifar100, "CIFAR-100, ResNet-18"),
         (dict.fromkeys(TABLE_B4), "paper-wrn", wide, "CIFAR-10, WRN-34-10"),
     ):
         for method in methods:
             full = f"{name}-{method}"
-            found[full] = Recipe(at_scale(full, method, **parts), f"{where}, the paper's recipe: {METHODS[method][1]}.")
-    return found
+            recipes[full] = Recipe(
+                at_scale(full, method, **parts), f"{setting}, the paper's recipe: {METHODS[method][1]}."
+            )
+    return recipes
 
 
 REGISTER = _recipes()

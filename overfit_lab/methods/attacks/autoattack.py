@@ -232,12 +232,7 @@ class Square(LabelAttack):
     def find(self, predict: nn.Module, x: Tensor, y: Tensor, seed: int, n_classes: int) -> Tensor:
         """See :class:`LabelAttack`."""
         attack = SquareAttack(
-            predict,
-            p_init=0.8,
-            n_queries=self.n_queries,
-            n_restarts=1,
-            resc_schedule=False,
-            **self._common(x, seed),
+            predict, p_init=0.8, n_queries=self.n_queries, n_restarts=1, resc_schedule=False, **self._common(x, seed)
         )
         x_adv = x.clone()
         right = predict(x).argmax(dim=1) == y

@@ -37,7 +37,6 @@ class Attack(Protocol):
             model: maps images in [0, 1] (B, C, H, W) to logits (B, K).
             x: clean images in [0, 1] (B, C, H, W).
             loss: what to maximise.
-            generator: random stream on the device of ``x``.
             start: where to start; None is the attack's own start. The start is projected.
         """
         ...

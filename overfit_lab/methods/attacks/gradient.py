@@ -12,7 +12,6 @@ def input_gradient(total: Tensor, x: Tensor, *, retain_graph: bool = False) -> T
     Args:
         total: a sum of losses, a scalar.
         x: images (B, ...) that it was computed from and that require a gradient.
-        retain_graph: keep the graph for a further pass.
 
     Cost: one backward pass to the input.
     """
@@ -26,9 +25,6 @@ class Connected(nn.Module):
     """The logits of a model in float32, differentiable by the image even where the model cuts the way back.
 
     A model that rounds its input to integers has no path for a gradient; libraries fail on that. Here it is zero.
-
-    Args:
-        model: maps images to logits.
     """
 
     def __init__(self, model: nn.Module) -> None:

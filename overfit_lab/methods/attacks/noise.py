@@ -19,7 +19,6 @@ class Noise(ABC):
     """Random perturbations of the attack's size (SGLR, Yu et al. 2024, appendix B.5). The model plays no part.
 
     Args:
-        threat: the ball and the pixel bounds.
         **settings: what an attack takes besides; a noise has no use for it.
 
     Cost: no forward pass.

@@ -23,7 +23,6 @@ class PGD:
     statistics, as in Rice et al. (2020), but the running statistics do not move, which theirs do.
 
     Args:
-        threat: the ball and the pixel bounds.
         step_size: length of a step in the threat's norm, in [0, 1] pixels.
         n_steps: ascent steps; 0 gives the start itself.
         n_restarts: independent starts; of each sample the image with the largest loss is kept, and where the loss is
@@ -99,7 +98,6 @@ class PGD:
         """The network whose loss the attack climbs: the model's folded one, if wanted and possible.
 
         Args:
-            model: the attacked one.
             x: images (B, C, H, W) such as will be attacked.
         """
         if not self.fold or self.bn_mode == "train" or self.n_steps == 0:

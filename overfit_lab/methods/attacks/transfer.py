@@ -15,7 +15,6 @@ class Transfer:
 
     Args:
         source: maps images in [0, 1] to logits of the same classes.
-        attack: what is run on the source.
 
     Cost: that of the attack, on the source.
     """

@@ -49,8 +49,6 @@ class LabelContext:
 
     Args:
         labels: given labels of the whole training split (N,) int64, on the device.
-        n_classes: K.
-        n_epochs: length of the run.
         teacher: gives another model's predictions by its name; see :class:`overfit_lab.methods.teachers.Teachers`.
         place: ``"device"`` or ``"disk"``, where a mode keeps its rows; ``"auto"``: on disk beyond ``limit``.
         limit: most bytes of rows on the device under ``"auto"``.

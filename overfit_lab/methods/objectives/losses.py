@@ -13,7 +13,6 @@ def soft_cross_entropy(logits: Tensor, probs: Tensor) -> Tensor:
     """Cross entropy -sum_k t_k log p_k of each sample (B,) in nats.
 
     Args:
-        logits: (B, K).
         probs: target distributions (B, K).
     """
     return -(probs * functional.log_softmax(logits, dim=1)).sum(dim=1)

@@ -25,11 +25,6 @@ class RegularizerContext:
     """What a regularizer is built with.
 
     Args:
-        model: the model that is trained.
-        train: the training split.
-        n_epochs: length of the run.
-        seed: the run's seed.
-        robust: whether the run is after robust accuracy.
         teacher: gives a teacher by its name; see :class:`overfit_lab.methods.teachers.Teachers`.
     """
 
@@ -47,12 +42,7 @@ class Step:
 
     Args:
         model: in train mode.
-        batch: what the step trains on.
         x_adv: its adversarial images; the clean ones where there is no attack.
-        targets: what the label mode asks for.
-        objective: the objective.
-        clock: the moment.
-        autocast: a context of the run's precision.
         full_batch: the batch over all processes, for which targets are asked; this one where there is one process.
         share: the part of the full batch that this batch is.
         all_reduce: replaces tensors by their sums over processes.

@@ -12,10 +12,6 @@ class Schedule(ABC):
     """The factor on the base learning rate (or on eps) as training goes on.
 
     ``milestones`` are the completed epochs at which it drops at once; none for a smooth schedule.
-
-    Args:
-        options: the schedule's own options.
-        n_epochs: length of the run.
     """
 
     Options: ClassVar[type[config.Options]] = config.Options

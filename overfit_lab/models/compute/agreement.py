@@ -18,7 +18,6 @@ def agree(model: nn.Module, twin: nn.Module, x: Tensor) -> bool:
 
     Args:
         model: the one to be compared with, in the mode to be compared.
-        twin: the other.
         x: images (B, C, H, W).
     """
     (expected, slope), (found, other) = _logits_and_gradient(model, x), _logits_and_gradient(twin, x)

@@ -23,7 +23,6 @@ def compile_attack(model: nn.Module, x: Tensor, autocast: Context) -> str | None
     Args:
         model: whose folded network is compiled.
         x: a batch of images of the size that training has (B, C, H, W).
-        autocast: the precision of training.
 
     Returns:
         None where it works; else why not, in one line, and all is as before.
@@ -52,7 +51,6 @@ def compile_model(model: nn.Module, x: Tensor, autocast: Context) -> str | None:
     Args:
         model: left with the weights, statistics and gradients that it had.
         x: a batch of images of the size that training has (B, C, H, W).
-        autocast: the precision of training.
 
     Returns:
         None where it works; else why not, in one line, and the model is as before.

@@ -24,12 +24,7 @@ CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
 }
 RELUS = (functional.relu, torch.relu, functional.relu_)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
-LINEAR_FUNCTIONS = (
-    torch.flatten,
-    torch.mean,
-    functional.adaptive_avg_pool2d,
-    functional.avg_pool2d,
-)
+LINEAR_FUNCTIONS = (torch.flatten, torch.mean, functional.adaptive_avg_pool2d, functional.avg_pool2d)
 LINEAR_METHODS = ("flatten", "mean", "view", "reshape")
 LINEAR_MODULES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 

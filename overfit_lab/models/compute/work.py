@@ -30,8 +30,6 @@ def training_flops(forward: int, *, n_images: int, attack_steps: int) -> int:
     twice its work. So PGD-10 comes to 23 forward passes an image.
 
     Args:
-        forward: those of one image's forward pass.
-        n_images: images in all batches together.
         attack_steps: gradient steps of the attack; 0 for none.
     """
     return forward * n_images * (2 * attack_steps + 3)

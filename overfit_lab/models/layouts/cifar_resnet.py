@@ -12,5 +12,5 @@ REGISTER = {
         family="cifar-resnet",
         models="resnet20, resnet32, resnet44, resnet56 or resnet110",
         rules=(*stages(r"layer{}\.", 3, first=1), (r"\.downsample\.", ".shortcut."), (r"^fc\.", "linear.")),
-    ),
+    )
 }

@@ -132,14 +132,14 @@ class _Watch:
         """The chosen numbers of this epoch to Lightning's loggers, as ``PROBE/FIELD/SPLIT/INPUTS``."""
         if not self._log or self.monitor is None:
             return
-        found = {}
+        numbers = {}
         for row in self.records.to_dict("records"):
             chosen = row["epoch"] == epoch and f"{row['probe']}/{row['field']}" in self._log
             if chosen and not pd.isna(row["value"]):
                 parts = [str(row[key]) for key in ("probe", "field", "split", "inputs")]
-                found["/".join(part for part in parts if part)] = float(row["value"])
-        for logger in trainer.loggers if found else ():
-            logger.log_metrics(found, step=trainer.global_step)
+                numbers["/".join(part for part in parts if part)] = float(row["value"])
+        for logger in trainer.loggers if numbers else ():
+            logger.log_metrics(numbers, step=trainer.global_step)
 
 
 def _checked(log: Sequence[str]) -> tuple[str, ...]:
@@ -178,7 +178,6 @@ class OverfitCallback(_Watch, *BASES):  # type: ignore[misc]
         data: as for :class:`overfit_lab.monitor.monitor.Monitor`.
         model: picks the network out of the module, such as ``lambda module: module.net``; None: the module itself.
         log: numbers for Lightning's loggers, as ``PROBE/FIELD``: ``("iiw/iiw", "evaluation/acc_adv")``.
-        folder: a run folder to write to, readable by the figures.
         **options: every other argument of the monitor.
 
     Raises:

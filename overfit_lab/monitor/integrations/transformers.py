@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from overfit_lab.errors import ProbeError, missing
+from overfit_lab.errors import ProbeError, RunFolderError, missing
 from overfit_lab.models.adapt import Adapter
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.records import FIELDS
+from overfit_lab.records.tensorfile import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     TrainerCallback: type = object
@@ -49,7 +47,6 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         data: as for :class:`overfit_lab.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
         model: picks the network out of the Trainer's model; None: the model itself.
         adapter: how the network is called, where it is not as above.
-        folder: a run folder to write to, readable by the figures.
         **options: every other argument of the monitor.
 
     Raises:
@@ -112,7 +109,8 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         """The state goes into the checkpoint that was just written."""
         folder = _checkpoint(args, state)
         if self.monitor is not None and folder.is_dir():
-            _write(folder / STATE_FILE, self.monitor.state_dict())
+            state = self.monitor.state_dict()
+            write_tensors(folder / STATE_FILE, state.pop("reference"), state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The run folder, where there is one, is complete."""
@@ -133,20 +131,12 @@ def _checkpoint(args: Any, state: Any) -> Path:
     return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
 
-def _write(path: Path, state: Mapping[str, Any]) -> None:
-    """A monitor's state as tensors and JSON, without a pickle."""
-    tensors: dict[str, Tensor] = {name: tensor.contiguous() for name, tensor in state["reference"].items()}
-    rest = {key: value for key, value in state.items() if key != "reference"}
-    save_file(tensors, path, metadata={"overfit-lab": json.dumps(rest)})
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with safe_open(path, framework="pt") as file:
-            rest = json.loads((file.metadata() or {})["overfit-lab"])
-            return {**rest, "reference": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ProbeError(f"{path}: damaged, or not a monitor's state ({error})") from error
+        rest, reference = read_tensors(path, "monitor's state")
+    except RunFolderError as error:
+        raise ProbeError(str(error)) from error
+    return {**rest, "reference": reference}
 
 
 __all__ = ["OverfitCallback", "TrainerCallback"]

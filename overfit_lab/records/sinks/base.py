@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from overfit_lab.errors import missing
 from overfit_lab.records.records import Record
 
 
@@ -38,12 +40,17 @@ class Sink(ABC):
     and the run goes on without it.
     """
 
-    def check(self) -> None:  # noqa: B027
+    package: ClassVar[str] = ""
+    """What it needs to be installed; the extra of overfit-lab has the same name."""
+
+    def check(self) -> None:
         """Refuse, before anything is written, where this cannot work: a package or an account is missing.
 
         Raises:
             OverfitLabError: in one line, what to do.
         """
+        if self.package and importlib.util.find_spec(self.package) is None:
+            raise missing(self.package, self.package)
 
     @abstractmethod
     def begin(self, run: Beginning) -> None:
@@ -55,6 +62,20 @@ class Sink(ABC):
 
     def end(self, status: str) -> None:  # noqa: B027
         """The run is over: ``completed``, ``interrupted`` or ``failed``. Let go of files and connections."""
+
+
+class ServiceSink(Sink):
+    """A sink of a tracking service.
+
+    Args:
+        project: in place of the service's own variable, or of ``overfit-lab`` where that is not set.
+        **options: further arguments of the service's ``init``.
+    """
+
+    def __init__(self, project: str | None = None, **options: Any) -> None:
+        self._project = project
+        self._options = options
+        self._run: Any = None
 
 
 def scalar_name(record: Record) -> str:
@@ -74,15 +95,15 @@ def scalars(records: Sequence[Record]) -> dict[str, float]:
 
     Where two differ in the labels alone, the second one's name ends in them: ``train/clean/mine/acc@true``.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     labels: dict[str, str] = {}
     for record in records:
         name = scalar_name(record)
         if labels.setdefault(name, record.labels) != record.labels:
             name = f"{name}@{record.labels}"
         if record.value is not None:
-            found[name] = record.value
-    return found
+            values[name] = record.value
+    return values
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
@@ -92,10 +113,10 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | 
         >>> flat({"attack": {"eps": 0.1}, "regularizers": []})
         {'attack.eps': 0.1, 'regularizers': '[]'}
     """
-    found: dict[str, bool | int | float | str] = {}
+    plain: dict[str, bool | int | float | str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{key}.")
+            plain |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
-    return found
+            plain[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
+    return plain

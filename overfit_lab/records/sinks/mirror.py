@@ -16,7 +16,7 @@ from typing import Any
 from overfit_lab.config.catalog import SINKS
 from overfit_lab.errors import ConfigError
 from overfit_lab.records import layout
-from overfit_lab.records.files import write_bytes
+from overfit_lab.records.files import write_json
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.seeds import get_streams, set_streams
@@ -31,15 +31,15 @@ def make_sinks(chosen: Sequence[str | Sink]) -> dict[str, Sink]:
         ConfigError: an unknown name, a class that is no sink, or one sink twice.
         OverfitLabError: a sink cannot work here, such as for want of its package.
     """
-    found: dict[str, Sink] = {}
-    for one in chosen:
-        sink = _made(one) if isinstance(one, str) else one
-        name = SINKS.canonical(one) if isinstance(one, str) else _name_of(one)
-        if name in found:
+    sinks: dict[str, Sink] = {}
+    for choice in chosen:
+        sink = _made(choice) if isinstance(choice, str) else choice
+        name = SINKS.canonical(choice) if isinstance(choice, str) else _name_of(choice)
+        if name in sinks:
             raise ConfigError(f"sink {name}: given twice")
         sink.check()
-        found[name] = sink
-    return found
+        sinks[name] = sink
+    return sinks
 
 
 def _made(name: str) -> Sink:
@@ -84,11 +84,11 @@ class Mirror:
         self._waiting: list[Record] = []
         self._said_unwritable = False
 
-    def begin(self, kept: Sequence[Record], epoch: int) -> None:
+    def begin(self, records: Sequence[Record], epoch: int) -> None:
         """Before the first epoch, of this process: give each sink what it lacks.
 
         Args:
-            kept: the records of a run that is gone on with.
+            records: those of a run that is gone on with.
             epoch: completed epochs.
         """
         self.begun = True
@@ -96,7 +96,7 @@ class Mirror:
             after = min(self.position.get(name, 0), epoch)
             with self._contained(name):
                 sink.begin(replace(self.run, after=after, config=copy.deepcopy(dict(self.run.config))))
-                self._give(name, sink, [record for record in kept if record.epoch > after or after == 0])
+                self._give(name, sink, [record for record in records if record.epoch > after or after == 0])
                 self.position[name] = epoch
         self._write_position()
 
@@ -161,8 +161,7 @@ class Mirror:
         if self.run.folder is None:
             return
         try:
-            text = json.dumps(self.position, indent=2, ensure_ascii=False) + "\n"
-            write_bytes(layout.sinks_path(self.run.folder), text.encode())
+            write_json(layout.sinks_path(self.run.folder), self.position)
         except OSError as error:
             if not self._said_unwritable:
                 self._on_note(f"{self.run.folder}: how far its sinks are cannot be written ({error.strerror})")
@@ -175,10 +174,9 @@ def open_mirror(
     """The mirror of a run folder that exists; None without sinks."""
     if not chosen:
         return None
-    info = json.loads(layout.info_path(folder).read_text(encoding="utf-8"))
-    name = folder.resolve().name
-    own = run_id(name, info.get("started"), info.get("seed"))
-    return Mirror(chosen, Beginning(name, own, folder, config, 0), on_note)
+    info, name = layout.read_info(folder), folder.resolve().name
+    identity = run_id(name, info.get("started"), info.get("seed"))
+    return Mirror(chosen, Beginning(name, identity, folder, config, 0), on_note)
 
 
 def _to_stderr(text: str) -> None:

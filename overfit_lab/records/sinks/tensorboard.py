@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overfit_lab.errors import ConfigError, missing
+from overfit_lab.errors import ConfigError
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink, flat, scalars
 
@@ -26,14 +25,11 @@ class TensorBoardSink(Sink):
         folder: where to write in place of RUN/tensorboard.
     """
 
+    package = "tensorboard"
+
     def __init__(self, folder: str | Path | None = None) -> None:
         self._folder = Path(folder) if folder is not None else None
         self._writer: SummaryWriter | None = None
-
-    def check(self) -> None:
-        """The package is there."""
-        if importlib.util.find_spec("tensorboard") is None:
-            raise missing("tensorboard", "tensorboard")
 
     def begin(self, run: Beginning) -> None:
         """Open an event file."""

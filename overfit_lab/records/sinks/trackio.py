@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from typing import Any
 
-from overfit_lab.errors import missing
 from overfit_lab.records.records import Record
-from overfit_lab.records.sinks.base import Beginning, Sink, flat, scalars
+from overfit_lab.records.sinks.base import Beginning, ServiceSink, flat, scalars
 
 PROJECT = "overfit-lab"
 
 
-class TrackioSink(Sink):
+class TrackioSink(ServiceSink):
     """Trackio: a run in its local database, steps are epochs; `trackio show` draws it.
 
     The database lies where trackio keeps it (TRACKIO_DIR). The run's name there ends in six digits that tell runs of
@@ -27,15 +24,7 @@ class TrackioSink(Sink):
         **options: further arguments of ``trackio.init``.
     """
 
-    def __init__(self, project: str | None = None, **options: Any) -> None:
-        self._project = project
-        self._options = options
-        self._run: Any = None
-
-    def check(self) -> None:
-        """The package is there."""
-        if importlib.util.find_spec("trackio") is None:
-            raise missing("trackio", "trackio")
+    package = "trackio"
 
     def begin(self, run: Beginning) -> None:
         """Begin the run there, or go on with it."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import os
 from collections.abc import Sequence
-from typing import Any
 
-from overfit_lab.errors import ConfigError, missing
+from overfit_lab.errors import ConfigError
 from overfit_lab.records.records import Record
-from overfit_lab.records.sinks.base import Beginning, Sink, scalars
+from overfit_lab.records.sinks.base import Beginning, ServiceSink, scalars
 
 PROJECT = "overfit-lab"
 UNCONNECTED = ("offline", "disabled", "dryrun")
 
 
-class WandbSink(Sink):
+class WandbSink(ServiceSink):
     """Weights & Biases: a run of the same name whose history has the epoch as step; its files lie in RUN/wandb.
 
     The variables of wandb hold: WANDB_MODE=offline sends nothing, WANDB_PROJECT and WANDB_ENTITY say where to.
@@ -26,15 +24,11 @@ class WandbSink(Sink):
         **options: further arguments of ``wandb.init``.
     """
 
-    def __init__(self, project: str | None = None, **options: Any) -> None:
-        self._project = project
-        self._options = options
-        self._run: Any = None
+    package = "wandb"
 
     def check(self) -> None:
         """The package is there, and an account where one is needed, so that nothing is asked in the middle."""
-        if importlib.util.find_spec("wandb") is None:
-            raise missing("wandb", "wandb")
+        super().check()
         import wandb
 
         mode = self._options.get("mode") or wandb.setup().settings.mode

@@ -66,7 +66,7 @@ class Backend(ABC):
         raise NotImplementedError
 
 
-def make_backend(name: str, given: dict[str, Any], jobs: int | None, device: str = "auto") -> Backend:
+def make_backend(name: str, options: dict[str, Any], jobs: int | None, device: str = "auto") -> Backend:
     """A backend by name, its options checked.
 
     Raises:
@@ -76,7 +76,7 @@ def make_backend(name: str, given: dict[str, Any], jobs: int | None, device: str
     from overfit_lab.config.catalog import BACKENDS
 
     cls = BACKENDS[name]
-    backend: Backend = cls(parse_options(cls, given, prefix=f"backends.{name}"), jobs)
+    backend: Backend = cls(parse_options(cls, options, prefix=f"backends.{name}"), jobs)
     backend.check(device)
     return backend
 

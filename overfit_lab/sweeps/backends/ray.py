@@ -73,10 +73,10 @@ class RayBackend(Backend):
             warnings.simplefilter("ignore")
             import ray
 
-            own: dict[str, Any] = {} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
-            own["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_SearchedHere())
+            started: dict[str, Any] = {} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
+            started["job_config"] = ray.job_config.JobConfig(_py_driver_sys_path=_SearchedHere())
             try:
-                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **started)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise ConfigError(f"ray: cannot join the cluster at {address!r} ({reason})") from error

@@ -96,7 +96,7 @@ class SlurmBackend(Backend):
         python = f"{shlex.quote(sys.executable)} -P"  # no file in the folder that it starts in is code
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=options.requeues, python=python)
         memory = needs.memory_bytes
-        given = {
+        parameters = {
             "job_name": re.sub(r"[^\w.+-]", "-", jobs[0].folder.parent.name),
             "time": needs.minutes or DEFAULT_MINUTES,
             "cpus_per_task": needs.cpus,
@@ -112,7 +112,7 @@ class SlurmBackend(Backend):
             "use_srun": options.srun,
             "additional_parameters": {"requeue": True, **options.more},
         }
-        executor.update_parameters(**{key: value for key, value in given.items() if value is not None})
+        executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
         try:
             with executor.batch():
                 submitted = [executor.submit(_SlurmCell(job)) for job in jobs]

@@ -19,12 +19,11 @@ STEPS = 3
 
 
 def calibrate(work: Workload, device: torch.device, *, steps: int = STEPS) -> Hardware:
-    """The device as this run finds it: the best of a few steps of the last epoch, on images of noise.
+    """Measure a device by a few steps of this run's last epoch, on images of noise.
 
-    Two readings, a step and a chunk of an evaluation under attack, give two numbers on a CPU: a rate, and what an
-    operation costs beside its arithmetic. Where they give none, as on a GPU, all of a step's seconds are put down to
-    its arithmetic. Either way the device is good for runs of this network and these sizes, and for no other. Teachers
-    are copies of the network.
+    On a CPU the times of a step and of an evaluated chunk give two numbers: a rate, and the seconds of an operation
+    beside its arithmetic. Elsewhere all of a step's seconds count as arithmetic. The result holds for this network and
+    these sizes alone. Teachers are copies of the network.
 
     Cost: ``steps + 1`` training steps, two chunks of evaluation, and compiling where the run compiles;
         the memory of a run of one batch.

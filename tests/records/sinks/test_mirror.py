@@ -20,8 +20,8 @@ from overfit_lab.records.reader import Run, read_records
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import flat, scalar_name, scalars
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, run_id
-from overfit_lab.sweeps.layout import log_path
 from overfit_lab.sweeps.run import run_sweep
+from overfit_lab.sweeps.work import log_path
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.run import train_run
 from tiny import tiny_config
