@@ -53,12 +53,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Attacker:
-    """An attack as an evaluation runs it.
-
-    Args:
-        label: what it is called in records, such as ``pgd-20``, ``pgd-50x5-margin``, ``autoattack``.
-        settings: what defines it, for the outcome.
-    """
+    """An attack as an evaluation runs it; its label in records is ``pgd-20``, ``pgd-50x5-margin`` or the like."""
 
     Options: ClassVar[type[AttackOptions]] = AttackOptions
     label: str

@@ -32,12 +32,7 @@ SAVE_EVERY = 2.0
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of an evaluation, with their positions in the split (n,).
-
-    Args:
-        x: images (n, C, H, W) uint8; streamed ones are decoded batch by batch.
-        y: given labels (n,).
-    """
+    """The samples of an evaluation, with positions in the split and labels (n,); streamed ones are decoded by batches."""
 
     split: str
     index: Tensor

@@ -11,12 +11,7 @@ FLOOR = 64
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds as a straight line in the number of samples.
-
-    Args:
-        fixed: seconds whatever the number, 0 or more.
-        per_sample: seconds a sample, 0 or more.
-    """
+    """Seconds as a straight line in the number of samples; ``fixed`` and ``per_sample`` are 0 or more."""
 
     fixed: float
     per_sample: float
@@ -40,10 +35,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What making one kind of inputs of one split costs. They are made in whole chunks and shared by the probes.
+    """What making one kind of inputs of a split of ``size`` samples costs; ``cost`` is that of one chunk.
 
-    Args:
-        cost: of one chunk as a line in its samples; the split has ``size`` of them.
+    They are made in whole chunks and shared by the probes.
     """
 
     cost: Cost
@@ -58,12 +52,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a probe asks for, and of which kinds of inputs.
-
-    Args:
-        cost: of the probe itself, inputs made.
-        cap: most samples that it may or can look at.
-    """
+    """What a probe asks for: its cost, inputs made, the most samples that it may look at, and kinds of inputs."""
 
     name: str
     cost: Cost

@@ -16,12 +16,7 @@ PROBE = "masking"
 
 @dataclass(frozen=True)
 class Report:
-    """The findings of all checks.
-
-    Args:
-        worst: share of samples that is right under every attack that was run within the run's own threat model.
-        run_evaluation: the same under the run's own evaluation alone.
-    """
+    """The findings of all checks, and the shares right under all attacks of the run's threat model and by its own evaluation."""
 
     findings: tuple[Finding, ...]
     worst: Share

@@ -38,9 +38,7 @@ Verdict = Literal["robust overfitting", "none", "not enough evidence"]
 class Onset:
     """Where a level gap begins to grow: the epoch of the knot, with its interval of coverage ``LEVEL``.
 
-    Args:
-        p: of the test against a gap that stays level.
-        slope: growth of the gap an epoch after the knot.
+    ``p`` is of the test against a gap that stays level, ``slope`` its growth an epoch after the knot.
     """
 
     epoch: float

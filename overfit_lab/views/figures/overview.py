@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
 from overfit_lab.views.figures.experiments import by_experiment
-from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, title_of
+from overfit_lab.views.figures.series import Curve, check_some, curve, decays, last_epoch, title_of
 from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, new_figure, percent_axis, style
 
 
@@ -56,14 +57,10 @@ def draw(runs: Sequence[Run]) -> Figure:
     check_some(runs, "overview")
     groups = by_experiment(runs)
     looks = looks_of(list(groups))
-    curves = {
-        panel: {
-            name: series
-            for name, members in groups.items()
-            if (series := curve(members, panel.probe, panel.field, panel.split, panel.inputs)) is not None
-        }
-        for panel in PANELS
-    }
+    curves: dict[Panel, dict[str, Curve]] = {panel: {} for panel in PANELS}
+    for panel, (name, members) in product(PANELS, groups.items()):
+        series = curve(members, panel.probe, panel.field, panel.split, panel.inputs)
+        curves[panel] |= {} if series is None else {name: series}
     panels = [panel for panel in PANELS if curves[panel]]
     last, drops = last_epoch(runs), decays(runs)
     n_rows = -(-len(panels) // 3)

@@ -15,9 +15,7 @@ from overfit_lab.probes.metrics.local import LayerCall
 class CallCache:
     """Tensors of one call that its derivatives share, between the backward passes of one local pass.
 
-    Args:
-        times: number of derivatives of the call; with more of them it pays to prepare the input.
-        store: tensors that the layer's kind prepared.
+    ``times`` is the number of its derivatives; with more of them it pays to prepare the input.
     """
 
     times: int = 1
