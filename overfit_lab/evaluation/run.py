@@ -32,7 +32,7 @@ SAVE_EVERY = 2.0
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of an evaluation, their positions in the split and labels (n,); streamed ones are decoded by batches."""
+    """The samples of an evaluation, their positions in the split and labels (n,); streamed ones are decoded in turn."""
 
     split: str
     index: Tensor

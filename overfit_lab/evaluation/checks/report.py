@@ -16,7 +16,7 @@ PROBE = "masking"
 
 @dataclass(frozen=True)
 class Report:
-    """The findings of all checks, and the shares right under all attacks of the run's threat model and under its own."""
+    """The findings of all checks, and the shares right under all attacks of the run's threat model and by its own."""
 
     findings: tuple[Finding, ...]
     worst: Share
