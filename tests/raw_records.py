@@ -1,6 +1,7 @@
 """Committed records as they stand in their files, read without the package: oracles of the figures' numbers."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,22 @@ from overfit_lab.records.reader import find_runs
 REFERENCE = Path(__file__).parents[1] / "runs" / "reference"
 
 
+@cache
 def committed(*patterns):
-    """Runs of the committed folders that match."""
-    return find_runs([path for pattern in patterns for path in sorted(REFERENCE.glob(pattern)) if path.is_dir()])
+    """Runs of the committed folders that match; to be read alone, for all tests get the same ones."""
+    folders = [path for pattern in patterns for path in sorted(REFERENCE.glob(pattern)) if path.is_dir()]
+    return tuple(find_runs(folders))
+
+
+@cache
+def rows(folder):
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
 
 def values(folder, probe, field, split, inputs):
     """Epoch to value, from the lines of the record file."""
     found = {}
-    for line in (folder / "records.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for row in rows(folder):
         if (row["probe"], row["field"], row["split"], row["inputs"]) == (probe, field, split, inputs):
             found[row["epoch"]] = row["value"]
     assert found, (folder, probe, field)

@@ -18,16 +18,11 @@ DOTTED = re.compile(r"(?<![\w./-])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)
 """``package.module:Attribute``, also behind a prefix such as ``train:``."""
 
 
-def named_code(content: Any) -> list[str]:
-    """Every name of code in nested plain values, as ``key = value``.
-
-    Names that a registry takes for something else, such as ``torchvision:resnet18`` or ``train:trades``, are none.
-    """
-    return [f"{key} = {text!r}" for key, text in _leaves(content) if any(_names(text))]
-
-
 def _names(text: str) -> Iterator[str]:
-    """The names in one string that only an import could make sense of."""
+    """The names in one string that only an import could make sense of.
+
+    Those that a registry takes for something else, such as ``torchvision:resnet18`` or ``train:trades``, are none.
+    """
     while found := DOTTED.search(text):
         name = found[1]
         prefix = name.partition(":")[0]

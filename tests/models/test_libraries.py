@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from overfit_lab.config import RunConfig
-from overfit_lab.config.trust import named_code
+from overfit_lab.config.catalog import OBJECTIVES
+from overfit_lab.config.permission import NOTHING, granted
+from overfit_lab.config.trust import check_trusted
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.errors import ConfigError
 from overfit_lab.models.factory import build_model
@@ -92,9 +94,12 @@ def test_grey_images_fail_in_one_line():
 
 def test_the_prefixes_are_no_code_to_trust():
     for name in ("torchvision:resnet18", "timm:resnet18", "mlp:evil"):
-        assert not named_code(RunConfig(model={"name": name}))
-    assert named_code(RunConfig(model={"name": "mymodels:net"})) == ["model.name = 'mymodels:net'"]
-    assert named_code(RunConfig(objective={"name": "timm:resnet18"}))
+        check_trusted({"model": {"name": name}}, "a.yaml", trust=False)
+    with granted(NOTHING):
+        with pytest.raises(ConfigError, match=r"model\.name = 'mymodels:net'"):
+            check_trusted({"model": {"name": "mymodels:net"}}, "a.yaml", trust=False)
+        with pytest.raises(ConfigError, match="objective 'timm:resnet18': names code to run"):
+            OBJECTIVES["timm:resnet18"]
 
 
 def test_without_timm_the_line_says_how_to_get_it(monkeypatch):
