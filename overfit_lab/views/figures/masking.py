@@ -15,12 +15,13 @@ from overfit_lab.records.naming import pixels
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import legend_above
-from overfit_lab.views.figures.style import GREY, LINES, PAGE, Look, new_figure, percent_axis, style
+from overfit_lab.views.figures.style import BLUE, GREY, LINES, PAGE, VERMILLION, Look, new_figure, percent_axis, style
 
 PROBE = "masking"
 LEAST = 0.002
 """Smallest share on the logarithmic axis of evidence; a share of zero is drawn there."""
 TICKS = (0.01, 0.1, 1.0)
+LOOKED = (Look(BLUE, "-", "o"), Look(VERMILLION, (0, (5, 1)), "s"), *LINES[2:])
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -35,7 +36,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     if not runs:
         raise RunFolderError("masking: no runs to draw")
     checked = {title: arrays for run in runs for title, arrays in _checked(run)}
-    looks = {name: LINES[i % len(LINES)] for i, name in enumerate(checked)}
+    looks = {name: LOOKED[i % len(LOOKED)] for i, name in enumerate(checked)}
     with style():
         counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in checked.values()})
         note = f"{' / '.join(f'{n:,}' for n in counts)} samples; bands and bars: exact 95% interval; "
