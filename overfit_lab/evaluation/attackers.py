@@ -39,13 +39,7 @@ class AttackOptions(Options):
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack of several; each sees the samples that the earlier ones left right.
-
-    Args:
-        name: what it is called in the outcome.
-        attack: the attack.
-        loss: makes the loss of some labels.
-    """
+    """One attack of several, with the loss of some labels; each sees the samples that the earlier ones left right."""
 
     name: str
     attack: Attack
@@ -59,13 +53,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Attacker:
-    """An attack as an evaluation runs it.
-
-    Args:
-        label: what it is called in records, such as ``pgd-20``, ``pgd-50x5-margin``, ``autoattack``.
-        stages: in their order.
-        settings: what defines it, for the outcome.
-    """
+    """An attack as an evaluation runs it; its label in records is ``pgd-20``, ``pgd-50x5-margin`` or the like."""
 
     Options: ClassVar[type[AttackOptions]] = AttackOptions
     label: str
@@ -75,13 +63,7 @@ class Attacker:
 
 @dataclass(frozen=True)
 class Source:
-    """Another model to craft adversarial images on.
-
-    Args:
-        name: what it is called in records.
-        model: maps images in [0, 1] to logits.
-        about: what it is, for the outcome: ``run``, ``checkpoint``, ``model``, ``method``, ``weights`` and the like.
-    """
+    """Another model to craft adversarial images on, by its name in records; ``about`` goes into the outcome."""
 
     name: str
     model: nn.Module
@@ -91,13 +73,9 @@ class Source:
 def make_attacker(
     name: str, config: RunConfig, options: AttackOptions | None = None, source: Source | None = None
 ) -> Attacker:
-    """An attack by name: one of the registry, or ``transfer`` for PGD on another model.
+    """An attack by name: one of the registry, or ``transfer`` for PGD on another model, the source.
 
-    Args:
-        name: the attack.
-        config: of the run that is attacked; gives threat model, steps and seed where the options do not.
-        options: how hard.
-        source: for ``transfer``.
+    The attacked run's ``config`` gives threat model, steps and seed where the options do not.
 
     Raises:
         ConfigError: unknown, a noise, options that the attack has no use for, or ``transfer`` without a source.

@@ -25,7 +25,6 @@ class Outcome:
     """The outcome of one attack, also while it is not complete.
 
     Args:
-        label: name of the attack.
         index: position of each sample in its split (n,) int64.
         y: given labels (n,) int64.
         clean_prediction: the model's answers to the clean images (n,) int64.
@@ -33,11 +32,9 @@ class Outcome:
         broken_by: the stage that fooled it (n,) int16; ``ROBUST`` if none has, ``WRONG`` if the clean answer is wrong.
         logits: those of the adversarial images (n, K) float32; of the clean image where the clean answer is wrong.
         members: samples that the current stage attacks (n,) bool.
-        stages: names of the stages.
         settings: what defines the attack, the model and the samples; only with equal ones is an outcome resumed.
         stage: the current stage; the number of stages when complete.
         done: members of the current stage that were attacked.
-        seconds: time that the attack took.
         made: when, where and by which versions it was completed.
     """
 
@@ -111,8 +108,7 @@ class Outcome:
     def save(self, path: Path) -> None:
         """Write everything to a .npz file, atomically."""
         notes = {key: getattr(self, key) for key in NOTES}
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        write_arrays(path, {"notes": np.array(json.dumps(notes)), **arrays})
+        write_arrays(path, {"notes": np.array(json.dumps(notes)), **{name: getattr(self, name) for name in ARRAYS}})
 
     def with_arrays(self) -> Outcome:
         """A copy whose arrays may be written to."""

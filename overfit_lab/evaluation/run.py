@@ -16,7 +16,7 @@ from torch import Tensor
 
 from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import ProbeError
-from overfit_lab.evaluation.attackers import Attacker, Stage
+from overfit_lab.evaluation.attackers import Attacker
 from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome, load_outcome
 from overfit_lab.models.isolation import isolated
 from overfit_lab.probes.snapshot import Snapshot
@@ -32,14 +32,7 @@ SAVE_EVERY = 2.0
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of an evaluation.
-
-    Args:
-        split: name of the split.
-        index: position in it (n,).
-        x: images (n, C, H, W) uint8; streamed ones are decoded batch by batch.
-        y: given labels (n,).
-    """
+    """The samples of an evaluation, their positions in the split and labels (n,); streamed ones are decoded in turn."""
 
     split: str
     index: Tensor
@@ -74,15 +67,8 @@ def evaluate(
 
     Each stage attacks, in batches, the samples that the earlier ones left right. The outcome of every batch is kept, so
     that an interrupted evaluation resumes after its last complete batch and ends as an uninterrupted one does.
-
-    Args:
-        snapshot: the model and its data.
-        attacker: what to attack with.
-        split: which split.
-        n: how many samples of its fixed order; None: all.
-        batch_size: samples at a time; the random draws depend on it.
-        partial: file of an incomplete outcome, to resume from and to write to.
-        on_progress: called with the progress, also within a batch.
+    It is kept in the file ``partial``. ``n`` samples of the split's fixed order are attacked (None: all),
+    ``batch_size`` at a time, on which the random draws depend; ``on_progress`` is called also within a batch.
 
     Raises:
         ProbeError: the split is absent or empty.
@@ -173,12 +159,11 @@ def _resume(
     outcome = outcome.with_arrays()
     try:
         while not outcome.complete:
-            stage = attacker.stages[outcome.stage]
             members = np.flatnonzero(outcome.members)
             batch = members[outcome.done : outcome.done + batch_size]
             if len(batch):
                 with _Counted(snapshot, attacker, outcome, len(batch), on_progress):
-                    _attack(snapshot, attacker, stage, samples, outcome, batch, outcome.done // batch_size)
+                    _attack(snapshot, attacker, samples, outcome, batch, outcome.done // batch_size)
             done = outcome.done + len(batch)
             outcome = replace(outcome, done=done, seconds=time.monotonic() - started)
             if done >= len(members):
@@ -195,26 +180,20 @@ def _resume(
 
 
 def _attack(
-    snapshot: Snapshot,
-    attacker: Attacker,
-    stage: Stage,
-    samples: Samples,
-    outcome: Outcome,
-    batch: np.ndarray,
-    number: int,
+    snapshot: Snapshot, attacker: Attacker, samples: Samples, outcome: Outcome, batch: np.ndarray, number: int
 ) -> None:
-    """Attack one batch in one stage and write the outcome's arrays, all at once."""
+    """Attack one batch in the outcome's stage and write the outcome's arrays, all at once."""
     index = torch.from_numpy(batch).to(samples.y.device)
     x, y = to_float(samples.x[index]), samples.y[index]
-    which = attacker.stages.index(stage)
-    generator = snapshot.generator("evaluate", attacker.label, samples.split, which, number)
+    stage = attacker.stages[outcome.stage]
+    generator = snapshot.generator("evaluate", attacker.label, samples.split, outcome.stage, number)
     x_adv = stage.attack(snapshot.model, x, stage.loss(y), generator=generator)
     logits = snapshot.model(x_adv).float()
     predicted = logits.argmax(dim=1)
     fooled = (predicted != y).cpu().numpy()
     outcome.logits[batch] = logits.cpu().numpy()
     outcome.prediction[batch] = predicted.cpu().numpy()
-    outcome.broken_by[batch[fooled]] = which
+    outcome.broken_by[batch[fooled]] = outcome.stage
 
 
 class _Counted:
@@ -257,5 +236,4 @@ def _standing(outcome: Outcome) -> str:
     right = f"{outcome.robust_accuracy:.1%} right"
     if outcome.complete:
         return right
-    name = outcome.stages[outcome.stage]
-    return f"{name}, {right}" if len(outcome.stages) > 1 else right
+    return f"{outcome.stages[outcome.stage]}, {right}" if len(outcome.stages) > 1 else right

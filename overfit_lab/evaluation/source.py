@@ -31,14 +31,8 @@ def open_source(
     """A run's checkpoint (``RUN``, its final one, or ``RUN@CHECKPOINT``), or a weights file of the target's model.
 
     Its description goes into the outcome with a hash of its weights, which tells outcomes on other weights apart.
-
-    Args:
-        name: as the user gave it.
-        config: of the target; its model is that of a weights file.
-        data: of the target.
-        device: where to put the source.
-        trust: import the code that the run folder's configuration names.
-        on_note: called with a line on how a weights file was read, where that is not plain.
+    Configuration and data are the target's, whose model that of a weights file is; ``trust`` imports the code that a
+    run folder's configuration names; ``on_note`` gets a line on how a weights file was read, where that is not plain.
 
     Raises:
         ConfigError: there is no such run or file, or its model is of other images or classes.

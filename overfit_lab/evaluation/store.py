@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from overfit_lab.config import load_config, to_yaml
 from overfit_lab.errors import RunFolderError
@@ -39,39 +38,24 @@ def evaluate_into(
 ) -> Outcome:
     """Evaluate and write outcome and records to a run folder; a complete outcome of the same evaluation is reused.
 
-    Args:
-        folder: the run folder.
-        snapshot: the model and its data.
-        attacker: what to attack with.
-        split: which split.
-        n: samples; None: all.
-        batch_size: samples at a time.
-        again: attack anew, even if the outcome of the same evaluation exists.
-        on_progress: called with the progress.
+    With ``again`` it is attacked anew. For the other arguments see :func:`~overfit_lab.evaluation.run.evaluate`.
 
     Raises:
         RunFolderError: no run folder, another process writes to it, or a file in it is damaged.
     """
     n_samples = len(take_samples(snapshot, split, n).y)
-    name = snapshot.name_of(attacker.label)
-    path = layout.evaluation_path(folder, name, split, n_samples, snapshot.clock.epoch)
+    path = layout.evaluation_path(folder, snapshot.name_of(attacker.label), split, n_samples, snapshot.clock.epoch)
     partial = path.with_name(f".{path.name}.partial")
     with RunWriter.reopen(folder) as writer:
         known = None if again or not path.is_file() else load_outcome(path)
         if (
             known is not None
             and known.complete
-            and known.settings == _plain(evaluation_settings(snapshot, attacker, split, n, batch_size))
+            and known.settings == json.loads(json.dumps(evaluation_settings(snapshot, attacker, split, n, batch_size)))
         ):
             return known
         outcome = evaluate(
-            snapshot,
-            attacker,
-            split=split,
-            n=n,
-            batch_size=batch_size,
-            partial=partial,
-            on_progress=on_progress,
+            snapshot, attacker, split=split, n=n, batch_size=batch_size, partial=partial, on_progress=on_progress
         )
         made = {"ended": now(), "git_revision": git_revision(), "versions": versions(), "device": snapshot.device.type}
         outcome = replace(outcome, made={**made, "hardware": hardware(snapshot.device)})
@@ -95,12 +79,6 @@ def record_measurement(folder: Path, snapshot: Snapshot, probe: str, measurement
         writer.append_posthoc(to_records(name, measurement.values, snapshot.clock, None))
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings after a round trip through JSON, to compare with those of a file."""
-    content: dict[str, Any] = json.loads(json.dumps(settings))
-    return content
-
-
 def read_outcomes(folder: Path) -> list[Outcome]:
     """Every complete outcome of a run folder, by file name.
 
@@ -114,11 +92,7 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
     """The run folder of an imported weights file, created if absent.
 
     It holds the configuration that the weights are measured with and facts on the file, not the weights themselves.
-
-    Args:
-        weights: the file.
-        session: as :func:`overfit_lab.training.subjects.open_weights` made it.
-        out: the folder; None: below ``runs``, named after the file and a hash of weights and configuration.
+    Without ``out`` it is below ``runs``, named after the file and a hash of weights and configuration.
 
     Raises:
         RunFolderError: the folder holds another run, or cannot be made.

@@ -25,11 +25,10 @@ InputsName = Literal["clean", "adversarial", "noisy", "black-box"]
 
 @dataclass(frozen=True)
 class Field:
-    """One kind of number that a probe emits.
+    """One kind of number that a probe emits, described in a few words.
 
     Args:
         name: key in the records; a per-part field is recorded as ``name/part`` (``layer/conv1``).
-        describes: what the number is, in a few words.
         unit: "" for a pure number; else e.g. "nats".
         better: which direction is better for the model, "" where neither is.
         per_part: whether it is recorded once per part.
@@ -50,6 +49,12 @@ class ProbeOptions(config.Options):
     inputs: tuple[InputsName, ...] = ()
 
 
+class LogitsOptions(ProbeOptions):
+    """Options of a probe that looks at logits alone, so that a sample costs little."""
+
+    n: int = OptionField(1000, ge=1)
+
+
 class Probe(ABC):
     """Measures a snapshot and changes nothing.
 
@@ -68,23 +73,16 @@ class Probe(ABC):
         self.options = options if options is not None else self.Options()
 
     def name_apart(self, suffix: str, *names: str) -> None:
-        """Give fields another name (``iiw`` becomes ``iiw-expected-fisher``), since the quantity is another.
-
-        Args:
-            suffix: what is appended.
-            *names: the fields it is appended to.
-        """
+        """Give fields another name (``iiw`` becomes ``iiw-expected-fisher``), since the quantity is another."""
         self.fields = tuple(
             replace(field, name=f"{field.name}-{suffix}") if field.name in names else field for field in self.fields
         )
 
     @abstractmethod
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
-        """The probe's numbers on a snapshot.
+        """The probe's numbers on a snapshot, whose model is in eval mode and isolated.
 
-        Args:
-            snapshot: what to look at; the model is in eval mode and isolated.
-            generator: random stream of this probe at this epoch.
+        ``generator`` is the random stream of this probe at this epoch.
 
         Raises:
             ProbeError: the snapshot lacks what the probe needs.
@@ -149,8 +147,7 @@ def run_probe(probe: Probe, snapshot: Snapshot) -> tuple[Measurement, float]:
     start = time.perf_counter()
     with isolated(snapshot.model):
         measurement = probe.measure(snapshot, generator=snapshot.generator("probe", probe.name))
-    declared = {field.name for field in probe.fields}
-    stray = sorted({value.field.split("/")[0] for value in measurement.values} - declared)
+    stray = sorted({value.field.split("/")[0] for value in measurement.values} - {field.name for field in probe.fields})
     if stray:
         raise ValueError(f"probe {probe.name} emitted undeclared fields: {', '.join(stray)}")
     return measurement, time.perf_counter() - start

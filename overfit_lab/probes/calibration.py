@@ -6,17 +6,16 @@ import torch
 from pydantic import Field as OptionField
 from torch import Tensor
 
-from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.probes.base import Field, LogitsOptions, Probe
 from overfit_lab.probes.metrics.calibration import adaptive_ece, brier, classwise_ece, ece, mce, nll, reliability
 from overfit_lab.probes.metrics.temperature import fit_temperature, scale_crosswise
 from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement
 
 
-class CalibrationOptions(ProbeOptions):
+class CalibrationOptions(LogitsOptions):
     """Options of the calibration probe."""
 
-    n: int = OptionField(1000, ge=1)
     n_bins: int = OptionField(15, ge=1, description="bins: of equal width, of equal mass for the adaptive error")
 
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from pydantic import Field as OptionField
 
-from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.probes.base import Field, LogitsOptions, Probe
 from overfit_lab.probes.metrics.calibration import mean_and_stderr
 from overfit_lab.probes.metrics.confidence import confidences, label_probability
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.types import Measurement
-
-
-class ConfidenceOptions(ProbeOptions):
-    """Options of the confidence probe."""
-
-    n: int = OptionField(1000, ge=1)
 
 
 class ConfidenceProbe(Probe):
@@ -27,8 +20,8 @@ class ConfidenceProbe(Probe):
 
     name = "confidence"
     source = "SGLR (Yu et al. 2024), Fig. 3 and B.3"
-    Options = ConfidenceOptions
-    options: ConfidenceOptions
+    Options = LogitsOptions
+    options: LogitsOptions
     fields = (
         Field("conf", "mean largest probability"),
         Field("conf_correct", "the same over right predictions", better="higher"),

@@ -62,7 +62,8 @@ class FeaturesProbe(Probe):
 
         Cost: one forward pass a sample; the map takes seconds for 1,000 samples.
         """
-        layer = str(snapshot.penultimate)
+        layer, clock = str(snapshot.penultimate), snapshot.clock
+        due = {"always": True, "last": clock.epoch == clock.n_epochs, "never": False}
         values: list[Value] = []
         arrays: dict[str, np.ndarray] = {}
         for view in self.views(snapshot):
@@ -72,7 +73,7 @@ class FeaturesProbe(Probe):
             y = view.y_true.cpu().numpy()
             found = self._numbers(points, y)
             values += [view.value(field, v, labels="true") for field, v in found.items() if v is not None]
-            if self._map_due(snapshot) and _can_be_mapped(points):
+            if due[self.options.tsne] and np.isfinite(points).all() and np.ptp(points, axis=0).any():
                 key = f"{view.split}-{view.inputs}"
                 initial = self._earlier_map(snapshot, key, y)
                 seed = generator.initial_seed()
@@ -100,15 +101,6 @@ class FeaturesProbe(Probe):
         if drawn is None or labels is None or not np.array_equal(labels[1], y):
             return None
         return drawn[1] if drawn[1].shape == (len(y), 2) and np.isfinite(drawn[1]).all() else None
-
-    def _map_due(self, snapshot: Snapshot) -> bool:
-        if self.options.tsne == "last":
-            return snapshot.clock.epoch == snapshot.clock.n_epochs
-        return self.options.tsne == "always"
-
-
-def _can_be_mapped(points: np.ndarray) -> bool:
-    return bool(np.isfinite(points).all() and np.ptp(points, axis=0).any())
 
 
 REGISTER = {"features": FeaturesProbe}

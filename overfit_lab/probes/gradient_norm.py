@@ -40,8 +40,7 @@ class GradientNormProbe(Probe):
         """
         values = []
         for view in self.views(snapshot):
-            probs = snapshot.targets(view).probs
-            found = gradient_norm(snapshot.model, view.x, probs, snapshot.batch_size)
+            found = gradient_norm(snapshot.model, view.x, snapshot.targets(view).probs, snapshot.batch_size)
             labels = "targets"
             values.append(view.value("full", found.full, labels=labels, stderr=found.full_stderr))
             values.append(view.value("minibatch", found.minibatch, labels=labels, stderr=found.minibatch_stderr))

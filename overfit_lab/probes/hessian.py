@@ -12,14 +12,7 @@ from pydantic import field_validator
 from overfit_lab.config.registry import Registry
 from overfit_lab.errors import ConfigError
 from overfit_lab.probes.base import Field, Probe, ProbeOptions
-from overfit_lab.probes.metrics.hessian import (
-    hessian_product,
-    known_piecewise_linear,
-    pyhessian_summary,
-    spectral_density,
-    top_eigenvalues,
-    trainable,
-)
+from overfit_lab.probes.metrics import hessian
 from overfit_lab.probes.metrics.hessian.trace import Problem, Trace
 from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement, Value
@@ -124,7 +117,7 @@ class HessianProbe(Probe):
             tolerance=options.tolerance,
             layer_depth=options.layer_depth,
             output_vectors=options.output_vectors,
-            linear=known_piecewise_linear(snapshot.model, view.x),
+            linear=hessian.known_piecewise_linear(snapshot.model, view.x),
         )
         trace: Trace = ESTIMATORS[options.estimator](problem)
         holds, _ = problem.linear
@@ -140,21 +133,16 @@ class HessianProbe(Probe):
         options = self.options
         if not options.top_k:
             return []
-        found = top_eigenvalues(
-            hessian_product(snapshot.model, view.x, view.y, snapshot.chunk),
-            trainable(snapshot.model),
-            options.top_k,
-            generator=generator,
-            tolerance=options.eigenvalue_tolerance,
-        )
-        first, *others = found
+        product = hessian.hessian_product(snapshot.model, view.x, view.y, snapshot.chunk)
+        like, tolerance = hessian.trainable(snapshot.model), options.eigenvalue_tolerance
+        first, *others = hessian.top_eigenvalues(product, like, options.top_k, generator=generator, tolerance=tolerance)
         values = [view.value("top_eigenvalue", first)]
         return values + [view.value(f"eigenvalue/{rank}", value) for rank, value in enumerate(others, start=2)]
 
     def _density(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> dict[str, np.ndarray]:
-        found = spectral_density(
-            hessian_product(snapshot.model, view.x, view.y, snapshot.chunk),
-            trainable(snapshot.model),
+        found = hessian.spectral_density(
+            hessian.hessian_product(snapshot.model, view.x, view.y, snapshot.chunk),
+            hessian.trainable(snapshot.model),
             generator=generator,
             n_vectors=self.options.density_vectors,
             steps=self.options.density_steps,
@@ -166,18 +154,12 @@ class HessianProbe(Probe):
         }
 
     def _pyhessian(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> list[Value]:
-        trace, top = pyhessian_summary(
-            snapshot.model,
-            view.x,
-            view.y,
-            seed=generator.initial_seed(),
-            max_vectors=self.options.max_probes,
-            tolerance=self.options.tolerance,
+        most, tolerance, seed = self.options.max_probes, self.options.tolerance, generator.initial_seed()
+        trace, top = hessian.pyhessian_summary(
+            snapshot.model, view.x, view.y, seed=seed, max_vectors=most, tolerance=tolerance
         )
-        return [
-            view.value("trace-pyhessian", trace.value, stderr=trace.stderr),
-            view.value("top_eigenvalue-pyhessian", top),
-        ]
+        values = [view.value("trace-pyhessian", trace.value, stderr=trace.stderr)]
+        return [*values, view.value("top_eigenvalue-pyhessian", top)]
 
 
 REGISTER = {"hessian": HessianProbe}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field as OptionField
@@ -94,30 +94,14 @@ class IiwProbe(Probe):
 
     def _readings(self, snapshot: Snapshot, view: View, displacement: dict[str, Tensor]) -> tuple[Iiw, dict[str, Iiw]]:
         """The whole network's reading, and those of its layers where they are asked for."""
-        depth = self.options.layer_depth
-        if not self.options.layers:
-            return self._iiw(snapshot, view, displacement), {}
-        if self.options.estimator != "expected-fisher":
-            n_train, size = snapshot.data.splits["train"].size, snapshot.chunk
-            given = (snapshot.model, view.x, view.y, displacement)
-            estimator = self.options.estimator
-            return iiw_by_layer(*given, n_train=n_train, estimator=estimator, batch_size=size, depth=depth)
-        layers = {
-            layer: self._iiw(snapshot, view, {name: displacement[name] for name in names})
-            for layer, names in group_by_layer(displacement, depth).items()
-        }
-        return self._iiw(snapshot, view, displacement), layers
-
-    def _iiw(self, snapshot: Snapshot, view: View, displacement: dict[str, Tensor]) -> Iiw:
-        return iiw(
-            snapshot.model,
-            view.x,
-            view.y,
-            displacement,
-            n_train=snapshot.data.splits["train"].size,
-            estimator=self.options.estimator,
-            batch_size=snapshot.chunk,
-        )
+        depth, given = self.options.layer_depth, (snapshot.model, view.x, view.y)
+        how: dict[str, Any] = {"n_train": snapshot.data.splits["train"].size, "batch_size": snapshot.chunk}
+        how["estimator"] = self.options.estimator
+        if self.options.layers and self.options.estimator != "expected-fisher":
+            return iiw_by_layer(*given, displacement, **how, depth=depth)
+        groups = group_by_layer(displacement, depth) if self.options.layers else {}
+        parts = {layer: {name: displacement[name] for name in names} for layer, names in groups.items()}
+        return iiw(*given, displacement, **how), {layer: iiw(*given, part, **how) for layer, part in parts.items()}
 
 
 REGISTER = {"iiw": IiwProbe}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -70,7 +69,8 @@ class LogitGeometryProbe(Probe):
         arrays: dict[str, np.ndarray] = {}
         threat = self._threat(snapshot)
         for view in self.views(snapshot):
-            parts = [self._columns(snapshot, x, y, threat) for x, y in _batches(view, snapshot.chunk)]
+            batches = zip(view.x.split(snapshot.chunk), view.y.split(snapshot.chunk), strict=True)
+            parts = [self._columns(snapshot, x, y, threat) for x, y in batches]
             columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             values += _means(view, columns)
             if self.options.measured:
@@ -105,10 +105,6 @@ class LogitGeometryProbe(Probe):
                 n_bisections=self.options.n_bisections,
             ).radius
         return columns
-
-
-def _batches(view: View, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(view.x.split(size), view.y.split(size), strict=True)
 
 
 def _means(view: View, columns: dict[str, Tensor]) -> list[Value]:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import torch
-from pydantic import Field as OptionField
 
-from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.probes.base import Field, LogitsOptions, Probe
 from overfit_lab.probes.metrics.calibration import mean_and_stderr
 from overfit_lab.probes.metrics.memorisation import detection_auc, hits, losses
 from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement, Value
-
-
-class MemorisationOptions(ProbeOptions):
-    """Options of the memorisation probe."""
-
-    n: int = OptionField(1000, ge=1)
 
 
 class MemorisationProbe(Probe):
@@ -29,8 +22,8 @@ class MemorisationProbe(Probe):
     name = "memorisation"
     source = "SGLR (Yu et al. 2024), Fig. 4 and section 4; Arpit et al. 2017 (arXiv 1706.05394)"
     default_splits = ("train",)
-    Options = MemorisationOptions
-    options: MemorisationOptions
+    Options = LogitsOptions
+    options: LogitsOptions
     fields = (
         Field("share_untouched", "share of labels that noise left alone"),
         Field("acc_given", "accuracy against the given labels", per_part=True),
@@ -46,19 +39,14 @@ class MemorisationProbe(Probe):
         return Measurement([value for view in self.views(snapshot) for value in self._measure_view(view)])
 
     def _measure_view(self, view: View) -> list[Value]:
-        masks = {
-            "all": torch.ones_like(view.corrupted),
-            "untouched": ~view.corrupted,
-            "corrupted": view.corrupted,
-        }
+        masks = {"all": torch.ones_like(view.corrupted), "untouched": ~view.corrupted, "corrupted": view.corrupted}
         columns = {
             ("acc_given", "given"): hits(view.logits, view.y),
             ("acc_true", "true"): hits(view.logits, view.y_true),
             ("loss_given", "given"): losses(view.logits, view.y),
             ("loss_true", "true"): losses(view.logits, view.y_true),
         }
-        share = (~view.corrupted).double().mean().item()
-        values = [view.value("share_untouched", share)]
+        values = [view.value("share_untouched", (~view.corrupted).double().mean().item())]
         for part, mask in masks.items():
             if not mask.any():
                 continue

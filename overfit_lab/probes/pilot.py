@@ -25,10 +25,8 @@ class Choice:
     """Sizes that keep probing within a budget, and what they were chosen from.
 
     Args:
-        sizes: samples of each probe.
         seconds: what one measurement may take, after the pilot is paid.
         expected: what the model says it takes.
-        pilot_seconds: what the pilot took.
         n_measurements: how many times the probes can run so.
     """
 
@@ -83,15 +81,10 @@ def choose_sizes(
     fewest: int | None = None,
     caps: dict[str, int] | None = None,
 ) -> Choice:
-    """Measure a pilot and choose how many samples each probe gets, the pilot paid from the same seconds.
+    """Measure a pilot and choose how many samples each probe gets, the pilot paid from the same ``seconds``.
 
-    Args:
-        probes: as they would run; their ``n`` does not matter.
-        snapshot: what the pilot looks at; nothing of it changes.
-        seconds: for the pilot and all measurements together.
-        n_measurements: how many times the probes will run.
-        fewest: to how few times that may be cut where the floor does not fit otherwise; None: it may not.
-        caps: most samples of a probe, by its name; default the largest of the splits that it looks at.
+    The probes' own ``n`` does not matter. They will run ``n_measurements`` times, or as few as ``fewest`` where the
+    floor does not fit otherwise; ``caps`` are most samples by probe, by default the largest split that it looks at.
 
     Raises:
         BudgetTooSmallError: the floor does not fit.

@@ -11,12 +11,7 @@ FLOOR = 64
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds as a straight line in the number of samples.
-
-    Args:
-        fixed: seconds whatever the number, 0 or more.
-        per_sample: seconds a sample, 0 or more.
-    """
+    """Seconds as a straight line in the number of samples; ``fixed`` and ``per_sample`` are 0 or more."""
 
     fixed: float
     per_sample: float
@@ -40,12 +35,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What making one kind of inputs of one split costs. They are made in whole chunks and shared by the probes.
+    """What making one kind of inputs of a split of ``size`` samples costs; ``cost`` is that of one chunk.
 
-    Args:
-        cost: of one chunk as a line in its samples.
-        chunk: samples of a chunk.
-        size: samples of the split.
+    They are made in whole chunks and shared by the probes.
     """
 
     cost: Cost
@@ -60,14 +52,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a probe asks for.
-
-    Args:
-        name: the probe's name.
-        cost: of the probe itself, inputs made.
-        cap: most samples that it may or can look at.
-        inputs: the kinds of inputs that it looks at.
-    """
+    """What a probe asks for: its cost, inputs made, the most samples that it may look at, and kinds of inputs."""
 
     name: str
     cost: Cost
@@ -91,11 +76,6 @@ def seconds_at(demands: Sequence[Demand], inputs: Mapping[str, Inputs], n: int) 
 
 def plan_sizes(demands: Sequence[Demand], inputs: Mapping[str, Inputs], seconds: float) -> dict[str, int] | None:
     """The most samples for every probe, the same for all up to their caps, within a number of seconds.
-
-    Args:
-        demands: the probes.
-        inputs: what making inputs costs, by name.
-        seconds: for all of them together.
 
     Returns:
         Samples by probe; None where not even the floor fits. Never over the seconds under the model, and never fewer

@@ -29,16 +29,14 @@ RAW = "raw"
 
 @dataclass(frozen=True)
 class View:
-    """The first n samples of a split's fixed probe order, clean or attacked, with the model's logits on them.
+    """The first n samples of a split's fixed probe order, at ``index`` (n,), clean or attacked, with logits on them.
 
     Args:
-        split: name of the split.
         inputs: ``"clean"``, ``"adversarial"``, ``"noisy"`` or ``"black-box"``.
         x: images in [0, 1] (n, C, H, W).
         y: given labels (n,).
         y_true: labels before noise (n,).
         corrupted: True where noise resampled the label (n,).
-        index: position in the split (n,).
         logits: the model's logits on ``x``, batch norm in eval mode (n, K).
     """
 
@@ -63,12 +61,9 @@ class View:
 
 @dataclass
 class Made:
-    """Images and logits of one split and kind of inputs, with room for more: views are parts of it, not copies.
+    """Images (room, C, H, W) and logits (room, K) of one split and kind of inputs: ``n`` of them, and room for more.
 
-    Args:
-        x: images (room, C, H, W).
-        logits: (room, K).
-        n: how many there are.
+    Views are parts of it, not copies.
     """
 
     x: Tensor
@@ -99,13 +94,7 @@ class History(Protocol):
         """One number over epochs: epochs, values, standard errors (NaN where unknown), each (m,); m may be 0.
 
         The snapshot's own epoch is in it for ``training`` and ``evaluation``, which come before all probes; a probe's
-        numbers are those of earlier epochs.
-
-        Args:
-            probe: name of the probe, or ``training`` or ``evaluation``.
-            field: what the number is.
-            split: the split; "" where the number is of none.
-            inputs: the kind of inputs; "" where the number is of none.
+        numbers are those of earlier epochs. Split and inputs are "" where the number is of none.
         """
         ...
 
@@ -119,8 +108,6 @@ class Setting:
     """What stays the same from one snapshot of a run to the next.
 
     Args:
-        data: the splits.
-        seed: the run's seed.
         attack: the evaluation attack; None where adversarial inputs are not defined.
         corruption: the noise of noisy inputs; None where they are not defined.
         black_box: the attack of black-box inputs, which uses no gradient; None where they are not defined.
@@ -229,25 +216,13 @@ class Snapshot(Setting):
         n = len(part) if n is None else min(n, len(part))
         made = self._made(split, inputs, n)
         index = part.order[:n]
-        return View(
-            split=split,
-            inputs=inputs,
-            x=made.x[:n],
-            y=part.y[index],
-            y_true=part.y_true[index],
-            corrupted=part.corrupted[index],
-            index=index,
-            logits=made.logits[:n],
-        )
+        labels = (part.y[index], part.y_true[index], part.corrupted[index])
+        return View(split, inputs, made.x[:n], *labels, index, made.logits[:n])
 
     def make_together(self, wanted: Iterable[tuple[str, str, int | None]], world: World) -> None:
         """Make inputs and logits, the chunks shared out among the processes of a run; every process then has them all.
 
         The numbers are those that one process gets, since a chunk's depend on its place alone.
-
-        Args:
-            wanted: split, inputs and n as :meth:`view` takes them.
-            world: the processes, all of which call this.
         """
         if world.size == 1:
             return
@@ -276,8 +251,7 @@ class Snapshot(Setting):
         """Room for a chunk that another process makes."""
         x = self.data.splits[split].x
         n = min(self.chunk, len(x) - i * self.chunk)
-        shape = (n, *x.shape[1:])
-        return torch.empty(shape, device=self.device), torch.empty((n, self.n_classes), device=self.device)
+        return torch.empty((n, *x.shape[1:]), device=self.device), torch.empty((n, self.n_classes), device=self.device)
 
     def _made(self, split: str, inputs: str, n: int, world: World = ALONE) -> Made:
         """At least the first n samples of a kind of inputs; those that are there already are not made again."""
@@ -293,21 +267,16 @@ class Snapshot(Setting):
         assert made is not None
         return made
 
-    def _attack(self, inputs: str) -> Attack | None:
-        """What makes a kind of inputs of the clean ones; None for those themselves."""
-        given = {"adversarial": self.attack, "noisy": self.corruption, "black-box": self.black_box}
-        return given.get(inputs)
-
     def _make(self, split: str, inputs: str, i: int) -> tuple[Tensor, Tensor]:
         """The images and logits of the i-th chunk of the split's probe order."""
         part = self.data.splits[split]
         index = part.order[i * self.chunk : (i + 1) * self.chunk]
         x, y = to_float(part.x[index]), part.y[index]
         with isolated(self.model):
-            attack = self._attack(inputs)
+            makers = {"adversarial": self.attack, "noisy": self.corruption, "black-box": self.black_box}
+            attack = makers.get(inputs)
             if attack is not None:
-                generator = self.generator(STREAMS[inputs], split, i)
-                x = attack(self.model, x, CrossEntropy(y), generator=generator)
+                x = attack(self.model, x, CrossEntropy(y), generator=self.generator(STREAMS[inputs], split, i))
             with torch.no_grad():
                 return x, self.model(x).float()
 

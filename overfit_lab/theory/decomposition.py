@@ -11,7 +11,9 @@ the label once the weights are seen. With p(y | x) in its place the sides agree 
 I(w; y | x) = 0.
 
 Source: SGLR (Yu et al. 2024), Eq. 2, after Achille and Soatto (2018) and Harutyunyan et al. (2020).
-Every joint here is a tensor (X, K, W), entry [x, y, w]; all entropies are in nats; 0 log 0 is 0.
+Here ``joint`` is p(x, y, w), a tensor (X, K, W) with entry [x, y, w], ``prediction`` is f(y | x, w) of the same shape,
+a distribution along the second axis, ``labels`` is p(x, y) (X, K), and ``share`` lies in [0, 1]. All entropies are in
+nats; 0 log 0 is 0.
 """
 
 from __future__ import annotations
@@ -47,9 +49,6 @@ class Decomposition:
 def label_entropy(joint: Tensor) -> Tensor:
     """H(y | x), the uncertainty of the label that no model can remove without having seen it; scalar in [0, log K].
 
-    Args:
-        joint: p(x, y, w) (X, K, W).
-
     Raises:
         ConfigError: not a distribution of three axes.
     """
@@ -62,9 +61,6 @@ def weight_information(joint: Tensor) -> Tensor:
 
     It is H(y | x) where the weights determine the label (perfect memory), 0 where they do not depend on it given x.
 
-    Args:
-        joint: p(x, y, w) (X, K, W).
-
     Raises:
         ConfigError: not a distribution of three axes.
     """
@@ -75,10 +71,6 @@ def weight_information(joint: Tensor) -> Tensor:
 
 def expected_divergence(joint: Tensor, prediction: Tensor) -> Tensor:
     """E_(x,w) KL(p(y | x, w) || f(y | x, w)), how far the model is from the best use of its weights; scalar.
-
-    Args:
-        joint: p(x, y, w) (X, K, W).
-        prediction: f(y | x, w) (X, K, W), a distribution along the second axis.
 
     Returns:
         At least 0, lower is better; infinite where f is 0 and the joint is not.
@@ -93,10 +85,6 @@ def expected_divergence(joint: Tensor, prediction: Tensor) -> Tensor:
 def expected_cross_entropy(joint: Tensor, prediction: Tensor) -> Tensor:
     """H_f(y | x, w) = E[-log f(y | x, w)], the left side of Eq. 2; scalar, at least 0, lower is better.
 
-    Args:
-        joint: p(x, y, w) (X, K, W).
-        prediction: f(y | x, w) (X, K, W), a distribution along the second axis.
-
     Raises:
         ConfigError: not distributions, or of different shapes.
     """
@@ -107,15 +95,10 @@ def expected_cross_entropy(joint: Tensor, prediction: Tensor) -> Tensor:
 def decompose(joint: Tensor, prediction: Tensor) -> Decomposition:
     """The right side of Eq. 2, term by term.
 
-    Args:
-        joint: p(x, y, w) (X, K, W).
-        prediction: f(y | x, w) (X, K, W), a distribution along the second axis.
-
     Raises:
         ConfigError: not distributions, or of different shapes.
     """
-    divergence = expected_divergence(joint, prediction)
-    return Decomposition(label_entropy(joint), divergence, weight_information(joint))
+    return Decomposition(label_entropy(joint), expected_divergence(joint, prediction), weight_information(joint))
 
 
 def memorising_weights(labels: Tensor, share: float) -> Tensor:
@@ -123,10 +106,6 @@ def memorising_weights(labels: Tensor, share: float) -> Tensor:
 
     Otherwise the weight is a fresh draw from p(y | x). So p(y | x, w) = (1 - share) p(y | x) + share [y = w]:
     share 0 knows nothing of the label, share 1 all.
-
-    Args:
-        labels: p(x, y) (X, K).
-        share: in [0, 1].
 
     Raises:
         ConfigError: not a distribution of two axes, or a share out of bounds.

@@ -10,7 +10,9 @@ has this form with q = p~, the average of the model's own past predictions: dist
 held fixed in differentiation. The temperature is 1; another is part of what q is, without the factor T^2 of KD.
 
 Source: SGLR (Yu et al. 2024), Prop. 2; KD is Hinton et al. (2015).
-Every function of logits returns one value a sample (B,) in nats; gradients go to the logits alone.
+Here ``logits`` are the student's z (B, K), ``teacher`` is q (B, K), distributions that are detached, ``y`` are labels
+(B,) int64, and ``r`` lies in [0, 1]. Every function of logits returns one value a sample (B,) in nats; gradients go to
+the logits alone.
 """
 
 from __future__ import annotations
@@ -27,11 +29,6 @@ from overfit_lab.theory.checks import as_distribution, check_labels, check_share
 def refined_target(teacher: Tensor, y: Tensor, r: float) -> Tensor:
     """The target r q + (1 - r) e_y, a distribution for each sample (B, K).
 
-    Args:
-        teacher: q (B, K), distributions; detached here.
-        y: labels (B,) int64.
-        r: in [0, 1].
-
     Raises:
         ConfigError: no distributions, labels that do not fit, or r out of bounds.
     """
@@ -44,12 +41,6 @@ def refined_target(teacher: Tensor, y: Tensor, r: float) -> Tensor:
 def refined_cross_entropy(logits: Tensor, teacher: Tensor, y: Tensor, r: float) -> Tensor:
     """CE(p, r q + (1 - r) e_y) of each sample (B,), the form of a label mode; at least r H(q).
 
-    Args:
-        logits: the student's z (B, K).
-        teacher: q (B, K).
-        y: labels (B,) int64.
-        r: in [0, 1].
-
     Raises:
         ConfigError: see :func:`refined_target`; also where the shapes differ.
     """
@@ -59,12 +50,6 @@ def refined_cross_entropy(logits: Tensor, teacher: Tensor, y: Tensor, r: float) 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, y: Tensor, r: float) -> Tensor:
     """(1 - r) CE(p, e_y) + r KL(q || p) of each sample (B,), the form of KD at T = 1; at least 0.
-
-    Args:
-        logits: the student's z (B, K).
-        teacher: q (B, K).
-        y: labels (B,) int64.
-        r: in [0, 1].
 
     Raises:
         ConfigError: see :func:`refined_target`; also where the shapes differ.
@@ -79,10 +64,6 @@ def distillation_loss(logits: Tensor, teacher: Tensor, y: Tensor, r: float) -> T
 
 def distillation_constant(teacher: Tensor, r: float) -> Tensor:
     """The constant r H(q) of each sample (B,), by which the two forms differ; in [0, r log K].
-
-    Args:
-        teacher: q (B, K).
-        r: in [0, 1].
 
     Raises:
         ConfigError: no distributions, or r out of bounds.

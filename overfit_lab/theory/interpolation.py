@@ -24,6 +24,7 @@ For networks that share weights between inputs, a lower IIW or gradient norm und
 consequence: with :func:`gradient_norms` one sees the norm of a sure sample grow.
 
 Source: SGLR (Yu et al. 2024), Thm. 1, in the form that is proved here; IIW as in PIB (Wang et al. 2022). In nats.
+Here ``joint`` is p(x, y, w) (X, K, W), ``labels`` is p(x, y) (X, K), and ``r`` lies in [0, 1].
 """
 
 from __future__ import annotations
@@ -40,10 +41,6 @@ from overfit_lab.theory.transitions import resampling_noise
 def mix_labels(joint: Tensor, r: float) -> Tensor:
     """p(x, y_r, w) (X, K, W): the label of a joint drawn anew from all K classes with probability r.
 
-    Args:
-        joint: p(x, y, w) (X, K, W).
-        r: in [0, 1].
-
     Raises:
         ConfigError: not a distribution of three axes, or r out of bounds.
     """
@@ -55,10 +52,6 @@ def mix_labels(joint: Tensor, r: float) -> Tensor:
 def mixed_information(joint: Tensor, r: float) -> Tensor:
     """I(w; y_r | x), what given weights tell of the mixed label; scalar, falls with r to 0 at r = 1.
 
-    Args:
-        joint: p(x, y, w) (X, K, W).
-        r: in [0, 1].
-
     Raises:
         ConfigError: see :func:`mix_labels`.
     """
@@ -67,10 +60,6 @@ def mixed_information(joint: Tensor, r: float) -> Tensor:
 
 def information_bound(joint: Tensor, r: float) -> Tensor:
     """(1 - r) I(w; y | x), which :func:`mixed_information` never exceeds; scalar.
-
-    Args:
-        joint: p(x, y, w) (X, K, W).
-        r: in [0, 1].
 
     Raises:
         ConfigError: not a distribution of three axes, or r out of bounds.
@@ -81,10 +70,6 @@ def information_bound(joint: Tensor, r: float) -> Tensor:
 
 def training_cap(labels: Tensor, r: float) -> Tensor:
     """I(y; y_r | x), the most that weights trained on labels drawn by the channel can know of the true ones; scalar.
-
-    Args:
-        labels: p(x, y) (X, K).
-        r: in [0, 1].
 
     Returns:
         In [0, H(y | x)], falls with r.
@@ -98,10 +83,8 @@ def training_cap(labels: Tensor, r: float) -> Tensor:
 def saturated_iiw(labels: Tensor, r: float, n_train: int) -> Tensor:
     """The form n d^T F d of the saturated softmax model fitted to smoothed targets; scalar, at least 0, falls with r.
 
-    Args:
-        labels: p(x, y) (X, K), every entry positive (a certain label has no finite logits at r = 0).
-        r: share of uniform in the targets, in [0, 1].
-        n_train: n, number of training samples, the prefactor; PIB's convention without the factor 1/2.
+    ``labels`` are positive, since a certain label has no finite logits at r = 0. The prefactor is ``n_train``, without
+    the factor 1/2, as in PIB.
 
     Raises:
         ConfigError: not a positive distribution of two axes, or r out of bounds.
@@ -121,11 +104,7 @@ def gradient_norms(weights: Tensor, x: Tensor, targets: Tensor) -> Tensor:
 
     The norm is 0 where the prediction equals the target. So smoothing by r scales it by 1 - r while p is uniform, and
     raises it where p is surer than the smoothed target: a numerical illustration, no part of the theorem.
-
-    Args:
-        weights: W (K, D).
-        x: inputs (n, D).
-        targets: distributions (n, K).
+    ``weights`` are W (K, D), ``x`` (n, D) inputs, ``targets`` (n, K) distributions.
 
     Raises:
         ConfigError: targets that are no distributions, or shapes that do not fit.

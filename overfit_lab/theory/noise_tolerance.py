@@ -16,6 +16,8 @@ The flip rate is not the rate of ``noise.kind: symmetric``, which redraws a labe
 probability eta flips with probability eta (1 - 1/K), so that the condition becomes eta < 1 and the slope 1 - eta.
 
 Source: SGLR (Yu et al. 2024), Thm. 2; the argument is that of Ghosh et al. (2017) and SCE (Wang et al. 2019).
+Here ``transition`` is T, ``posterior`` is P(y | x) (n, K), and ``losses`` (n, K) are those of each sample against each
+label.
 """
 
 from __future__ import annotations
@@ -32,9 +34,6 @@ SMALLEST_MARGIN = 1e-12
 
 def tolerance_margins(transition: Tensor) -> Tensor:
     """1 - eta_y - max_(k != y) eta_yk of each true class (K,), in [-1, 1]; the noise is tolerated where positive.
-
-    Args:
-        transition: T (K, K), rows true classes.
 
     Raises:
         ConfigError: not square, or rows that are no distributions.
@@ -60,10 +59,6 @@ def noisy_posterior(posterior: Tensor, transition: Tensor) -> Tensor:
     Symmetric noise within the condition keeps the likeliest class of every row. Class-dependent noise within the
     condition keeps that of rows that are certain, and may change it where two classes are nearly as likely.
 
-    Args:
-        posterior: P(y | x) (n, K).
-        transition: T (K, K).
-
     Raises:
         ConfigError: not distributions, or not of the same K.
     """
@@ -75,10 +70,7 @@ def noisy_posterior(posterior: Tensor, transition: Tensor) -> Tensor:
 def noisy_risk(losses: Tensor, y: Tensor, transition: Tensor) -> Tensor:
     """Mean loss over samples and over the labels that noise may give them: mean_i sum_k T_(y_i)k loss_ik; scalar.
 
-    Args:
-        losses: the loss of each sample against every label (n, K).
-        y: true classes (n,).
-        transition: T (K, K); the identity gives the clean risk.
+    ``y`` are the true classes (n,); the identity as T gives the clean risk.
 
     Raises:
         ConfigError: labels or matrix that do not fit.
@@ -92,11 +84,7 @@ def noisy_risk(losses: Tensor, y: Tensor, transition: Tensor) -> Tensor:
 def symmetric_risk(clean_risk: Tensor, total: float, n_classes: int, flip: float) -> Tensor:
     """(1 - eta K / (K - 1)) R + eta C / (K - 1): what symmetric noise makes of the risk of a symmetric loss.
 
-    Args:
-        clean_risk: R, of any shape.
-        total: C, the loss summed over the K labels.
-        n_classes: K.
-        flip: eta, the flip rate.
+    R is the ``clean_risk``, of any shape, C the ``total``: the loss summed over the K labels; eta is the flip rate.
 
     Raises:
         ConfigError: fewer than two classes, or a rate outside [0, 1].

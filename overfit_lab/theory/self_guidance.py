@@ -16,7 +16,8 @@ respect to z is p - t = (1 - r) (p - e_y): the present prediction as its own tar
 gradient. SGLR's target differs from it by the average over visits, the temperature and the clean share (Eqs. 7 and 8).
 
 Source: SGLR (Yu et al. 2024), Prop. 1.
-Every function returns one value a sample (B,) in nats; logits may require gradients.
+Here ``logits`` are z (B, K), ``y`` labels (B,) int64, ``r`` is the share of the prediction in the target, in [0, 1],
+and ``log_zero`` is A. Every function returns one value a sample (B,) in nats; logits may require gradients.
 """
 
 from __future__ import annotations
@@ -36,11 +37,7 @@ LOG_ZERO = -4.0
 def self_guided_cross_entropy(logits: Tensor, y: Tensor, r: float, *, detached: bool = False) -> Tensor:
     """CE(p, r p + (1 - r) e_y) of each sample (B,), the left side of Prop. 1; at least 0.
 
-    Args:
-        logits: z (B, K).
-        y: labels (B,) int64.
-        r: share of the prediction in the target, in [0, 1].
-        detached: whether the target is held fixed in differentiation, as in training.
+    With ``detached`` the target is held fixed in differentiation, as in training.
 
     Raises:
         ConfigError: labels that do not fit, or r out of bounds.
@@ -52,21 +49,12 @@ def self_guided_cross_entropy(logits: Tensor, y: Tensor, r: float, *, detached: 
 
 
 def prediction_entropy(logits: Tensor) -> Tensor:
-    """H(p) of each sample (B,), in [0, log K].
-
-    Args:
-        logits: z (B, K).
-    """
+    """H(p) of each sample (B,), in [0, log K]."""
     return soft_cross_entropy(logits, torch.softmax(logits, dim=1))
 
 
 def reverse_cross_entropy(logits: Tensor, y: Tensor, log_zero: float = LOG_ZERO) -> Tensor:
     """RCE(p, e_y) = -A (1 - p_y) of each sample (B,), in [0, -A]; over the K labels it sums to -A (K - 1).
-
-    Args:
-        logits: z (B, K).
-        y: labels (B,) int64.
-        log_zero: A, below 0.
 
     Raises:
         ConfigError: labels that do not fit, or A not a finite number below 0.
@@ -81,12 +69,6 @@ def reverse_cross_entropy(logits: Tensor, y: Tensor, log_zero: float = LOG_ZERO)
 def symmetric_part(logits: Tensor, y: Tensor, r: float, log_zero: float = LOG_ZERO) -> Tensor:
     """(1 - r) CE(p, e_y) + r RCE(p, e_y) of each sample (B,), the SCE part; at least 0, depends on A.
 
-    Args:
-        logits: z (B, K).
-        y: labels (B,) int64.
-        r: in [0, 1].
-        log_zero: A, below 0.
-
     Raises:
         ConfigError: labels that do not fit, or r or A out of bounds.
     """
@@ -97,11 +79,6 @@ def symmetric_part(logits: Tensor, y: Tensor, r: float, log_zero: float = LOG_ZE
 
 def label_divergence(logits: Tensor, y: Tensor, log_zero: float = LOG_ZERO) -> Tensor:
     """KL(p || e_y) = RCE(p, e_y) - H(p) of each sample (B,), with log 0 = A; the reward is r times it.
-
-    Args:
-        logits: z (B, K).
-        y: labels (B,) int64.
-        log_zero: A, below 0.
 
     Returns:
         At least -log(1 + (K - 1) e^A), the divergence from an unnormalised e_y; 0 at p = e_y; -A at p = e_k, k not y.

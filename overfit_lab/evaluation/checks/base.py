@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -15,17 +15,13 @@ from overfit_lab.probes.metrics.proportion import interval
 from overfit_lab.probes.snapshot import Snapshot
 
 Status = Literal["passed", "suspicious", "not run"]
+Evaluate = Callable[[str, AttackOptions, Source | None], Outcome]
+"""Runs an attack by its name on the bench's samples, or gives the outcome of an earlier run."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share of samples with its 95% interval.
-
-    Args:
-        name: what has the property.
-        count: samples that have it.
-        n: samples in all.
-    """
+    """A share of samples with its 95% interval."""
 
     name: str
     count: int
@@ -47,7 +43,6 @@ class Finding:
     """Result of one check. It is suspicious where the whole interval of its evidence lies above its limit.
 
     Args:
-        check: its name.
         expects: what holds of a model whose gradients can be trusted, in a few words.
         evidence: the share of samples that speaks against it; None where the check was not run.
         limit: what that share may be.
@@ -70,14 +65,6 @@ class Finding:
         return "suspicious" if self.evidence.bounds[0] > self.limit else "passed"
 
 
-class Evaluate(Protocol):
-    """Runs an attack on the bench's samples, or gives the outcome of an earlier run."""
-
-    def __call__(self, name: str, options: AttackOptions, source: Source | None) -> Outcome:
-        """The outcome of the attack ``name``."""
-        ...
-
-
 @dataclass
 class Bench:
     """The model, samples and attacks that a check works with.
@@ -85,9 +72,6 @@ class Bench:
     Args:
         snapshot: the model and its data.
         config: of the run: its threat model and the steps of its own evaluation.
-        evaluate: runs an attack.
-        split: which samples.
-        n: how many; None: all.
         source: another model, for transfer.
         n_queries: forward passes of Square.
     """
@@ -121,10 +105,8 @@ class Bench:
 
     def gradient_attacks(self) -> list[Outcome]:
         """The strongest gradient attacks: many restarts, and many steps, on cross entropy."""
-        return [
-            self.outcome(n_steps=self.steps, n_restarts=RESTARTS),
-            self.outcome(n_steps=max(MANY_STEPS, self.steps)),
-        ]
+        restarted = self.outcome(n_steps=self.steps, n_restarts=RESTARTS)
+        return [restarted, self.outcome(n_steps=max(MANY_STEPS, self.steps))]
 
 
 RESTARTS = 10
@@ -141,8 +123,7 @@ def broken(*outcomes: Outcome) -> np.ndarray:
 
 def only_by(name: str, attacks: list[Outcome], others: list[Outcome]) -> Share:
     """Share of all samples that ``attacks`` fool and ``others`` do not."""
-    count = int((broken(*attacks) & ~broken(*others)).sum())
-    return Share(name, count, len(attacks[0]))
+    return Share(name, int((broken(*attacks) & ~broken(*others)).sum()), len(attacks[0]))
 
 
 def right(name: str, outcome: Outcome) -> Share:

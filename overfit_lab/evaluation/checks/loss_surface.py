@@ -89,8 +89,7 @@ def _count(bench: Bench, x: Tensor, y: Tensor, number: int) -> Surface:
     along = rise(gradient)
     draws = [torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype) for _ in range(N_RANDOM)]
     at_random = torch.stack([rise(draw) for draw in draws]).amax(dim=0)
-    zero = gradient.flatten(1).abs().amax(dim=1) == 0
-    return Surface(len(y), int(zero.sum()), int((along <= at_random).sum()))
+    return Surface(len(y), int((gradient.flatten(1).abs().amax(dim=1) == 0).sum()), int((along <= at_random).sum()))
 
 
 REGISTER = {"gradient-exists": gradient_exists, "gradient-leads": gradient_leads}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.evaluation.checks.base import Bench, Finding, Share, points, worst_case
+from overfit_lab.evaluation.checks.base import Bench, Finding, Share, points, right, worst_case
 from overfit_lab.types import Measurement, Value
 
 PROBE = "masking"
@@ -16,14 +16,7 @@ PROBE = "masking"
 
 @dataclass(frozen=True)
 class Report:
-    """The findings of all checks.
-
-    Args:
-        findings: one a check.
-        worst: share of samples that is right under every attack that was run within the run's own threat model.
-        run_evaluation: the same under the run's own evaluation alone.
-        split: which samples.
-    """
+    """The findings of all checks, and the shares right under all attacks of the run's threat model and by its own."""
 
     findings: tuple[Finding, ...]
     worst: Share
@@ -82,10 +75,7 @@ def run_checks(
 ) -> Report:
     """Run checks one after the other; they share the outcomes of their attacks.
 
-    Args:
-        bench: of the model.
-        checks: names and functions.
-        on_check: called with the name of each check and its number before it runs.
+    ``on_check`` is called with the name of each check and its number before it runs.
 
     Cost: some 1,000 forward and backward passes with the default checks, and ``bench.n_queries`` forward passes.
     """
@@ -96,12 +86,7 @@ def run_checks(
             on_check(name, number)
         findings.append(check(bench))
     within = {label: outcome for label, outcome in bench.outcomes.items() if _same_threat(bench, outcome.settings)}
-    return Report(
-        tuple(findings),
-        worst_case(within),
-        Share("own evaluation", int(run_outcome.robust.sum()), len(run_outcome)),
-        bench.split,
-    )
+    return Report(tuple(findings), worst_case(within), right("own evaluation", run_outcome), bench.split)
 
 
 def _same_threat(bench: Bench, settings: dict[str, object]) -> bool:

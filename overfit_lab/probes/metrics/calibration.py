@@ -1,4 +1,4 @@
-"""Calibration: how well a model's confidence matches its accuracy."""
+"""Calibration: how well a model's confidence matches its accuracy; from logits (n, K), labels y (n,) and M bins."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Reliability:
-    """Bins of a reliability diagram.
-
-    Args:
-        confidence: mean confidence of each bin (M,); 0 where it is empty.
-        accuracy: accuracy of each bin (M,); 0 where it is empty.
-        count: samples of each bin (M,).
-    """
+    """Mean confidence, accuracy and samples of each bin of a reliability diagram, (M,) each; 0 where it is empty."""
 
     confidence: np.ndarray
     accuracy: np.ndarray
@@ -36,13 +30,7 @@ class Reliability:
 
 
 def reliability(logits: Tensor, y: Tensor, n_bins: int = 15) -> Reliability:
-    """Samples binned by confidence max_k p_k into equal-width bins (0, 1/M], ..., (1 - 1/M, 1].
-
-    Args:
-        logits: (n, K).
-        y: labels (n,).
-        n_bins: M.
-    """
+    """Samples binned by confidence max_k p_k into equal-width bins (0, 1/M], ..., (1 - 1/M, 1]."""
     conf = torch.softmax(logits.double(), dim=1).amax(dim=1).cpu().numpy()
     correct = (logits.argmax(dim=1) == y).cpu().numpy().astype(np.float64)
     which = _bin_of(conf, n_bins)
@@ -80,11 +68,6 @@ def adaptive_ece(logits: Tensor, y: Tensor, n_bins: int = 15) -> float:
     Source: Nguyen and O'Connor 2015 (arXiv 1508.05154), with the absolute gap as in Nixon et al. 2019
     (arXiv 1904.01685).
 
-    Args:
-        logits: (n, K).
-        y: labels (n,).
-        n_bins: M; with fewer samples than that every sample stands alone.
-
     Cost: a sort of n numbers.
     """
     conf = torch.softmax(logits.double(), dim=1).amax(dim=1).cpu().numpy()
@@ -107,11 +90,6 @@ def classwise_ece(logits: Tensor, y: Tensor, n_bins: int = 15) -> float:
 
     Source: Kull et al. 2019 (arXiv 1910.12656).
 
-    Args:
-        logits: (n, K).
-        y: labels (n,).
-        n_bins: M.
-
     Cost: one pass over the (n, K) probabilities; beside them a few vectors of length n.
     """
     p = torch.softmax(logits.double(), dim=1).cpu().numpy()
@@ -126,8 +104,7 @@ def _binned(values: np.ndarray, positions: np.ndarray, n_bins: int) -> np.ndarra
 
 
 def _bin_of(positions: np.ndarray, n_bins: int) -> np.ndarray:
-    edges = np.linspace(0, 1, n_bins + 1)
-    return np.clip(np.searchsorted(edges, positions, side="left") - 1, 0, n_bins - 1)
+    return np.clip(np.searchsorted(np.linspace(0, 1, n_bins + 1), positions, side="left") - 1, 0, n_bins - 1)
 
 
 def brier(logits: Tensor, y: Tensor) -> tuple[float, float | None]:

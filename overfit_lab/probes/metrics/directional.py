@@ -42,12 +42,7 @@ def logit_derivatives(
     """Logits z (B, K) and J d (B, K), batch by batch: the derivative of the logits as the weights move along d.
 
     One forward-mode product gives J_i d for all samples of a batch together; no gradient of a sample is formed.
-
-    Args:
-        model: in the mode in which it is measured; not changed.
-        x: images (n, C, H, W).
-        direction: d by parameter name; parameters not in it stay.
-        batch_size: images per pass; bounds the memory.
+    Parameters that ``direction`` does not name stay; ``batch_size`` images (n, C, H, W) a pass bound the memory.
 
     Raises:
         ProbeError: the direction does not fit the model.
@@ -58,18 +53,19 @@ def logit_derivatives(
     tangents = {name: direction[name].to(primals[name]) for name in primals}
     twin = folded(model, x) if not any(module.training for module in model.modules()) else None
     if twin is not None:
-        _, moves = _jvp(partial(_moved_tensors, twin, state_of(model)), primals, tangents)
+        _, moves = forward_product(partial(_moved_tensors, twin, state_of(model)), primals, tangents)
         moves = {name: _channels_last(move) for name, move in moves.items()}
     for part in x.split(batch_size):
         if twin is not None:
             yield dual_logits(twin, moves, part)
         else:
-            z, moved = _jvp(partial(_logits_at, model, part), primals, tangents)
+            z, moved = forward_product(partial(_logits_at, model, part), primals, tangents)
             yield z.detach(), moved.detach()
 
 
 @torch.no_grad()
-def _jvp(function: Callable[[Tensors], Any], primals: Tensors, tangents: Tensors) -> tuple[Any, Any]:
+def forward_product(function: Callable[[Tensors], Any], primals: Tensors, tangents: Tensors) -> tuple[Any, Any]:
+    """A function's values and their derivative as its tensors move along the tangents, by forward mode."""
     with warnings.catch_warnings():
         # torch itself uses what it deprecates, on the first forward-mode product of a process.
         warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")

@@ -1,4 +1,4 @@
-"""Numbers and maps of penultimate features."""
+"""Numbers and maps of penultimate features (n, D) with labels y (n,)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ def silhouette(features: np.ndarray, y: np.ndarray) -> float | None:
     """Mean silhouette of the classes, Euclidean, in [-1, 1], higher is better separated (Rousseeuw 1987).
 
     None where there are fewer than two classes, or as many as samples.
-
-    Args:
-        features: (n, D).
-        y: labels (n,).
     """
     from sklearn.metrics import silhouette_score
 
@@ -26,10 +22,7 @@ def silhouette(features: np.ndarray, y: np.ndarray) -> float | None:
 def knn_accuracy(features: np.ndarray, y: np.ndarray, k: int = 10) -> float:
     """Share of samples whose class most of their k nearest others have (leave one out), in [0, 1].
 
-    Args:
-        features: (n, D), n at least 2.
-        y: labels (n,).
-        k: neighbours, at most n - 1 are taken.
+    At most n - 1 neighbours are taken; n is at least 2.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -45,10 +38,6 @@ def distance_ratio(features: np.ndarray, y: np.ndarray) -> float | None:
     """Mean squared distance to the own class's centre over that of the centres to the overall mean, at least 0.
 
     Lower is more collapsed. None for a single class or where all centres coincide, to within the rounding of a mean.
-
-    Args:
-        features: (n, D).
-        y: labels (n,).
     """
     points = features.astype(np.float64)
     classes, which = np.unique(y, return_inverse=True)
@@ -70,12 +59,7 @@ def tsne(features: np.ndarray, *, seed: int, initial: np.ndarray | None = None, 
     samples it goes on for ``N_CONTINUED`` steps without the early exaggeration, which would tear it apart: nothing
     turns, mirrors or moves the map as a whole, so that points can be followed over epochs. After a large change of the
     features it may lag behind a map of its own.
-
-    Args:
-        features: (n, D), n at least 5.
-        seed: of the principal components' solver.
-        initial: earlier map to go on from (n, 2); default the first two principal components.
-        perplexity: effective number of neighbours, at most (n - 1) / 3 is taken.
+    n is at least 5; a perplexity of at most (n - 1) / 3 is taken. The seed is that of the principal components' solver.
     """
     from openTSNE import TSNE
 

@@ -40,12 +40,7 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
     """|| grad_theta (1/n) sum_i CE(z(x_i), t_i) ||_2 over all trainable parameters, and by layer, batch and sample.
 
     Source: SGLR (Yu et al. 2024), Fig. 1a, which plots the norm over training without fixing the set.
-
-    Args:
-        model: in the mode in which it is measured; its gradients are not touched.
-        x: images (n, C, H, W).
-        targets: distributions (n, K).
-        batch_size: images per mini-batch; where it does not divide n, the smaller last one counts as much as the rest.
+    Images are (n, C, H, W), targets (n, K) distributions; a smaller last mini-batch counts as much as the rest.
 
     Raises:
         ProbeError: the model has no trainable parameter, or batch norm that uses the batch's own statistics.
@@ -58,8 +53,7 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
     norms = []
     for part, t in zip(x.split(batch_size), targets.split(batch_size), strict=True):
         with torch.enable_grad():
-            log_p = functional.log_softmax(model(part).float(), dim=1)
-            loss = -(t * log_p).sum()
+            loss = -(t * functional.log_softmax(model(part).float(), dim=1)).sum()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         present = [g for g in gradients if g is not None]
         norms.append(torch.nn.utils.get_total_norm([g.double() for g in present]) / len(part))

@@ -18,16 +18,12 @@ EARLY = 1 / 3
 
 @dataclass(frozen=True)
 class Growth:
-    """Late minus early mean of a run's readings.
+    """Mean of a run's early readings and of its late ones, and the change from those to these.
 
     Args:
-        early: mean of the early readings.
-        late: mean of the late ones.
-        change: late minus early.
-        stderr: its standard error by the noise of the readings and its correlation.
+        stderr: standard error of the change by the noise of the readings and its correlation.
         freedom: degrees of freedom of the noise.
         early_epochs: first and last epoch of the early readings.
-        late_epochs: of the late ones.
         before: mean of the readings before the first decay; None without any.
     """
 
@@ -62,13 +58,9 @@ def growth_of(
     onset before the decay sets the decay aside. Without an onset it is the first ``EARLY`` of the readings after the
     decay. The standard error takes the noise as autoregressive of order 1, its size and correlation from changes from
     one reading to the next less their median, so that a steady trend counts little as noise and a jump somewhat.
-
-    Args:
-        epochs: of the readings (n,), increasing.
-        values: (n,), those that are not finite are passed over.
-        onset: epoch from which the run overfits, where it does.
-        first_decay: epoch after which the learning rate was first lowered, where it was.
-        logarithm: take the logarithm of the values, for a ratio; those that are not above 0 are passed over.
+    Epochs (n,) increase; values (n,) that are not finite are passed over. ``onset`` is the epoch from which the run
+    overfits, ``first_decay`` the one after which the learning rate was first lowered. With ``logarithm``
+    those of the values are taken, for a ratio, and values that are not above 0 are passed over.
 
     Returns:
         None for fewer than ``LEAST_READINGS`` readings, or none late enough.

@@ -91,16 +91,7 @@ def iiw_by_layer(
 ) -> tuple[Iiw, dict[str, Iiw]]:
     """:func:`iiw` of the network, and of each layer with d restricted to it; the layers do not add up to the network.
 
-    Args:
-        model: at theta, in eval mode; not changed.
-        x: images (m, C, H, W).
-        y: given labels (m,).
-        displacement: d by parameter name.
-        n_train: n, size of the training set.
-        estimator: one that rests on the slopes d^T g_i alone.
-        batch_size: images per pass; also the mini-batch of ``pib-reference``.
-        depth: parts of a module's path that make a layer.
-        likelihood: what the outputs stand for; None: probabilities of classes.
+    ``depth`` parts of a module's path make a layer. The estimator is one that rests on the slopes d^T g_i alone.
 
     Cost: arithmetic of about three forward passes over x, however many layers there are; memory flat in m.
     """

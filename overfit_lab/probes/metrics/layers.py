@@ -18,8 +18,7 @@ def layer_of(parameter: str, depth: int | None = None) -> str:
         >>> layer_of("stages.0.1.conv1.weight", depth=2)
         'stages.0'
     """
-    path = parameter.split(".")[:-1]
-    return ".".join(path[:depth]) or "model"
+    return ".".join(parameter.split(".")[:-1][:depth]) or "model"
 
 
 def group_by_layer(parameters: Iterable[str], depth: int | None = None) -> dict[str, list[str]]:

@@ -18,19 +18,12 @@ class Likelihood(Protocol):
     """
 
     def score(self, z: Tensor, y: Tensor) -> Tensor:
-        """Derivative of -log p(y | z) by z, of each sample (B, K).
-
-        Args:
-            z: outputs (B, K) float64.
-            y: labels of each sample.
-        """
+        """Derivative of -log p(y | z) by the outputs z (B, K) float64, of each sample (B, K)."""
 
     def information(self, z: Tensor, u: Tensor) -> Tensor:
         """u^T M u of each sample (B,), M the covariance of the score under labels drawn from p(y | z); at least 0.
 
-        Args:
-            z: outputs (B, K) float64.
-            u: how the outputs move (B, K) float64.
+        ``u`` (B, K) float64 is how the outputs z move.
         """
 
 
@@ -45,18 +38,14 @@ class Categorical:
     def information(self, z: Tensor, u: Tensor) -> Tensor:
         """Variance of u_k over classes k drawn from p."""
         p = torch.softmax(z, dim=1)
-        mean = (p * u).sum(dim=1, keepdim=True)
-        return (p * (u - mean).square()).sum(dim=1)
+        return (p * (u - (p * u).sum(dim=1, keepdim=True)).square()).sum(dim=1)
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Labels in R^K, normal around z with one variance in each direction: squares over 2 s^2. M = I / s^2.
+    """Labels in R^K, normal around z with one variance s^2 > 0 in each direction: squares over 2 s^2. M = I / s^2.
 
     For models of regression; the probes' models are classifiers. Here IIW has a closed form that tests compare with.
-
-    Args:
-        variance: s^2, > 0.
     """
 
     variance: float = 1.0

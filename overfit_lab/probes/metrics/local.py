@@ -27,7 +27,6 @@ class LayerCall:
 
     Args:
         name: the module's name, "" for the model itself.
-        module: the module.
         input: its input a (B, ...), without a graph.
         parameters: its own trainable parameters, name in the module to name in the model; a parameter that several
             modules share has the first of its names.
@@ -72,10 +71,7 @@ class LocalPass:
         """Visit each call with the derivative of sum_i <direction_i, z_i> at its output, the last layers first.
 
         Calls that the logits do not depend on are not visited: their delta is zero. May be called several times.
-
-        Args:
-            direction: (B, K).
-            visit: called during the pass, so that no more than the derivatives in flight are held.
+        The direction is (B, K); ``visit`` is called during the pass, so that few derivatives are held.
 
         Cost: one backward pass to the layers' outputs; no weight gradient.
         """
@@ -103,10 +99,6 @@ def local_pass(model: nn.Module, x: Tensor) -> Iterator[LocalPass]:
     one, or do not keep one row a sample, or run without gradients; parameters used outside their module's forward
     pass (as in attention's output projection, or a functional use of a tied weight); all parameters of a scripted
     model.
-
-    Args:
-        model: in eval mode, so that samples do not depend on each other; not changed.
-        x: images (B, C, H, W).
 
     Raises:
         ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.

@@ -43,13 +43,8 @@ def logit_geometry(
 
     Source: Shafahi et al. 2019 (arXiv 1910.11585), section 3, whose runner-up is replaced by the minimum over all
     classes; the linearisation is that of DeepFool (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599).
-
-    Args:
-        model: in the mode in which it is measured; its gradients are not touched.
-        x: images (n, C, H, W).
-        y: labels (n,).
-        norm: that of the threat model; perturbations are measured in it, in [0, 1] pixels.
-        batch_size: images per pass. Memory is that of one pass and a few copies of the images, for any K.
+    Images are (n, C, H, W); perturbations are measured in ``norm``, in [0, 1] pixels. Memory is that of one pass of
+    ``batch_size`` images and a few copies of the images, for any K.
 
     Cost: for each batch one forward pass and K backward passes to the image that share it.
     """

@@ -24,11 +24,7 @@ def detection_auc(loss: Tensor, corrupted: Tensor) -> float | None:
 
     It is the probability that a corrupted sample has a larger loss than an untouched one (ties count half): 1 while
     the model refuses the wrong labels, 0.5 once it has memorised them. None unless both kinds are there; NaN where a
-    loss is NaN, since it has no rank.
-
-    Args:
-        loss: loss against the given label (n,).
-        corrupted: the mask (n,) bool.
+    loss is NaN, since it has no rank. ``loss`` (n,) is that against the given label.
     """
     from sklearn.metrics import roc_auc_score
 

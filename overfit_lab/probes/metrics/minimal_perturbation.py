@@ -51,17 +51,10 @@ def minimal_perturbation(
     the smallest error found (at first from ``direction``), both stretched to the new radius. Of the two and
     ``direction`` itself at that radius the image with the largest margin counts. No random draw enters.
 
-    Args:
-        model: in the mode in which it is measured.
-        x: images (n, C, H, W) within the threat's pixel bounds.
-        y: labels (n,).
-        threat: its norm and its pixel bounds count; where ``first`` is no guess, its eps is tried first.
-        first: radius to try first for each image (n,), such as a linear prediction; a close guess saves rounds.
-        direction: unit perturbation to begin with (n, C, H, W), such as that of a linear prediction. Ascent from the
-            clean image alone climbs towards the runner-up, which need not be the nearest class.
-        n_steps: steps of each climb.
-        n_bisections: radii tried for each image.
-        batch_size: images per pass; bounds the memory.
+    Images (n, C, H, W) lie within the threat's pixel bounds. ``first`` (n,) is the radius to try first, such as a
+    linear prediction; a close guess saves rounds, and where it is none the threat's eps is tried. ``direction`` is the
+    unit perturbation to begin with (n, C, H, W): ascent from the clean image alone climbs towards the runner-up, which
+    need not be the nearest class.
 
     Cost: for each batch one forward pass, and for the images that are right ``n_bisections`` times
     2 ``n_steps`` + 3 forward and 2 ``n_steps`` backward passes.
@@ -123,8 +116,7 @@ class _Search:
             x_adv.requires_grad_(True)
             with torch.enable_grad():
                 margin = self.loss(self.model(x_adv))
-            better = (margin.detach() > best_margin).view_as(radius)
-            best = x_adv.detach().where(better, best)
+            best = x_adv.detach().where((margin.detach() > best_margin).view_as(radius), best)
             best_margin = margin.detach().maximum(best_margin)
             if step < n_steps:
                 gradient = input_gradient(margin.sum(), x_adv)

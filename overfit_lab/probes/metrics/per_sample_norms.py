@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +17,8 @@ from overfit_lab.probes.metrics.layers import group_by_layer, trainable_by_name
 from overfit_lab.probes.metrics.local import LayerCall, LocalPass, local_pass
 from overfit_lab.probes.metrics.pieces import samples_at_once
 
-
-class Directions(Protocol):
-    """Takes logits (b, K) and which samples they are of; gives M directions in the logits for each (M, b, K)."""
-
-    def __call__(self, logits: Tensor, part: slice) -> Tensor:
-        """The directions."""
-        ...
-
-
+Directions = Callable[[Tensor, slice], Tensor]
+"""Takes logits (b, K) and which samples they are of; gives M directions in the logits for each (M, b, K)."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -76,14 +68,8 @@ def per_sample_norms(
 
     Source: Goodfellow 2015 (arXiv 1510.01799) for linear layers; each layer by the cheaper of its formulas
     (:mod:`overfit_lab.probes.metrics.layer_kinds`). The mean of the norms is not the norm of the mean.
-
-    Args:
-        model: in eval mode; its gradients are not touched.
-        x: images (n, C, H, W).
-        targets: distributions (n, K).
-        layers: whether the norms of layers are wanted too.
-        layer_depth: parts of a module's path that make a layer; None for the whole path.
-        along: a direction d in the trainable parameters, by name; gives ``slopes``.
+    Images are (n, C, H, W), in eval mode, targets (n, K) distributions; ``along`` is a direction d in the parameters,
+    by name, that gives ``slopes``; ``layer_depth`` parts of a module's path make a layer, None for the whole path.
 
     Raises:
         ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
@@ -124,12 +110,8 @@ def squared_gradients(
 ) -> Iterator[dict[str, Tensor]]:
     """sum_m || grad_w <s_im, z_i> ||^2 of each sample, by parameter, {name: (b,) float64}, a few samples at a time.
 
-    Args:
-        model: in eval mode.
-        x: images (n, C, H, W).
-        directions: gives the s_im.
-        along: a direction d in the parameters, by name.
-        slopes: takes sum_m <grad_w <s_im, z_i>, d> of the same samples, (b,) float64, where there is a direction.
+    ``directions`` gives the s_im. ``slopes`` takes sum_m <grad_w <s_im, z_i>, d> of the same samples, (b,) float64,
+    where there is a direction d, ``along``, by name.
 
     Cost: one forward pass and M backward passes to the layers' outputs.
     """
@@ -138,75 +120,64 @@ def squared_gradients(
     for start in range(0, len(x), size):
         part = slice(start, start + size)
         with torch.no_grad():
-            squares, moved = _squares(model, x[part], partial(directions, part=part), order, along or {})
+            squares, moved = _squares(model, x[part], directions, part, order, along or {})
             if slopes is not None and along is not None:
                 slopes.append(moved)
             yield squares
 
 
+class _Sums(NamedTuple):
+    """Squares of each sample by parameter, a direction by parameter, and each sample's slope along it."""
+
+    squares: dict[str, Tensor]
+    along: Mapping[str, Tensor]
+    slopes: Tensor
+
+
 def _squares(
-    model: nn.Module,
-    x: Tensor,
-    directions: Callable[[Tensor], Tensor],
-    order: list[str],
-    along: Mapping[str, Tensor],
+    model: nn.Module, x: Tensor, directions: Directions, part: slice, order: list[str], along: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
-    total = {name: torch.zeros(len(x), dtype=torch.float64, device=x.device) for name in order}
+    zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    sums = _Sums({name: zeros.clone() for name in order}, along, zeros)
     with local_pass(model, x) as passed:
         # The gradient of a weight that several calls share is a sum over them, and the norm of a sum does not follow
         # from the norms of its parts: such weights, and those outside every layer, take per-sample gradients.
-        deltas = directions(passed.logits).to(passed.logits)
+        deltas = directions(passed.logits, part).to(passed.logits)
         apart = (set(passed.uncovered) | passed.repeated) & set(order)
-        moved = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         if len(apart) < len(order):
-            _by_layers(passed, deltas, apart, total, along, moved)
+            _by_layers(passed, deltas, apart, sums)
     names = [name for name in order if name in apart]
     for direction in deltas if names else ():
-        _by_gradients(model, names, x, direction, total, along, moved)
-    return total, moved
+        _by_gradients(model, names, x, direction, sums)
+    return sums.squares, sums.slopes
 
 
-def _by_gradients(
-    model: nn.Module,
-    names: list[str],
-    x: Tensor,
-    direction: Tensor,
-    total: dict[str, Tensor],
-    along: Mapping[str, Tensor],
-    moved: Tensor,
-) -> None:
+def _by_gradients(model: nn.Module, names: list[str], x: Tensor, direction: Tensor, sums: _Sums) -> None:
     """Norms and slopes of the parameters that the layers' formulas do not cover, from their gradients."""
     start = 0
     for gradients in per_sample_gradients(model, names, x, direction, tied=True):
         end = start
         for name, values in gradients.items():
             rows, end = values.reshape(len(values), -1), start + len(values)
-            total[name][start:end] += rows.square().sum(dim=1)
-            if name in along:
-                moved[start:end] += rows @ along[name].flatten().to(rows)
+            sums.squares[name][start:end] += rows.square().sum(dim=1)
+            if name in sums.along:
+                sums.slopes[start:end] += rows @ sums.along[name].flatten().to(rows)
         start = end
 
 
-def _by_layers(
-    passed: LocalPass,
-    directions: Tensor,
-    apart: set[str],
-    total: dict[str, Tensor],
-    along: Mapping[str, Tensor],
-    moved: Tensor,
-) -> None:
+def _by_layers(passed: LocalPass, directions: Tensor, apart: set[str], sums: _Sums) -> None:
     caches: dict[LayerCall, CallCache] = {call: CallCache(times=len(directions)) for call in passed.calls}
 
     def add(call: LayerCall, delta: Tensor) -> None:
         if apart.issuperset(call.parameters.values()):
             return
-        along_call = {local: full for local, full in call.parameters.items() if full in along and full not in apart}
-        if along_call:
-            direction = {local: along[full].to(delta) for local, full in along_call.items()}
-            moved.add_(kind_of(call).directional(call, delta, direction))
+        names = {local: full for local, full in call.parameters.items() if full in sums.along and full not in apart}
+        if names:
+            direction = {local: sums.along[full].to(delta) for local, full in names.items()}
+            sums.slopes.add_(kind_of(call).directional(call, delta, direction))
         for local, values in kind_of(call).squared_norm(call, delta, caches[call]).items():
             if call.parameters[local] not in apart:
-                total[call.parameters[local]] += values
+                sums.squares[call.parameters[local]] += values
 
     for direction in directions:
         passed.backward(direction, add)

@@ -36,14 +36,9 @@ Verdict = Literal["robust overfitting", "none", "not enough evidence"]
 
 @dataclass(frozen=True)
 class Onset:
-    """Where a level gap begins to grow.
+    """Where a level gap begins to grow: the epoch of the knot, with its interval of coverage ``LEVEL``.
 
-    Args:
-        epoch: the knot.
-        low: lower end of its interval of coverage ``LEVEL``.
-        high: upper end.
-        p: of the test against a gap that stays level.
-        slope: growth of the gap an epoch after the knot.
+    ``p`` is of the test against a gap that stays level, ``slope`` its growth an epoch after the knot.
     """
 
     epoch: float
@@ -102,14 +97,9 @@ def phases(
     Definition of robust overfitting: Rice et al. 2020 (arXiv 2002.11569); stationary and growth stage: SGLR
     (Yu et al. 2024). The tests are described at :func:`onset_of` and :func:`fall_of`.
 
-    Args:
-        epochs: of the evaluations (n,), increasing.
-        train: training accuracy at each (n,), in [0, 1].
-        test: test accuracy at each (n,).
-        stderr: standard error of each test accuracy by the draw of samples (n,).
-        decays: epochs after which the learning rate was lowered, where known; an onset before the first of them is not
-            looked for, since robust overfitting is what follows a decay.
-        seed: of the simulated curves.
+    Epochs (n,) increase; accuracies (n,) are in [0, 1], ``stderr`` (n,) is that of each test accuracy by the draw of
+    samples. ``decays`` are epochs after which the learning rate was lowered, where known; an onset before the first of
+    them is not looked for, since robust overfitting is what follows a decay.
 
     Cost: a few matrix products of ``N_DRAWS`` by n by n; below 0.1 s for 200 evaluations.
     """
@@ -143,12 +133,8 @@ def onset_of(epochs: np.ndarray, gap: np.ndarray, stream: np.random.Generator, b
     The test against a level gap takes the largest F statistic over all knots (Andrews 1993; Hansen 1996); its
     distribution is that of simulated level gaps with the run's noise (its size at each evaluation, and autoregressive
     of order 1). The interval holds the middle ``LEVEL`` of knots refitted to simulated curves (parametric bootstrap).
-
-    Args:
-        epochs: of the evaluations (n,), increasing, n at least ``LEAST``.
-        gap: train minus test accuracy (n,).
-        stream: for the simulated curves.
-        begin: epoch of the first decay: of the step, and of the earliest knot to consider.
+    Epochs (n,) increase, n is at least ``LEAST``; ``begin`` is the epoch of the first decay: of the step, and of the
+    earliest knot to consider.
     """
     knots = epochs[MARGIN:-MARGIN]
     knots = knots[knots >= begin]
@@ -168,8 +154,7 @@ def onset_of(epochs: np.ndarray, gap: np.ndarray, stream: np.random.Generator, b
     draws = scale * noise * autoregressive(stream, N_DRAWS, len(gap), correlation)
     draws -= draws @ level @ level.T
     null = _best_knot(draws, units)[0]
-    again = knots[_best_knot(curve + draws, units)[1]]
-    low, high = np.quantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(knots[_best_knot(curve + draws, units)[1]], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Onset(
         epoch=float(knots[k]),
         low=float(min(low, knots[k])),
@@ -187,13 +172,8 @@ def fall_of(
     Best and final are means of ``WINDOW`` consecutive evaluations. Their difference is compared with that of simulated
     accuracies which never fall: the non-decreasing curve nearest to the run's (isotonic regression) with the run's
     noise. Their mean difference is what the maximum over noise gives by itself, and is subtracted; it is the largest
-    such bias, since a curve that does fall has fewer evaluations near its peak.
-
-    Args:
-        epochs: of the evaluations (n,), increasing, n at least ``LEAST``.
-        test: accuracy (n,).
-        stream: for the simulated curves.
-        stderr: of each accuracy by the draw of samples (n,).
+    such bias, since a curve that does fall has fewer evaluations near its peak. ``stderr`` (n,) is that of
+    each accuracy by the draw of samples.
     """
     noise, correlation = noise_of(test)
     draws = _never_falling(test) + noise * autoregressive(stream, N_DRAWS, len(test), correlation)
@@ -212,12 +192,7 @@ def fall_of(
 
 
 def decays_of(epochs: np.ndarray, lr: np.ndarray) -> list[float]:
-    """Epochs after which a learning rate that had been constant fell to half or less; none for a smooth schedule.
-
-    Args:
-        epochs: of the readings (n,), increasing.
-        lr: learning rate in each (n,).
-    """
+    """Epochs after which a learning rate that had been constant fell to half or less; none for a smooth schedule."""
     held = np.isclose(lr[1:-1], lr[:-2], rtol=1e-6)
     return [float(epoch) for epoch in epochs[1:-1][held & (lr[2:] <= 0.5 * lr[1:-1])]]
 
@@ -230,10 +205,7 @@ def noise_of(series: np.ndarray) -> tuple[np.ndarray, float]:
     -(1 - rho) / 2. What detrending and scaling do to that correlation is undone by constants that were measured on
     simulated noise; in short series it stays too large, which makes the tests cautious. The size may differ along the
     series (it drops with the learning rate), the correlation not. Binomial errors play no part here: every evaluation
-    uses the same samples.
-
-    Args:
-        series: (n,), n at least 4.
+    uses the same samples. n is at least 4.
     """
     changes = np.diff(series)
     changes = changes - _running_median(changes)

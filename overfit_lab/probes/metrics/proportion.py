@@ -11,11 +11,7 @@ def interval(n_successes: int, n: int, level: float = LEVEL) -> tuple[float, flo
     """Exact interval of a share (Clopper and Pearson 1934), within [0, 1], never shorter than its level promises.
 
     Samples are taken as independent draws; what an attack would find with other random starts is not in it.
-
-    Args:
-        n_successes: samples that have the property, 0..n.
-        n: samples, 1 or more.
-        level: coverage, in (0, 1).
+    ``n`` is at least 1.
 
     Returns:
         Lower and upper bound; the share itself lies between them.

@@ -32,14 +32,8 @@ def slopes_by_layer(
     the loss at its output: one forward pass, one backward pass to the outputs, and the layers once more with d in the
     place of the weights give every layer's part together. What that does not cover (see
     :func:`overfit_lab.probes.metrics.local.local_pass`) takes a forward-mode product a layer.
-
-    Args:
-        model: in eval mode; not changed.
-        x: images (n, C, H, W).
-        score: the derivative of the loss by the logits.
-        direction: d by parameter name; parameters not in it stay.
-        depth: parts of a module's path that make a layer.
-        batch_size: most images per pass; bounds the memory.
+    ``score`` is the derivative of the loss by the logits; parameters that ``direction`` does not name stay. ``depth``
+    parts of a module's path make a layer; ``batch_size`` images (n, C, H, W) a pass bound the memory.
 
     Raises:
         ProbeError: the direction does not fit the model, or samples depend on each other.

@@ -1,4 +1,7 @@
-"""Temperature scaling: one number that calibrates a model's confidence and changes no prediction."""
+"""Temperature scaling: one number that calibrates a model's confidence and changes no prediction.
+
+Its functions take logits (n, K) and labels y (n,).
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,6 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
     The loss is convex in 1/T, so there is one minimum. Where every answer is right it lies at T = 0, and where the
     logits say less than nothing about the labels at infinity; then the end of the range [0.001, 1000] is given. So it
     is where the loss is level up to that end. Where no T makes a difference, 1 is given.
-
-    Args:
-        logits: (n, K).
-        y: labels (n,).
 
     Returns:
         T: above 1 for an overconfident model, below 1 for an underconfident one; NaN where a logit is not finite, as of
@@ -55,11 +54,7 @@ def scale_crosswise(logits: Tensor, y: Tensor) -> tuple[Tensor, float]:
     """Logits over temperatures that were not fitted on them, where there is no validation split.
 
     The samples with even places are scaled by the T of those with odd places, and the other way round, so that no
-    sample has a say in its own temperature.
-
-    Args:
-        logits: (n, K), at least two samples, in an order that has nothing to do with the labels.
-        y: labels (n,).
+    sample has a say in its own temperature. At least two, in an order that has nothing to do with the labels.
 
     Returns:
         The scaled logits (n, K) float64, and the geometric mean of both temperatures; NaN where a half has none.

@@ -44,11 +44,7 @@ def peak_of(epochs: np.ndarray, accuracy: np.ndarray, seed: int = 0) -> Peak | N
     significantly worse than the best one; what is significant is simulated, with the run's noise and its correlation
     around the nearest curve with its top cut flat. Where accuracy stays level for long before it falls, the interval
     holds the level stretch and the peak is any of it.
-
-    Args:
-        epochs: of the evaluations (n,), increasing; not finite accuracies are passed over.
-        accuracy: (n,), in [0, 1].
-        seed: of the simulated curves.
+    Epochs (n,) increase, accuracies (n,) are in [0, 1]; those that are not finite are passed over.
 
     Returns:
         The peak; None for fewer than ``LEAST`` evaluations.
@@ -78,8 +74,7 @@ def peak_of(epochs: np.ndarray, accuracy: np.ndarray, seed: int = 0) -> Peak | N
 def unimodal(series: np.ndarray, weights: np.ndarray, split: int) -> np.ndarray:
     """The curve (n,) nearest to a series that does not fall up to ``split`` (included) and does not rise after it."""
     rising = _rising(series[: split + 1], weights[: split + 1])
-    falling = _rising(series[split + 1 :][::-1], weights[split + 1 :][::-1])[::-1]
-    return np.concatenate([rising, falling])
+    return np.concatenate([rising, _rising(series[split + 1 :][::-1], weights[split + 1 :][::-1])[::-1]])
 
 
 def split_costs(curves: np.ndarray, weights: np.ndarray) -> np.ndarray:

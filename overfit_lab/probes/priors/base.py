@@ -15,10 +15,6 @@ class Prior(ABC):
     """Gives theta_0, the mean of the prior in IIW.
 
     Another prior makes another quantity, so readings with it have the suffix appended to their names.
-
-    Args:
-        source: the name as the user gave it.
-        n_epochs: epochs to train a prior that is trained.
     """
 
     def __init__(self, source: str, n_epochs: int) -> None:

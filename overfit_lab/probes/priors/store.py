@@ -26,9 +26,9 @@ class PriorStore:
     Args:
         config: the run's configuration; None where training is not ours (a weights file, a monitored loop).
         train: trains a prior that is trained; None where ``config`` is.
-        folder: the run folder that priors are kept in; None: in memory alone.
         save: write a prior that was trained into the folder.
         bus: gives a bus for the events of a prior's training, by the prior's name.
+        folder: the run folder that priors are kept in; None: in memory alone.
         on_note: told in a line what was taken from a weights file where that is not plain.
         made: theta_0 of each prior that was asked for, by its key.
     """

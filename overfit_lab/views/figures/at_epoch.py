@@ -12,13 +12,14 @@ from matplotlib.lines import Line2D
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.fig5 import VIEWS, Map, scatter
+from overfit_lab.views.figures.fig5 import VIEWS, Map, map_at, scatter
 from overfit_lab.views.figures.series import shares_by_bin
 from overfit_lab.views.figures.style import BLUE, COLUMN, GREY, PAGE, VERMILLION, Look, new_figure, percent_axis, style
 
 LOOKS: Mapping[str, Look] = {"clean": Look(BLUE, (0, (4, 2)), "s"), "adversarial": Look(VERMILLION, "-", "o")}
 N_BINS = 20
 Epochs = int | Sequence[int]
+Panel = Callable[[Axes, int], None]
 
 
 def draw_map(run: Run, epochs: Epochs) -> Figure:
@@ -27,17 +28,12 @@ def draw_map(run: Run, epochs: Epochs) -> Figure:
     All panels have the same axes, wide enough for every map of the run: with ``tsne: always`` a map goes on from the
     one before it, so that a class can be followed from panel to panel.
 
-    Args:
-        run: with the features probe.
-        epochs: one or several, of :func:`epochs_of`.
-
     Raises:
         RunFolderError: the run has no map.
         ConfigError: none at that epoch.
     """
     chosen = _chosen(run, "map", epochs)
-    view = _view(run)
-    every = {epoch: _map(run, epoch, *view) for epoch in epochs_of(run, "map")}
+    (split, inputs), every = _maps(run)
     points = np.concatenate([tsne_map.points for tsne_map in every.values()])
     low, high = points.min(0), points.max(0)
     center, reach = (low + high) / 2, 0.54 * (high - low).max()
@@ -48,7 +44,6 @@ def draw_map(run: Run, epochs: Epochs) -> Figure:
         axes.set_ylim(center[1] - reach, center[1] + reach)
         axes.set_aspect("equal")
 
-    split, inputs = view
     n = len(every[chosen[0]].points)
     return _figure(run, chosen, panel, f"t-SNE of penultimate features of {n} {inputs} {split} images, true classes")
 
@@ -57,10 +52,6 @@ def draw_reliability(run: Run, epochs: Epochs) -> Figure:
     """Accuracy over confidence on test images, a panel an epoch; on the diagonal the model is as sure as it is right.
 
     The area of a dot grows with the bin's share of the samples.
-
-    Args:
-        run: with the calibration probe.
-        epochs: one or several, of :func:`epochs_of`.
 
     Raises:
         RunFolderError: the run has no reliability bins.
@@ -91,10 +82,6 @@ def draw_reliability(run: Run, epochs: Epochs) -> Figure:
 
 def draw_confidence(run: Run, epochs: Epochs) -> Figure:
     """How the probability of the labelled class is spread over test images, a panel an epoch, all on the same axes.
-
-    Args:
-        run: with the confidence probe.
-        epochs: one or several, of :func:`epochs_of`.
 
     Raises:
         RunFolderError: the run has no probabilities.
@@ -148,8 +135,7 @@ def spread(epochs: Sequence[int], n: int = 4) -> list[int]:
         >>> spread([5, 10, 15, 20, 25, 30], 3)
         [5, 20, 30]
     """
-    places = np.linspace(0, len(epochs) - 1, min(n, len(epochs)))
-    return [epochs[int(place + 0.5)] for place in places]
+    return [epochs[int(place + 0.5)] for place in np.linspace(0, len(epochs) - 1, min(n, len(epochs)))]
 
 
 def _chosen(run: Run, figure: str, epochs: Epochs) -> list[int]:
@@ -174,12 +160,7 @@ def _chosen(run: Run, figure: str, epochs: Epochs) -> list[int]:
 
 
 def _figure(
-    run: Run,
-    epochs: Sequence[int],
-    panel: Callable[[Axes, int], None],
-    note: str,
-    vertical: str = "",
-    inputs: Sequence[str] = (),
+    run: Run, epochs: Sequence[int], panel: Panel, note: str, vertical: str = "", inputs: Sequence[str] = ()
 ) -> Figure:
     with style():
         width = min(PAGE, max(COLUMN, 1.75 * len(epochs)))
@@ -208,16 +189,11 @@ def _of_inputs(run: Run, probe: str, epoch: int, array: str) -> dict[str, np.nda
     return {inputs: arrays[key] for inputs in LOOKS if (key := f"{array}-test-{inputs}") in arrays}
 
 
-def _view(run: Run) -> tuple[str, str]:
-    """Split and inputs for which the run has a map at every epoch."""
+def _maps(run: Run) -> tuple[tuple[str, str], dict[int, Map]]:
+    """Split and inputs for which the run has a map at every epoch, and the maps."""
     epochs = epochs_of(run, "map")
     for view in VIEWS:
-        if all(f"tsne-{'-'.join(view)}" in run.arrays("features", epoch) for epoch in epochs):
-            return view
+        maps = {epoch: part for epoch in epochs if (part := map_at(run, epoch, *view)) is not None}
+        if len(maps) == len(epochs):
+            return view, maps
     raise RunFolderError(f"{run.folder}: its t-SNE maps are of different splits or inputs")
-
-
-def _map(run: Run, epoch: int, split: str, inputs: str) -> Map:
-    arrays, key = run.arrays("features", epoch), f"{split}-{inputs}"
-    score = run.value_at(epoch, "features", "silhouette", split, inputs)
-    return Map(arrays[f"tsne-{key}"], arrays[f"label-{key}"], score)

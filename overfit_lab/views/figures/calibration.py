@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,16 +14,7 @@ from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import check_some, decays, last_epoch, need_curve, pooled_bins, title_of
-from overfit_lab.views.figures.style import (
-    GREY,
-    PAGE,
-    Look,
-    epoch_axis,
-    looks_of,
-    mark_stages,
-    new_figure,
-    style,
-)
+from overfit_lab.views.figures.style import GREY, PAGE, Look, epoch_axis, looks_of, new_figure, style
 
 INPUTS = ("clean", "adversarial")
 LEAST = 10
@@ -37,11 +29,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     Bottom: reliability diagrams at the last epoch, the samples of all seeds together; the area of a dot grows
     with the bin's share of the samples, and below the diagonal the model is more sure than it is right.
 
-    Args:
-        runs: runs with the calibration probe.
-
     Raises:
-        RunFolderError: no run has it.
+        RunFolderError: no run has the calibration probe.
     """
     check_some(runs, "calibration")
     groups = by_experiment(runs)
@@ -60,8 +49,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             for name, members in groups.items():
                 error = need_curve(members, "calibration", "calibration", "ece", "test", inputs)
                 draw_curve(axes, error, title_of(name), marker=looks[name].marker, **looks[name].line())
-            epoch_axis(axes, last)
-            mark_stages(axes, decays(runs), last)
+            epoch_axis(axes, last, decays(runs))
             axes.set_title(f"({letter}) {inputs} test images", loc="left")
         grid[0][0].set_ylim(bottom=0)  # last, since it ends the scaling of both panels
         grid[0][0].set_ylabel("expected calibration error")
@@ -87,17 +75,9 @@ def _reliability(axes: Axes, runs: Sequence[Run], inputs: str, look: Look) -> No
     many = used[:, 2] >= LEAST
     axes.plot(used[many, 0], used[many, 1], linewidth=0.9, **look.line())
     fill = [look.color if enough else "white" for enough in many]
-    axes.scatter(
-        used[:, 0],
-        used[:, 1],
-        s=8 + 160 * np.minimum(share, 0.5),
-        facecolor=fill,
-        edgecolor=look.color,
-        linewidths=0.6,
-        marker=look.marker,
-        clip_on=False,
-        zorder=3,
-    )
+    dot: dict[str, Any] = {"edgecolor": look.color, "linewidths": 0.6, "marker": look.marker, "zorder": 3}
+    sizes = 8 + 160 * np.minimum(share, 0.5)
+    axes.scatter(used[:, 0], used[:, 1], s=sizes, facecolor=fill, clip_on=False, **dot)
 
 
 REGISTER = {"calibration": draw}

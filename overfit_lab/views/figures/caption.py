@@ -6,30 +6,18 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from overfit_lab.records import naming
 from overfit_lab.records.experiments import experiments, noise_name
-from overfit_lab.records.naming import (
-    attack_title,
-    data_title,
-    evaluation_attack,
-    full_sizes,
-    model_title,
-    threat_title,
-)
 from overfit_lab.records.reader import Run
 
 
 def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str = "band") -> str:
-    """What was run, in one line: data, sizes, model, attack, noise, seeds.
+    """What was run, in one line: data, sizes, model, attack, noise, seeds; then ``split`` and ``extra``.
 
-    Args:
-        runs: what is drawn.
-        split: what was measured on which split.
-        extra: anything else to say.
-        shows: how several seeds are drawn: ``band`` (mean and range), ``mean``, ``each`` by itself, or ``first`` of
-            them.
+    ``shows`` says how several seeds are drawn: ``band`` (mean and range), ``mean``, ``each`` by itself, or ``first``.
     """
     data = _each(data_name(run) for run in runs)
-    models = _each(model_title(run.config) for run in runs)
+    models = _each(naming.model_title(run.config) for run in runs)
     attacks = _each(attack_name(run) for run in runs)
     parts = [data, models, attacks, noise_name(runs), seeds_drawn(runs, shows), split, extra]
     return "; ".join(part for part in parts if part) + "."
@@ -56,10 +44,10 @@ def _each(texts: Iterable[str]) -> str:
 def data_name(run: Run) -> str:
     """The run's data set as a reader expects it, with the size of each split and how much of the whole set that is."""
     sizes = run.info.get("data", {}).get("sizes", {})
-    whole = full_sizes(run.config)
+    whole = naming.full_sizes(run.config)
     counts = "".join(f", n {split} {size:,}{_share(size, whole.get(split))}" for split, size in sizes.items())
     together = _share(sum(sizes.values()), whole.get("all")) if sizes else ""
-    return data_title(run.config) + counts + (f" ({together.strip()})" if together else "")
+    return naming.data_title(run.config) + counts + (f" ({together.strip()})" if together else "")
 
 
 def _share(size: int, whole: int | None) -> str:
@@ -91,5 +79,6 @@ def stages(decays: Sequence[int]) -> str:
 
 def attack_name(run: Run) -> str:
     """The attack that evaluation is made with, and its threat model."""
-    attack = evaluation_attack(run.config)
-    return f"{attack_title(attack)}, {threat_title(run.config)}" if attack else attack_title(attack)
+    attack = naming.evaluation_attack(run.config)
+    title = naming.attack_title(attack)
+    return f"{title}, {naming.threat_title(run.config)}" if attack else title

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -73,6 +75,17 @@ def _letters(names: Sequence[str], n_columns: int) -> int:
     n_rows = -(-len(names) // n_columns)
     columns = [names[i : i + n_rows] for i in range(0, len(names), n_rows)]
     return sum(max(map(len, column)) + HANDLE_LETTERS for column in columns)
+
+
+def chosen_on(table: pd.DataFrame) -> str:
+    """What the best epochs of a table of summaries were chosen on: ``val``, or ``test or val``."""
+    return " or ".join(sorted({str(chosen).partition(" on ")[2] for chosen in table["chosen_on"]}))
+
+
+def spread_of(table: pd.DataFrame, column: str) -> np.ndarray | None:
+    """Length of the error bars of a column, 0 where it is not known; None where there are none at all."""
+    spread = table.get(f"{column}_std")
+    return None if spread is None else spread.astype(float).fillna(0.0).to_numpy()
 
 
 def empty_note(axes: Axes, text: str) -> None:

@@ -12,19 +12,7 @@ from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve
 from overfit_lab.views.figures.experiments import need_one_experiment
 from overfit_lab.views.figures.series import by_labels, check_some, decays, last_epoch, need_curve
-from overfit_lab.views.figures.style import (
-    BLACK,
-    BLUE,
-    PAGE,
-    TEST_STYLE,
-    TRAIN_STYLE,
-    VERMILLION,
-    epoch_axis,
-    mark_stages,
-    new_figure,
-    percent_axis,
-    style,
-)
+from overfit_lab.views.figures.style import BLACK, PAGE, SPLITS, epoch_axis, new_figure, percent_axis, style
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -33,18 +21,14 @@ def draw(runs: Sequence[Run]) -> Figure:
     Runs of several label modes: the first of hard, smooth, sglr that is there is drawn, since the figure is about one
     way of training. Decays are marked, and the growth stage, after the first decay, is shaded.
 
-    Args:
-        runs: runs with the probes gradient-norm and iiw.
-
     Raises:
-        RunFolderError: the records lack what is drawn, or the runs differ in more than the seed.
+        RunFolderError: the records lack a number (probes gradient-norm and iiw), or the runs differ beyond the seed.
     """
     check_some(runs, "fig1")
     name, runs = next(iter(by_labels(runs).items()))
     need_one_experiment(runs, "fig1", name)
     norm = need_curve(runs, "fig1", "gradient-norm", "full", "train", "adversarial")
     information = need_curve(runs, "fig1", "iiw", "iiw", "train", "adversarial")
-    accuracy = {s: need_curve(runs, "fig1", "evaluation", "acc_adv", s, "adversarial") for s in ("train", "test")}
     drops, last = decays(runs), last_epoch(runs)
     with style():
         measured = samples(runs, "iiw", "iiw", "train", "adversarial")
@@ -55,8 +39,9 @@ def draw(runs: Sequence[Run]) -> Figure:
         left.set_ylabel(r"gradient norm $\|\nabla_\theta L\|_2$")
         left.set_ylim(0, 1.12 * norm.high.max())
         left.set_title(f"(a) gradient norm, {method_title(runs[0].config)}", loc="left")
-        draw_curve(right, accuracy["train"], "robust train", color=VERMILLION, linestyle=TRAIN_STYLE)
-        draw_curve(right, accuracy["test"], "robust test", color=BLUE, linestyle=TEST_STYLE)
+        for split, line in SPLITS.items():
+            accuracy = need_curve(runs, "fig1", "evaluation", "acc_adv", split, "adversarial")
+            draw_curve(right, accuracy, f"robust {split}", **line)
         percent_axis(right, "robust accuracy")
         right.set_title("(b) robust accuracy and IIW", loc="left")
         second = right.twinx()
@@ -69,8 +54,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         second.grid(False)
         second.spines["right"].set_visible(True)
         for axes in (left, right):
-            epoch_axis(axes, last)
-            mark_stages(axes, drops, last, label=axes is left)
+            epoch_axis(axes, last, drops, label=axes is left)
         handles = [*right.get_lines()[:2], second.get_lines()[0]]
         figure.legend(handles, [str(h.get_label()) for h in handles], loc="outside upper right", ncols=3)
     return figure

@@ -12,18 +12,7 @@ from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve, empty_note, legend_above, once
 from overfit_lab.views.figures.experiments import need_one_experiment
 from overfit_lab.views.figures.series import ORDER, by_labels, check_some, curve, decays, last_epoch, title_of
-from overfit_lab.views.figures.style import (
-    BLUE,
-    PAGE,
-    TEST_STYLE,
-    TRAIN_STYLE,
-    VERMILLION,
-    epoch_axis,
-    mark_stages,
-    new_figure,
-    percent_axis,
-    style,
-)
+from overfit_lab.views.figures.style import PAGE, SPLITS, epoch_axis, mark_stages, new_figure, percent_axis, style
 
 ROWS = (("acc_clean", "clean", "clean accuracy"), ("acc_adv", "adversarial", "robust accuracy"))
 
@@ -32,9 +21,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     """Two rows (clean, robust) by three columns (hard, smooth, SGLR), train and test accuracy in each.
 
     A column whose label mode no run has says so.
-
-    Args:
-        runs: runs with evaluations.
 
     Raises:
         RunFolderError: no records, no run of any column, or the runs of a column differ in more than the seed.
@@ -61,9 +47,9 @@ def draw(runs: Sequence[Run]) -> Figure:
                     axes.set_title(title_of(name))
                 if not members:
                     axes.text(0.5, 0.5, f"no {name} run", transform=axes.transAxes, ha="center", color="#777777")
-                for split, color, dash in (("train", VERMILLION, TRAIN_STYLE), ("test", BLUE, TEST_STYLE)):
+                for split, line in SPLITS.items():
                     accuracy = curve(members, "evaluation", field, split, inputs) if members else None
-                    draw_curve(axes, accuracy, split, color=color, linestyle=dash)
+                    draw_curve(axes, accuracy, split, **line)
                 mark_stages(axes, decays(members) if members else [], last)
                 if column == 0:
                     percent_axis(axes, title)

@@ -28,11 +28,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     accuracy; the axes go as far as there are dots; the star is the ideal corner, sure where right and unsure
     where wrong.
 
-    Args:
-        runs: runs with the confidence probe.
-
     Raises:
-        RunFolderError: no run has it.
+        RunFolderError: no run has the confidence probe.
     """
     check_some(runs, "fig3")
     groups = by_experiment(runs)

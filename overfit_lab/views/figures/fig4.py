@@ -7,32 +7,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
-from overfit_lab.views.figures.experiments import need_one_experiment
+from overfit_lab.views.figures.experiments import accuracy_of, curves_of, noisy_of, standard_of
 from overfit_lab.views.figures.series import (
-    by_labels,
     check_some,
     decays,
     last_epoch,
     need_curve,
     noise_rate,
     share_untouched,
-    split_name,
     title_of,
 )
-from overfit_lab.views.figures.style import (
-    GREY,
-    PAGE,
-    epoch_axis,
-    looks_of,
-    mark_stages,
-    new_figure,
-    percent_axis,
-    style,
-)
+from overfit_lab.views.figures.style import GREY, PAGE, epoch_axis, looks_of, new_figure, percent_axis, style
 
 TARGET_RATE = 0.4
 
@@ -43,11 +31,8 @@ def pick_rate(runs: Sequence[Run]) -> list[Run]:
     Raises:
         RunFolderError: no run has label noise.
     """
-    noisy = [run for run in runs if noise_rate(run) > 0]
-    if not noisy:
-        raise RunFolderError("fig4: no run with label noise; train with --set data.noise.kind=symmetric and a rate")
-    standard = [run for run in noisy if run.config.objective.name == "standard"]
-    chosen = standard or noisy
+    noisy = noisy_of(runs, "fig4")
+    chosen = standard_of(noisy) or noisy
     rate = min((noise_rate(run) for run in chosen), key=lambda eta: abs(eta - TARGET_RATE))
     return [run for run in chosen if noise_rate(run) == rate]
 
@@ -58,18 +43,13 @@ def draw(runs: Sequence[Run]) -> Figure:
     Of runs at several rates the one nearest to 40% is drawn. Clean accuracy for standard training, robust accuracy
     for adversarial training.
 
-    Args:
-        runs: runs with label noise.
-
     Raises:
         RunFolderError: none has label noise, or no evaluation, or the runs of one curve differ in more than the seed.
     """
     check_some(runs, "fig4")
     runs = pick_rate(runs)
-    groups = curves_of(runs)
-    robust = runs[0].config.objective.name != "standard"
-    field, inputs = ("acc_adv", "adversarial") if robust else ("acc_clean", "clean")
-    kind = "robust" if robust else "clean"
+    groups = curves_of(runs, "fig4")
+    kind, field, inputs = accuracy_of(runs)
     looks = looks_of(list(groups))
     last = last_epoch(runs)
     with style():
@@ -88,26 +68,11 @@ def draw(runs: Sequence[Run]) -> Figure:
         left.text(0.98 * last, untouched - 0.008, f"untouched labels {untouched:.0%}", **note)
         for axes, split in ((left, "train"), (right, "test")):
             percent_axis(axes, f"{kind} {split} accuracy")
-            epoch_axis(axes, last)
-            mark_stages(axes, decays(runs), last)
+            epoch_axis(axes, last, decays(runs))
         left.set_title("(a) training split", loc="left")
         right.set_title("(b) test split", loc="left")
         legend_above(figure, *once((left, right)))
     return figure
-
-
-def curves_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by curve: by label mode, and by objective too if there are several.
-
-    Raises:
-        RunFolderError: the runs of one curve differ in more than the seed.
-    """
-    groups = by_labels(runs)
-    for name, members in groups.items():
-        need_one_experiment(members, "fig4", name)
-    if len({split_name(name)[0] for name in groups}) > 1:
-        return groups
-    return {split_name(name)[1]: members for name, members in groups.items()}
 
 
 REGISTER = {"fig4": draw}

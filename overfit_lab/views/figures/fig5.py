@@ -13,6 +13,7 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples
 from overfit_lab.views.figures.draw import empty_note, legend_above, once
+from overfit_lab.views.figures.experiments import standard_of
 from overfit_lab.views.figures.series import by_labels, check_some, noise_rate, title_of
 from overfit_lab.views.figures.style import PAGE, new_figure, style
 
@@ -36,16 +37,12 @@ def draw(runs: Sequence[Run]) -> Figure:
     run's last. Of several runs in a cell the first is drawn, and where some runs are standard training, only those.
     The silhouette of the features (not of the map) is beside each map.
 
-    Args:
-        runs: runs with the features probe and a map.
-
     Raises:
-        RunFolderError: no run has a map.
+        RunFolderError: no run has a map of the features probe.
     """
     check_some(runs, "fig5")
     split, inputs, with_map = _drawable(runs)
-    standard = [run for run in with_map if run.config.objective.name == "standard"]
-    with_map = standard or with_map
+    with_map = standard_of(with_map) or with_map
     groups = by_labels(with_map)
     rates = sorted({noise_rate(run) for run in with_map})
     with style():
@@ -53,8 +50,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         width = PAGE * min(1.0, (0.6 + len(rates)) / 4.6) if len(rates) < 4 else PAGE
         measured = samples(with_map, "features", "silhouette", split, inputs)
         note = f"penultimate features of {measured} at the last epoch, true classes"
-        text = caption(with_map, split=note, shows="first")
-        figure = new_figure(max(width, 3.4), height, text)
+        figure = new_figure(max(width, 3.4), height, caption(with_map, split=note, shows="first"))
         grid = figure.subplots(len(groups), len(rates), squeeze=False)
         for row, (name, members) in enumerate(groups.items()):
             for column, rate in enumerate(rates):
@@ -84,13 +80,17 @@ def _drawable(runs: Sequence[Run]) -> tuple[str, str, list[Run]]:
 
 def last_map(run: Run, split: str, inputs: str) -> Map | None:
     """The run's last map of one split and kind of inputs; None where it has none."""
-    for epoch in reversed(run.epochs_with_arrays("features")):
-        arrays = run.arrays("features", epoch)
-        key = f"{split}-{inputs}"
-        if f"tsne-{key}" in arrays:
-            score = run.value_at(epoch, "features", "silhouette", split, inputs)
-            return Map(arrays[f"tsne-{key}"], arrays[f"label-{key}"], score)
-    return None
+    maps = (map_at(run, epoch, split, inputs) for epoch in reversed(run.epochs_with_arrays("features")))
+    return next((tsne_map for tsne_map in maps if tsne_map is not None), None)
+
+
+def map_at(run: Run, epoch: int, split: str, inputs: str) -> Map | None:
+    """The run's map at an epoch; None where it has none."""
+    arrays, key = run.arrays("features", epoch), f"{split}-{inputs}"
+    if f"tsne-{key}" not in arrays:
+        return None
+    score = run.value_at(epoch, "features", "silhouette", split, inputs)
+    return Map(arrays[f"tsne-{key}"], arrays[f"label-{key}"], score)
 
 
 def scatter(axes: Axes, tsne_map: Map) -> None:

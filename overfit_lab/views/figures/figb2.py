@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
-from overfit_lab.views.figures.experiments import by_experiment
-from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, title_of
-from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, style
+from overfit_lab.views.figures.experiments import by_experiment, standard_of
+from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, not_recorded, title_of
+from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, new_figure, style
 
 PANELS = (("clean", "(a) clean test images"), ("adversarial", "(b) adversarial test images"))
 KINDS = ("standard", "adversarial")
@@ -24,11 +23,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     One line an experiment, standard training (objective ``standard``) first, then adversarial training (any other);
     where only one kind was given, the caption says so. Formula and bins: :mod:`overfit_lab.probes.metrics.calibration`.
 
-    Args:
-        runs: runs with the calibration probe, of standard and of adversarial training.
-
     Raises:
-        RunFolderError: no run has it.
+        RunFolderError: no run has the calibration probe.
     """
     check_some(runs, "figb2")
     groups = named(by_experiment(runs))
@@ -46,14 +42,10 @@ def draw(runs: Sequence[Run]) -> Figure:
                 error = curve(members, "calibration", "ece", "test", inputs)
                 draw_curve(axes, error, name, marker=looks[key].marker, **looks[key].line())
             axes.set_title(title, loc="left")
-            epoch_axis(axes, last)
-            mark_stages(axes, drops, last)
+            epoch_axis(axes, last, drops)
         handles, names = once(panels)
         if not names:
-            raise RunFolderError(
-                f"figb2: no calibration ece (test) in {', '.join(run.name for run in runs[:3])}; "
-                "record it by `overfit-lab probe RUN --metric calibration --checkpoint all`"
-            )
+            raise not_recorded("figb2", "calibration ece (test)", runs, "calibration")
         panels[0].set_ylim(bottom=0)  # last, since it ends the scaling of both panels
         panels[0].set_ylabel("expected calibration error")
         legend_above(figure, handles, names)
@@ -65,7 +57,7 @@ def named(groups: Mapping[str, list[Run]]) -> dict[str, tuple[str, list[Run]]]:
 
     The only one of its kind is called by the kind alone, others by label mode and settings too.
     """
-    kinds = {name: "standard" if _is_standard(members) else "adversarial" for name, members in groups.items()}
+    kinds = {name: "standard" if standard_of(members[:1]) else "adversarial" for name, members in groups.items()}
     titled: dict[str, tuple[str, list[Run]]] = {}
     for kind in KINDS:
         names = [name for name in groups if kinds[name] == kind]
@@ -73,10 +65,6 @@ def named(groups: Mapping[str, list[Run]]) -> dict[str, tuple[str, list[Run]]]:
             title = title_of(name).removeprefix("standard training, ")
             titled[f"{kind} training" if len(names) == 1 else f"{kind} training, {title}"] = (name, groups[name])
     return titled
-
-
-def _is_standard(runs: Sequence[Run]) -> bool:
-    return runs[0].config.objective.name == "standard"
 
 
 REGISTER = {"figb2": draw}

@@ -32,11 +32,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     that of the best robust accuracy, or the measured one nearest to it in the same stage of the learning rate, which
     the caption then says.
 
-    Args:
-        runs: runs whose confidence probe left arrays, such as adversarial training with hard labels and with SGLR.
-
     Raises:
-        RunFolderError: no run has them.
+        RunFolderError: no run has the confidence probe's arrays.
     """
     check_some(runs, "figb3")
     groups = {name: with_arrays(members) for name, members in by_experiment(runs).items()}
@@ -115,14 +112,8 @@ def _steps(axes: Axes, part: Density, look: Look) -> None:
     axes.stairs(part.mean, part.edges, linewidth=1.2, **look.line())
     if part.n_runs > 1:
         axes.stairs(part.high, part.edges, baseline=part.low, fill=True, color=look.color, alpha=BAND, linewidth=0)
-    mark: dict[str, Any] = {
-        "color": look.color,
-        "marker": look.marker,
-        "markersize": 5.0,
-        "clip_on": False,
-        "zorder": 5,
-    }
-    axes.plot([part.average] * 2, [0, 0.10], transform=axes.get_xaxis_transform(), markevery=[1], **mark)
+    mark: dict[str, Any] = {"color": look.color, "marker": look.marker, "markersize": 5.0, "zorder": 5}
+    axes.plot([part.average] * 2, [0, 0.10], transform=axes.get_xaxis_transform(), markevery=[1], clip_on=False, **mark)
 
 
 REGISTER = {"figb3": draw}

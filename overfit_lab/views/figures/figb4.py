@@ -8,27 +8,23 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, legend_above
-from overfit_lab.views.figures.experiments import need_alike, one_a_seed
+from overfit_lab.views.figures.experiments import accuracy_of, curves_of, need_alike, noisy_of, one_a_seed, standard_of
 from overfit_lab.views.figures.series import (
-    by_labels,
     check_some,
     decays,
     last_epoch,
     need_curve,
     noise_rate,
     share_untouched,
-    split_name,
     title_of,
 )
 from overfit_lab.views.figures.style import (
     BLACK,
     COLUMN,
     PAGE,
-    Look,
     epoch_axis,
     looks_of,
     mark_stages,
@@ -48,12 +44,9 @@ def pick_runs(runs: Sequence[Run]) -> list[Run]:
     Raises:
         RunFolderError: no run has label noise, or the runs are of several data sets, models or kinds of noise.
     """
-    noisy = [run for run in runs if noise_rate(run) > 0]
-    if not noisy:
-        raise RunFolderError("figb4: no run with label noise; train with --set data.noise.kind=symmetric and a rate")
-    if any(run.config.objective.name == "standard" for run in noisy):
-        runs = [run for run in runs if run.config.objective.name == "standard"]
-        noisy = [run for run in noisy if run.config.objective.name == "standard"]
+    noisy = noisy_of(runs, "figb4")
+    if standard_of(noisy):
+        runs, noisy = standard_of(runs), standard_of(noisy)
     need_alike(runs, "figb4", "the runs differ in more than seed, method and label noise", OF_A_METHOD)
     need_alike(noisy, "figb4", "the runs differ in the kind of noise", (*OF_A_METHOD[:3], "data.noise.rate"))
     return list(runs)
@@ -65,20 +58,15 @@ def draw(runs: Sequence[Run]) -> Figure:
     Train accuracy is against the given labels, beside the share of untouched labels (dotted). Clean accuracy for
     standard training, robust accuracy for adversarial training.
 
-    Args:
-        runs: runs at one or more rates of label noise; those without noise are the rate 0.
-
     Raises:
         RunFolderError: none has label noise, or no evaluation; or the runs of one curve differ in more than the seed,
             or those of the figure in data or model.
     """
     check_some(runs, "figb4")
     runs = pick_runs(runs)
-    groups = named_curves(runs)
+    groups = curves_of(runs, "figb4", " and the noise rate", ("data.noise",))
     rates = sorted({noise_rate(run) for run in runs})
-    robust = runs[0].config.objective.name != "standard"
-    field, inputs = ("acc_adv", "adversarial") if robust else ("acc_clean", "clean")
-    kind = "robust" if robust else "clean"
+    kind, field, inputs = accuracy_of(runs)
     looks, last = looks_of(list(groups)), last_epoch(runs)
     with style():
         width = PAGE if len(rates) > 2 else COLUMN
@@ -100,29 +88,9 @@ def draw(runs: Sequence[Run]) -> Figure:
             epoch_axis(grid[1][column], last)
         for axes, split in zip(grid[:, 0], ("train", "test"), strict=True):
             percent_axis(axes, f"{kind} {split}\naccuracy")
-        _legend(figure, looks)
+        handles = [Line2D([], [], **look) for look in (*(look.line() for look in looks.values()), UNTOUCHED)]
+        legend_above(figure, handles, [*map(title_of, looks), "share of untouched labels"])
     return figure
-
-
-def named_curves(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of all rates by label mode, and by objective too if there are several.
-
-    Raises:
-        RunFolderError: the runs of a label mode differ in more than the seed and the noise rate.
-    """
-    groups = by_labels(runs)
-    for name, members in groups.items():
-        complaint = f"the runs with {title_of(name)} differ in more than the seed and the noise rate"
-        need_alike(members, "figb4", complaint, ("data.noise",))
-    if len({split_name(name)[0] for name in groups}) > 1:
-        return groups
-    return {split_name(name)[1]: members for name, members in groups.items()}
-
-
-def _legend(figure: Figure, looks: dict[str, Look]) -> None:
-    handles = [Line2D([], [], **look.line()) for look in looks.values()]
-    handles.append(Line2D([], [], **UNTOUCHED))
-    legend_above(figure, handles, [*map(title_of, looks), "share of untouched labels"])
 
 
 REGISTER = {"figb4": draw}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -18,25 +18,11 @@ from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, empty_note, mark_best_and_last
 from overfit_lab.views.figures.experiments import need_alike, one_a_seed
 from overfit_lab.views.figures.series import by_labels, check_some, decays, last_epoch, need_curve, title_of
-from overfit_lab.views.figures.style import (
-    BLUE,
-    GREEN,
-    PAGE,
-    VERMILLION,
-    Look,
-    epoch_axis,
-    mark_stages,
-    new_figure,
-    percent_axis,
-    style,
-)
+from overfit_lab.views.figures.style import LINES, PAGE, Look, epoch_axis, mark_stages, new_figure, percent_axis, style
 
 NOISES = {"gaussian-noise": "Gaussian noise", "random-pixels": "random pixels"}
-ATTACK_LOOK = Look(VERMILLION, "-", "o")
-NOISE_LOOKS = {
-    "gaussian-noise": Look(BLUE, (0, (5, 1)), "s"),
-    "random-pixels": Look(GREEN, (0, (3, 1, 1, 1)), "^"),
-}
+ATTACK_LOOK, *_ = LINES
+NOISE_LOOKS = dict(zip(NOISES, LINES[1:], strict=False))
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 CORRUPTION = "evaluation.corruption"
 PERTURBATION = ("attack.name", "attack.eps", "attack.step_size", "evaluation.step_size", CORRUPTION)
@@ -66,9 +52,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     runs were evaluated under another noise than their own, the legend says which. (b) has robust accuracy for each eps
     of the runs that are trained on an attack. Of several label modes the first of hard, smooth, sglr is drawn. On the
     test split the highest mean and the last are marked.
-
-    Args:
-        runs: runs of adversarial training, whatever their attack or noise; each finds its panel.
 
     Raises:
         RunFolderError: no run is trained on perturbed images, or what is drawn was not measured, or the runs of a line
@@ -113,8 +96,7 @@ def _over_noises(runs: Sequence[Run]) -> list[Line]:
     if not noisy:
         return []
     need_alike(noisy, "figb5", "the runs trained on noise differ in more than the noise", ("attack.name", CORRUPTION))
-    eps = noisy[0].config.attack.eps
-    attacked = [run for run in runs if run not in noisy and run.config.attack.eps == eps]
+    attacked = [run for run in runs if run not in noisy and run.config.attack.eps == noisy[0].config.attack.eps]
     lines = [_attack_line(attacked, _attack(attacked[0]), ATTACK_LOOK)] if attacked else []
     for name, look in NOISE_LOOKS.items():
         members = [run for run in noisy if run.config.attack.name == name]
@@ -142,14 +124,9 @@ def _over_eps(runs: Sequence[Run]) -> list[Line]:
     attacked = [run for run in runs if run.config.attack.name not in NOISES]
     radii = sorted({run.config.attack.eps for run in attacked})
     colors = [to_hex(colormaps["viridis"](share)) for share in np.linspace(0.0, 0.75, max(len(radii), 2))]
-    return [
-        _attack_line(
-            [run for run in attacked if run.config.attack.eps == eps],
-            f"eps {pixels(eps)}",
-            Look(colors[i], DASHES[i % len(DASHES)], "o"),
-        )
-        for i, eps in enumerate(radii)
-    ]
+    looks = [Look(color, DASHES[i % len(DASHES)], "o") for i, color in enumerate(colors)]
+    groups = {eps: [run for run in attacked if run.config.attack.eps == eps] for eps in radii}
+    return [_attack_line(groups[eps], f"eps {pixels(eps)}", look) for eps, look in zip(radii, looks, strict=False)]
 
 
 def _attack_line(runs: Sequence[Run], name: str, look: Look) -> Line:
@@ -180,15 +157,8 @@ def _column(panels: Sequence[Axes], lines: Sequence[Line], column: int, last: fl
 def _legend_with_title(axes: Axes, title: str) -> None:
     """Title and legend above a panel."""
     n = len(axes.get_legend_handles_labels()[1])
-    axes.legend(
-        title=title,
-        title_fontsize=8.5,
-        alignment="left",
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        borderaxespad=0.2,
-        ncols=1 if n <= 3 else 2,
-    )
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "borderaxespad": 0.2}
+    axes.legend(title=title, title_fontsize=8.5, alignment="left", ncols=1 if n <= 3 else 2, **place)
 
 
 def _share_limits(row: Sequence[Axes]) -> None:

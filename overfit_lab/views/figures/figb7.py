@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from overfit_lab.records.experiments import experiments, tell_apart
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, legend_above, mark_best_and_last
-from overfit_lab.views.figures.experiments import need_alike, one_a_seed
+from overfit_lab.views.figures.experiments import apart, need_alike, one_a_seed
 from overfit_lab.views.figures.series import Curve, by_labels, check_some, decays, last_epoch, need_curve, title_of
-from overfit_lab.views.figures.style import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    OTHERS,
-    PAGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    Look,
-    epoch_axis,
-    mark_stages,
-    new_figure,
-    percent_axis,
-    style,
-)
+from overfit_lab.views.figures.style import LINES, PAGE, Look, epoch_axis, mark_stages, new_figure, percent_axis, style
 
 LOOKS: Mapping[str, Look] = {
-    "piecewise": Look(VERMILLION, "-", "o"),
-    "cosine": Look(BLUE, (0, (5, 1)), "s"),
-    "linear": Look(GREEN, (0, (3, 1, 1, 1)), "^"),
-    "cyclic": Look(PURPLE, (0, (1, 1)), "D"),
-    "one-drop": Look(ORANGE, (0, (6, 2, 1, 2)), "v"),
-    "multi-decay": Look(SKY, (0, (2, 1)), "P"),
+    **dict(zip(("piecewise", "cosine", "linear", "cyclic", "one-drop"), LINES, strict=False)),
+    "multi-decay": replace(LINES[5], linestyle=(0, (2, 1))),
 }
 STROKE = 0.05
 """Length of the strokes at decays, as a share of the panel."""
@@ -67,9 +48,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     Strokes at the lower edge, in the look's colour, are at the decays of a schedule that has some; the shade begins at
     the first decay of the first schedule that has one. Of several label modes the first of hard, smooth, sglr is drawn.
 
-    Args:
-        runs: runs of adversarial training with the probes gradient-norm and hessian.
-
     Raises:
         RunFolderError: the records lack what is drawn, or the runs differ in more than the seed and the schedule.
     """
@@ -83,8 +61,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         note = "gradient norm and Hessian trace on the fixed train probe subset, adversarial images"
         marks = "diamond: highest mean on test, dot: last epoch"
         decay = "; strokes: learning-rate decays, shaded: after the first" if first else ""
-        text = caption(runs, split=f"{title_of(name)}; {note}", extra=marks + decay)
-        figure = new_figure(PAGE, 4.4, text)
+        figure = new_figure(PAGE, 4.4, caption(runs, split=f"{title_of(name)}; {note}", extra=marks + decay))
         for axes, panel in zip(figure.subplots(2, 2, sharex=True).ravel(), PANELS, strict=True):
             curves = {
                 schedule: need_curve(members, "figb7", panel.probe, panel.field, panel.split, "adversarial")
@@ -97,8 +74,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             axes.set_xlim(0, last)
             if panel in PANELS[2:]:
                 epoch_axis(axes, last)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        legend_above(figure, handles, labels, most=6)
+        legend_above(figure, *figure.axes[0].get_legend_handles_labels(), most=6)
     return figure
 
 
@@ -113,12 +89,8 @@ def by_schedule(runs: Sequence[Run], labels: str) -> dict[str, list[Run]]:
     complaint = f"the runs with {title_of(labels)} differ in more than the seed and the schedule"
     need_alike(runs, "figb7", complaint, ("schedule",))
     names = sorted({run.config.schedule.name for run in runs}, key=_place)
-    named: dict[str, list[Run]] = {}
-    for name in names:
-        parts = experiments([run for run in runs if run.config.schedule.name == name])
-        for part, words in zip(parts, tell_apart(parts), strict=True):
-            named[f"{name} ({words})" if words else name] = one_a_seed(part)
-    return named
+    groups = apart({name: [run for run in runs if run.config.schedule.name == name] for name in names})
+    return {name: one_a_seed(part) for name, part in groups.items()}
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -129,7 +101,7 @@ def _place(name: str) -> tuple[int, str]:
 def _looks(names: Sequence[str]) -> dict[str, Look]:
     """The look of each schedule, the same in every figure; others, and further settings of one, get free ones."""
     looks: dict[str, Look] = {}
-    free = [*(look for name, look in LOOKS.items() if name not in names), *OTHERS]
+    free = [*(look for name, look in LOOKS.items() if name not in names), *LINES[3:]]
     for name in names:
         looks[name] = LOOKS[name] if name in LOOKS else free[sum(n not in LOOKS for n in looks) % len(free)]
     return looks

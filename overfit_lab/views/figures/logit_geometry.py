@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,17 +15,7 @@ from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, empty_note, legend_above
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, need_curve, title_of
-from overfit_lab.views.figures.style import (
-    BLACK,
-    GREY,
-    PAGE,
-    Look,
-    epoch_axis,
-    looks_of,
-    mark_stages,
-    new_figure,
-    style,
-)
+from overfit_lab.views.figures.style import BLACK, GREY, PAGE, Look, epoch_axis, looks_of, new_figure, style
 
 PROBE = "logit-geometry"
 VIEWS = (("test", "clean"), ("train", "clean"), ("test", "adversarial"), ("train", "adversarial"))
@@ -35,15 +25,9 @@ PREDICTED, MEASURED = 3, 4
 BEYOND = 2
 """Predictions more than so many times the largest perturbation that was found lie outside (d)."""
 DUAL = {"linf": r"\|_1", "l2": r"\|_2"}
+View = tuple[str, str]
 PREDICTED_LINE: dict[str, Any] = {"linewidth": 0.8, "markerfacecolor": "white", "markersize": 3.5}
 SEEN: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3))}
-
-
-class View(NamedTuple):
-    """A split and the kind of inputs."""
-
-    split: str
-    inputs: str
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -54,19 +38,16 @@ def draw(runs: Sequence[Run]) -> Figure:
     dashes are at the eps of the attack. In (d) a dot a sample of the first seed that is right, at the last measured
     epoch: on the diagonal the model is as good as linear; below it an error lies nearer than predicted.
 
-    Args:
-        runs: runs with the logit-geometry probe.
-
     Raises:
-        RunFolderError: some runs lack it, or were measured on other images than the rest.
+        RunFolderError: some runs lack the logit-geometry probe, or were measured on other images than the rest.
     """
     check_some(runs, PROBE)
     groups = by_experiment(runs)
-    view = _view(groups)
+    view = split, inputs = _view(groups)
     looks, last = looks_of(list(groups)), last_epoch(runs)
     with style():
         n = sorted({int(run.series(PROBE, "logit_gap", *view)["n"].max()) for run in runs})
-        note = f"{view.inputs} {view.split} images, {' / '.join(f'{count:,}' for count in n)} a run"
+        note = f"{inputs} {split} images, {' / '.join(f'{count:,}' for count in n)} a run"
         extra = "in pixels of [0, 1], 0 for wrong samples; grey dashes: eps, in (d) equality; (d): first seed"
         figure = new_figure(PAGE, 4.7, caption(runs, split=note, extra=extra))
         (gap, gradient), (radius, samples) = figure.subplots(2, 2)
@@ -78,21 +59,18 @@ def draw(runs: Sequence[Run]) -> Figure:
         _samples(samples, groups, looks, view)
         _label(figure, runs)
         for axes in (gap, gradient, radius):
-            epoch_axis(axes, last)
-            mark_stages(axes, decays(runs), last)
-        handles, labels = gap.get_legend_handles_labels()
-        legend_above(figure, handles, labels)
+            epoch_axis(axes, last, decays(runs))
+        legend_above(figure, *gap.get_legend_handles_labels())
     return figure
 
 
 def _view(groups: Mapping[str, Sequence[Run]]) -> View:
     for split, inputs in VIEWS:
         if all(curve(members, PROBE, "logit_gap", split, inputs) is not None for members in groups.values()):
-            return View(split, inputs)
-    first = View(*VIEWS[0])
+            return split, inputs
     for members in groups.values():
-        need_curve(members, PROBE, PROBE, "logit_gap", *first)
-    return first
+        need_curve(members, PROBE, PROBE, "logit_gap", *VIEWS[0])
+    return VIEWS[0]
 
 
 def _radii(axes: Axes, groups: Mapping[str, Sequence[Run]], looks: Mapping[str, Look], view: View) -> None:
@@ -133,7 +111,7 @@ def _samples(axes: Axes, groups: Mapping[str, Sequence[Run]], looks: Mapping[str
 def _pairs(run: Run, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and measured perturbation at the last epoch with arrays, of samples that are right and have both."""
     epochs = run.epochs_with_arrays(PROBE)
-    table = run.arrays(PROBE, epochs[-1]).get(f"geometry-{view.split}-{view.inputs}") if epochs else None
+    table = run.arrays(PROBE, epochs[-1]).get(f"geometry-{'-'.join(view)}") if epochs else None
     if table is None or table.shape[1] <= MEASURED:
         return np.empty(0), np.empty(0)
     predicted, measured = table[:, PREDICTED], table[:, MEASURED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,34 +15,20 @@ from overfit_lab.records.naming import pixels
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import legend_above
-from overfit_lab.views.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    OTHERS,
-    PAGE,
-    VERMILLION,
-    Look,
-    new_figure,
-    percent_axis,
-    style,
-)
+from overfit_lab.views.figures.style import BLUE, GREY, LINES, PAGE, VERMILLION, Look, new_figure, percent_axis, style
 
 PROBE = "masking"
 LEAST = 0.002
 """Smallest share on the logarithmic axis of evidence; a share of zero is drawn there."""
 TICKS = (0.01, 0.1, 1.0)
-LOOKED = (Look(BLUE, "-", "o"), Look(VERMILLION, (0, (5, 1)), "s"), Look(GREEN, (0, (3, 1, 1, 1)), "^"), *OTHERS)
+LOOKED = (Look(BLUE, "-", "o"), Look(VERMILLION, (0, (5, 1)), "s"), *LINES[2:])
 
 
 def draw(runs: Sequence[Run]) -> Figure:
     """Accuracy over PGD steps, accuracy over eps, and each check's evidence beside its limit, one look a run.
 
     Bars and bands are exact 95% intervals. A check is suspicious where its whole bar lies right of the limit; its
-    marker is then filled.
-
-    Args:
-        runs: runs on which `overfit-lab check` was used; of each the last checkpoint that was checked.
+    marker is then filled. Of each run the last checkpoint that was checked is drawn.
 
     Raises:
         RunFolderError: nothing to draw, or a run was not checked.
@@ -53,8 +40,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style():
         counts = sorted({max(int(e[4]) for e in _evidence_of(arrays).values()) for arrays in checked.values()})
         note = f"{' / '.join(f'{n:,}' for n in counts)} samples; bands and bars: exact 95% interval; "
-        note += "filled: clearly beyond the limit (vertical stroke); shares below "
-        note += f"{LEAST:.1%} are drawn there"
+        note += f"filled: clearly beyond the limit (vertical stroke); shares below {LEAST:.1%} are drawn there"
         n_checks = len({check for arrays in checked.values() for check in _evidence_of(arrays)})
         height = max(2.9, 1.5 + 0.045 * n_checks * len(checked))
         figure = new_figure(PAGE, height, caption(list(runs), extra=note, shows="each"))
@@ -66,8 +52,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         _eps_axis(eps, runs)
         _evidence(evidence, checked, looks)
         if len(checked) > 1:
-            handles, labels = steps.get_legend_handles_labels()
-            legend_above(figure, handles, labels)
+            legend_above(figure, *steps.get_legend_handles_labels())
     return figure
 
 
@@ -79,9 +64,8 @@ def _checked(run: Run) -> list[tuple[str, dict[str, np.ndarray]]]:
         epochs = run.epochs_with_arrays(probe)
         if epochs:
             weights = probe.partition("@")[2]
-            title = (
-                run.name + (f", {weights}" if weights else "") + (f", epoch {epochs[-1]}" if len(epochs) > 1 else "")
-            )
+            parts = [run.name, weights, f"epoch {epochs[-1]}" if len(epochs) > 1 else ""]
+            title = ", ".join(part for part in parts if part)
             checked.append((title, run.arrays(probe, epochs[-1])))
     if not checked:
         raise RunFolderError(f"masking: {run.folder} was not checked; use `overfit-lab check {run.folder}`")
@@ -114,12 +98,10 @@ def _steps_axis(axes: Axes) -> None:
 
 def _eps_axis(axes: Axes, runs: Sequence[Run]) -> None:
     radii = {run.config.attack.eps for run in runs}
-    smallest = min(radii) / 4
-    axes.set_xscale("symlog", linthresh=smallest)
+    axes.set_xscale("symlog", linthresh=min(radii) / 4)
     for eps in radii:
         axes.axvline(eps, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0.5)
-    ticks = [0.0, *sorted(radii), max(1.0, 8 * max(radii))]
-    axes.set_xticks(ticks)
+    axes.set_xticks([0.0, *sorted(radii), max(1.0, 8 * max(radii))])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value in (0, 1) else pixels(value)))
     axes.minorticks_off()
     axes.set_xlabel("eps (dotted: the run's)")
@@ -135,16 +117,10 @@ def _evidence(axes: Axes, checked: Mapping[str, Mapping[str, np.ndarray]], looks
         look = looks[run]
         for check, (value, low, high, limit, _) in _evidence_of(arrays).items():
             row = names.index(check) + (i - (len(checked) - 1) / 2) * apart
-            shown = max(value, LEAST)
+            fill = look.color if low > limit else "white"
+            dot: dict[str, Any] = {"marker": look.marker, "color": look.color, "markerfacecolor": fill, "linestyle": ""}
             axes.plot([max(low, LEAST), max(high, LEAST)], [row, row], color=look.color, linewidth=0.8)
-            axes.plot(
-                shown,
-                row,
-                marker=look.marker,
-                color=look.color,
-                markerfacecolor=look.color if low > limit else "white",
-                linestyle="",
-            )
+            axes.plot(max(value, LEAST), row, **dot)
             axes.plot([limit, limit], [names.index(check) - 0.4, names.index(check) + 0.4], color="black")
     axes.set_xscale("log")
     axes.set_xlim(LEAST * 0.8, 1.15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.draw import legend_above
+from overfit_lab.views.figures.draw import chosen_on, legend_above, spread_of
 from overfit_lab.views.figures.series import check_some, split_name
 from overfit_lab.views.figures.style import BLUE, GREY, PAGE, VERMILLION, new_figure, style
 
@@ -32,9 +33,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     Methods are sorted by final robust accuracy; a regularizer's own weights are a line of their own. Bars are one
     standard deviation over seeds.
 
-    Args:
-        runs: runs of any methods.
-
     Raises:
         RunFolderError: no records, or no evaluation under attack.
     """
@@ -46,7 +44,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     columns = [(column, title) for column, title in PANELS if column in table and table[column].notna().any()]
     rows = np.arange(len(table))
     with style():
-        note = "best: the epoch of the highest robust accuracy on " + " or ".join(_chosen_on(table))
+        note = "best: the epoch of the highest robust accuracy on " + chosen_on(table)
         if "robust_final_std" in table and table["robust_final_std"].notna().any():
             note += "; bars: one standard deviation over seeds"
         figure = new_figure(PAGE, 0.17 * len(table) + 1.5, caption(runs, shows="mean", extra=note))
@@ -55,19 +53,18 @@ def draw(runs: Sequence[Run]) -> Figure:
         first = panels[0]
         ends = table[["robust_final", "robust_best"]].to_numpy(float).T
         first.plot(ends, [rows - APART, rows + APART], color=GREY, linewidth=1, zorder=1)
-        _points(first, table, "robust_final", rows - APART, VERMILLION, "o", "final")
-        _points(first, table, "robust_best", rows + APART, BLUE, "D", "best", hollow=True)
+        _points(first, table, "robust_final", rows - APART, VERMILLION, "o", label="final")
+        _points(first, table, "robust_best", rows + APART, BLUE, "D", label="best", markerfacecolor="white")
         first.set_xlabel("robust test accuracy (%)")
         first.set_yticks(rows, names)
         first.set_ylim(-0.6, len(table) - 0.4)
         for axes, (column, title) in zip(panels[1:], columns, strict=True):
-            _points(axes, table, column, rows, VERMILLION, "o", None)
+            _points(axes, table, column, rows, VERMILLION, "o")
             axes.set_xlabel(title)
             axes.tick_params(axis="y", length=0)
             if column != "clean_final":
                 axes.set_xlim(left=0)
-        handles, labels = first.get_legend_handles_labels()
-        legend_above(figure, handles, labels)
+        legend_above(figure, *first.get_legend_handles_labels())
     return figure
 
 
@@ -84,32 +81,11 @@ def row_title(row: pd.Series) -> str:
     return f"{title} (raw weights)" if keeps_others else title
 
 
-def _chosen_on(table: pd.DataFrame) -> list[str]:
-    return sorted({str(chosen).partition(" on ")[2] for chosen in table["chosen_on"]})
-
-
 def _points(
-    axes: Axes,
-    table: pd.DataFrame,
-    column: str,
-    rows: np.ndarray,
-    color: str,
-    marker: str,
-    label: str | None,
-    *,
-    hollow: bool = False,
+    axes: Axes, table: pd.DataFrame, column: str, rows: np.ndarray, color: str, marker: str, **look: Any
 ) -> None:
-    spread = table.get(f"{column}_std")
-    axes.errorbar(
-        table[column].to_numpy(float),
-        rows,
-        xerr=None if spread is None else spread.astype(float).fillna(0.0).to_numpy(),
-        fmt=marker,
-        color=color,
-        markerfacecolor="white" if hollow else color,
-        elinewidth=0.7,
-        label=label,
-    )
+    values, spread = table[column].to_numpy(float), spread_of(table, column)
+    axes.errorbar(values, rows, xerr=spread, fmt=marker, color=color, elinewidth=0.7, **look)
 
 
 REGISTER = {"methods": draw}

@@ -19,15 +19,11 @@ from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import Curve, check_some, decays, last_epoch, level_around, title_of
 from overfit_lab.views.figures.style import (
     BLACK,
-    BLUE,
     COLUMN,
     ORANGE,
     PAGE,
-    TEST_STYLE,
-    TRAIN_STYLE,
-    VERMILLION,
+    SPLITS,
     epoch_axis,
-    mark_stages,
     new_figure,
     percent_axis,
     style,
@@ -55,11 +51,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     tested by itself. These are the numbers of the diagnosis; tests and constants: :mod:`~.metrics.phases` and
     :mod:`~.metrics.unimodal`.
 
-    Args:
-        runs: runs that were evaluated on train and test.
-
     Raises:
-        RunFolderError: none was.
+        RunFolderError: no run was evaluated on train and test.
 
     Cost: below 0.5 s a run.
     """
@@ -71,7 +64,9 @@ def draw(runs: Sequence[Run]) -> Figure:
         names = ", ".join(run.name for run in runs[:3])
         raise RunFolderError(f"onset: no accuracy on train and test in {names}; it is recorded while training")
     n_columns = min(COLUMNS, max(map(len, groups.values())))
-    places = [(name, run) for name, members in groups.items() for run in _padded(members, n_columns)]
+    places = [
+        (name, run) for name, members in groups.items() for run in (*members, *(None,) * (-len(members) % n_columns))
+    ]
     last, n_rows = last_epoch(shown), len(places) // n_columns
     with style():
         text = caption(shown, split=_measured(shown, seen), extra=NOTE, shows="each")
@@ -82,9 +77,8 @@ def draw(runs: Sequence[Run]) -> Figure:
                 axes.set_axis_off()
             else:
                 _panel(axes, run, seen[run], f"{title_of(name)}, seed {run.config.seed}", last)
-        kinds = sorted({seen[run].what for run in shown}, reverse=True)
         for axes in grid[:, 0]:
-            percent_axis(axes, f"{' / '.join(kinds)} accuracy, gap")
+            percent_axis(axes, f"{' / '.join(sorted({seen[run].what for run in shown}, reverse=True))} accuracy, gap")
         legend_above(figure, *once(grid.ravel()), most=5)
     return figure
 
@@ -108,15 +102,10 @@ def _measured(shown: Sequence[Run], seen: Mapping[Run, Evaluations]) -> str:
     return f"accuracy on {n_train} and {n_test}"
 
 
-def _padded(members: Sequence[Run], n: int) -> list[Run | None]:
-    """The runs, and None up to whole rows."""
-    return [*members, *[None] * (-len(members) % n)]
-
-
 def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> None:
-    train, test, gap = (_curve(seen.epochs, values) for values in (seen.train, seen.test, seen.train - seen.test))
-    draw_curve(axes, train, "train", color=VERMILLION, linestyle=TRAIN_STYLE)
-    draw_curve(axes, test, "test", color=BLUE, linestyle=TEST_STYLE)
+    train, test, gap = (Curve(seen.epochs, v, v, v, 1) for v in (seen.train, seen.test, seen.train - seen.test))
+    draw_curve(axes, train, "train", **SPLITS["train"])
+    draw_curve(axes, test, "test", **SPLITS["test"])
     draw_curve(axes, gap, "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
     phases, peak = phases_of(run), peak_in(run)
     if overfits(run) and peak is not None:
@@ -132,13 +121,8 @@ def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> 
         peak_epoch = phases.fall.peak_epoch
         _fall(axes, peak_epoch, level_around(test, peak_epoch), level_around(test, last), 0.97 * last)
     axes.set_title(f"{title}\n{in_words(phases, peak)}", loc="left", fontsize=7, linespacing=1.25)
-    epoch_axis(axes, last)
-    mark_stages(axes, decays([run]), last, shade=False)
+    epoch_axis(axes, last, decays([run]), shade=False)
     axes.tick_params(labelbottom=True)
-
-
-def _curve(epochs: np.ndarray, values: np.ndarray) -> Curve:
-    return Curve(epochs, values, values, values, 1)
 
 
 def _fall(axes: Axes, epoch: float, top: float, bottom: float, end: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -13,8 +14,8 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
 from overfit_lab.views.figures.experiments import by_experiment
-from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, title_of
-from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, mark_stages, new_figure, percent_axis, style
+from overfit_lab.views.figures.series import Curve, check_some, curve, decays, last_epoch, title_of
+from overfit_lab.views.figures.style import PAGE, epoch_axis, looks_of, new_figure, percent_axis, style
 
 
 class Panel(NamedTuple):
@@ -50,43 +51,32 @@ def draw(runs: Sequence[Run]) -> Figure:
     One line a label mode, or setting of it. "robust" is on adversarial images; the corrupted labels' and the
     features' panels are on clean ones.
 
-    Args:
-        runs: any runs.
-
     Raises:
         RunFolderError: no records.
     """
     check_some(runs, "overview")
     groups = by_experiment(runs)
     looks = looks_of(list(groups))
-    curves = {
-        panel: {
-            name: series
-            for name, members in groups.items()
-            if (series := curve(members, panel.probe, panel.field, panel.split, panel.inputs)) is not None
-        }
-        for panel in PANELS
-    }
+    curves: dict[Panel, dict[str, Curve]] = {panel: {} for panel in PANELS}
+    for panel, (name, members) in product(PANELS, groups.items()):
+        series = curve(members, panel.probe, panel.field, panel.split, panel.inputs)
+        curves[panel] |= {} if series is None else {name: series}
     panels = [panel for panel in PANELS if curves[panel]]
     last, drops = last_epoch(runs), decays(runs)
     n_rows = -(-len(panels) // 3)
     with style():
-        figure = new_figure(
-            PAGE,
-            1.75 * n_rows + 0.6,
-            caption(runs, extra="; ".join(filter(None, ("robust: adversarial images", stages(drops))))),
-        )
+        note = "; ".join(filter(None, ("robust: adversarial images", stages(drops))))
+        figure = new_figure(PAGE, 1.75 * n_rows + 0.6, caption(runs, extra=note))
         grid = figure.subplots(n_rows, 3, squeeze=False).ravel()
         for axes, panel in zip(grid, panels, strict=False):
             for name, series in curves[panel].items():
                 draw_curve(axes, series, title_of(name), **looks[name].line())
             axes.set_title(panel.title, loc="left")
-            mark_stages(axes, drops, last)
             if panel.kind == "percent":
                 percent_axis(axes, "accuracy" if "accuracy" in panel.title else "share")
             elif panel.kind == "log" and min(c.low.min() for c in curves[panel].values()) > 0:
                 _log_axis(axes)
-            epoch_axis(axes, last)
+            epoch_axis(axes, last, drops)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         legend_above(figure, *once(grid))
@@ -97,8 +87,7 @@ def _log_axis(axes: Axes) -> None:
     """A logarithmic axis whose numbers are written out."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    few = high / low < 30
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if (high / low < 30) else (1,)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

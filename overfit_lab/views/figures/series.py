@@ -19,15 +19,7 @@ ORDER = ("hard", "smooth", "sglr")
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean over runs at each epoch that all of them have, and the lowest and highest of them.
-
-    Args:
-        epoch: (E,).
-        mean: (E,).
-        low: (E,).
-        high: (E,).
-        n_runs: how many runs.
-    """
+    """Mean over ``n_runs`` runs at each epoch that all of them have, and the lowest and highest of them, (E,) each."""
 
     epoch: np.ndarray
     mean: np.ndarray
@@ -66,11 +58,16 @@ def need_curve(
             raise RunFolderError(f"{figure}: {probe} {field} ({subset}) was measured at no epoch that {names} share")
         if probe in ("training", "evaluation"):
             raise RunFolderError(f"{figure}: no {field} ({subset}) in {names}; it is recorded while training")
-        raise RunFolderError(
-            f"{figure}: no {probe} {field} ({subset}) in {names}; "
-            f"record it by `overfit-lab probe RUN --metric {probe} --checkpoint all`"
-        )
+        raise not_recorded(figure, f"{probe} {field} ({subset})", runs, probe)
     return required
+
+
+def not_recorded(figure: str, what: str, runs: Sequence[Run], probe: str) -> RunFolderError:
+    """The refusal to draw what a probe did not record, with the command that records it."""
+    names = ", ".join(run.name for run in runs[:3])
+    return RunFolderError(
+        f"{figure}: no {what} in {names}; record it by `overfit-lab probe RUN --metric {probe} --checkpoint all`"
+    )
 
 
 def level_around(readings: Curve, epoch: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,11 @@ OTHERS = (
     Look(SKY, (0, (4, 2)), "P"),
     Look(BLACK, "-", "X"),
 )
-TRAIN_STYLE, TEST_STYLE = (0, (4, 2)), "-"
+LINES = (*LOOKS.values(), *OTHERS)
+SPLITS: Mapping[str, dict[str, Any]] = {
+    "train": {"color": VERMILLION, "linestyle": (0, (4, 2))},
+    "test": {"color": BLUE, "linestyle": "-"},
+}
 
 RC: dict[str, Any] = {
     "font.size": 8,
@@ -129,13 +133,14 @@ def percent_axis(axes: Axes, label: str) -> None:
     axes.set_ylabel(f"{label} (%)")
 
 
-def epoch_axis(axes: Axes, last: float) -> None:
-    """The horizontal axis in epochs, from 0 to the last."""
+def epoch_axis(axes: Axes, last: float, decays: Sequence[int] = (), **marks: bool) -> None:
+    """The horizontal axis in epochs, from 0 to the last, with the marks of :func:`mark_stages`."""
     axes.set_xlim(0, last)
     axes.set_xlabel("epoch")
+    mark_stages(axes, decays, last, **marks)
 
 
-def mark_stages(axes: Axes, decays: list[int], last: float, *, label: bool = False, shade: bool = True) -> None:
+def mark_stages(axes: Axes, decays: Sequence[int], last: float, *, label: bool = False, shade: bool = True) -> None:
     """Thin lines at the learning-rate decays; the stage after the first, where overfitting grows, lightly shaded.
 
     With ``label`` the stages are named, in a narrow one upright.
@@ -145,15 +150,17 @@ def mark_stages(axes: Axes, decays: list[int], last: float, *, label: bool = Fal
     if decays and shade:
         axes.axvspan(decays[0], last, color="#F3F0E8", zorder=0)
     if decays and label:
+        transform = axes.get_xaxis_transform()
         place: dict[str, Any] = {
-            "transform": axes.get_xaxis_transform(),
+            "transform": transform,
             "fontsize": 6.5,
             "color": "#555555",
             "va": "top",
+            "ha": "center",
         }
         upright = 0 if decays[0] >= 0.25 * last else 90
-        axes.text(decays[0] / 2, 0.985, "stationary", ha="center", rotation=upright, **place)
-        axes.text((decays[0] + last) / 2, 0.985, "growth", ha="center", **place)
+        axes.text(decays[0] / 2, 0.985, "stationary", rotation=upright, **place)
+        axes.text((decays[0] + last) / 2, 0.985, "growth", **place)
 
 
 SUFFIXES: Mapping[str, dict[str, Any]] = {

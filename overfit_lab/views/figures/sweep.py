@@ -17,22 +17,17 @@ from overfit_lab.records.experiments import differences, experiments
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.draw import legend_above
+from overfit_lab.views.figures.draw import chosen_on, legend_above, spread_of
 from overfit_lab.views.figures.experiments import one_a_seed
 from overfit_lab.views.figures.series import check_some
-from overfit_lab.views.figures.style import GREY, LOOKS, OTHERS, PAGE, Look, new_figure, style
+from overfit_lab.views.figures.style import GREY, LINES, PAGE, Look, new_figure, style
 
-PANELS = (
-    ("best", "best robust\ntest accuracy (%)"),
-    ("final", "final robust\ntest accuracy (%)"),
-    ("diff", ""),
-)
+PANELS = (("best", "best robust\ntest accuracy (%)"), ("final", "final robust\ntest accuracy (%)"), ("diff", ""))
 MOST_LINES = 7
 LOG_FROM = 30.0
 """Ratio of the largest to the smallest value from which on an axis of positive values is logarithmic."""
 APART = 0.012
 """Distance between lines at one value, as a share of the axis, so that their bars do not cover each other."""
-LINES = (*LOOKS.values(), *OTHERS)
 
 
 @dataclass(frozen=True)
@@ -51,9 +46,6 @@ def draw(runs: Sequence[Run]) -> Figure:
     that the key on the axis determines (a step size that goes with eps) tell no lines apart. Accuracy is clean where
     nothing was evaluated under attack.
 
-    Args:
-        runs: of one sweep, grid or study, in any number of seeds.
-
     Raises:
         RunFolderError: no records; the runs differ in nothing, or in so much that there would be too many lines.
     """
@@ -68,9 +60,10 @@ def draw(runs: Sequence[Run]) -> Figure:
             f"sweep: {len(lines)} lines over {swept.key} ({', '.join(swept.others)} differ); give fewer"
         )
     places = positions(table, swept)
+    gap = 0.0 if _is_log(places) else APART * (max(places.values()) - min(places.values()))
     with style():
         spread = table[f"{kind}_final_std"].notna().any()
-        note = "best: the epoch of the highest accuracy on " + " or ".join(_chosen_on(table))
+        note = "best: the epoch of the highest accuracy on " + chosen_on(table)
         note += "; bars: one standard deviation over seeds" if spread else ""
         figure = new_figure(PAGE, 2.5, caption(runs, shows="mean", extra=note))
         panels = figure.subplots(1, 3)
@@ -78,7 +71,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         for axes, (end, title) in zip(panels, PANELS, strict=True):
             for number, line in enumerate(lines):
                 rows = table[table["line"] == line]
-                xs = [places[x] + (number - (len(lines) - 1) / 2) * _gap(places) for x in rows["x"]]
+                xs = [places[x] + (number - (len(lines) - 1) / 2) * gap for x in rows["x"]]
                 _line(axes, xs, rows, f"{kind}_{end}", LINES[number], line, joined=swept.numbers)
             _axis(axes, swept, places)
             axes.set_ylabel(title.replace("robust", kind) if end != "diff" else f"{kind} best − final (points)")
@@ -153,25 +146,12 @@ def _is_log(places: Mapping[Any, float]) -> bool:
     return low > 0 and high / low >= LOG_FROM
 
 
-def _gap(places: Mapping[Any, float]) -> float:
-    return 0.0 if _is_log(places) else APART * (max(places.values()) - min(places.values()))
-
-
 def _line(
     axes: Axes, xs: list[float], rows: pd.DataFrame, column: str, look: Look, label: str, *, joined: bool
 ) -> None:
-    spread = rows.get(f"{column}_std")
-    axes.errorbar(
-        xs,
-        rows[column].to_numpy(float),
-        yerr=None if spread is None else spread.astype(float).fillna(0.0).to_numpy(),
-        marker=look.marker,
-        color=look.color,
-        linestyle=look.linestyle if joined else "",
-        linewidth=1.0,
-        elinewidth=0.6,
-        label=label or None,
-    )
+    line: dict[str, Any] = {**look.line(), "marker": look.marker, "linewidth": 1.0, "elinewidth": 0.6}
+    line |= {} if joined else {"linestyle": ""}
+    axes.errorbar(xs, rows[column].to_numpy(float), yerr=spread_of(rows, column), label=label or None, **line)
 
 
 def _axis(axes: Axes, swept: Swept, places: Mapping[Any, float]) -> None:
@@ -182,10 +162,6 @@ def _axis(axes: Axes, swept: Swept, places: Mapping[Any, float]) -> None:
     texts = [f"{value:g}" if swept.numbers else str(value) for value in places]
     axes.set_xticks(list(places.values()), texts, rotation=30 if long else 0, ha="right" if long else "center")
     axes.minorticks_off()
-
-
-def _chosen_on(table: pd.DataFrame) -> list[str]:
-    return sorted({str(chosen).partition(" on ")[2] for chosen in table["chosen_on"]})
 
 
 REGISTER = {"sweep": draw}

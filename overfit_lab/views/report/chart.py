@@ -31,15 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of numbers on a range of pixels.
-
-    Args:
-        low: number at the first pixel.
-        high: number at the last.
-        start: first pixel.
-        end: last pixel.
-        log: whether distances are of logarithms.
-    """
+    """A range of numbers on a range of pixels, from the first to the last; ``log``: distances are of logarithms."""
 
     low: float
     high: float
@@ -80,10 +72,8 @@ class Chart:
 
     Args:
         name: of its element, unique on the page.
-        title: what is drawn.
         kind: ``percent`` (of fractions), ``number``, or ``log``, which is a number on a logarithmic axis where all of
             its values are above zero.
-        lines: at least one.
         decays: epochs at which the learning rate falls.
         last: the last epoch on the axis.
         reach: lowest and highest number that the axis must hold, to share it with other charts; or None.

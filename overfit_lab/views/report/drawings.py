@@ -28,9 +28,7 @@ class Drawing:
     """A figure of some runs, or why there is none.
 
     Args:
-        name: as registered.
         anchor: its place on the page; no other has the same.
-        about: what is drawn, one sentence.
         runs: names of the runs that were asked for.
         image: a ``data:`` address, or "" where it could not be drawn.
         size: width and height in CSS pixels.
@@ -49,9 +47,7 @@ class Drawing:
 def draw_all(runs: Sequence[Run], wanted: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Drawing]:
     """Every figure of all runs that hold records; then the figures that findings ask for of some runs alone.
 
-    Args:
-        runs: what the report is about.
-        wanted: pairs of a figure and names of runs; no names stand for all runs.
+    ``wanted`` are pairs of a figure and names of runs; no names stand for all runs.
     """
     drawn: set[str] = set()
     for name in FIGURES:
@@ -61,10 +57,8 @@ def draw_all(runs: Sequence[Run], wanted: Iterable[tuple[str, Sequence[str]]]) -
         yield drawing
     everything = {run.name for run in runs}
     new = ((name, tuple(names)) for name, names in wanted if name not in drawn and set(names) < everything)
-    pairs = dict.fromkeys((name, names) for name, names in new if names)
-    for number, (name, names) in enumerate(pairs, start=1):
-        chosen = [run for run in runs if run.name in names]
-        yield replace(draw(name, chosen, f"figure-{name}-{number}"), runs=names)
+    for number, (name, names) in enumerate(dict.fromkeys((name, names) for name, names in new if names), start=1):
+        yield replace(draw(name, [run for run in runs if run.name in names], f"figure-{name}-{number}"), runs=names)
 
 
 def draw(name: str, runs: Sequence[Run], anchor: str) -> Drawing:

@@ -42,8 +42,7 @@ class PageLook:
 
 def page_looks(keys: Sequence[str]) -> list[PageLook]:
     """A look for each key: as the figures draw it."""
-    looks = looks_of(list(keys))
-    return [_page_look(looks[key]) for key in keys]
+    return [_page_look(looks_of(list(keys))[key]) for key in keys]
 
 
 def _page_look(look: Look) -> PageLook:

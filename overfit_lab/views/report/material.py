@@ -21,11 +21,7 @@ from overfit_lab.views.tables.entries import is_imported
 class Group:
     """The seeds of one experiment on one set of weights: one line in every chart.
 
-    Args:
-        key: as figures name it, so that it looks the same there.
-        title: as a reader expects it; plain text.
-        weights: ``raw``, or those of a regularizer such as ``swa``.
-        runs: one a seed.
+    ``key`` names it as figures do, so that it looks the same there; ``title`` is for a reader, in plain text.
     """
 
     key: str
@@ -35,12 +31,7 @@ class Group:
 
 
 class Material:
-    """Some runs, read once for all sections.
-
-    Args:
-        runs: any runs, at least one.
-        title: the heading of the page.
-    """
+    """Some runs, at least one, read once for all sections."""
 
     def __init__(self, runs: Sequence[Run], title: str) -> None:
         self.runs = tuple(runs)

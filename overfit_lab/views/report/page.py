@@ -23,10 +23,6 @@ DEFAULT_TITLE = "Robust overfitting report"
 def make_report(runs: Sequence[Run], title: str = DEFAULT_TITLE) -> str:
     """A page about some runs that names no address outside itself; the same runs give the same text.
 
-    Args:
-        runs: any runs; seeds of one experiment are shown together.
-        title: its heading.
-
     Returns:
         HTML with style, script, data and images in it, and a policy that forbids a browser to load anything else.
 

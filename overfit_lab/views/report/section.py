@@ -26,12 +26,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the report, registered under the name that its anchor has.
+    """One section of the report, registered under the name of its anchor; they stand in ascending order.
 
-    Args:
-        title: its heading, and its link at the top of the page.
-        order: its place: sections stand in ascending order.
-        build: makes it of the runs; None where there is nothing to say, so that the section is left out.
+    ``build`` makes it of the runs, or None where there is nothing to say.
     """
 
     title: str

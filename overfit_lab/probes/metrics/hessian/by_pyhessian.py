@@ -31,8 +31,7 @@ def pyhessian_summary(
     twin = copy.deepcopy(model)
     with torch.enable_grad():
         loss = functional.cross_entropy(twin(x[:2]).float(), y[:2])
-    gradients = torch.autograd.grad(loss, trainable(twin), allow_unused=True)
-    if any(g is None for g in gradients):
+    if any(g is None for g in torch.autograd.grad(loss, trainable(twin), allow_unused=True)):
         raise ProbeError("hessian: PyHessian fails on a model with an unused parameter; use estimator hutchinson")
     with private_streams(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -47,12 +46,7 @@ def estimate(problem: Problem) -> Trace:
     """:func:`pyhessian_summary`'s trace of a problem."""
     seed = problem.generator.initial_seed()
     trace, _ = pyhessian_summary(
-        problem.model,
-        problem.x,
-        problem.y,
-        seed=seed,
-        max_vectors=problem.max_vectors,
-        tolerance=problem.tolerance,
+        problem.model, problem.x, problem.y, seed=seed, max_vectors=problem.max_vectors, tolerance=problem.tolerance
     )
     return trace
 

@@ -57,15 +57,7 @@ def spectral_density(
     squares of whose eigenvectors' first entries are weights of a Gauss quadrature of v^T f(H) v / v^T v; averaged over
     vectors it is tr f(H) / size (Golub and Welsch 1969; Ghorbani et al. 2019, arXiv 1901.10159; Yao et al. 2020). The
     moments are unbiased; the picture is smoothed, so narrow features are not resolved.
-
-    Args:
-        product: v to H v, H symmetric.
-        like: tensors of the shapes of v.
-        generator: random stream on their device.
-        n_vectors: random vectors.
-        steps: Lanczos steps, at most the number of weights.
-        points: of the grid.
-        width: standard deviation of the smoothing, as a share of the nodes' range.
+    ``width`` is the standard deviation of the smoothing, as a share of the nodes' range.
 
     Cost: ``n_vectors * steps`` products; memory of as many vectors.
     """
@@ -83,8 +75,7 @@ def _tridiagonal(
     """Diagonals (m, steps) and off-diagonals (m, steps - 1) of the tridiagonal matrices, all vectors together."""
     entries = list(itertools.islice(lanczos(product, like, start), steps))
     diagonal = torch.stack([a for a, _ in entries], dim=1).cpu().numpy()
-    off = torch.stack([b for _, b in entries], dim=1).cpu().numpy()
-    return diagonal, off[:, :-1]
+    return diagonal, torch.stack([b for _, b in entries], dim=1).cpu().numpy()[:, :-1]
 
 
 def _quadrature(diagonal: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,14 +33,7 @@ def top_eigenvalues(
     the gap being that to the next Ritz value, and its residual within sqrt(``tolerance``) times it; an eigenvalue lies
     within the residual for certain (Parlett 1998, ch. 4 and 13). One that occurs
     several times is found once, but in a matrix of a handful of rows. NaN where H is not finite; fewer than k where
-    there are no more.
-
-    Args:
-        product: v to H v.
-        like: tensors of the shapes of v.
-        k: how many.
-        generator: random stream of the starting vector.
-        tolerance: relative accuracy, 0 to 1.
+    there are no more. ``tolerance`` is the relative accuracy, 0 to 1.
 
     Raises:
         ProbeError: no convergence in 200 steps.

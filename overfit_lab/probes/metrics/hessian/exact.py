@@ -19,13 +19,9 @@ def exact_trace(model: nn.Module, x: Tensor, *, layer_depth: int | None = None) 
     H and G have the same diagonal, so this is tr H, whatever the labels. It equals mean_i sum_c p_ic
     || grad log p_ic ||^2, the trace of the expected Fisher information. The matrix has rank K - 1, so K - 1 columns do.
 
+    The images are (n, C, H, W) and the model is in eval mode; for ``layer_depth`` see :class:`~.trace.Problem`.
     The standard error is over samples: of the mean over the population that they are from. At the samples the value
     is exact to rounding.
-
-    Args:
-        model: in eval mode; not changed.
-        x: images (n, C, H, W).
-        layer_depth: parts of a module's path that make a layer; None for the whole path.
 
     Raises:
         ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,16 +31,8 @@ def hutchinson_trace(
 
     Vectors are drawn a few at a time. It stops once the standard error is below ``tolerance`` of the estimate, which
     makes the stated error slightly too small; with ``tolerance=0`` it draws all. The error is over random vectors, at
-    the given samples. The trace of a layer's block is the mean of v_l^T (H v)_l.
-
-    Args:
-        product: v to H v.
-        like: tensors of the shapes of v.
-        generator: random stream on their device.
-        max_vectors: most vectors drawn.
-        min_vectors: least vectors drawn.
-        tolerance: relative standard error that is enough.
-        layers: layer to the positions of its tensors in ``like``, for the traces of blocks.
+    the given samples. The trace of a layer's block is the mean of v_l^T (H v)_l; ``layers`` gives
+    the positions of its tensors in ``like``, tensors of the shapes of v.
 
     Cost: one product a vector.
     """
@@ -65,16 +58,16 @@ def positions(problem: Problem) -> dict[str, list[int]]:
     return {layer: [names.index(name) for name in members] for layer, members in groups.items()}
 
 
+def arguments(problem: Problem) -> dict[str, Any]:
+    """What the estimators by random forms take of a problem, beside the number of vectors."""
+    product = hessian_product(problem.model, problem.x, problem.y, problem.chunk)
+    asked = {"generator": problem.generator, "tolerance": problem.tolerance, "layers": positions(problem)}
+    return {"product": product, "like": trainable(problem.model), **asked}
+
+
 def estimate(problem: Problem) -> Trace:
     """:func:`hutchinson_trace` of a problem."""
-    return hutchinson_trace(
-        hessian_product(problem.model, problem.x, problem.y, problem.chunk),
-        trainable(problem.model),
-        generator=problem.generator,
-        max_vectors=problem.max_vectors,
-        tolerance=problem.tolerance,
-        layers=positions(problem),
-    )
+    return hutchinson_trace(**arguments(problem), max_vectors=problem.max_vectors)
 
 
 REGISTER = {"hutchinson": estimate}

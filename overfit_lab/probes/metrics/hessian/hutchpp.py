@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 
 import torch
 from torch import Tensor
 
-from overfit_lab.probes.metrics.hessian.hutchinson import TOGETHER, positions
-from overfit_lab.probes.metrics.hessian.products import Product, hessian_product, many, trainable
+from overfit_lab.probes.metrics.hessian.hutchinson import TOGETHER, arguments
+from overfit_lab.probes.metrics.hessian.products import Product, many
 from overfit_lab.probes.metrics.hessian.trace import Part, Problem, Trace, mean_and_stderr, part_of
 from overfit_lab.probes.metrics.hessian.vectors import flatten, inner, sign_vectors, unflatten
 
@@ -31,16 +32,9 @@ def hutchpp_trace(
     the random vectors g; it stops once that is below ``tolerance`` of the estimate.
 
     The trace of a layer's block is sum_j <q_j, H q_j> over the layer plus the mean of <g, H P g> over the layer; these
-    have errors of their own, larger ones, and do not add up to ``value`` exactly.
-
-    Args:
-        product: v to H v, H symmetric.
-        like: tensors of the shapes of v.
-        generator: random stream on their device.
-        max_products: most products, at least 3; at least 6 for a standard error.
-        min_vectors: least vectors g, where the products suffice.
-        tolerance: relative standard error that is enough.
-        layers: layer to the positions of its tensors in ``like``.
+    have errors of their own, larger ones, and do not add up to ``value`` exactly. H is symmetric;
+    ``max_products`` is at least 3, and at least 6 for a standard error. The rest as in
+    :func:`~overfit_lab.probes.metrics.hessian.hutchinson.hutchinson_trace`.
 
     Cost: up to ``max_products`` products; memory of two thirds as many vectors.
     """
@@ -48,7 +42,7 @@ def hutchpp_trace(
     rank = max(1, min(max_products // 3, size))
     sketch = flatten(_in_groups(product, sign_vectors(like, rank, generator))).double()
     if not torch.isfinite(sketch).all():
-        return _undefined(layers)
+        return Trace(nan, nan, 0, layers=dict.fromkeys(layers or {}, Part(nan, nan)))
     basis = _orthonormal(sketch)
     exact_part = torch.zeros(len(like), dtype=torch.float64)
     if len(basis):
@@ -89,21 +83,9 @@ def _orthonormal(rows: Tensor) -> Tensor:
     return basis[values > values.max() * 1e-9] if values.max() > 0 else basis[:0]
 
 
-def _undefined(layers: Mapping[str, Sequence[int]] | None) -> Trace:
-    nan = float("nan")
-    return Trace(nan, nan, 0, layers={layer: Part(nan, nan) for layer in layers or {}})
-
-
 def estimate(problem: Problem) -> Trace:
     """:func:`hutchpp_trace` of a problem; ``max_vectors`` counts the products."""
-    return hutchpp_trace(
-        hessian_product(problem.model, problem.x, problem.y, problem.chunk),
-        trainable(problem.model),
-        generator=problem.generator,
-        max_products=problem.max_vectors,
-        tolerance=problem.tolerance,
-        layers=positions(problem),
-    )
+    return hutchpp_trace(**arguments(problem), max_products=problem.max_vectors)
 
 
 REGISTER = {"hutch++": estimate}

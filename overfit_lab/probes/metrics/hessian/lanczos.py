@@ -16,11 +16,7 @@ def lanczos(product: Product, like: Sequence[Tensor], start: list[Tensor]) -> It
 
     Every new vector is made orthogonal to all before it, twice. An off-diagonal entry of 0 says that the vectors so far
     span a space that H maps into itself; what follows in that row is 0.
-
-    Args:
-        product: v to H v, H symmetric.
-        like: tensors of the shapes of v.
-        start: stacked starting vectors [(m, ...)].
+    H is symmetric; ``start`` holds the m stacked starting vectors [(m, ...)] of the shapes of ``like``.
 
     Cost of a step: a product with each vector. Memory: all vectors so far, in the weights' own precision.
     """

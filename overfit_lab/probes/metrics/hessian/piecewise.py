@@ -46,11 +46,8 @@ def piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
     activations, layer and group norm, batch norm on the batch's statistics, shared weights, products of activations,
     weight normalisation.
 
-    It looks at :data:`SAMPLES` samples, spread over x: a smooth part that none of them reaches is not seen.
-
-    Args:
-        model: in eval mode; not changed.
-        x: images (N, C, H, W).
+    In eval mode; it looks at :data:`SAMPLES` samples, spread over x (N, C, H, W): a smooth part that none of them
+    reaches is not seen.
 
     Returns:
         (True, "") where it holds; (False, reason); (None, reason) where derivatives are not finite.
@@ -101,5 +98,4 @@ def _second(first: Tensor, weight: Tensor, vector: Tensor) -> Tensor:
 def _vanishes(first: Tensor, second: Tensor, weight: Tensor, vector: Tensor) -> bool:
     """Whether a relative change of the tensor by 1 changes the first derivative by no more than rounding."""
     change = second.norm() * weight.norm() / vector.norm()
-    rounding = 100 * torch.finfo(first.dtype).eps
-    return bool(change <= rounding * first.norm())
+    return bool(change <= 100 * torch.finfo(first.dtype).eps * first.norm())

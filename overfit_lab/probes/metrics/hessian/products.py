@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call
 from torch.nn import functional
 
+from overfit_lab.probes.metrics.directional import forward_product
 from overfit_lab.probes.metrics.layers import trainable_by_name
 from overfit_lab.probes.metrics.pieces import images_per_pass
 
@@ -94,10 +94,7 @@ class _Ggn(_ByChunks):
 
         for j in range(len(vectors[0])):
             tangents = {name: v[j].to(primals[name]) for name, v in zip(self.names, vectors, strict=True)}
-            with torch.no_grad(), warnings.catch_warnings():
-                # torch itself uses what it deprecates, on the first forward-mode product of a process.
-                warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-                _, moved = jvp(run, (primals,), (tangents,))  # type: ignore[misc]
+            _, moved = forward_product(run, primals, tangents)
             pulled = p * (moved - (p * moved).sum(dim=1, keepdim=True))
             second = torch.autograd.grad(
                 logits, self.parameters, pulled, retain_graph=j + 1 < len(vectors[0]), materialize_grads=True
@@ -109,13 +106,8 @@ class _Ggn(_ByChunks):
 def hessian_product(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Product:
     """A function v to H v, H the Hessian of the mean cross entropy over the set at fixed inputs.
 
-    Parameters that the loss does not depend on have zero rows. ``product.many`` takes stacked vectors.
-
-    Args:
-        model: in eval mode; its gradients are not touched.
-        x: images (n, C, H, W), clean or adversarial; they are constants here.
-        y: labels (n,).
-        batch_size: images per pass, which bounds the memory.
+    Parameters that the loss does not depend on have zero rows. ``product.many`` takes stacked vectors. Images
+    (n, C, H, W) are constants; ``batch_size`` of them a pass bound the memory.
 
     Cost of one product: about two forward and backward passes over x; of m at once: one forward and backward pass, and
     m backward passes through both.
@@ -127,13 +119,7 @@ def ggn_product(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Prod
     """A function v to G v, G = mean_i J_i^T (diag p_i - p_i p_i^T) J_i the generalised Gauss-Newton matrix.
 
     It is the Hessian without the curvature of the network itself (Schraudolph 2002), positive semi-definite, and for
-    cross entropy the expected Fisher information. Labels do not enter.
-
-    Args:
-        model: in eval mode; its gradients are not touched.
-        x: images (n, C, H, W).
-        y: labels (n,), for the shape alone.
-        batch_size: images per pass.
+    cross entropy the expected Fisher information. Labels enter by their shape alone.
 
     Cost of one product: one forward-mode product (three forwards' arithmetic) and one backward pass; the forward pass
     of the backward is shared by stacked vectors.

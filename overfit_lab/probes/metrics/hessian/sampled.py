@@ -10,24 +10,12 @@ from overfit_lab.probes.metrics.hessian.trace import Problem, Trace
 
 
 def sampled_trace(
-    model: nn.Module,
-    x: Tensor,
-    *,
-    generator: torch.Generator,
-    n_vectors: int = 1,
-    layer_depth: int | None = None,
+    model: nn.Module, x: Tensor, *, generator: torch.Generator, n_vectors: int = 1, layer_depth: int | None = None
 ) -> Trace:
     r"""Tr G = mean_i E || J_i^T S_i xi ||^2 with S_i S_i^T = diag p_i - p_i p_i^T and random signs xi in R^K; unbiased.
 
-    Equal to tr H where :func:`~.exact.exact_trace` is. Each sample draws vectors of its own.
+    Equal to tr H where :func:`~.exact.exact_trace` is. Each sample draws ``n_vectors`` (m) vectors of its own.
     The standard error is over samples and includes that of the vectors.
-
-    Args:
-        model: in eval mode; not changed.
-        x: images (n, C, H, W).
-        generator: random stream on their device.
-        n_vectors: m, vectors a sample.
-        layer_depth: parts of a module's path that make a layer; None for the whole path.
 
     Raises:
         ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.

@@ -24,14 +24,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Trace:
-    """A trace with its standard error.
+    """A trace with its standard error, and those of the layers' diagonal blocks.
 
     Args:
-        value: the trace.
         stderr: standard error; None where there is one draw.
         n_vectors: random vectors (of weights or of logits) that entered it; 0 for the exact trace.
         over: what the error is over: the random vectors at the given samples, or the samples.
-        layers: the trace of each layer's diagonal block.
     """
 
     value: float
@@ -43,15 +41,11 @@ class Trace:
 
 @dataclass(frozen=True)
 class Problem:
-    """The Hessian's model and data, and the budget of the estimator.
+    """The Hessian's model, in eval mode, and data (constant), and the budget of the estimator.
 
     Args:
-        model: in eval mode.
-        x: images (n, C, H, W); constants.
-        y: labels (n,).
         chunk: images per pass of a product.
         generator: random stream on the images' device.
-        max_vectors: most random vectors.
         tolerance: relative standard error that is enough.
         layer_depth: parts of a module's path that make a layer; None for the whole path.
         output_vectors: random vectors in the logits, of the sampled estimator.

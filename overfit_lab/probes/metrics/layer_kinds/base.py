@@ -15,9 +15,7 @@ from overfit_lab.probes.metrics.local import LayerCall
 class CallCache:
     """Tensors of one call that its derivatives share, between the backward passes of one local pass.
 
-    Args:
-        times: number of derivatives of the call; with more of them it pays to prepare the input.
-        store: tensors that the layer's kind prepared.
+    ``times`` is the number of its derivatives; with more of them it pays to prepare the input.
     """
 
     times: int = 1
@@ -36,22 +34,13 @@ class LayerKind(ABC):
 
     @abstractmethod
     def directional(self, call: LayerCall, delta: Tensor, direction: Mapping[str, Tensor]) -> Tensor:
-        """<g_i, d> of each sample (B,).
+        """<g_i, d> of each sample (B,), with the derivative at the output (B, ...).
 
-        Args:
-            call: whose ``input`` is a (B, ...).
-            delta: derivative at the output (B, ...).
-            direction: d, by the parameter's name in the module; parameters not in it count as 0.
+        The direction d is by the parameter's name in the module; parameters not in it count as 0.
 
         Cost: the arithmetic of one forward pass through the layer.
         """
 
     @abstractmethod
     def squared_norm(self, call: LayerCall, delta: Tensor, cache: CallCache) -> dict[str, Tensor]:
-        """||g_i||^2 of each sample (B,), by the parameter's name in the module.
-
-        Args:
-            call: whose ``input`` is a (B, ...).
-            delta: derivative at the output (B, ...).
-            cache: shared by the backward passes of one local pass; a new one for each call.
-        """
+        """||g_i||^2 of each sample (B,), by the parameter's name in the module; the cache is the call's own."""

@@ -48,8 +48,7 @@ def _normalised(call: LayerCall) -> Tensor:
     assert module.running_mean is not None
     assert module.running_var is not None
     shape = (1, -1, *(1,) * (a.dim() - 2))
-    scale = torch.rsqrt(module.running_var + module.eps)
-    return (a - module.running_mean.view(shape)) * scale.view(shape)
+    return (a - module.running_mean.view(shape)) * torch.rsqrt(module.running_var + module.eps).view(shape)
 
 
 def _over_channels(values: Tensor) -> Tensor:

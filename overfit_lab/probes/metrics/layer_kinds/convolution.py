@@ -26,8 +26,7 @@ class ConvolutionKind(LayerKind):
         module, bias = call.module, direction.get("bias")
         assert isinstance(module, nn.Conv1d | nn.Conv2d)
         if "weight" in direction:
-            moved = module._conv_forward(call.input, direction["weight"], bias)
-            return (delta * moved).flatten(1).sum(dim=1)
+            return (delta * module._conv_forward(call.input, direction["weight"], bias)).flatten(1).sum(dim=1)
         return delta.new_zeros(len(delta)) if bias is None else delta.flatten(2).sum(dim=2) @ bias
 
     def squared_norm(self, call: LayerCall, delta: Tensor, cache: CallCache) -> dict[str, Tensor]:
@@ -74,13 +73,8 @@ def by_shifts(module: nn.Module, a: Tensor, delta: Tensor, cache: CallCache) -> 
 
     Under a kernel's entry (y, x) lies the padded input, moved by y rows and x columns. With the padded width for both,
     and zeros in delta where the output has no column, the move is an offset in memory: the entry's gradient is one
-    matrix product of contiguous pieces.
-
-    Args:
-        module: the convolution.
-        a: its input (B, I, H, W).
-        delta: derivative at its output (B, O, H', W').
-        cache: of the call; holds the padded input between deltas.
+    matrix product of contiguous pieces. The input is (B, I, H, W), the derivative at the output (B, O, H', W'); the
+    cache holds the padded input between deltas.
     """
     assert isinstance(module, nn.Conv2d)
     height = delta.shape[2]

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import functional_call, grad, vmap
 
+from overfit_lab.probes.metrics.directional import forward_product
 from overfit_lab.probes.metrics.layer_kinds.base import CallCache, LayerKind
 from overfit_lab.probes.metrics.local import LayerCall
 from overfit_lab.probes.metrics.pieces import gradients_at_once
@@ -25,10 +26,7 @@ class GenericKind(LayerKind):
             return functional_call(call.module, weights, (call.input,), tie_weights=False)  # type: ignore[no-any-return]
 
         try:
-            with warnings.catch_warnings():
-                # torch itself uses what it deprecates, on the first forward-mode product of a process.
-                warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-                _, moved = jvp(run, (primals,), ({n: direction[n].to(primals[n]) for n in primals},))  # type: ignore[misc]
+            _, moved = forward_product(run, primals, {n: direction[n].to(primals[n]) for n in primals})
         except (RuntimeError, NotImplementedError):
             pieces = per_sample_gradients(call.module, tuple(primals), call.input, delta)
             return torch.cat([sum(_rows(g[n] * direction[n]).sum(1) for n in g) for g in pieces])  # type: ignore[misc]
@@ -46,13 +44,7 @@ def per_sample_gradients(
     """grad_w <delta_i, f(a_i; w)> of up to 16 samples at a time, {name: (b, ...)}.
 
     Vectorised over the samples where the module allows it, sample by sample elsewhere.
-
-    Args:
-        module: f.
-        names: its parameters w to differentiate with respect to.
-        a: inputs (B, ...).
-        delta: directions in the output (B, ...).
-        tied: whether a parameter that the module holds under several names is differentiated under all of them.
+    With ``tied`` a parameter that the module holds under several names is differentiated under all of them.
     """
     weights = {name: _parameter(module, name).detach() for name in names}
 

@@ -15,11 +15,7 @@ def outer_squared_norm(a: Tensor, delta: Tensor, cache: CallCache) -> Tensor:
     Directly, by forming the sum: L O I multiplications a row. Or as sum_{l,m} <a_l, a_m> <delta_l, delta_m>, from two
     Gram matrices: L^2 I for the first, once for all deltas of a call, and L^2 O for the second ("ghost" norms:
     Goodfellow 2015, arXiv 1510.01799, for L = 1; Li et al. 2022, arXiv 2110.05679).
-
-    Args:
-        a: inputs (N, I, L).
-        delta: derivatives at the output (N, O, L).
-        cache: of the call; holds the inputs' Gram matrices between deltas.
+    ``a`` is (N, I, L), ``delta`` (N, O, L); the cache holds the inputs' Gram matrices between deltas.
     """
     size, length, out = a.shape[1], a.shape[2], delta.shape[1]
     if length == 1:

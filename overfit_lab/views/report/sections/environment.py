@@ -51,8 +51,7 @@ def facts(run: Run) -> dict[str, str]:
     for key in KEYS:
         if key in run.info:
             value = run.info[key]
-            parts = value if isinstance(value, Mapping) else {"": value}
-            for name, part in parts.items():
+            for name, part in (value if isinstance(value, Mapping) else {"": value}).items():
                 title = f"{name} version" if key == "versions" else str(name).replace("_", " ")
                 texts[title or TITLES.get(key, key)] = _text(key, part)
     return texts

@@ -33,30 +33,19 @@ def build(material: Material) -> Part:
         (f"epochs-{i}", material.names[run], pics) for i, (run, pics) in enumerate(by_run.items()) if pics["epochs"]
     ]
     absent = [material.names[run] for run, pics in by_run.items() if not pics["epochs"]]
+    single = [name for _, name, pics in shown if len(pics["maps"]) == 1 < len(pics["epochs"])]  # others have several
     return Part(
-        render("epochs.html", shown=shown, absent=absent, n_open=OPEN, single=_with_one_map(shown)),
+        render("epochs.html", shown=shown, absent=absent, n_open=OPEN, single=single),
         {anchor: {"name": name, **pics} for anchor, name, pics in shown},
     )
-
-
-def _with_one_map(shown: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
-    """Runs with a map at one epoch only, although other arrays were measured at several."""
-    return [name for _, name, pics in shown if len(pics["maps"]) == 1 < len(pics["epochs"])]
 
 
 def pictures(run: Run) -> dict[str, Any]:
     """Data of a run's slider: its measured epochs, and maps, diagrams and histograms by epoch."""
     maps, view = _maps(run)
-    diagrams = [
-        {"epoch": epoch, **_diagram(run, epoch, arrays)}
-        for epoch, arrays in _arrays(run, "calibration")
-        if any(f"reliability-test-{inputs}" in arrays for inputs in INPUTS)
-    ]
-    histograms = [
-        {"epoch": epoch, **_histogram(arrays)}
-        for epoch, arrays in _arrays(run, "confidence")
-        if any(f"label-prob-test-{inputs}" in arrays for inputs in INPUTS)
-    ]
+    binned = [(epoch, _diagram(run, epoch, arrays)) for epoch, arrays in _arrays(run, "calibration")]
+    counted = [(epoch, _histogram(arrays)) for epoch, arrays in _arrays(run, "confidence")]
+    diagrams, histograms = ([{"epoch": epoch, **part} for epoch, part in parts if part] for parts in (binned, counted))
     epochs = sorted({int(part["epoch"]) for parts in (maps, diagrams, histograms) for part in parts})
     return {
         "epochs": epochs,
@@ -88,8 +77,7 @@ def _maps(run: Run) -> tuple[list[dict[str, Any]], str]:
         key = f"{split}-{inputs}"
         chosen = [(epoch, arrays) for epoch, arrays in recorded if f"tsne-{key}" in arrays and f"label-{key}" in arrays]
         if chosen:
-            points = [arrays[f"tsne-{key}"][:MOST_POINTS].astype(np.float64) for _, arrays in chosen]
-            scaled = to_grid(points)
+            scaled = to_grid([arrays[f"tsne-{key}"][:MOST_POINTS].astype(np.float64) for _, arrays in chosen])
             return [
                 {"epoch": epoch, **_map(run, epoch, split, inputs, arrays, xy)}
                 for (epoch, arrays), xy in zip(chosen, scaled, strict=True)
