@@ -21,6 +21,9 @@ from overfit_lab.config import catalog, permission, to_dict, trust
 from overfit_lab.config.options import options_model
 from overfit_lab.config.registry import Registry, import_object
 from overfit_lab.errors import ConfigError
+from overfit_lab.sweeps.backends import slurm
+from overfit_lab.sweeps.spec import Resources
+from overfit_lab.sweeps.work import CellJob
 from overfit_lab.training.complete import complete
 from tiny import tiny_config
 
@@ -344,3 +347,13 @@ def test_files_named_like_optional_modules_are_not_imported(trained, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert not (tmp_path / "RAN").exists(), command
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("12_3", "12_3"), ("7\n", "7"), ("--user=root", ""), ("1 2", ""), ("", ""), ("1\n--me", "")]
+)
+def test_a_job_of_a_received_sweep_is_a_number_to_slurm(text, number, tmp_path):
+    job = CellJob("cell", tmp_path / "cell", {}, Resources())
+    (tmp_path / "slurm" / "numbers").mkdir(parents=True)
+    (tmp_path / "slurm" / "numbers" / "cell").write_text(text)
+    assert slurm._number(job) == number

@@ -229,9 +229,13 @@ def _numbers(folder: Path) -> Path:
 
 
 def _number(job: CellJob) -> str:
-    """The number of a cell's last job; empty where it never had one."""
+    """The number of a cell's last job; empty where it never had one, or where the file says no number.
+
+    The folder may be somebody else's, and the number goes to ``scancel``, which takes options too.
+    """
     path = job.folder.parent / "slurm" / "numbers" / job.folder.name
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+    return text if re.fullmatch(r"[0-9]+(_[0-9]+)?", text) else ""
 
 
 REGISTER = {"slurm": SlurmBackend}
