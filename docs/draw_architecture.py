@@ -24,7 +24,7 @@ COLUMNS = {
     "training": 2,
     "views": 3.6,
     "evaluation": 0.95,
-    "monitor": 2,
+    "monitor": 3,
     "sweeps": 2,
     "cli": 2,
 }

@@ -1,6 +1,7 @@
 """The rooms, the order in which they import each other, and the page that shows them."""
 
 import ast
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,13 @@ def test_the_ground_imports_nothing_but_itself():
 
 def test_the_picture_is_current():
     assert (ROOT / "docs" / "architecture.svg").read_text() == page.draw(), "run python docs/draw_architecture.py"
+
+
+def test_no_box_of_the_picture_hides_another():
+    floor = page.floors(page.drawn())
+    places = sorted((floor[room], page.COLUMNS[room] * page.STEP_X) for room in floor)
+    rows = [(x, y) for (a, x), (b, y) in itertools.pairwise(places) if a == b]
+    assert all(right - left > page.WIDTH for left, right in rows)
 
 
 def test_the_page_names_files_that_are_there():
