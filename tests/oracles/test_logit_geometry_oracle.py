@@ -281,7 +281,7 @@ def test_the_probe_reports_means_medians_and_how_they_agree(trained):
 def test_the_norm_is_that_of_the_attack_unless_one_is_asked_for():
     euclidean = PGD(ThreatModel("l2", 0.5), step_size=0.1, n_steps=1)
     wide, narrow, bare = (make_snapshot(informed_model(), attack=attack) for attack in (True, True, False))
-    wide.attack = euclidean
+    wide = replace(wide, attack=euclidean)
 
     def medians(snapshot, **options):
         values = run_probe(probe(n=40, n_bisections=5, **options), snapshot)[0].values

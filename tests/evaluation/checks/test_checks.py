@@ -163,8 +163,8 @@ def test_transfer_is_compared_with_the_same_samples(digits_run):
     bench = bench_of(config, snapshot, source=source)
     finding = CHECKS["transfer"](bench)
     assert finding.status == "passed"
-    masked = snapshot_of(digits_run)[1]
-    masked.model = Scaled(masked.model).eval()
+    honest = snapshot_of(digits_run)[1]
+    masked = replace(honest, model=Scaled(honest.model).eval())
     finding = CHECKS["transfer"](bench_of(config, masked, source=source))
     assert finding.status == "suspicious"
     assert "images made on own" in finding.text
