@@ -105,7 +105,7 @@ with Most():
 def test_memory_of_rows_on_disk_stays_flat_also_while_saved_and_restored(tmp_path):
     """160 MB of rows: on the device they take that much at least, on disk half of it at most.
 
-    What is measured on disk goes from 16 to 53 MB from one time to the next: pages of the file that are in memory count.
+    What is measured on disk goes from 16 to 53 MB from one time to the next: pages of the file in memory count.
     """
     grown = {place: grown_memory(MEASURE, place, tmp_path / "rows.safetensors") for place in ("disk", "device")}
     assert grown["device"] > 155, grown
