@@ -9,8 +9,9 @@ LABELS_OF_AN_IMAGE = 8 + 8 + 1 + 8
 """Bytes: the label, the true one, the mark of noise and the place in the probes' order."""
 BF16_SHARE = 0.5
 """What activations in mixed precision take of those in float32; batch norm and the loss take more, so a little low."""
-PER_TENSOR, STREAMS, RECORD = 90, 17_776, 185
-"""Bytes of a checkpoint's entry of a tensor beside its numbers, of the random streams, and of a line of records."""
+HEADER, PER_TENSOR, MOMENTUM_NAME, STREAMS, RECORD = 130, 58, 33, 17_776, 185
+"""Bytes of a checkpoint's JSON, of a tensor's entry beside its numbers and its name, of the name of an optimiser's
+tensor, of the random streams, and of a line of records."""
 TRAINING_RECORDS = 6
 """Lines an epoch."""
 
@@ -66,8 +67,9 @@ def n_decoded(work: Workload, devices: int) -> int:
 def checkpoint_bytes(work: Workload) -> tuple[int, int]:
     """Bytes of a checkpoint, and of the last one, which a run can be resumed from."""
     counts = work.counts
-    light = counts.weight_bytes + counts.regularizer_bytes + work.label_bytes + PER_TENSOR * counts.n_tensors
-    return light, light + STREAMS + counts.momentum_bytes
+    header = HEADER + sum(PER_TENSOR + len(name) for name in counts.names)
+    light = counts.weight_bytes + counts.regularizer_bytes + work.label_bytes + header
+    return light, light + STREAMS + counts.momentum_bytes + (PER_TENSOR + MOMENTUM_NAME) * counts.n_momenta
 
 
 def disk_bytes(work: Workload) -> dict[str, int]:

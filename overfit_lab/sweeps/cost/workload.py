@@ -51,7 +51,8 @@ class Counts:
         statistics: work of second weights' batch-norm statistics over all training images, in all.
         n_readings: numbers that one evaluation gives.
         teachers: objectives of runs that are trained first.
-        n_tensors: in a light checkpoint.
+        names: of the tensors in a light checkpoint.
+        n_momenta: tensors of the optimiser's state.
         weight_bytes: of parameters and buffers.
         momentum_bytes: of the optimiser.
         regularizer_bytes: of regularizers' memory.
@@ -70,7 +71,8 @@ class Counts:
     statistics: Work
     n_readings: int
     teachers: tuple[str, ...]
-    n_tensors: int
+    names: tuple[str, ...]
+    n_momenta: int
     weight_bytes: int
     momentum_bytes: int
     regularizer_bytes: int
@@ -249,10 +251,16 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         counter.peak = start = counter.now
         epochs = steps_of_epochs(cache(partial(count_step, session, counter, watch)), 0, config.epochs - 1)
         of_step = counter.peak - start
-    weights = session.model.state_dict().values()
+    state = session.model.state_dict()
+    weights = state.values()
     n_parameters = sum(p.numel() for p in session.model.parameters() if p.requires_grad)
-    memory = [t for r in session.regularizers.values() for t in r.state_dict().values()]
-    momentum = _bytes(t for state in session.optimizer.state.values() for t in state.values())
+    memory = {
+        f"regularizers/{owner}/{name}": t
+        for owner, r in session.regularizers.items()
+        for name, t in r.state_dict().items()
+    }
+    momenta = [t for of_one in session.optimizer.state.values() for t in of_one.values() if isinstance(t, Tensor)]
+    momentum = _bytes(momenta)
     of_teachers = len(loaded) * _bytes(weights)
     return Counts(
         forward=forward_flops(session.model, to_float(session.data.splits["train"].x[:1])),
@@ -263,10 +271,11 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         statistics=statistics,
         n_readings=n_readings,
         teachers=tuple(first.name for first in session.teachers.to_train()) if session.teachers is not None else (),
-        n_tensors=len(weights) + len(memory),
+        names=(*(f"model/{n}" for n in state), *memory, *(f"labels/{n}" for n in session.labels.state_dict())),
+        n_momenta=len(momenta),
         weight_bytes=_bytes(weights),
         momentum_bytes=momentum,
-        regularizer_bytes=_bytes(memory),
+        regularizer_bytes=_bytes(memory.values()),
         teacher_bytes=of_teachers,
         label_bytes=_bytes(t for t in session.labels.state_dict().values() if t.dim() > 1) // n,
         step_bytes=round((of_step - 4 * n_parameters - momentum - of_teachers) * batch / n),

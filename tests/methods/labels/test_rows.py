@@ -103,10 +103,7 @@ with Most():
 @pytest.mark.slow
 @needs_proc
 def test_memory_of_rows_on_disk_stays_flat_also_while_saved_and_restored(tmp_path):
-    """160 MB of rows: on the device they take that much at least, on disk half of it at most.
-
-    What is measured on disk goes from 16 to 53 MB from one time to the next: pages of the file in memory count.
-    """
+    """160 MB of rows: on the device they take that much at least, on disk some 20 MB while they are made."""
     grown = {place: grown_memory(MEASURE, place, tmp_path / "rows.safetensors") for place in ("disk", "device")}
     assert grown["device"] > 155, grown
-    assert grown["disk"] < 80, grown
+    assert grown["disk"] < 30, grown

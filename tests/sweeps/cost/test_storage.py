@@ -41,10 +41,10 @@ def test_disk(case, tmp_path):
     light, full = checkpoint_bytes(work)
     folder = layout.checkpoints(tmp_path / "run")
     found = {path.stem: path.stat().st_size for path in folder.glob("*.safetensors")}
-    assert light == pytest.approx(found["best"], rel=0.03)
-    assert full == pytest.approx(found["last"], rel=0.03)
+    assert light == pytest.approx(found["best"], rel=0.01)
+    assert full == pytest.approx(found["last"], rel=0.01)
     disk = disk_bytes(work)
-    assert disk["checkpoints"] == pytest.approx(sum(found.values()), rel=0.03)
+    assert disk["checkpoints"] == pytest.approx(sum(found.values()), rel=0.01)
     records = layout.records_path(tmp_path / "run")
     assert disk["records"] == pytest.approx(records.stat().st_size, rel=0.1)
 
