@@ -395,6 +395,10 @@ def errors(predictions: Iterable[float]) -> tuple[float, float]:
     return float(median), float(most)
 
 
+ATTACKED = ("digits-mart", "digits-te-", "cifar10-small-")
+"""Runs by which a model that forgets the attack is told from one that does not."""
+
+
 def check(runs: Sequence[Observed]) -> None:
     """Hold the model against runs: those that nothing was fitted to are predicted, and not without the attack.
 
@@ -407,7 +411,7 @@ def check(runs: Sequence[Observed]) -> None:
     assert most < 1.35, most
     evaluated = [(predicted(run.evaluation), run.evaluation_seconds) for run in others if run.evaluation_seconds]
     assert errors(guess / seconds for guess, seconds in evaluated)[0] < 1.3
-    attacked = [run for run in others if run.name.startswith(("digits-mart", "digits-te-", "cifar10-small-"))]
+    attacked = [run for run in others if run.name.startswith(ATTACKED)]
     forgetful = [replace(run, work=work_of(Run.open(RUNS / run.name)).parts["update"]) for run in attacked]
     assert errors(ratios(attacked))[1] < 1.4
     assert errors(ratios(forgetful))[0] > 3
@@ -424,6 +428,8 @@ def check_all() -> None:
     """
     check(observed())
     assert len(held_out()) > 200
+    assert sum(map(is_fitted, observed())) == 6
+    assert sum(run.name.startswith(ATTACKED) for run in held_out()) > 10
     assert PAGE.read_text(encoding="utf-8") == render(), "run `python docs/draw_scaling.py`"
     readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
     words = f"{within(1.25)} of {len(held_out())} held-out runs are predicted within a factor of 1.25"

@@ -247,8 +247,8 @@ def command(*arguments):
 def test_a_killed_autoattack_goes_on_to_the_same_outcome(trained, tmp_path, capfd):
     """Stopped by Ctrl-C, then killed for good, each in the middle; the same command ends as if nothing had been."""
     shutil.copytree(trained, tmp_path / "whole")
-    options = ["--attack", "autoattack", "--n", 96, "--batch-size", 8, "--iterations", 8, "--queries", 100]
-    path = layout.evaluation_path(trained, "autoattack-iter8-queries100", "test", 96, 16)
+    options = ["--attack", "autoattack", "--n", 240, "--batch-size", 8, "--iterations", 10, "--queries", 200]
+    path = layout.evaluation_path(trained, "autoattack-iter10-queries200", "test", 240, 16)
     partial = path.with_name(f".{path.name}.partial")
     seen = (0, 0)
     for how, status in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):

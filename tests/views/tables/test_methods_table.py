@@ -176,7 +176,7 @@ def in_two_formats(runs):
     return [FORMATS[name](table) for name in ("csv", "table")]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_the_order_of_runs_does_not_matter(several, in_order, data):
     assert in_two_formats(data.draw(st.permutations(several))) == in_order
