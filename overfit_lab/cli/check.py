@@ -8,20 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, split_names
-from overfit_lab.cli.target import (
-    CheckpointOption,
-    DataOption,
-    FolderOption,
-    ModelOption,
-    Target,
-    TargetArgument,
-    WeightsOption,
-    note,
-    open_target,
-    resumable,
-)
-from overfit_lab.errors import ConfigError
+from overfit_lab.cli import target as targets
+from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, check_counts, split_names
+from overfit_lab.cli.target import Target, check_split
 
 if TYPE_CHECKING:
     from overfit_lab.evaluation.attackers import AttackOptions, Source
@@ -35,28 +24,26 @@ MARKS = {"passed": "passed", "suspicious": "SUSPICIOUS", "not run": "not run"}
 
 
 def check(
-    target: TargetArgument,
-    checkpoint: CheckpointOption = "final",
+    target: targets.TargetArgument,
+    checkpoint: targets.CheckpointOption = "final",
     only: Annotated[
         str | None, typer.Option("--only", metavar="CHECK", help="Checks, by commas; see `overfit-lab list checks`.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
+    split: targets.SplitOption = "test",
     n: Annotated[int, typer.Option("--n", help="Samples of the split's fixed order.")] = 200,
-    queries: Annotated[int, typer.Option("--queries", help="Forward passes of Square.")] = 1000,
-    source: Annotated[
-        str | None, typer.Option("--source", metavar="RUN", help="RUN, RUN@CHECKPOINT or weights file, for transfer.")
-    ] = None,
+    queries: targets.QueriesOption = 1000,
+    source: targets.SourceOption = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="FILE", help=".png, .pdf or .svg; default in the run folder.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with status 1 where something is suspicious.")] = False,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Samples at a time.")] = None,
-    weights: WeightsOption = "raw",
-    model: ModelOption = None,
-    data: DataOption = None,
-    out: FolderOption = None,
+    batch_size: targets.BatchOption = None,
+    weights: targets.WeightsOption = "raw",
+    model: targets.ModelOption = None,
+    data: targets.DataOption = None,
+    out: targets.FolderOption = None,
     assignments: SetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array and nothing else.")] = False,
+    as_json: targets.JsonOption = False,
     device: DeviceOption = "auto",
     trust: TrustOption = False,
 ) -> None:
@@ -69,77 +56,68 @@ def check(
 
     names = split_names(only) if only is not None else list(CHECKS)
     chosen = [(name, CHECKS[name]) for name in names]
-    for option, number in (("--n", n), ("--batch-size", batch_size), ("--queries", queries)):
-        if number is not None and number < 1:
-            raise ConfigError(f"{option} {number}: expected 1 or more")
-    if split not in ("train", "val", "test"):
-        raise ConfigError(f"--split {split!r}: expected train, val or test")
+    check_counts(n=n, batch_size=batch_size, queries=queries)
+    check_split(split)
     if picture is not None:
         check_path(picture)
-    opened = open_target(
-        target,
-        checkpoint=checkpoint,
-        weights=weights,
-        model=model,
-        data=data,
-        out=out,
-        assignments=assignments,
-        device=device,
-        trust=trust,
+    opened = targets.open_target(
+        target, checkpoint, weights, model, data, out=out, assignments=assignments, device=device, trust=trust
     )
-    how = {"split": split, "n": n, "batch_size": batch_size or opened.config.evaluation.chunk}
-    with resumable():
-        found = _run(opened, chosen, source, queries, trust, how)
+    samples = {"split": split, "n": n, "batch_size": batch_size or opened.config.evaluation.chunk}
+    with targets.resumable():
+        reports = _run(opened, chosen, source, queries, trust, samples)
     path = _draw(opened, picture)
     if as_json:
-        typer.echo(json.dumps([to_json(*item) for item in found], indent=1))
+        typer.echo(json.dumps([to_json(*item) for item in reports], indent=1))
     else:
-        typer.echo("\n".join([*(_text(*item) for item in found), f"picture: {path}"]))
-    if strict and any(report.suspicious for _, report in found):
+        typer.echo("\n".join([*(_text(*item) for item in reports), f"picture: {path}"]))
+    if strict and any(report.suspicious for _, report in reports):
         raise typer.Exit(SUSPICIOUS)
 
 
 def _run(
-    target: Target, chosen: list[tuple[str, Any]], source: str | None, queries: int, trust: bool, how: dict[str, Any]
+    target: Target,
+    chosen: list[tuple[str, Any]],
+    source: str | None,
+    queries: int,
+    trust: bool,
+    samples: dict[str, Any],
 ) -> list[tuple[Snapshot, Report]]:
-    from overfit_lab.cli.share import ShareProgress
+    from overfit_lab.cli.jobs import ShareProgress
     from overfit_lab.evaluation.checks.base import Bench
     from overfit_lab.evaluation.checks.report import run_checks
-    from overfit_lab.evaluation.source import open_source
     from overfit_lab.evaluation.store import record_measurement
 
-    session = target.session
-    opened = None
-    if source is not None:
-        opened = open_source(source, target.config, session.data, session.device, trust=trust, on_note=note)
-    found = []
+    transfer = target.source(source, trust=trust)
+    reports = []
     for snapshot in target.snapshots():
         with ShareProgress(f"{target.config.name}, epoch {snapshot.clock.epoch}") as progress:
-            runner = _Runner(target, snapshot, how, progress, len(chosen))
-            bench = Bench(
-                snapshot, target.config, runner, split=how["split"], n=how["n"], source=opened, n_queries=queries
-            )
+            runner = _Runner(target, snapshot, samples, progress, len(chosen))
+            split, n = samples["split"], samples["n"]
+            bench = Bench(snapshot, target.config, runner, split=split, n=n, source=transfer, n_queries=queries)
             report = run_checks(bench, chosen, runner.begin)
             progress(1.0, "done")
         record_measurement(target.folder, snapshot, "masking", report.measurement())
-        found.append((snapshot, report))
-    return found
+        reports.append((snapshot, report))
+    return reports
 
 
 class _Runner:
-    """Runs the attacks of checks into the run folder, and says how far they are."""
+    """Runs the attacks of the checks, records their outcomes in the run folder and shows progress."""
 
-    def __init__(self, target: Target, snapshot: Snapshot, how: dict[str, Any], progress: Any, n_checks: int) -> None:
-        self.target, self.snapshot, self.how, self.progress = target, snapshot, how, progress
+    def __init__(
+        self, target: Target, snapshot: Snapshot, samples: dict[str, Any], progress: Any, n_checks: int
+    ) -> None:
+        self.target, self.snapshot, self.samples, self.progress = target, snapshot, samples, progress
         self.n_checks, self.number, self.check = n_checks, 0, "own evaluation"
 
     def begin(self, name: str, number: int) -> None:
-        """A check begins."""
+        """Show that a check begins."""
         self.check, self.number = name, number
         self.progress(number / self.n_checks, name)
 
     def __call__(self, name: str, options: AttackOptions, source: Source | None) -> Outcome:
-        """Run one attack, or take its outcome from the folder."""
+        """Run one attack, or read its outcome from the run folder."""
         from overfit_lab.evaluation.attackers import make_attacker
         from overfit_lab.evaluation.store import evaluate_into
 
@@ -148,7 +126,7 @@ class _Runner:
         def tell(share: float, text: str) -> None:
             self.progress(self.number / self.n_checks, f"{self.check}: {attacker.label} {share:.0%}")
 
-        return evaluate_into(self.target.folder, self.snapshot, attacker, on_progress=tell, **self.how)
+        return evaluate_into(self.target.folder, self.snapshot, attacker, on_progress=tell, **self.samples)
 
 
 def _draw(target: Target, picture: Path | None) -> Path:
@@ -162,7 +140,7 @@ def _draw(target: Target, picture: Path | None) -> Path:
 
 
 def to_json(snapshot: Snapshot, report: Report) -> dict[str, Any]:
-    """A report's numbers and sentences."""
+    """A report as JSON."""
     return {
         "epoch": snapshot.clock.epoch,
         "weights": snapshot.weights,
@@ -186,18 +164,14 @@ def to_json(snapshot: Snapshot, report: Report) -> dict[str, Any]:
 
 
 def share_to_json(share: Share) -> dict[str, Any]:
-    """A share with its interval."""
+    """A share and its interval as JSON."""
     return {"what": share.name, "value": share.value, "interval": list(share.bounds), "n": share.n}
 
 
 def _text(snapshot: Snapshot, report: Report) -> str:
-    from rich.table import Table
+    from overfit_lab.cli.console import as_text, new_table
 
-    from overfit_lab.cli.console import as_text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("check", "", "expects", "found"):
-        table.add_column(column)
+    table = new_table("check", "", "expects", "found")
     for finding in report.findings:
         table.add_row(finding.check, MARKS[finding.status], finding.expects, finding.text)
     head = f"epoch {snapshot.clock.epoch}, {report.worst.n} samples of {report.split}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, read_source, split_study
+from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, check_counts, read_source, split_study
 from overfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def cost(
     trust: TrustOption = False,
 ) -> None:
     """Say what training would cost: arithmetic, seconds on some hardware, memory, disk. Nothing is trained."""
-    for name, number in (("--seeds", seeds), ("--devices", devices)):
-        if number < 1:
-            raise ConfigError(f"{name} {number}: expected 1 or more")
+    check_counts(seeds=seeds, devices=devices)
     if calibrate and hardware is not None:
         raise ConfigError("--calibrate and --hardware: give one of the two")
     source, assignments, axes = split_study(source, assignments, grid)
@@ -64,7 +62,7 @@ def _works(config: RunConfig, grid: list[str], size: str | None) -> list[Workloa
 
         cells = expand(config, parse_axes(grid), [config.seed])
         configs = [parse_config(cell.config, cell.name) for cell in cells]
-    return [workload(own, data_shape(own.data, own.seed, published)) for own in configs]
+    return [workload(run, data_shape(run.data, run.seed, published)) for run in configs]
 
 
 def _hardware(work: Workload, name: str | None, calibrate: bool, device: str) -> dict[str, Hardware]:
@@ -75,7 +73,7 @@ def _hardware(work: Workload, name: str | None, calibrate: bool, device: str) ->
         from overfit_lab.sweeps.cost.calibrate import calibrate as measured
 
         return {"here": measured(work, resolve_device(device))}
-    return {name: HARDWARE[name]} if name is not None else {own: HARDWARE[own] for own in HARDWARE}
+    return {name: HARDWARE[name]} if name is not None else dict(HARDWARE)
 
 
 def _print(works: list[Workload], hardware: dict[str, Hardware], devices: int, seeds: int, as_json: bool) -> None:
@@ -84,17 +82,17 @@ def _print(works: list[Workload], hardware: dict[str, Hardware], devices: int, s
     from overfit_lab.sweeps.cost import words
     from overfit_lab.sweeps.cost.estimate import price, total
 
-    costs = {name: [price(work, own, devices) for work in works] for name, own in hardware.items()}
+    costs = {name: [price(work, machine, devices) for work in works] for name, machine in hardware.items()}
     if as_json:
         content = {
-            name: {"runs": [one.to_dict() for one in own], "seeds": seeds, "total": total(own * seeds)}
-            for name, own in costs.items()
+            name: {"runs": [run.to_dict() for run in runs], "seeds": seeds, "total": total(runs * seeds)}
+            for name, runs in costs.items()
         }
         typer.echo(json.dumps(content, indent=2))
         return
-    of_first = [own[0] for own in costs.values()]
+    of_first = [runs[0] for runs in costs.values()]
     single = len(works) * seeds == 1
-    rows = words.table(of_first) if single else words.summed([own * seeds for own in costs.values()])
+    rows = words.table(of_first) if single else words.summed([runs * seeds for runs in costs.values()])
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         typer.echo(f"{name:{width}}  {text}")

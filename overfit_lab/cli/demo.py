@@ -30,7 +30,9 @@ def demo(
     from overfit_lab.records.layout import check_writable
 
     check_writable(out)
+    from overfit_lab.records.files import write_text
     from overfit_lab.records.reader import find_runs
+    from overfit_lab.views.report.page import make_report
 
     typer.echo("Robust overfitting on digits: 500 training images, 30% of their labels flipped on purpose.")
     try:
@@ -44,18 +46,10 @@ def demo(
     typer.echo("\nFigures:")
     for path in draw_all(runs, noise, out):
         typer.echo(f"  {path}")
-    typer.echo(f"\nEverything in one page, with a diagnosis in words: {write_report(runs, out)}")
+    page = out / "report.html"
+    write_text(make_report(runs, "Robust overfitting on digits"), page)
+    typer.echo(f"\nEverything in one page, with a diagnosis in words: {page}")
     typer.echo(f"Records: {out}/RUN/records.jsonl. Next: overfit-lab probe {out}/digits-hard --metric iiw")
-
-
-def write_report(runs: list[Run], out: Path) -> Path:
-    """The page of `overfit-lab report` of the adversarially trained runs."""
-    from overfit_lab.records.files import write_text
-    from overfit_lab.views.report.page import make_report
-
-    path = out / "report.html"
-    write_text(make_report(runs, "Robust overfitting on digits"), path)
-    return path
 
 
 def train_all(out: Path, seed: int) -> None:
@@ -77,7 +71,7 @@ def train_all(out: Path, seed: int) -> None:
 
 
 def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
-    """Train one recipe; runs in a process of its own."""
+    """Train one recipe, as the job of a worker process."""
     from overfit_lab.config import apply_overrides
     from overfit_lab.config.recipes import recipe
     from overfit_lab.training.events import EpochEnded, EventBus
@@ -95,7 +89,7 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
 
 
 def report(runs: list[Run]) -> None:
-    """The table, and what it says in plain words, from the records."""
+    """Print the table of the runs and two sentences about it."""
     from overfit_lab.records.summary import compare, summarise
     from overfit_lab.views.tables.compare import format_table
 
@@ -115,7 +109,7 @@ def report(runs: list[Run]) -> None:
 
 
 def draw_all(runs: list[Run], noise: list[Run], out: Path) -> list[Path]:
-    """Every figure, from the records; the paths."""
+    """Draw every figure; return the paths."""
     from overfit_lab.config.catalog import FIGURES as REGISTRY
     from overfit_lab.views.figures.style import save
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SharedRun:
-    """What was asked for on the command line; see :class:`overfit_lab.training.launch.Layout`."""
+    """The options that share one run among processes; see :class:`overfit_lab.training.launch.Layout`."""
 
     devices: int | None
     nodes: int
@@ -31,11 +31,11 @@ class SharedRun:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether several processes are asked for, or this is one of them already."""
+        """Whether several processes share the run, started by --devices or by torchrun."""
         return self.devices is not None or self.nodes != 1 or self.rendezvous is not None or started_by_torchrun()
 
     def refuse_grid(self) -> None:
-        """A grid shares out whole runs, not batches.
+        """Refuse --devices for a grid, which shares out whole runs, not batches.
 
         Raises:
             ConfigError: several devices were asked for.
@@ -46,7 +46,7 @@ class SharedRun:
     def train(
         self, config: RunConfig, folder: Path, *, resume: bool, device: str, trust: bool, sinks: Sequence[str]
     ) -> None:
-        """Train, show where the run stands, and say how it ended."""
+        """Train, show progress and print how the run ended."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if started_by_torchrun():
             self._train_under_torchrun(config, folder, resume=resume, device=device, trust=trust, sinks=sinks)
@@ -55,22 +55,22 @@ class SharedRun:
 
         host, port = parse_rendezvous(self.rendezvous)
         devices = self.devices if self.devices is not None else 1
-        where = Layout(devices, self.nodes, self.node_rank, host, port, self.timeout)
+        layout = Layout(devices, self.nodes, self.node_rank, host, port, self.timeout)
         status = train_on_devices(
-            config, folder, where, resume=resume, device=device, trust=trust, sinks=sinks, listen=progress_of
+            config, folder, layout, resume=resume, device=device, trust=trust, sinks=sinks, listen=progress_of
         )
         if self.node_rank == 0:
             tell_end(status, folder)
 
-    def _train_under_torchrun(self, config: RunConfig, folder: Path, **given: Any) -> None:
-        """Train as one of its processes; the first one speaks for all."""
+    def _train_under_torchrun(self, config: RunConfig, folder: Path, **options: Any) -> None:
+        """Train as one of torchrun's processes; rank 0 alone prints."""
         if self.devices is not None or self.nodes != 1:
             raise ConfigError("--devices: torchrun has started the processes already; leave it out")
         from overfit_lab.training.launch import Place, train_as_one
 
         place = Place(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
         try:
-            status = train_as_one(place, config, folder, timeout=self.timeout, listen=progress_of, **given)
+            status = train_as_one(place, config, folder, timeout=self.timeout, listen=progress_of, **options)
         except OverfitLabError:
             if place.rank == 0:
                 raise
@@ -82,13 +82,13 @@ class SharedRun:
 
 
 def started_by_torchrun() -> bool:
-    """Whether torchrun started this process: it sets variables that say which one it is."""
+    """Whether torchrun started this process, by the environment variables that it sets."""
     return all(name in os.environ for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
 
 
 @contextmanager
 def progress_of(name: str) -> Iterator[EventBus]:
-    """The bus of a run whose progress is shown."""
+    """An event bus whose run's progress is shown."""
     from overfit_lab.cli.progress import TrainingProgress
     from overfit_lab.training.events import EventBus
 
@@ -99,10 +99,10 @@ def progress_of(name: str) -> Iterator[EventBus]:
 
 
 def tell_end(status: str, folder: Path) -> None:
-    """Say how a run ended, and what could come next.
+    """Print how a run ended and which command could follow.
 
     Raises:
-        Interrupted: it can be gone on with.
+        Interrupted: the run was interrupted; the message says how to resume it.
     """
     if status == "interrupted":
         raise Interrupted(f"the same command with --resume goes on in {folder}")

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from overfit_lab.cli.source import RunsArgument
+
 
 def diagnose(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")],
+    runs: RunsArgument,
     style: Annotated[
         str | None, typer.Option("--format", help="text, json or markdown; default by --out's suffix, else text.")
     ] = None,
@@ -21,17 +23,10 @@ def diagnose(
 
     Records are read and no model is run. Overfitting is an answer, not an error: the exit status is 0.
     """
-    from overfit_lab.records.files import check_file, format_of, write_text
+    from overfit_lab.cli.console import write_or_print, writer_for
     from overfit_lab.records.reader import find_runs
-    from overfit_lab.views.diagnosis.diagnose import diagnose as find_out
+    from overfit_lab.views.diagnosis import diagnose as diagnosing
     from overfit_lab.views.diagnosis.writing import FORMATS, SUFFIXES
 
-    to_text = FORMATS[format_of(style, out, FORMATS, SUFFIXES)]
-    if out is not None:
-        check_file(out)
-    text = to_text(find_out(find_runs(runs)))
-    if out is None:
-        typer.echo(text.rstrip("\n"))
-    else:
-        write_text(text, out)
-        typer.echo(str(out))
+    to_text = writer_for(style, out, FORMATS, SUFFIXES)
+    write_or_print(to_text(diagnosing.diagnose(find_runs(runs))), out)

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from overfit_lab.cli.source import RunsArgument
+
 
 def figure(
     name: Annotated[str, typer.Argument(help="The figure; see `overfit-lab list figures`.")],
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")],
+    runs: RunsArgument,
     out: Annotated[
         Path | None, typer.Option("--out", help="File ending in .png, .pdf or .svg; default NAME.png.")
     ] = None,

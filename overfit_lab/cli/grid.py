@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from overfit_lab.cli.source import check_counts
 from overfit_lab.config import RunConfig, to_dict
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.sweeps.spec import SweepSpec
@@ -28,7 +29,7 @@ def train_grid(
     device: str,
     sinks: Sequence[str] = (),
 ) -> None:
-    """Train the sweep that the options ask for; print the table of its completed cells, and how it ended.
+    """Train a grid as a sweep; print the table of its completed cells and how it ended.
 
     Raises:
         ConfigError: a wrong option, axis or cell.
@@ -62,7 +63,7 @@ def grid_spec(
     device: str = "auto",
     sinks: Sequence[str] = (),
 ) -> SweepSpec:
-    """The sweep that ``--grid``, ``--seeds`` and the like ask for.
+    """The sweep of ``--grid``, ``--seeds`` and the other options of `train`.
 
     Raises:
         ConfigError: a wrong option or axis.
@@ -70,9 +71,12 @@ def grid_spec(
     from overfit_lab.sweeps.axes import parse_axes
     from overfit_lab.sweeps.spec import parse_spec
 
-    for name, number in (("--seeds", seeds), ("--jobs", jobs)):
-        if number is not None and number < 1:
-            raise ConfigError(f"{name} {number}: expected 1 or more")
+    check_counts(seeds=seeds, jobs=jobs)
+    threads = 1
+    if jobs == 1:  # one cell at a time takes torch's threads, so that it is as fast as a plain run and equal to it
+        import torch
+
+        threads = torch.get_num_threads()
     content = {
         "name": config.name,
         "base": to_dict(config),
@@ -81,20 +85,13 @@ def grid_spec(
         "jobs": jobs,
         "device": device,
         "log": list(sinks),
-        "resources": {"cpus": _own_threads() if jobs == 1 else 1},
+        "resources": {"cpus": threads},
     }
     return parse_spec(content, "--grid")
 
 
-def _own_threads() -> int:
-    """Threads that torch would take by itself: one cell at a time is as fast as a plain run, and equal to it."""
-    import torch
-
-    return torch.get_num_threads()
-
-
 def _print_table(folders: Sequence[Path]) -> None:
-    """Best, final and diff of runs; many of them as a line each."""
+    """Print best, final and diff; more than ``WIDEST_TABLE`` runs have a line each."""
     from overfit_lab.records.reader import find_runs
     from overfit_lab.records.summary import compare
     from overfit_lab.views.tables.compare import format_table

@@ -1,22 +1,39 @@
-"""Progress of several runs at once on stderr, for the demo and for sweeps."""
+"""Progress on stderr, of one piece of work or of several runs: bars on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from overfit_lab.processes.pool import Watcher
 
-WIDTH = 24
+SHARE, ETA = TextColumn("{task.percentage:3.0f}%"), TextColumn("ETA")
+LINE_EVERY = 30.0
+"""Seconds between lines where there is no terminal."""
+
+
+def new_bar(*columns: ProgressColumn) -> Progress | None:
+    """A progress bar on stderr with these columns between name and status; None without a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    ends = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[status]}")
+    return Progress(*ends[:2], *columns, ends[2], console=Console(stderr=True))
 
 
 class Bars:
-    """Shows its bars inside a ``with`` block, where it has any."""
+    """Starts and stops its progress bar, if it has one, in a ``with`` block."""
 
     _bar: Progress | None = None
 
@@ -25,15 +42,15 @@ class Bars:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
 
 class Estimate:
-    """The time that is left for a number of jobs, from what was done of them since the beginning.
+    """Estimates the time left for a number of jobs from the work done so far.
 
-    A job that is resumed reports a share above 0 first; that part is not counted as done in this time.
+    The first share that a job reports does not count as work: a resumed job starts above 0.
 
     Args:
         n_jobs: jobs to do.
@@ -52,12 +69,12 @@ class Estimate:
         self._last: dict[str, float] = {}
 
     def reported(self, name: str, share: float) -> None:
-        """A job has done a share of its work."""
+        """Note the share of a job's work that is done."""
         self._first.setdefault(name, share)
         self._last[name] = share
 
     def ended(self, name: str) -> None:
-        """A job is done, or takes no more time because it failed."""
+        """Note that a job is done or has failed."""
         self._first.setdefault(name, 0.0)
         self._last[name] = 1.0
 
@@ -66,17 +83,17 @@ class Estimate:
         return sum(self._last.values()) / self.n_jobs if self.n_jobs else 1.0
 
     def seconds_left(self, elapsed: float) -> float | None:
-        """What is left if it goes on as it went; None as long as nothing was done."""
+        """Seconds left at the same rate; None before any work is done."""
         done = sum(self._last[name] - self._first[name] for name in self._last)
         return elapsed / done * (self.n_jobs - sum(self._last.values())) if done > 0 else None
 
 
 class RunsProgress(Watcher, Bars):
-    """Where several runs stand: bars on a terminal, elsewhere a line for each that ends; use it in a ``with`` block.
+    """Shows the progress of several runs, in a ``with`` block: bars on a terminal, else a line for each that ends.
 
     Args:
-        n_runs: all of them.
-        n_passed_over: those that were completed before.
+        n_runs: number of runs, completed ones included.
+        n_passed_over: runs that were completed before.
     """
 
     def __init__(self, n_runs: int, n_passed_over: int = 0) -> None:
@@ -84,15 +101,8 @@ class RunsProgress(Watcher, Bars):
         self._estimate = Estimate(n_runs - n_passed_over)
         self._started = time.monotonic()
         self._tasks: dict[str, TaskID] = {}
-        if sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=WIDTH),
-                TextColumn("{task.percentage:3.0f}%"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[status]}"),
-                console=Console(stderr=True),
-            )
+        self._bar = new_bar(SHARE, TimeElapsedColumn())
+        if self._bar is not None:
             self._all = self._bar.add_task("all runs", total=1.0, status=self._standing())
 
     def started(self, name: str) -> None:
@@ -115,8 +125,8 @@ class RunsProgress(Watcher, Bars):
             self._bar.remove_task(self._tasks.pop(name))
             self._show_all()
         else:
-            what = "completed" if failure is None else f"failed, {failure}"
-            print(f"{name}: {what} ({self._standing()})", file=sys.stderr, flush=True)
+            end = "completed" if failure is None else f"failed, {failure}"
+            print(f"{name}: {end} ({self._standing()})", file=sys.stderr, flush=True)
 
     def _show_all(self) -> None:
         if self._bar is not None:
@@ -128,16 +138,46 @@ class RunsProgress(Watcher, Bars):
         return standing if left is None else f"{standing}, {duration(left)} left"
 
 
+class ShareProgress(Bars):
+    """Shows the progress of one piece of work, in a ``with`` block; call it with the share that is done.
+
+    Args:
+        name: of the work.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._started, self._last = time.monotonic(), 0.0
+        self._estimate = Estimate(1)
+        self._bar = new_bar(SHARE, TimeElapsedColumn(), ETA, TimeRemainingColumn())
+        if self._bar is not None:
+            self._task = self._bar.add_task(name, total=1.0, status="")
+
+    def __call__(self, share: float, text: str) -> None:
+        """Show the share that is done, in [0, 1], and a few words."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=share, status=text)
+            return
+        seconds = time.monotonic() - self._started
+        self._estimate.reported(self.name, share)
+        if seconds - self._last < LINE_EVERY and share < 1.0:
+            return
+        self._last = seconds
+        line = f"{self.name}: {share:.0%}, {text}"
+        left = self._estimate.seconds_left(seconds)
+        if left is not None and share < 1.0:
+            line += f", {duration(left)} left"
+        print(line, file=sys.stderr, flush=True)
+
+
 def duration(seconds: float) -> str:
-    """A length of time in the two largest units that it fills.
+    """A duration in its two largest units.
 
     Example:
         >>> duration(42), duration(125), duration(7500)
         ('42 s', '2 min 5 s', '2 h 5 min')
     """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

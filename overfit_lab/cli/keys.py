@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 ARROWS = {b"\x1b[A": "p", b"\x1b[B": "n", b"\x1b[C": "n", b"\x1b[D": "p", b"\t": "n"}
-"""Keys that stand for others: previous and next."""
+"""Arrows and tab, read as previous (p) and next (n)."""
 
 
 @contextmanager
 def keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits at most so many seconds for a key and gives it, "" for none; echo is off inside.
+    """A function that waits up to some seconds for a key and returns it, or ""; echo is off inside the block.
 
     Where stdin is no terminal it only waits.
     """

@@ -8,76 +8,36 @@ from typing import Annotated, Any
 
 import typer
 
-KINDS = (
-    "recipes",
-    "studies",
-    "models",
-    "datasets",
-    "attacks",
-    "objectives",
-    "labels",
-    "regularizers",
-    "schedules",
-    "metrics",
-    "priors",
-    "checks",
-    "figures",
-    "tables",
-    "sinks",
-    "findings",
-    "hardware",
-    "backends",
+METAVAR = (
+    "recipes|studies|models|datasets|attacks|objectives|labels|regularizers|schedules|metrics|priors|checks|figures|"
+    "tables|sinks|findings|hardware|backends"
 )
+KINDS = METAVAR.split("|")
+WITH_OPTIONS = ("models", "objectives", "labels", "regularizers", "schedules", "metrics", "backends")
 
 
-def list_(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS), metavar="|".join(KINDS))],
-) -> None:
+def list_(kind: Annotated[str, typer.Argument(help=", ".join(KINDS), metavar=METAVAR)]) -> None:
     """List what there is, with one line about each and its options."""
     from overfit_lab.errors import unknown_name
 
     if kind not in KINDS:
         raise unknown_name("list", kind, KINDS)
-    from rich.console import Console
-    from rich.table import Table
+    from overfit_lab.cli.console import new_table, show
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "what it is", "options"):
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    table = new_table("name", "what it is", "options", overflow="fold")
+    table.columns[0].no_wrap = True
     for name, component in entries(kind).items():
         table.add_row(name, first_line(component), ", ".join(options(kind, component)))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table)
+    show(table, 200)
 
 
 def entries(kind: str) -> Mapping[str, Any]:
-    """The names of a kind and what they stand for."""
-    from overfit_lab.config import catalog
-    from overfit_lab.config.recipes import RECIPES, STUDIES
+    """The registry of a kind: names and components."""
+    from overfit_lab.config import catalog, recipes
 
-    registries: dict[str, Mapping[str, Any]] = {
-        "recipes": RECIPES,
-        "studies": STUDIES,
-        "models": catalog.MODELS,
-        "datasets": catalog.DATASETS,
-        "attacks": catalog.ATTACKS,
-        "objectives": catalog.OBJECTIVES,
-        "labels": catalog.LABELS,
-        "regularizers": catalog.REGULARIZERS,
-        "schedules": catalog.SCHEDULES,
-        "metrics": catalog.PROBES,
-        "priors": catalog.PRIORS,
-        "checks": catalog.CHECKS,
-        "figures": catalog.FIGURES,
-        "tables": catalog.TABLES,
-        "sinks": catalog.SINKS,
-        "findings": {name: question.find for name, question in catalog.FINDINGS.items()},
-        "hardware": catalog.HARDWARE,
-        "backends": catalog.BACKENDS,
-    }
-    return registries[kind]
+    name = "PROBES" if kind == "metrics" else kind.upper()
+    registry: Mapping[str, Any] = getattr(recipes if kind in ("recipes", "studies") else catalog, name)
+    return {name: question.find for name, question in registry.items()} if kind == "findings" else registry
 
 
 def first_line(component: Any) -> str:
@@ -93,7 +53,7 @@ def options(kind: str, component: Any) -> list[str]:
 
     if kind == "studies":
         return [component.recipe, *component.sets, *component.axes]
-    if kind not in ("models", "objectives", "labels", "regularizers", "schedules", "metrics", "backends"):
+    if kind not in WITH_OPTIONS:
         return []
     model = options_model(component, MODEL_CONTEXT if kind == "models" else frozenset())
     if model is None:
@@ -102,6 +62,4 @@ def options(kind: str, component: Any) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ",".join(str(part) for part in value) + "]"
-    return str(value)
+    return f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else str(value)

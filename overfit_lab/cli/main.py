@@ -11,24 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from overfit_lab.cli import (
-    check,
-    compare,
-    config,
-    cost,
-    data,
-    demo,
-    diagnose,
-    evaluate,
-    figure,
-    listing,
-    probe,
-    report,
-    sweep,
-    table,
-    train,
-    watch,
-)
+from overfit_lab.cli import data, sweep
+from overfit_lab.cli.check import check
+from overfit_lab.cli.config import config
+from overfit_lab.cli.cost import cost
+from overfit_lab.cli.demo import demo
+from overfit_lab.cli.diagnose import diagnose
+from overfit_lab.cli.evaluate import evaluate
+from overfit_lab.cli.figure import figure
+from overfit_lab.cli.listing import list_
+from overfit_lab.cli.probe import probe
+from overfit_lab.cli.report import report
+from overfit_lab.cli.table import compare, table
+from overfit_lab.cli.train import train
+from overfit_lab.cli.watch import watch
 from overfit_lab.config.permission import Permission, granted
 from overfit_lab.errors import FailedError, Interrupted, OverfitLabError
 from overfit_lab.version import __version__
@@ -63,20 +59,9 @@ def root(
     """See when, why and how adversarially trained networks overfit robustly, and what cures it."""
 
 
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("watch")(watch.watch)
-app.command("probe")(probe.probe)
-app.command("evaluate")(evaluate.evaluate)
-app.command("check")(check.check)
-app.command("figure")(figure.figure)
-app.command("compare")(compare.compare)
-app.command("table")(table.table)
-app.command("diagnose")(diagnose.diagnose)
-app.command("report")(report.report)
-app.command("cost")(cost.cost)
-app.command("list")(listing.list_)
-app.command("config")(config.config)
+COMMANDS = (demo, train, watch, probe, evaluate, check, figure, compare, table, diagnose, report, cost, list_, config)
+for command in COMMANDS:  # in the order of --help
+    app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(data.app, name="data")
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, split_names
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.cli import target as targets
+from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, check_counts, split_names, yaml_value
+from overfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from overfit_lab.records.records import Record
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def probe(
-    target: Annotated[Path, typer.Argument(help="A run folder, or a weights file with --model and --data.")],
+    target: targets.TargetArgument,
     metric: Annotated[
         str, typer.Option("--metric", help="Metrics, separated by commas; see `overfit-lab list metrics`.")
     ],
@@ -31,17 +32,15 @@ def probe(
         str | None,
         typer.Option("--inputs", help="clean, adversarial, noisy, black-box; default the metric's own."),
     ] = None,
-    weights: Annotated[
-        str, typer.Option("--weights", metavar="NAME", help="raw, or the regularizer that keeps others, such as swa.")
-    ] = "raw",
+    weights: targets.WeightsOption = "raw",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array of records and nothing else.")] = False,
     n: Annotated[int | None, typer.Option("--n", help="Samples to look at.")] = None,
     budget: Annotated[
         str | None,
         typer.Option("--budget", help="Most time: a share of the run's training (5%), or 30s, 2m. Chooses --n."),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="The architecture of a weights file.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="The data set to measure a weights file on.")] = None,
+    model: targets.ModelOption = None,
+    data: targets.DataOption = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", help="Weights to compare with (theta_0), for iiw on a weights file.")
     ] = None,
@@ -57,34 +56,25 @@ def probe(
     """Measure checkpoints of a run, or a weights file."""
     metrics = _check(metric, split, inputs, n)
     _check_prior(prior, reference, metrics)
-    splits, kinds = split_names(split or ""), split_names(inputs or "")
     from overfit_lab.cli.progress import TrainingProgress
     from overfit_lab.training import probing
 
-    shared: dict[str, Any] = {
-        "splits": splits,
-        "inputs": kinds,
-        "n": n,
-        "device": device,
-        "on_note": _note,
-        "budget": budget,
-        "on_budget": _print_budget,
-    }
+    shared: dict[str, Any] = {"splits": split_names(split or ""), "inputs": split_names(inputs or ""), "n": n}
+    shared |= {"device": device, "on_note": targets.note, "budget": budget, "on_budget": _print_budget}
     if target.is_file():
-        if weights != "raw":
-            raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
-        config = _weights_config(target, model, data, assignments)
-        options = _of_prior(prior)
+        config = targets.weights_config(target, weights, model, data, assignments or [])
+        options: dict[str, dict[str, object]] = {} if prior is None else {"iiw": {"prior": prior}}
         records = probing.probe_weights(target, metrics, config=config, reference=reference, options=options, **shared)
     else:
-        options = _run_options(target, model, data, reference, assignments)
+        targets.refuse_for_run(target, model=model, data=data, reference=reference)
+        options = _run_options(assignments)
         if prior is not None:
-            options["iiw"] = {**options.get("iiw", {}), **_of_prior(prior)["iiw"]}
+            options["iiw"] = {**options.get("iiw", {}), "prior": prior}
         shared |= {"checkpoint": checkpoint, "weights": weights, "save": save, "trust": trust, "options": options}
         with TrainingProgress(target.name) as progress:
 
             def trained(name: str) -> EventBus:
-                _note(f"prior {name} is trained first" + (f", and kept in {target / 'priors'}" if save else ""))
+                targets.note(f"prior {name} is trained first" + (f", and kept in {target / 'priors'}" if save else ""))
                 return progress.follow_prior(name)
 
             records = probing.probe_run(target, metrics, prior_bus=trained, **shared)
@@ -94,18 +84,8 @@ def probe(
         _print_table(records)
 
 
-def _note(text: str) -> None:
-    """Something that the user should know, on stderr."""
-    typer.echo(f"overfit-lab: {text}", err=True)
-
-
-def _of_prior(prior: str | None) -> dict[str, dict[str, object]]:
-    """The options that ``--prior`` stands for."""
-    return {"iiw": {"prior": prior}} if prior is not None else {}
-
-
 def _check_prior(prior: str | None, reference: Path | None, metrics: list[str]) -> None:
-    """Refuse a prior that nothing would take."""
+    """Refuse --prior where no metric uses it."""
     if prior is None:
         return
     if "iiw" not in metrics:
@@ -115,7 +95,7 @@ def _check_prior(prior: str | None, reference: Path | None, metrics: list[str]) 
 
 
 def _check(metric: str, split: str | None, inputs: str | None, n: int | None) -> list[str]:
-    """The metrics' names; everything that can be checked before data and weights are read is."""
+    """Check the options before data and weights are read; return the names of the metrics."""
     from overfit_lab.config.catalog import PROBES
 
     metrics = split_names(metric)
@@ -125,36 +105,18 @@ def _check(metric: str, split: str | None, inputs: str | None, n: int | None) ->
         PROBES[name]
     _check_choices("--split", split, ("train", "val", "test"))
     _check_choices("--inputs", inputs, ("clean", "adversarial", "noisy", "black-box"))
-    if n is not None and n < 1:
-        raise ConfigError(f"--n {n}: expected 1 or more samples")
+    check_counts(" samples", n=n)
     return metrics
 
 
 def _check_choices(option: str, value: str | None, choices: tuple[str, ...]) -> None:
-    """Refuse names, separated by commas, that are no choices."""
+    """Refuse a list of names that has others than the choices."""
     if value is not None and (not split_names(value) or set(split_names(value)) - set(choices)):
         raise ConfigError(f"{option} {value!r}: expected {', '.join(choices[:-1])} or {choices[-1]}")
 
 
-def _weights_config(target: Path, model: str | None, data: str | None, assignments: list[str] | None):  # type: ignore[no-untyped-def]
-    from overfit_lab.config import RunConfig, apply_overrides
-
-    if model is None or data is None:
-        raise ConfigError(f"{target}: a weights file needs --model NAME and --data NAME")
-    return apply_overrides(RunConfig(), [f"model.name={model}", f"data.name={data}", *(assignments or [])])
-
-
-def _run_options(
-    target: Path, model: str | None, data: str | None, reference: Path | None, assignments: list[str] | None
-) -> dict[str, dict[str, object]]:
-    """A run folder has its own model and data; ``--set METRIC.option=value`` gives a metric's options."""
-    import yaml
-
-    for option, value in (("--model", model), ("--data", data), ("--reference", reference)):
-        if value is not None:
-            if not target.exists():
-                raise RunFolderError(f"{target}: no such weights file or run folder")
-            raise ConfigError(f"{option} goes with a weights file; the run in {target} has its own")
+def _run_options(assignments: list[str] | None) -> dict[str, dict[str, object]]:
+    """A metric's options from ``--set METRIC.option=value``; a run folder has its own configuration."""
     options: dict[str, dict[str, object]] = {}
     for assignment in assignments or []:
         key, equals, text = assignment.partition("=")
@@ -163,32 +125,24 @@ def _run_options(
             raise ConfigError(
                 f"--set {assignment!r}: with a run folder expected METRIC.option=value, such as iiw.layers=false"
             )
-        try:
-            options.setdefault(metric, {})[option] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from error
+        options.setdefault(metric, {})[option] = yaml_value("--set", assignment, text)
     return options
 
 
 def _print_budget(content: dict[str, object]) -> None:
-    """On stderr, so that what is printed is the records alone."""
+    """Print the budget on stderr, so that stdout has the records alone."""
     from overfit_lab.training.budget import in_words
 
-    typer.echo(f"overfit-lab: {in_words(content)}", err=True)
+    targets.note(in_words(content))
 
 
 def _print_table(records: list[Record]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from overfit_lab.cli.console import new_table, show
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("epoch", "metric", "field", "split", "inputs", "value", "stderr", "n"):
-        table.add_column(column, justify="right" if column in ("epoch", "value", "stderr", "n") else "left")
+    columns = ("epoch", "metric", "field", "split", "inputs", "value", "stderr", "n")
+    table = new_table(*columns, right=("epoch", "value", "stderr", "n"))
     for r in records:
         value = "–" if r.value is None else f"{r.value:.5g}"
         error = "" if r.stderr is None else f"{r.stderr:.2g}"
         table.add_row(str(r.epoch), r.probe, r.field, r.split, r.inputs, value, error, str(r.n))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
-    console.print(table)
+    show(table)

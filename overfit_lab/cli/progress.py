@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from overfit_lab.cli.jobs import Bars
+from overfit_lab.cli.jobs import ETA, Bars, new_bar
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
 
@@ -16,7 +15,7 @@ LINES = 10
 
 
 class TrainingProgress(Bars):
-    """Listens to a run and shows where it stands; use it in a ``with`` block.
+    """Shows the progress of a run from its events, in a ``with`` block.
 
     Args:
         name: of the run.
@@ -24,35 +23,25 @@ class TrainingProgress(Bars):
 
     def __init__(self, name: str) -> None:
         self.run = self.name = name
-        self.console = Console(stderr=True)
         self._task: TaskID | None = None
         self._status = ""
         self._started = time.monotonic()
         self._first = 0
-        if sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
-                TimeElapsedColumn(),
-                TextColumn("ETA"),
-                TimeRemainingColumn(elapsed_when_finished=False),
-                TextColumn("{task.fields[status]}"),
-                console=self.console,
-            )
+        epochs = TextColumn("epoch {task.completed:.0f}/{task.total:.0f}")
+        self._bar = new_bar(epochs, TimeElapsedColumn(), ETA, TimeRemainingColumn(elapsed_when_finished=False))
 
     def follow(self, name: str, kind: str = "teacher") -> EventBus:
-        """A bus of another training, such as a teacher's that is trained first; shown under its own name."""
+        """An event bus for another training, such as a teacher's, shown under its own name."""
         bus = EventBus()
         self.subscribe(bus, f"{self.run}, {kind} {name}")
         return bus
 
     def follow_prior(self, name: str) -> EventBus:
-        """The same of a prior's training, see :meth:`follow`."""
+        """As :meth:`follow`, for the training of a prior."""
         return self.follow(name, "prior")
 
     def subscribe(self, bus: EventBus, name: str | None = None) -> None:
-        """Listen to a run, shown under the name given here or at first."""
+        """Listen to a run and show it under ``name``, by default that of the constructor."""
         bus.on(RunStarted, lambda event: self._run_started(event, name or self.run))
         bus.on(StepEnded, self._step_ended)
         bus.on(EpochEnded, self._epoch_ended)

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from overfit_lab.cli.source import RunsArgument
+
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")],
+    runs: RunsArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file to write.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A look at runs as rich draws it. Every text of a run is drawn as text, never as markup or as control characters."""
+"""Draws views of runs with rich. Text from a run is never read as markup or control characters."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from overfit_lab.cli.plots import columns_of, plot
 from overfit_lab.views.diagnosis.words import overfitting_of
 from overfit_lab.views.live.view import Curve, View
 
+SPLITS = ("train", "val", "test")
 TWO_COLUMNS = 110
-"""Characters from which on two curves stand side by side."""
+"""Width in characters from which two curves stand side by side."""
 LABEL = 8
 """Characters of the labels beside a curve."""
 MARKS = "d decay of the learning rate, b best, o onset; accuracies have one scale"
@@ -41,13 +42,13 @@ def plain(text: str) -> str:
 
 
 def draw(views: Sequence[View], chosen: int, console: Console, *, rows: int | None = None) -> RenderableType:
-    """Everything: a line a run where there are several, and one of them in detail.
+    """One run in detail, below a list of all runs if there are several.
 
     Args:
-        views: one look.
+        views: of all runs.
         chosen: which one is shown in detail.
-        console: what is drawn for.
-        rows: lines that there are; None for as many as it takes.
+        console: that it is drawn on.
+        rows: lines that fit; None for no limit.
     """
     parts: list[RenderableType] = []
     if len(views) > 1:
@@ -59,7 +60,7 @@ def draw(views: Sequence[View], chosen: int, console: Console, *, rows: int | No
 
 
 def _list(views: Sequence[View], chosen: int, shown: int) -> RenderableType:
-    """A line for each run; of many those around the chosen one."""
+    """A line for each run; if they do not fit, those around the chosen one."""
     begin = max(0, min(chosen - shown // 2, len(views) - shown))
     table = Table(box=None, pad_edge=False, expand=True)
     table.add_column("")
@@ -69,7 +70,7 @@ def _list(views: Sequence[View], chosen: int, shown: int) -> RenderableType:
     for i, view in enumerate(views[begin : begin + shown], start=begin):
         best = view.best
         numbers = (
-            ("", "", "") if best is None else (_percent(view.now), _percent(best.value), f"{-100 * view.lost:+.1f}")
+            ("", "", "") if best is None else (_percent(view.latest), _percent(best.value), f"{-100 * view.lost:+.1f}")
         )
         table.add_row(
             ">" if i == chosen else "",
@@ -94,7 +95,7 @@ def _detail(view: View, console: Console, rows: int | None) -> RenderableType:
         n_rows = -(-len(view.curves) // n_columns)
         used = sum(len(console.render_lines(part, pad=False)) for part in parts) + 1
         height = max(2, min(10, (rows - used) // n_rows - 2))
-    curves = _curves(view, width // n_columns - 2, height, ascii_only=_ascii_only(console))
+    curves = _curves(view, width // n_columns - 2, height, ascii_only=console.options.ascii_only)
     if curves:
         grid = Table.grid(padding=(0, 2), expand=False)
         for i in range(0, len(curves), n_columns):
@@ -102,10 +103,6 @@ def _detail(view: View, console: Console, rows: int | None) -> RenderableType:
         parts.append(grid)
         parts.append(Text(MARKS, style="dim", no_wrap=True, overflow="crop"))
     return Group(*parts)
-
-
-def _ascii_only(console: Console) -> bool:
-    return console.options.ascii_only
 
 
 def _status(view: View) -> Text:
@@ -131,9 +128,9 @@ def _facts(view: View) -> list[Text]:
     elif view.stage:
         lines.append(Text(plain(view.stage)))
     for inputs, name in (("clean", "clean"), ("adversarial", "robust")):
-        found = [f"{s} {_percent(view.accuracies[inputs, s])}" for s in SPLITS if (inputs, s) in view.accuracies]
-        if found:
-            lines.append(Text(f"{name + ' accuracy':15} {'  '.join(found)}"))
+        splits = [f"{s} {_percent(view.accuracies[inputs, s])}" for s in SPLITS if (inputs, s) in view.accuracies]
+        if splits:
+            lines.append(Text(f"{name + ' accuracy':15} {'  '.join(splits)}"))
     if view.best is not None:
         lines.append(Text(best_line(view)))
     if view.ended and view.phases is not None:
@@ -142,11 +139,8 @@ def _facts(view: View) -> list[Text]:
     return lines
 
 
-SPLITS = ("train", "val", "test")
-
-
 def best_line(view: View) -> str:
-    """The best so far and what was lost since, in a sentence."""
+    """A sentence on the best accuracy so far and the loss since."""
     best = view.best
     assert best is not None
     since = f"{100 * view.lost:.1f} points lost since" if view.lost > 0 else "now"
@@ -154,7 +148,7 @@ def best_line(view: View) -> str:
 
 
 def alert_line(view: View) -> str:
-    """What the alarm found, in a sentence."""
+    """A sentence on what the alarm detected."""
     alert = view.alert
     assert alert is not None
     onset, fall = alert.onset, alert.fall
@@ -198,18 +192,10 @@ def _curve(
 ) -> Text:
     size = width - LABEL - 1
     series, x_range = curve.series, (1.0, float(last))
-    lines = plot(
-        series.epochs,
-        series.values,
-        width=size,
-        height=height,
-        x_range=x_range,
-        y_range=between,
-        ascii_only=ascii_only,
-    )
-    now = series.values[-1]
+    area = {"width": size, "height": height}
+    lines = plot(series.epochs, series.values, **area, x_range=x_range, y_range=between, ascii_only=ascii_only)
     text = Text(no_wrap=True, overflow="crop")
-    text.append(f"{curve.title}, now {_label(now, curve)}\n", style="bold")
+    text.append(f"{curve.title}, now {_label(series.values[-1], curve)}\n", style="bold")
     edge = "|" if ascii_only else "│"
     for i, line in enumerate(lines):
         label = between[1] if i == 0 else between[0] if i == len(lines) - 1 else None
@@ -224,22 +210,22 @@ def _curve(
 
 def _axis(view: View, size: int, x_range: tuple[float, float], ascii_only: bool) -> Text:
     """A line with marks: d a decay, o the onset, b the best."""
-    axis = Text(("+" if ascii_only else "└") + ("-" if ascii_only else "─") * max(0, size - len(str(int(x_range[1])))))
+    corner, line = "+-" if ascii_only else "└─"
+    characters = list(corner + line * max(0, size - len(str(int(x_range[1])))))
     marks = [(decay, "d", "yellow") for decay in view.decays]
     if view.best is not None:
         marks.append((float(view.best.epoch), "b", "green"))
     if view.alert is not None:
         marks.append((view.alert.onset.epoch, "o", "bold red"))
-    characters = list(axis.plain)
     styled: list[tuple[int, str]] = []
     for epoch, letter, style in marks:
-        at = 1 + int(columns_of(np.array([epoch]), size, x_range)[0])
-        if epoch <= x_range[1] and at < len(characters):
-            characters[at] = letter
-            styled.append((at, style))
+        column = 1 + int(columns_of(np.array([epoch]), size, x_range)[0])
+        if epoch <= x_range[1] and column < len(characters):
+            characters[column] = letter
+            styled.append((column, style))
     axis = Text("".join(characters), style="dim")
-    for at, style in styled:
-        axis.stylize(style, at, at + 1)
+    for column, style in styled:
+        axis.stylize(style, column, column + 1)
     return axis
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from overfit_lab.config.permission import allow_everything
+from overfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
 
+RunsArgument = Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration key; may be repeated.")
 ]
@@ -19,7 +21,7 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 
 
 def _trusting(value: bool) -> bool:
-    """Every name may be imported from here on: the user said so."""
+    """Allow every import from here on, since the user typed --trust."""
     if value:
         allow_everything()
     return value
@@ -34,7 +36,7 @@ TrustOption = Annotated[
 
 
 def split_study(source: str, assignments: list[str] | None, grid: list[str] | None) -> tuple[str, list[str], list[str]]:
-    """A study's recipe, settings and axes before those given; another source as it is."""
+    """A study as its recipe, with its settings and axes before the user's; another source unchanged."""
     from overfit_lab.config.recipes import STUDIES
 
     if source not in STUDIES:
@@ -60,6 +62,31 @@ def read_source(source: str, assignments: list[str] | None, *, trust: bool = Fal
 
         check_trusted(config, source, trust=trust)
     return apply_overrides(config, assignments or [])
+
+
+def yaml_value(option: str, assignment: str, text: str) -> Any:
+    """The value of KEY=VALUE.
+
+    Raises:
+        ConfigError: it is not valid YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{option} {assignment!r}: the value is not valid YAML") from error
+
+
+def check_counts(unit: str = "", **options: int | None) -> None:
+    """Refuse a number below 1.
+
+    Raises:
+        ConfigError: the first such option; it is written as on the command line.
+    """
+    for name, number in options.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} {number}: expected 1 or more{unit}")
 
 
 def split_names(text: str) -> list[str]:

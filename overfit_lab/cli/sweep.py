@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from overfit_lab.cli.source import TrustOption
+from overfit_lab.cli.source import TrustOption, yaml_value
 from overfit_lab.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class FileOrCommand(TyperGroup):
     """``sweep FILE`` is ``sweep run FILE``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``run`` before what is neither a command nor a request for help."""
+        """Put ``run`` before an argument that is neither a command nor --help."""
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -73,7 +73,7 @@ def run(
     from overfit_lab.sweeps.spec import load_spec, parse_spec
 
     spec = load_spec(file)
-    changes = _changes(spec, backend, jobs, retries, device, address, option)
+    changes = _changes(spec, address, option, backend=backend, jobs=jobs, retries=retries, device=device)
     spec = parse_spec({**spec.model_dump(mode="json"), **changes}, str(file))
     folder = out if out is not None else Path("runs") / str(spec.name)
     from overfit_lab.cli.jobs import RunsProgress
@@ -100,7 +100,7 @@ def resume(
     from overfit_lab.sweeps.manifest import read_manifest
 
     spec = read_manifest(folder).spec
-    changes = _changes(spec, backend, jobs, retries, device, address, option)
+    changes = _changes(spec, address, option, backend=backend, jobs=jobs, retries=retries, device=device)
     from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.sweeps.run import resume_sweep
 
@@ -163,7 +163,7 @@ def collect(
 
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
-    """A stop inside leaves a sweep that can be gone on with, and says so."""
+    """Turn an interruption into one that names the command that resumes the sweep."""
     from overfit_lab.sweeps.manifest import manifest_path
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -175,43 +175,29 @@ def resumable(folder: Path) -> Iterator[None]:
         raise Interrupted(f"overfit-lab sweep resume {folder} goes on") from None
 
 
-def _changes(
-    spec: SweepSpec,
-    backend: str | None,
-    jobs: int | None,
-    retries: int | None,
-    device: str | None,
-    address: str | None,
-    option: list[str] | None,
-) -> dict[str, Any]:
-    """What options of the command line change of a sweep, as its file would say it."""
-    given = {"backend": backend, "jobs": jobs, "retries": retries, "device": device}
-    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+def _changes(spec: SweepSpec, address: str | None, option: list[str] | None, **keys: Any) -> dict[str, Any]:
+    """The changes that command-line options make to a sweep, as keys of its file."""
+    changes: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
     name = changes.get("backend", spec.backend)
-    own = dict(spec.backends.get(name, {}))
+    options = dict(spec.backends.get(name, {}))
     for text in option or []:
-        own |= _option(text)
+        options |= _option(text)
     if address is not None:
         if name != "ray":
             raise ConfigError(f"--address goes with --backend ray, not {name}")
-        own["address"] = address
-    return changes | ({"backends": {**spec.backends, name: own}} if own else {})
+        options["address"] = address
+    return changes | ({"backends": {**spec.backends, name: options}} if options else {})
 
 
 def _option(text: str) -> dict[str, Any]:
-    import yaml
-
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--option {text!r}: expected key=value, such as partition=gpu")
-    try:
-        return {key.strip(): yaml.safe_load(value)}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--option {text!r}: the value is not valid YAML") from error
+    return {key.strip(): yaml_value("--option", text, value)}
 
 
 def tell(result: SweepResult) -> None:
-    """How a sweep ended: a line, and for each cell that failed the reason and the end of its log.
+    """Print how a sweep ended, with the reason and the end of the log of each failed cell.
 
     Raises:
         typer.Exit: 1 when a cell failed.
@@ -240,19 +226,14 @@ def tell(result: SweepResult) -> None:
 def _print_status(cells: list[CellStatus]) -> None:
     from collections import Counter
 
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("cell", "settings", "state", "epoch", "host", "failure"):
-        table.add_column(title, overflow="fold")
+    from overfit_lab.cli.console import new_table, show
+
+    table = new_table("cell", "settings", "state", "epoch", "host", "failure", overflow="fold")
     for cell in cells:
         words = (cell.folder, cell.name, cell.state, f"{cell.epoch}/{cell.epochs}", cell.host, cell.failure)
         table.add_row(*map(Text, words))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(80, *(len(str(cell)) for cell in cells)) if cells else 80)
-    console.print(table)
+    show(table, max([80, *(len(str(cell)) for cell in cells)]))
     counts = Counter(cell.state for cell in cells)
     typer.echo(f"{len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items()))

@@ -1,4 +1,4 @@
-"""`overfit-lab table`."""
+"""`overfit-lab table` and `overfit-lab compare`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from overfit_lab.cli.source import RunsArgument
+
 
 def table(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.", metavar="RUN...")],
+    runs: RunsArgument,
     kind: Annotated[str, typer.Option("--kind", help="The table; see `overfit-lab list tables`.")] = "methods",
     style: Annotated[
         str | None, typer.Option("--format", help="table, markdown, latex, csv or json; default by --out's suffix.")
@@ -26,24 +28,25 @@ def table(
     ] = None,
 ) -> None:
     """Print a table as papers do: best, final and diff over seeds, the published figures beside it on request."""
+    from overfit_lab.cli.console import write_or_print, writer_for
     from overfit_lab.config.catalog import TABLES
     from overfit_lab.errors import ConfigError
-    from overfit_lab.records.files import check_file, format_of, write_text
     from overfit_lab.records.reader import find_runs
     from overfit_lab.views.tables.options import TableOptions
     from overfit_lab.views.tables.writing import FORMATS, SUFFIXES
 
-    draw = TABLES[kind]
-    to_text = FORMATS[format_of(style, out, FORMATS, SUFFIXES)]
-    if out is not None:
-        check_file(out)
+    build = TABLES[kind]
+    to_text = writer_for(style, out, FORMATS, SUFFIXES)
     attacks = tuple(name.strip() for name in attack.split(",")) if attack is not None else ()
     if "" in attacks:
         raise ConfigError(f"--attack {attack!r}: expected names of attacks between commas, such as pgd-20,autoattack")
     options = TableOptions(best_by, attacks, published)
-    text = to_text(draw(find_runs(runs), options))
-    if out is None:
-        typer.echo(text.rstrip("\n"))
-    else:
-        write_text(text, out)
-        typer.echo(str(out))
+    write_or_print(to_text(build(find_runs(runs), options)), out)
+
+
+def compare(
+    runs: RunsArgument,
+    style: Annotated[str, typer.Option("--format", help="table, markdown, latex, csv or json.")] = "table",
+) -> None:
+    """Print best, final and diff of runs; runs that differ in the seed alone as mean ± standard deviation."""
+    table(runs, kind="compare", style=style)

@@ -1,8 +1,8 @@
-"""What `evaluate` and `check` look at: checkpoints of a run, or a weights file with a folder of its own."""
+"""The target of `evaluate`, `check` and `probe`: checkpoints of a run, or a weights file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
+    from overfit_lab.evaluation.attackers import Source
     from overfit_lab.probes.snapshot import Snapshot
     from overfit_lab.training.session import Session
 
@@ -32,17 +33,25 @@ FolderOption = Annotated[
     Path | None, typer.Option("--out", metavar="FOLDER", help="Where the results on a weights file go.")
 ]
 
+SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")]
+QueriesOption = Annotated[int, typer.Option("--queries", help="Forward passes of Square.")]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", metavar="RUN", help="RUN, RUN@CHECKPOINT or weights file, for transfer.")
+]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", help="Samples at a time.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON array and nothing else.")]
+
 
 @dataclass(frozen=True)
 class Target:
-    """An opened target.
+    """A run or a weights file, opened.
 
     Args:
-        path: what the user named.
-        session: its objects.
-        which: the checkpoints; None for a weights file.
-        weights: raw, or a regularizer's.
-        out: the folder that results on a weights file go to; None: one below ``runs``.
+        path: run folder or weights file.
+        session: data, model and other objects of the run.
+        which: selection of checkpoints; None for a weights file.
+        weights: ``raw``, or the name of a regularizer that keeps others.
+        out: folder for results on a weights file; None: one below ``runs``.
     """
 
     path: Path
@@ -53,7 +62,7 @@ class Target:
 
     @cached_property
     def folder(self) -> Path:
-        """The run folder that results go to; made for a weights file when it is first asked for.
+        """The run folder for results; for a weights file it is made on first use.
 
         Raises:
             RunFolderError: it holds something else, or cannot be made.
@@ -66,11 +75,19 @@ class Target:
 
     @property
     def config(self) -> RunConfig:
-        """What the target is and was trained with."""
+        """The configuration of the target."""
         return self.session.config
 
+    def source(self, name: str | None, *, trust: bool) -> Source | None:
+        """The network that ``--source`` names, on this target's data; None without the option."""
+        if name is None:
+            return None
+        from overfit_lab.evaluation.source import open_source
+
+        return open_source(name, self.config, self.session.data, self.session.device, trust=trust, on_note=note)
+
     def snapshots(self) -> Iterator[Snapshot]:
-        """One after the other, each loaded when it is asked for."""
+        """A snapshot of each checkpoint, loaded one after the other."""
         from overfit_lab.training.subjects import at_checkpoints, foreign_snapshot
 
         if self.which is None:
@@ -81,64 +98,77 @@ class Target:
 
 def open_target(
     target: Path,
-    *,
     checkpoint: str,
     weights: str,
     model: str | None,
     data: str | None,
+    *,
     out: Path | None,
     assignments: list[str] | None,
     device: str,
     trust: bool,
 ) -> Target:
-    """Open what the user named.
+    """Open a run folder or a weights file.
 
     Raises:
         ConfigError: options that do not go with this kind of target.
         RunFolderError: no run, or no such checkpoint.
         WeightsError: the file is unsafe, damaged or does not fit.
     """
-    from overfit_lab.training.subjects import checkpoint_files, open_run
+    from overfit_lab.evaluation.attackers import plain
+    from overfit_lab.records.layout import check_run
+    from overfit_lab.training.subjects import checkpoint_files, open_run, open_weights
 
     if target.is_file():
-        return _open_file(target, weights, model, data, out, assignments, device)
+        config = weights_config(target, weights, model, data, [f"name={plain(target.stem)}", *(assignments or [])])
+        return Target(target, open_weights(target, config, device=device, on_note=note), None, weights, out)
     if not target.exists():
         raise RunFolderError(f"{target}: no such weights file or run folder")
-    for option, value in (("--model", model), ("--data", data), ("--out", out), ("--set", assignments)):
-        if value:
-            raise ConfigError(f"{option} goes with a weights file; the run in {target} has its own")
-    from overfit_lab.records.layout import check_run
-
+    refuse_for_run(target, model=model, data=data, out=out, set=assignments)
     checkpoint_files(check_run(target), checkpoint)
     return Target(target, open_run(target, device=device, trust=trust), checkpoint, weights)
 
 
-def _open_file(
-    target: Path,
-    weights: str,
-    model: str | None,
-    data: str | None,
-    out: Path | None,
-    assignments: list[str] | None,
-    device: str,
-) -> Target:
+def weights_config(
+    target: Path, weights: str, model: str | None, data: str | None, assignments: Sequence[str]
+) -> RunConfig:
+    """The configuration that measures a weights file.
+
+    Raises:
+        ConfigError: no model or data was named, or an option that goes with a run folder.
+    """
+    from overfit_lab.config import RunConfig, apply_overrides
+
     if model is None or data is None:
         raise ConfigError(f"{target}: a weights file needs --model NAME and --data NAME")
     if weights != "raw":
         raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
-    from overfit_lab.config import RunConfig, apply_overrides
-    from overfit_lab.training.subjects import open_weights
+    return apply_overrides(RunConfig(), [f"model.name={model}", f"data.name={data}", *assignments])
 
-    config = apply_overrides(
-        RunConfig(), [f"name={_plain(target.stem)}", f"model.name={model}", f"data.name={data}", *(assignments or [])]
-    )
-    session = open_weights(target, config, device=device, on_note=note)
-    return Target(target, session, None, weights, out)
+
+def refuse_for_run(target: Path, **options: object) -> None:
+    """Refuse options of a weights file where a run folder was named.
+
+    Raises:
+        ConfigError: one of them is set.
+        RunFolderError: one is set, and there is neither a file nor a folder.
+    """
+    for name, value in options.items():
+        if value:
+            if not target.exists():
+                raise RunFolderError(f"{target}: no such weights file or run folder")
+            raise ConfigError(f"--{name} goes with a weights file; the run in {target} has its own")
+
+
+def check_split(split: str) -> None:
+    """Refuse a name that is no split's."""
+    if split not in ("train", "val", "test"):
+        raise ConfigError(f"--split {split!r}: expected train, val or test")
 
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """An interruption inside ends the command with a line that says how to go on."""
+    """Turn an interruption into one that says how to resume."""
     try:
         yield
     except KeyboardInterrupt:
@@ -146,11 +176,5 @@ def resumable() -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """Something that the user should know, on stderr."""
+    """Print a note on stderr."""
     typer.echo(f"overfit-lab: {text}", err=True)
-
-
-def _plain(name: str) -> str:
-    from overfit_lab.evaluation.attackers import plain
-
-    return plain(name)

@@ -58,7 +58,7 @@ def watch(
 
 
 def _index(views: Sequence[View], name: str | None) -> int:
-    """Which run is meant: the one of that name (a cell's needs no hash), else the first that is running or there is."""
+    """Index of the run of that name (a cell's hash may be left out); without a name the first running run, else 0."""
     names = [view.name for view in views]
     if name is None:
         return next((i for i, view in enumerate(views) if view.status == "running"), 0)
@@ -73,7 +73,7 @@ def _index(views: Sequence[View], name: str | None) -> int:
 
 
 def _has_ended(watched: Watched, views: Sequence[View]) -> bool:
-    """Every run has, and no sweep will begin another."""
+    """Whether every run has ended and no sweep will begin another."""
     begun = [view for view in views if view.status != "not begun"]
     return bool(begun) and all(view.ended for view in begun) and (len(begun) == len(views) or not watched.is_live)
 
@@ -87,7 +87,7 @@ def _print(views: Sequence[View], chosen: int, console: Console) -> None:
 def _show(
     watched: Watched, name: str | None, every: float, console: Console, *, bell: bool, exit_on_onset: bool
 ) -> list[View]:
-    """On a terminal: a screen that is drawn anew at each look and each key; the last view stays."""
+    """On a terminal: redraw the screen at each look and each key; leave the last view."""
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
@@ -104,11 +104,11 @@ def _show(
             chosen = _index(views, name)
             screen = draw(views, chosen, console, rows=console.height - 1)
             live.update(Group(screen, Text(HELP, style="dim", no_wrap=True, overflow="crop")), refresh=True)
-            found = {view.name for view in views if view.alert}
-            if bell and found - alerted:
+            alerts = {view.name for view in views if view.alert}
+            if bell and alerts - alerted:
                 console.bell()
-            alerted |= found
-            if _has_ended(watched, views) or (exit_on_onset and found):
+            alerted |= alerts
+            if _has_ended(watched, views) or (exit_on_onset and alerts):
                 break
             key = wait(max(0.0, due - time.monotonic()))
             if key == "q":
@@ -123,7 +123,7 @@ def _show(
 
 
 def _tell(watched: Watched, name: str | None, every: float, *, bell: bool, exit_on_onset: bool) -> list[View]:
-    """Elsewhere: a line for each epoch, each change of status and each alert, of all runs or of the one named."""
+    """Without a terminal: print a line for each epoch, change of status and alert, of all runs or the one named."""
     known: dict[str, View] = {}
     while True:
         views = watched.look()
@@ -141,20 +141,19 @@ def _tell(watched: Watched, name: str | None, every: float, *, bell: bool, exit_
 
 
 def lines(before: View | None, view: View) -> list[str]:
-    """What is new of a run since an earlier look, in lines; at the first look only the last epoch."""
+    """Lines on what changed in a run since an earlier look; at the first look the last epoch alone."""
     from overfit_lab.cli.screen import alert_line, plain
 
-    found = []
+    news = []
     first = view.epoch if before is None else before.epoch + 1
     for epoch in range(max(first, 1), view.epoch + 1):
         parts = [f"epoch {epoch}/{view.n_epochs or '?'}"]
         for curve in view.curves:
-            at = curve.series.values[curve.series.epochs == epoch]
-            if len(at):
-                parts.append(f"{curve.title} {f'{at[0]:.1%}' if curve.is_share else f'{at[0]:.4g}'}")
-        found.append(", ".join(parts))
+            for value in curve.series.values[curve.series.epochs == epoch]:
+                parts.append(f"{curve.title} {value:{'.1%' if curve.is_share else '.4g'}}")
+        news.append(", ".join(parts))
     if view.alert is not None and (before is None or before.alert is None):
-        found.append(alert_line(view))
+        news.append(alert_line(view))
     if before is None or view.status != before.status:
-        found.append(view.status if not view.stage or view.status != "failed" else f"{view.status}: {view.stage}")
-    return [plain(f"{view.name}: {line}") for line in found]
+        news.append(view.status if not view.stage or view.status != "failed" else f"{view.status}: {view.stage}")
+    return [plain(f"{view.name}: {line}") for line in news]

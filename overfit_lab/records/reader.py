@@ -58,6 +58,17 @@ class Run:
         """
         return layout.read_info(self.folder)
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether the weights were trained elsewhere and only measured here."""
+        return self.info.get("status") == "imported"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples of each split, where run.json says so."""
+        data = self.info.get("data")
+        return data.get("sizes", {}) if isinstance(data, dict) else {}
+
     @cached_property
     def _rows(self) -> pd.DataFrame:
         """Every record there is: those of training in the order in which they were written, then those made later."""

@@ -83,7 +83,7 @@ def test_everybody_names_the_same_epoch_of_a_committed_run(path):
     if kept is not None:
         assert Best(**kept) == best_epoch(run)
     live = followed(run.folder)
-    assert look(Alarm(), live.numbers, [], after_robustness(live.config, live.info)) == evaluations_of(run).what
+    assert look(Alarm(), live.numbers, [], after_robustness(live.config, live.info)) == evaluations_of(run).kind
 
 
 class Quiet(Alarm):
@@ -96,7 +96,7 @@ def test_watch_judges_the_accuracy_and_the_decays_that_a_diagnosis_judges():
         run = Run.open(Path(__file__).parents[2] / "runs" / "reference" / name)
         live = followed(run.folder)
         view = view_of(live, Quiet(), live.changed)
-        assert view.judged == evaluations_of(run).what
+        assert view.judged == evaluations_of(run).kind
         assert decays_so_far(live.info, live.numbers) == list(slider.decays([run]))
 
 

@@ -12,10 +12,9 @@ from overfit_lab.records.experiments import differences
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.views.diagnosis.loss import ends_of
-from overfit_lab.views.diagnosis.onset import is_judged
+from overfit_lab.views.diagnosis.onset import fall_of, is_judged
 from overfit_lab.views.diagnosis.over_seeds import Mean, between
-from overfit_lab.views.diagnosis.phases_of import phases_of
-from overfit_lab.views.diagnosis.readings import diverged_at, evaluations_of, is_imported
+from overfit_lab.views.diagnosis.readings import diverged_at, evaluations_of
 from overfit_lab.views.diagnosis.subject import subjects_of
 from overfit_lab.views.diagnosis.words import Numbers, listed
 
@@ -55,7 +54,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     baseline = baseline_of(parts)
     if len(parts) < 2 or baseline is None:
         return None
-    compared = [found for part in parts if part is not baseline and (found := compare(baseline, part)) is not None]
+    compared = [beside for part in parts if part is not baseline and (beside := compare(baseline, part))]
     names = tuple(run.name for run in subject.runs)
     if not compared:
         text = f"Not enough evidence: no method shares a seed with {baseline.name} and was evaluated alike."
@@ -67,33 +66,26 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     count = f"{numbers.plain('n_helped', len(helped))} of {numbers.plain('n_compared', len(compared))}"
     verdict: Verdict = "yes"
     if helped:
-        said = [_say(found, numbers) for found in helped[:MOST_NAMED]]
+        named = [_say(method, numbers) for method in helped[:MOST_NAMED]]
         more = "" if len(helped) <= MOST_NAMED else f", and {numbers.plain('n_more', len(helped) - MOST_NAMED)} more"
-        text = f"{head}; {count} other methods helped, paired by seed: {'; '.join(said)}{more}."
-    elif all(found.less.high < LEAST_HELP for found in compared):
+        text = f"{head}; {count} other methods helped, paired by seed: {'; '.join(named)}{more}."
+    elif all(method.less.high < LEAST_HELP for method in compared):
         verdict = "no"
         text = f"{head}; {count} other methods helped: none lost less by {numbers.points('least', LEAST_HELP)} points."
     else:
         verdict = "not enough evidence"
-        best = max(compared, key=lambda found: found.less.value)
+        best = max(compared, key=lambda method: method.less.value)
         text = f"{head}; {count} other methods helped clear of noise over the seeds; {_say(best, numbers)}."
-    return Finding(
-        "cures",
-        subject.name,
-        verdict,
-        text + _stopping(compared, numbers),
-        numbers,
-        "methods",
-        names,
-        advice=_more_seeds(compared) if verdict == "not enough evidence" else "",
-    )
+    text += _stopping(compared, numbers)
+    advice = _more_seeds(compared) if verdict == "not enough evidence" else ""
+    return Finding("cures", subject.name, verdict, text, numbers, "methods", names, advice)
 
 
 def is_baseline(run: Run) -> bool:
     """PGD-AT with hard labels and nothing added."""
     config = run.config
     plain = config.objective.name == "pgd-at" and config.labels.name == "hard" and not config.regularizers
-    return plain and not is_imported(run)
+    return plain and not run.is_imported
 
 
 def baseline_of(parts: Sequence[Subject]) -> Subject | None:
@@ -109,7 +101,7 @@ def loss_of(run: Run) -> float | None:
     ends = ends_of(run)
     if ends is None or diverged_at(run) is not None:
         return None
-    fall = phases_of(run).fall if is_judged(run) else None
+    fall = fall_of(run)
     return fall.loss if fall is not None else ends[0] - ends[1]
 
 
@@ -139,13 +131,13 @@ def _last(run: Run) -> float:
 
 def _drop(run: Run) -> float:
     """Best minus final as it is read."""
-    fall, ends = phases_of(run).fall if is_judged(run) else None, ends_of(run)
+    fall, ends = fall_of(run), ends_of(run)
     assert ends is not None
     return fall.drop if fall is not None else ends[0] - ends[1]
 
 
-def _say(found: Comparison, numbers: Numbers) -> str:
-    name, less = found.name, found.less
+def _say(method: Comparison, numbers: Numbers) -> str:
+    name, less = method.name, method.less
     text = f"{name} loses {numbers.points(f'less/{name}', less.value)} points less"
     if not np.isfinite(less.low):
         return f"{text} on one seed, which has no interval"
@@ -155,18 +147,18 @@ def _say(found: Comparison, numbers: Numbers) -> str:
 
 def _stopping(compared: Sequence[Comparison], numbers: Numbers) -> str:
     """Which methods end above what stopping the baseline at its best would have given."""
-    better = sorted((found for found in compared if found.stopping.low > 0), key=lambda c: -c.stopping.value)
+    better = sorted((method for method in compared if method.stopping.low > 0), key=lambda c: -c.stopping.value)
     if not better:
         return " None ends clearly above the baseline's best, which is the most that early stopping gives."
-    said = [
-        f"{found.name} by {numbers.points(f'stopping/{found.name}', found.stopping.value)} points"
-        for found in better[:MOST_NAMED]
+    named = [
+        f"{method.name} by {numbers.points(f'stopping/{method.name}', method.stopping.value)} points"
+        for method in better[:MOST_NAMED]
     ]
-    return f" Ends clearly above the baseline's best, which is the most that early stopping gives: {listed(said)}."
+    return f" Ends clearly above the baseline's best, which is the most that early stopping gives: {listed(named)}."
 
 
 def _more_seeds(compared: Sequence[Comparison]) -> str:
-    least = min(found.less.n for found in compared)
+    least = min(method.less.n for method in compared)
     return f"Train baseline and methods with more common seeds ({least} now): `overfit-lab train RECIPE --seeds 5`."
 
 

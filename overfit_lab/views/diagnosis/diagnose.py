@@ -26,15 +26,15 @@ def diagnose(runs: Sequence[Run]) -> Diagnosis:
         raise RunFolderError("no runs to diagnose")
     subjects = subjects_of(runs)
     everything = Subject(ALL, tuple(run for subject in subjects for run in subject.runs))
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for over, about in (("experiment", subjects), ("setting", settings_of(subjects)), ("all", [everything])):
         for subject in about:
             for question in questions(over):
-                before = [known for known in found if over == "all" or known.subject == subject.name]
+                before = [known for known in findings if over == "all" or known.subject == subject.name]
                 answer = question.find(subject, before)
                 if answer is not None:
-                    found.append(answer)
-    return Diagnosis(tuple(subjects), tuple(found))
+                    findings.append(answer)
+    return Diagnosis(tuple(subjects), tuple(findings))
 
 
 def questions(over: str) -> list[Question]:

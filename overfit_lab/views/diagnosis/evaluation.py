@@ -19,7 +19,7 @@ MOST_LOWER = 0.10
 """AutoAttack may find so much less robust accuracy than the run's own attack; 3 to 7 points are usual for PGD-20."""
 MOST_ERROR = 0.03
 """Standard error of an accuracy by the draw of test samples, above which they are too few."""
-OWN = ("evaluation", "acc_adv", "test", "adversarial")
+TRAINED = ("evaluation", "acc_adv", "test", "adversarial")
 AUTOATTACK = "acc_adv/autoattack"
 CHECK = "overfit-lab check RUN"
 ATTACK = "overfit-lab evaluate RUN --attack autoattack --checkpoint best,final"
@@ -35,15 +35,11 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         return _without_attack(subject)
     runs = runs or imported
     numbers = Numbers()
-    parts = [_own(runs, numbers)]
+    parts = [_trained(runs, numbers)]
     lower, few = _autoattack(runs, numbers, parts), _few(runs)
     suspicious = _checks(runs, numbers, parts)
-    verdict: Verdict = "yes"
-    if lower is None or suspicious is None or few:
-        verdict = "not enough evidence"
-    if lower is not None and lower > MOST_LOWER:
-        verdict = "no"
-    if suspicious:
+    verdict: Verdict = "not enough evidence" if lower is None or suspicious is None or few else "yes"
+    if suspicious or (lower is not None and lower > MOST_LOWER):
         verdict = "no"
     attack, check = ATTACK, CHECK
     if any(map(is_monitored, runs)):
@@ -57,6 +53,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         verdict, "Not enough evidence that the evaluation can be trusted"
     )
     advice = "; ".join(reasons)
+    checked = [run for run in runs if _checked(run) is not None]
     return Finding(
         "evaluation",
         subject.name,
@@ -64,88 +61,85 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         f"{head}: {'; '.join(parts)}.",
         numbers,
         _figure(runs),
-        tuple(run.name for run in runs if _checked(run) is not None) or tuple(run.name for run in runs),
-        advice=f"{advice[:1].upper()}{advice[1:]}." if advice else "",
+        tuple(run.name for run in checked or runs),
+        f"{advice[:1].upper()}{advice[1:]}." if advice else "",
     )
 
 
 def _without_attack(subject: Subject) -> Finding | None:
     """Nothing is to be trusted where clean accuracy alone was measured."""
-    if not any(len(run.series("evaluation", "acc_clean", "test", "clean")) for run in subject.runs):
-        text = "Not enough evidence: no evaluation on test was recorded."
-        return Finding(
-            "evaluation", subject.name, "not enough evidence", text, advice=f"Evaluate under attack: `{ATTACK}`."
-        )
-    return None
+    if any(len(run.series("evaluation", "acc_clean", "test", "clean")) for run in subject.runs):
+        return None
+    text, advice = "Not enough evidence: no evaluation on test was recorded.", f"Evaluate under attack: `{ATTACK}`."
+    return Finding("evaluation", subject.name, "not enough evidence", text, advice=advice)
 
 
-def _own(runs: Sequence[Run], numbers: Numbers) -> str:
+def _trained(runs: Sequence[Run], numbers: Numbers) -> str:
     """Which attack on how many samples, and what chose the best checkpoint."""
     rows = _final_rows(runs)
     if not rows:
         return "no robust accuracy was recorded while training"
     n, error = min(int(row["n"]) for row in rows), max(_error(row["value"], row["n"]) for row in rows)
     chosen = sorted({by for run in runs if (by := _chosen_on(run))})
-    where = f"; the best checkpoint is chosen on {' / '.join(chosen)}" if chosen else ""
-    if "test" in chosen:
-        where += ", which flatters it"
+    choice = f"; the best checkpoint is chosen on {' / '.join(chosen)}" if chosen else ""
+    choice += ", which flatters it" if "test" in chosen else ""
     attack = attack_title(evaluation_attack(runs[0].config))
     return (
         f"robust accuracy is under {attack} on {numbers.plain('n_test', n)} test samples (standard error "
-        f"{numbers.points('stderr', error)} points){where}"
+        f"{numbers.points('stderr', error)} points){choice}"
     )
 
 
 def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> float | None:
     """How much lower AutoAttack is than the run's own attack at the same epoch; None where it was not run."""
-    found = [pair for run in runs if (pair := _autoattacked(run)) is not None]
-    if not found:
+    readings = [pair for run in runs if (pair := _autoattacked(run)) is not None]
+    if not readings:
         parts.append("AutoAttack was not run on the final checkpoint")
         return None
-    under = float(np.mean([pair[0] for pair in found]))
-    n = min(pair[2] for pair in found)
+    under = float(np.mean([pair[0] for pair in readings]))
+    n = min(pair[2] for pair in readings)
     text = (
         f"AutoAttack leaves {numbers.percent('autoattack', under)} of {numbers.plain('n_autoattack', n)} at the final "
-        f"checkpoint{_of(found, runs, 'attacked', numbers)}"
+        f"checkpoint{_of(readings, runs, 'attacked', numbers)}"
     )
-    lower = [pair[1] - pair[0] for pair in found if pair[1] is not None]
+    lower = [pair[1] - pair[0] for pair in readings if pair[1] is not None]
     if lower:
-        own = attack_title(evaluation_attack(runs[0].config))
-        text += f", {numbers.points('lower', float(np.mean(lower)))} points less than {own} there"
+        attack = attack_title(evaluation_attack(runs[0].config))
+        text += f", {numbers.points('lower', float(np.mean(lower)))} points less than {attack} there"
     parts.append(text)
     return float(np.mean(lower)) if lower else 0.0
 
 
-def _of(found: Sequence[object], runs: Sequence[Run], what: str, numbers: Numbers) -> str:
+def _of(part: Sequence[object], runs: Sequence[Run], name: str, numbers: Numbers) -> str:
     """`` in 2 of 3 seeds``; nothing for one run."""
     if len(runs) == 1:
         return ""
-    return f" in {numbers.plain(f'n_{what}', len(found))} of {numbers.plain('n_seeds', len(runs))} seeds"
+    return f" in {numbers.plain(f'n_{name}', len(part))} of {numbers.plain('n_seeds', len(runs))} seeds"
 
 
 def _autoattacked(run: Run) -> tuple[float, float | None, int] | None:
     """Accuracy under AutoAttack at the last epoch that has it, under the own attack there, and samples; final alone."""
     series = run.series("robustness", AUTOATTACK, "test", "adversarial")
-    own = run.series(*OWN)
+    trained = run.series(*TRAINED)
     if series.empty:
         return None
     row = series.iloc[-1]
-    if len(own) and row["epoch"] < own["epoch"].iloc[-1]:
+    if len(trained) and row["epoch"] < trained["epoch"].iloc[-1]:
         return None
-    same = own.loc[own["epoch"] == row["epoch"], "value"]
+    same = trained.loc[trained["epoch"] == row["epoch"], "value"]
     return float(row["value"]), float(same.iloc[0]) if len(same) else None, int(row["n"])
 
 
 def _checks(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> int | None:
-    """Number of suspicious checks over the runs that were checked; None where none was."""
-    found = [checked for run in runs if (checked := _checked(run)) is not None]
-    if not found:
+    """Number of suspicious checks over the checked runs; None if no run was checked."""
+    counts = [checked for run in runs if (checked := _checked(run)) is not None]
+    if not counts:
         parts.append("it was not checked for masked gradients")
         return None
-    suspicious, n = int(sum(part[0] for part in found)), sum(part[1] for part in found)
+    suspicious, n = int(sum(part[0] for part in counts)), sum(part[1] for part in counts)
     parts.append(
         f"{numbers.plain('suspicious', suspicious)} of {numbers.plain('n_checks', n)} checks for masked gradients "
-        f"{'is' if suspicious == 1 else 'are'} suspicious{_of(found, runs, 'checked', numbers)}"
+        f"{'is' if suspicious == 1 else 'are'} suspicious{_of(counts, runs, 'checked', numbers)}"
     )
     return suspicious
 
@@ -156,8 +150,8 @@ def _checked(run: Run) -> tuple[int, int] | None:
     if series.empty:
         return None
     frame = run.records
-    here = (frame["probe"] == "masking") & (frame["epoch"] == series["epoch"].iloc[-1])
-    n = frame.loc[here & frame["field"].str.startswith("evidence/"), "field"].nunique()
+    checks = (frame["probe"] == "masking") & (frame["epoch"] == series["epoch"].iloc[-1])
+    n = frame.loc[checks & frame["field"].str.startswith("evidence/"), "field"].nunique()
     return int(series["value"].iloc[-1]), int(n)
 
 
@@ -167,8 +161,7 @@ def _few(runs: Sequence[Run]) -> bool:
 
 def _final_rows(runs: Sequence[Run]) -> list[pd.Series]:
     """The last reading of each run's own robust test accuracy."""
-    found = [run.series(*OWN) for run in runs]
-    return [series.iloc[-1] for series in found if len(series)]
+    return [series.iloc[-1] for run in runs if len(series := run.series(*TRAINED))]
 
 
 def _error(share: float, n: float) -> float:

@@ -13,10 +13,10 @@ Verdict = Literal["yes", "no", "not enough evidence"]
 
 @dataclass(frozen=True)
 class Subject:
-    """What a finding is about: the seeds of one experiment, or everything that was given.
+    """The runs that a finding is about: seeds of one experiment, or all runs.
 
     Args:
-        name: as a reader tells it from others, plain text.
+        name: unique, plain text.
         runs: its runs, one a seed, in order of their seeds.
     """
 
@@ -26,14 +26,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Finding:
-    """One answer.
+    """The answer to one question.
 
     Args:
         name: of the question, as registered: ``onset``, ``memorisation``.
         subject: the name of what it is about.
         verdict: yes, no, or not enough evidence.
         sentence: the answer as a reader gets it, with its numbers; plain text.
-        numbers: what is in the sentence, unrounded, by name; shares as fractions, epochs as epochs.
+        numbers: those of the sentence by name, unrounded; shares are fractions.
         figure: the registered figure that shows it, or None.
         runs: names of the runs that figure is to be drawn of.
         advice: what to try next, where the finding suggests something; else empty.
@@ -58,10 +58,10 @@ the question does not arise."""
 
 @dataclass(frozen=True)
 class Question:
-    """What a file of this room registers.
+    """A question that a file of this folder registers.
 
     Args:
-        find: answers it.
+        find: function that answers it.
         place: where its finding is read, from 0 on; equal places go by name.
         over: what a subject is: the seeds of an ``experiment``, the experiments of a ``setting`` (same data, model and
             threat model), or ``all`` runs.
@@ -74,7 +74,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that was found.
+    """All findings about some runs.
 
     Args:
         subjects: what was looked at, each experiment once.

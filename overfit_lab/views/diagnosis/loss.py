@@ -10,10 +10,9 @@ import numpy as np
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import best_epoch
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.views.diagnosis.onset import UNSEEN, is_judged
+from overfit_lab.views.diagnosis.onset import UNSEEN, fall_of
 from overfit_lab.views.diagnosis.over_seeds import within
-from overfit_lab.views.diagnosis.phases_of import phases_of
-from overfit_lab.views.diagnosis.readings import KEPT, evaluations_of
+from overfit_lab.views.diagnosis.readings import CACHED, evaluations_of
 from overfit_lab.views.diagnosis.words import Numbers
 
 LEAST_LOSS = 0.01
@@ -22,23 +21,23 @@ LEAST_LOSS = 0.01
 
 def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     """Yes where the corrected loss is clear of noise and at least ``LEAST_LOSS``; no where ``UNSEEN`` is excluded."""
-    ends = [(run, found) for run in subject.runs if (found := ends_of(run)) is not None]
+    ends = {run: pair for run in subject.runs if (pair := ends_of(run)) is not None}
     if not ends:
         return None
     numbers = Numbers()
-    runs = tuple(run.name for run, _ in ends)
-    what = evaluations_of(ends[0][0]).what
-    best, final = (float(np.mean([found[i] for _, found in ends])) for i in (0, 1))
-    losses = [found[0] - found[1] for _, found in ends]
+    runs = tuple(run.name for run in ends)
+    kind = evaluations_of(next(iter(ends))).kind
+    best, final = (float(np.mean([pair[i] for pair in ends.values()])) for i in (0, 1))
+    losses = [pair[0] - pair[1] for pair in ends.values()]
     spread = f" ± {numbers.points('spread', float(np.std(losses, ddof=1)))}" if len(losses) > 1 else ""
     over = f"mean ± standard deviation over {numbers.plain('n_seeds', len(ends))} seeds; " if len(losses) > 1 else ""
-    chosen = sorted({found[2] for _, found in ends})
+    chosen = sorted({pair[2] for pair in ends.values()})
     text = (
-        f"{what.capitalize()} test accuracy ends at {numbers.percent('final', final)}, "
+        f"{kind.capitalize()} test accuracy ends at {numbers.percent('final', final)}, "
         f"{numbers.points('loss', best - final)}{spread} points below its best of {numbers.percent('best', best)} "
         f"({over}best chosen by {' / '.join(chosen)})"
     )
-    falls = [fall for run, _ in ends if is_judged(run) and (fall := phases_of(run).fall) is not None]
+    falls = [fall for run in ends if (fall := fall_of(run)) is not None]
     if not falls:
         text += "; too few evaluations to correct for the luck of a maximum."
         return Finding("loss", subject.name, "not enough evidence", text, numbers, "overview", runs)
@@ -54,15 +53,15 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     return Finding("loss", subject.name, verdict, text, numbers, "overview", runs)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED)
 def ends_of(run: Run) -> tuple[float, float, str] | None:
     """Test accuracy at the best and at the last evaluation, and what chose the best; None without evaluations."""
     seen = evaluations_of(run)
     if not len(seen.epochs):
         return None
     best = best_epoch(run)
-    there = run.value_at(best.epoch, "evaluation", best.metric, "test", best.inputs)
-    return None if there is None else (there, float(seen.test[-1]), f"{best.what} accuracy on {best.split}")
+    at_best = run.value_at(best.epoch, "evaluation", best.metric, "test", best.inputs)
+    return None if at_best is None else (at_best, float(seen.test[-1]), f"{best.what} accuracy on {best.split}")
 
 
 REGISTER = {"loss": Question(find, place=10)}

@@ -11,7 +11,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.views.diagnosis.onset import is_judged
 from overfit_lab.views.diagnosis.phases_of import onset_in, peak_in, phases_of
-from overfit_lab.views.diagnosis.readings import evaluations_of, first_with, is_imported, number_of_classes
+from overfit_lab.views.diagnosis.readings import evaluations_of, first_with, number_of_classes
 from overfit_lab.views.diagnosis.words import Numbers, seeds
 
 SOURCES = (
@@ -34,7 +34,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     probability 1 / K at most. Clear is the exact 95% interval of the share.
     """
     noisy = any(run.config.data.noise.kind != "none" and run.config.data.noise.rate > 0 for run in subject.runs)
-    if all(map(is_imported, subject.runs)):
+    if all(run.is_imported for run in subject.runs):
         return None
     if not noisy:
         return _without_noise(subject)
@@ -83,14 +83,14 @@ def chance_of(run: Run, source: Sequence[str]) -> float:
 
 def _earlier(runs: Sequence[Run], source: tuple[str, str, str, str], numbers: Numbers) -> str:
     """What it was at the onset or the best epoch, over runs that have an earlier reading."""
-    found = []
+    shares = []
     for run in runs:
         series, peak = run.series(*source), peak_in(run)
         onset = onset_in(run) if onset_in(run) is not None else (peak.epoch if peak is not None else None)
         early = series[series["epoch"] <= onset] if onset is not None else series.iloc[:1]
         if len(series) > 1 and len(early):
-            found.append(float(early["value"].iloc[-1]))
-    return f", {numbers.percent('fitted_before', _mean(found))} at the best epoch" if len(found) == len(runs) else ""
+            shares.append(float(early["value"].iloc[-1]))
+    return f", {numbers.percent('fitted_before', _mean(shares))} at the best epoch" if len(shares) == len(runs) else ""
 
 
 def _without_noise(subject: Subject) -> Finding:
@@ -102,16 +102,16 @@ def _without_noise(subject: Subject) -> Finding:
     rows = []
     for run in judged:
         seen, peak = evaluations_of(run), peak_in(run)
-        at = int(np.flatnonzero(seen.epochs == peak.epoch)[0]) if peak is not None else 0
-        rows.append((seen.train[at], seen.train[-1], (seen.train - seen.test)[at], (seen.train - seen.test)[-1]))
+        best = int(np.flatnonzero(seen.epochs == peak.epoch)[0]) if peak is not None else 0
+        rows.append((seen.train[best], seen.train[-1], (seen.train - seen.test)[best], (seen.train - seen.test)[-1]))
     grows = sum(phases_of(run).onset is not None for run in judged)
     verdict: Verdict = "yes" if 2 * grows > len(judged) else "no"
     train, end, gap, last = np.mean(rows, axis=0)
     numbers = Numbers()
-    what = evaluations_of(judged[0]).what
+    kind = evaluations_of(judged[0]).kind
     text = (
         f"No labels are known to be corrupted; by accuracy, training samples are {'' if verdict == 'yes' else 'not '}"
-        f"memorised: {what} train accuracy goes from {numbers.percent('train_best', train)} at the best epoch to "
+        f"memorised: {kind} train accuracy goes from {numbers.percent('train_best', train)} at the best epoch to "
         f"{numbers.percent('train_final', end)}, its gap to test accuracy from {numbers.points('gap_best', gap)} to "
         f"{numbers.points('gap_final', last)} points (growing beyond noise {seeds(grows, len(judged))})."
     )

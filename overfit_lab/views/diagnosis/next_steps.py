@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.cures import is_baseline
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
-from overfit_lab.views.diagnosis.readings import is_imported, is_monitored
+from overfit_lab.views.diagnosis.readings import is_monitored
 from overfit_lab.views.diagnosis.subject import settings_of, subjects_of
 from overfit_lab.views.diagnosis.words import Numbers, listed
 
@@ -34,7 +34,7 @@ HELD_OUT = 0.1
 def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     """Yes where there is something to try: cures that were not tried, what was not measured, more seeds."""
     parts = subjects_of(subject.runs)
-    advice = [*_cures(parts, before), *_said(before), *_probes(parts, before), *_seeds(parts)]
+    advice = [*_cures(parts, before), *_advice(before), *_probes(parts, before), *_seeds(parts)]
     if not advice:
         return Finding("next", subject.name, "no", "Nothing is missing that these records could tell of.")
     numbers = Numbers()
@@ -52,10 +52,10 @@ def _cures(parts: Sequence[Subject], before: Sequence[Finding]) -> list[str]:
         members = subjects_of(setting.runs)
         if any(not is_baseline(member.runs[0]) for member in members):
             continue
-        found = [part for part in parts if part.name in sick and part.runs[0] in setting.runs]
-        names += [part.name for part in found]
-        least += [_held_out(part.runs[0]) for part in found]
-        monitored |= any(is_monitored(part.runs[0]) for part in found)
+        sick_parts = [part for part in parts if part.name in sick and part.runs[0] in setting.runs]
+        names += [part.name for part in sick_parts]
+        least += [_held_out(part.runs[0]) for part in sick_parts]
+        monitored |= any(is_monitored(part.runs[0]) for part in sick_parts)
     if not names:
         return []
     commands = ", ".join(ELSEWHERE if monitored else CURES).format(n_val=min(least))
@@ -64,12 +64,11 @@ def _cures(parts: Sequence[Subject], before: Sequence[Finding]) -> list[str]:
 
 
 def _held_out(run: Run) -> int:
-    sizes = run.info.get("data", {}).get("sizes", {}) if isinstance(run.info.get("data"), dict) else {}
-    return max(1, int(HELD_OUT * sizes.get("train", run.config.data.n_train or 10_000)))
+    return max(1, int(HELD_OUT * run.sizes.get("train", run.config.data.n_train or 10_000)))
 
 
-def _said(before: Sequence[Finding]) -> list[str]:
-    """What findings advise, each piece once with the subjects that it is about."""
+def _advice(before: Sequence[Finding]) -> list[str]:
+    """The advice of findings, each piece once with its subjects."""
     about: dict[str, list[str]] = {}
     for finding in before:
         if finding.advice:
@@ -78,26 +77,25 @@ def _said(before: Sequence[Finding]) -> list[str]:
 
 
 def _probes(parts: Sequence[Subject], before: Sequence[Finding]) -> list[str]:
-    """One command for all probes that a subject lacks."""
-    lacking: dict[str, list[str]] = {}
+    """One command for all metrics that a subject lacks."""
+    lacking: dict[str, dict[str, None]] = {}  # of each subject its metrics, each once and in order
     for finding in before:
-        if finding.metric and finding.metric not in lacking.setdefault(finding.subject, []):
-            lacking[finding.subject].append(finding.metric)
+        if finding.metric:
+            lacking.setdefault(finding.subject, {})[finding.metric] = None
     about: dict[str, list[str]] = {}
     for subject, metrics in lacking.items():
-        if metrics:
-            about.setdefault(",".join(metrics), []).append(subject)
+        about.setdefault(",".join(metrics), []).append(subject)
     monitored = {part.name for part in parts if is_monitored(part.runs[0])}
-    said = []
+    advice = []
     for joined, names in about.items():
         command = f"`overfit-lab probe RUN --metric {joined} --checkpoint all`"
-        how = "among the monitor's probes" if monitored & set(names) else command
-        said.append(f"{_some(names)}: record {joined.replace(',', ', ')} at more epochs; {how}.")
-    return said
+        means = "among the monitor's probes" if monitored & set(names) else command
+        advice.append(f"{_some(names)}: record {joined.replace(',', ', ')} at more epochs; {means}.")
+    return advice
 
 
 def _seeds(parts: Sequence[Subject]) -> list[str]:
-    trained = [part for part in parts if not all(map(is_imported, part.runs))]
+    trained = [part for part in parts if not all(run.is_imported for run in part.runs)]
     few = [part.name for part in trained if len(part.runs) < LEAST_SEEDS]
     if not few:
         return []

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from overfit_lab.probes.metrics.phases import ALPHA, LEAST
+from overfit_lab.probes.metrics.phases import ALPHA, LEAST, Fall
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
 from overfit_lab.views.diagnosis.over_seeds import median, within
 from overfit_lab.views.diagnosis.phases_of import onset_in, overfits, peak_in, phases_of
-from overfit_lab.views.diagnosis.readings import decays_in, diverged_at, evaluations_of, is_imported
+from overfit_lab.views.diagnosis.readings import decays_in, diverged_at, evaluations_of
 from overfit_lab.views.diagnosis.words import Numbers, listed, overfitting_of, plain, seeds
 
 UNSEEN = 0.05
@@ -24,25 +24,24 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding:
     names = tuple(run.name for run in subject.runs)
     if not judged:
         return Finding("onset", subject.name, "not enough evidence", _why_not(subject.runs), advice=_more(subject.runs))
-    found = [run for run in judged if overfits(run)]
+    accuracy = evaluations_of(judged[0]).kind
+    overfitting = [run for run in judged if overfits(run)]
     numbers = Numbers()
     note = _notes(subject.runs, judged)
-    if 2 * len(found) > len(judged):
-        return Finding("onset", subject.name, "yes", _yes(found, judged, numbers) + note, numbers, "onset", names)
+    if 2 * len(overfitting) > len(judged):
+        return Finding("onset", subject.name, "yes", _yes(overfitting, judged, numbers) + note, numbers, "onset", names)
     falls = [phases_of(run).fall for run in judged]
     loss = within([fall.drop for fall in falls if fall], [fall.stderr for fall in falls if fall])
     if loss.high > UNSEEN:
         text = (
-            f"Not enough evidence: the tests find overfitting {_in(found, judged, numbers)}, but a loss of up to "
-            f"{numbers.points('loss_high', loss.high)} points of {_what(judged)} test accuracy may hide in the noise."
+            f"Not enough evidence: the tests find overfitting {_in(overfitting, judged, numbers)}, but a loss of up to "
+            f"{numbers.points('loss_high', loss.high)} points of {accuracy} test accuracy may hide in the noise."
         )
         advice = "Evaluate on more test samples or at more epochs, or train more seeds, so that noise hides less."
-        return Finding(
-            "onset", subject.name, "not enough evidence", text + note, numbers, "onset", names, advice=advice
-        )
+        return Finding("onset", subject.name, "not enough evidence", text + note, numbers, "onset", names, advice)
     text = (
-        f"No {_overfitting(judged)}: a growing gap together with a fall of {_what(judged)} test accuracy past its peak "
-        f"is found {_in(found, judged, numbers)} (level {numbers.plain('alpha', ALPHA)}), and a loss above "
+        f"No {overfitting_of(accuracy)}: a growing gap together with a fall of {accuracy} test accuracy past its peak "
+        f"is found {_in(overfitting, judged, numbers)} (level {numbers.plain('alpha', ALPHA)}), and a loss above "
         f"{numbers.points('loss_high', max(loss.high, 0.0))} points is excluded."
     )
     return Finding("onset", subject.name, "no", text + note, numbers, "onset", names)
@@ -53,47 +52,45 @@ def is_judged(run: Run) -> bool:
     return diverged_at(run) is None and phases_of(run).verdict != "not enough evidence"
 
 
-def _yes(found: Sequence[Run], judged: Sequence[Run], numbers: Numbers) -> str:
-    peaks = [peak for peak in map(peak_in, found) if peak is not None]
+def fall_of(run: Run) -> Fall | None:
+    """How far test accuracy fell, corrected for the luck of a maximum; None without enough evaluations."""
+    return phases_of(run).fall if is_judged(run) else None
+
+
+def _yes(overfitting: Sequence[Run], judged: Sequence[Run], numbers: Numbers) -> str:
+    accuracy = evaluations_of(judged[0]).kind
+    peaks = [peak for peak in map(peak_in, overfitting) if peak is not None]
     start = median([peak.epoch for peak in peaks], [peak.low for peak in peaks], [peak.high for peak in peaks])
-    of = "median; " if len(found) > 1 else ""
+    of = "median; " if len(overfitting) > 1 else ""
     text = (
-        f"{_overfitting(judged).capitalize()} {_in(found, judged, numbers)}: {_what(judged)} test accuracy falls from "
-        f"epoch {numbers.plain('onset', start[0])} on ({of}95% interval {numbers.plain('onset_low', start[1])} to "
+        f"{overfitting_of(accuracy).capitalize()} {_in(overfitting, judged, numbers)}: {accuracy} test accuracy falls "
+        f"from epoch {numbers.plain('onset', start[0])} on ({of}95% interval {numbers.plain('onset_low', start[1])} to "
         f"{numbers.plain('onset_high', start[2])})"
     )
-    gaps = [gap for run in found if (gap := phases_of(run).onset) is not None]
+    gaps = [gap for run in overfitting if (gap := phases_of(run).onset) is not None]
     grows = median([gap.epoch for gap in gaps], [gap.low for gap in gaps], [gap.high for gap in gaps])
     text += (
         f", and a line fitted to its gap to train accuracy rises from epoch {numbers.plain('gap_onset', grows[0])} on "
         f"({numbers.plain('gap_low', grows[1])} to {numbers.plain('gap_high', grows[2])})"
     )
-    decays = [max(past) for run in found if (past := [d for d in decays_in(run) if d <= (onset_in(run) or 0)])]
-    if len(decays) == len(found):
+    decays = [max(past) for run in overfitting if (past := [d for d in decays_in(run) if d <= (onset_in(run) or 0)])]
+    if len(decays) == len(overfitting):
         text += f", after the decay of the learning rate at epoch {numbers.plain('decay', float(np.median(decays)))}"
     return f"{text}."
 
 
-def _in(found: Sequence[Run], judged: Sequence[Run], numbers: Numbers) -> str:
-    """``in 2 of 3 seeds``, with its numbers kept where they are said."""
+def _in(overfitting: Sequence[Run], judged: Sequence[Run], numbers: Numbers) -> str:
+    """``in 2 of 3 seeds``; its numbers are collected."""
     if len(judged) > 1:
-        numbers.plain("n_overfit", len(found))
+        numbers.plain("n_overfit", len(overfitting))
         numbers.plain("n_judged", len(judged))
-    return seeds(len(found), len(judged))
-
-
-def _what(runs: Sequence[Run]) -> str:
-    return evaluations_of(runs[0]).what
-
-
-def _overfitting(runs: Sequence[Run]) -> str:
-    return overfitting_of(_what(runs))
+    return seeds(len(overfitting), len(judged))
 
 
 def _why_not(runs: Sequence[Run]) -> str:
-    if all(map(is_imported, runs)):
+    if all(run.is_imported for run in runs):
         return "Not enough evidence: imported weights have no history of training."
-    gone = [f"{run.name} at epoch {at}" for run in runs if (at := diverged_at(run)) is not None]
+    gone = [f"{run.name} at epoch {epoch}" for run in runs if (epoch := diverged_at(run)) is not None]
     if gone:
         return f"Not enough evidence: training diverged ({', '.join(gone)})."
     most = max(len(evaluations_of(run).epochs) for run in runs)
@@ -103,7 +100,7 @@ def _why_not(runs: Sequence[Run]) -> str:
 
 
 def _more(runs: Sequence[Run]) -> str:
-    if all(map(is_imported, runs)) or any(diverged_at(run) is not None for run in runs):
+    if all(run.is_imported for run in runs) or any(diverged_at(run) is not None for run in runs):
         return ""
     if all(run.config.epochs < LEAST for run in runs):
         return f"Train for longer: {LEAST} evaluations are needed."
@@ -111,7 +108,7 @@ def _more(runs: Sequence[Run]) -> str:
 
 
 def _notes(runs: Sequence[Run], judged: Sequence[Run]) -> str:
-    """Which runs were passed over or not completed."""
+    """A note on runs that were left out or not completed."""
     notes = []
     gone = [run.name for run in runs if diverged_at(run) is not None]
     short = [run.name for run in runs if run not in judged and run.name not in gone]

@@ -1,4 +1,4 @@
-"""What several seeds say together."""
+"""Means, medians and intervals over seeds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from scipy.stats import norm, t
 
 LEVEL = 0.95
 """Coverage of intervals over seeds."""
+TAIL = (1 + LEVEL) / 2
 LEAST_SEEDS = 3
-"""Seeds whose spread is taken for an error; with fewer the noise within runs alone is."""
+"""Seeds from which on their spread counts as an error; with fewer only the noise within runs does."""
 
 MEDIAN = 1.2533
 """Standard error of a median over that of a mean, of normal values: the root of pi / 2."""
@@ -37,7 +38,7 @@ class Mean:
 
 
 def within(values: Sequence[float], errors: Sequence[float], freedom: Sequence[int] | None = None) -> Mean:
-    """What these runs did, on the mean: the interval holds the noise within runs, and their spread where that is more.
+    """Mean of these runs. Its interval covers the noise within runs, or the spread over seeds if that is larger.
 
     Args:
         values: one a seed.
@@ -46,18 +47,18 @@ def within(values: Sequence[float], errors: Sequence[float], freedom: Sequence[i
     """
     n = len(values)
     value, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if n > 1 else 0.0
-    quantile = float(norm.ppf(_tail()) if freedom is None else t.ppf(_tail(), sum(freedom)))
+    quantile = float(norm.ppf(TAIL) if freedom is None else t.ppf(TAIL, sum(freedom)))
     reach = quantile * float(np.sqrt(np.square(errors).sum())) / n
     if n >= LEAST_SEEDS:
-        reach = max(reach, float(t.ppf(_tail(), n - 1)) * spread / np.sqrt(n))
+        reach = max(reach, float(t.ppf(TAIL, n - 1)) * spread / np.sqrt(n))
     return Mean(value, value - reach, value + reach, spread, n)
 
 
 def between(values: Sequence[float]) -> Mean:
-    """What such runs do, on the mean, with other seeds too: the interval is Student's over seeds, infinite for one."""
+    """Mean over the population of seeds, with Student's interval; infinite for one seed."""
     n = len(values)
     value, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if n > 1 else 0.0
-    reach = float(t.ppf(_tail(), n - 1)) * spread / np.sqrt(n) if n > 1 else np.inf
+    reach = float(t.ppf(TAIL, n - 1)) * spread / np.sqrt(n) if n > 1 else np.inf
     return Mean(value, value - reach, value + reach, spread, n)
 
 
@@ -76,7 +77,3 @@ def median(values: Sequence[float], lows: Sequence[float], highs: Sequence[float
     above = max(floor, float(np.sqrt(np.square(np.subtract(highs, values)).sum())) / n)
     low, high = max(middle - MEDIAN * below, min(lows)), min(middle + MEDIAN * above, max(highs))
     return middle, float(min(np.floor(low), middle)), float(max(np.ceil(high), middle))
-
-
-def _tail() -> float:
-    return (1 + LEVEL) / 2

@@ -9,10 +9,9 @@ import numpy as np
 from overfit_lab.probes.metrics.growth import LEAST_READINGS
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.views.diagnosis.grown import growth_in
-from overfit_lab.views.diagnosis.over_seeds import within
-from overfit_lab.views.diagnosis.readings import inputs_of, is_imported
-from overfit_lab.views.diagnosis.words import Numbers, epochs
+from overfit_lab.views.diagnosis.grown import growth_in, mean_change, stages_of
+from overfit_lab.views.diagnosis.readings import inputs_of
+from overfit_lab.views.diagnosis.words import Numbers
 
 LEAST_RISE = 0.05
 """A rise of the calibration error by less is not called growth."""
@@ -25,7 +24,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
 
     ECE has no sign; mean confidence less accuracy has, on the same samples. None for imported weights.
     """
-    if all(map(is_imported, subject.runs)):
+    if all(run.is_imported for run in subject.runs):
         return None
     inputs = inputs_of(subject.runs[0])
     source = ("calibration", "ece", "test", inputs)
@@ -34,44 +33,33 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         text = f"Not enough evidence: calibration on {inputs} test images was not recorded."
         return Finding("overconfidence", subject.name, "not enough evidence", text, metric="calibration")
     names, numbers = tuple(run.name for run in have), Numbers()
+    verdict: Verdict = "not enough evidence"
     changes = [change for run in have if (change := growth_in(run, source, logarithm=False)) is not None]
     signs = [sign for run in have if (sign := sign_of(run, inputs)) is not None]
     ece = float(np.mean([run.series(*source)["value"].iloc[-1] for run in have]))
-    how = f"{inputs} ECE ends at {numbers.plain('ece', ece)}"
+    end = f"{inputs} ECE ends at {numbers.plain('ece', ece)}"
     sign = float(np.mean(signs)) if signs else None
     if sign is not None:
         side = "above" if sign > 0 else "below"
-        how += f", confidence {numbers.points('sign', abs(sign))} points {side} accuracy ({named(sign)})"
+        end += f", confidence {numbers.points('sign', abs(sign))} points {side} accuracy ({named(sign)})"
     if not changes or sign is None:
         why = f"fewer than {numbers.plain('needed', LEAST_READINGS)} readings" if not changes else "sign not recorded"
         metric = "calibration" if not changes else "confidence"
-        text = f"Not enough evidence of growth ({why}): {how}."
-        return Finding(
-            "overconfidence",
-            subject.name,
-            "not enough evidence",
-            text,
-            numbers,
-            "calibration",
-            names,
-            metric=metric,
-        )
-    mean = within([g.change for g in changes], [g.stderr for g in changes], [g.freedom for g in changes])
-    verdict: Verdict = "not enough evidence"
+        text = f"Not enough evidence of growth ({why}): {end}."
+        return Finding("overconfidence", subject.name, verdict, text, numbers, "calibration", names, metric=metric)
+    mean = mean_change(changes)
     if mean.high < LEAST_RISE or mean.value <= 0 or sign <= LEAST_SIGN:
         verdict = "no"
     elif mean.low > 0 and mean.value >= LEAST_RISE:
         verdict = "yes"
-    early, late = (float(np.mean([getattr(g, at) for g in changes])) for at in ("early", "late"))
-    first = epochs(min(g.early_epochs[0] for g in changes), max(g.early_epochs[1] for g in changes))
-    last = epochs(min(g.late_epochs[0] for g in changes), max(g.late_epochs[1] for g in changes))
+    early, first, late, last = stages_of(changes)
     head = {"yes": "Overconfidence grows", "no": "Overconfidence does not grow"}.get(
         verdict, "Not enough evidence that overconfidence grows"
     )
     text = (
         f"{head}: {inputs} ECE goes from {numbers.plain('early', early)} at {first} to {numbers.plain('late', late)} "
         f"at {last}, a change of {numbers.plain('change', mean.value)} (95% interval "
-        f"{numbers.plain('change_low', mean.low)} to {numbers.plain('change_high', mean.high)}); {how}."
+        f"{numbers.plain('change_low', mean.low)} to {numbers.plain('change_high', mean.high)}); {end}."
     )
     return Finding("overconfidence", subject.name, verdict, text, numbers, "calibration", names)
 
@@ -99,12 +87,11 @@ def sign_of(run: Run, inputs: str) -> float | None:
         return None
     epoch, conf, n = (confidence[name].iloc[-1] for name in ("epoch", "value", "n"))
     right = run.series("confidence", "conf_correct", "test", inputs)
-    at = right.loc[right["epoch"] == epoch, "n"]
-    if len(at) and n > 0:
-        return float(conf - at.iloc[-1] / n)
-    accuracy = run.value_at(
-        int(epoch), "evaluation", "acc_adv" if inputs == "adversarial" else "acc_clean", "test", inputs
-    )
+    n_right = right.loc[right["epoch"] == epoch, "n"]
+    if len(n_right) and n > 0:
+        return float(conf - n_right.iloc[-1] / n)
+    field = "acc_adv" if inputs == "adversarial" else "acc_clean"
+    accuracy = run.value_at(int(epoch), "evaluation", field, "test", inputs)
     return None if accuracy is None else float(conf - accuracy)
 
 

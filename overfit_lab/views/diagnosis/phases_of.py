@@ -7,13 +7,13 @@ from functools import lru_cache
 from overfit_lab.probes.metrics.phases import Phases, phases
 from overfit_lab.probes.metrics.unimodal import Peak, peak_of
 from overfit_lab.records.reader import Run
-from overfit_lab.views.diagnosis.readings import KEPT, decays_in, evaluations_of
+from overfit_lab.views.diagnosis.readings import CACHED, decays_in, evaluations_of
 
 SEED = 0
 """Of the simulated curves of the tests, so that a diagnosis repeats."""
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED)
 def phases_of(run: Run) -> Phases:
     """Whether a run overfits, from when on its gap grows, and how far its accuracy fell; see ``metrics.phases``.
 
@@ -27,7 +27,7 @@ def phases_of(run: Run) -> Phases:
     return phases(seen.epochs, seen.train, seen.test, decays=decays_in(run), seed=SEED)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED)
 def peak_in(run: Run) -> Peak | None:
     """Where the run's accuracy is best and begins to fall, whether it does or not; see ``metrics.unimodal``."""
     seen = evaluations_of(run)
@@ -35,7 +35,7 @@ def peak_in(run: Run) -> Peak | None:
 
 
 def overfits(run: Run) -> bool:
-    """Whether the tests find overfitting; not where there is too little to be tested."""
+    """Whether the tests detect overfitting; False with too few evaluations."""
     return phases_of(run).verdict == "robust overfitting"
 
 

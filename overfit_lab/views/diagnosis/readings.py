@@ -1,4 +1,4 @@
-"""What the diagnosis reads of a run's records."""
+"""Readings of a run's records for the diagnosis."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from overfit_lab.probes.metrics.phases import decays_of
 from overfit_lab.records.best import INPUTS, WHAT, after_robustness, judged
 from overfit_lab.records.reader import Run
 
-KEPT = 256
-"""Runs of which what was read is kept for the next question."""
+CACHED = 256
+"""Runs whose readings are cached."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,23 @@ class Evaluations:
     inputs: str
 
     @property
-    def what(self) -> str:
+    def kind(self) -> str:
         """``robust`` or ``clean``."""
         return WHAT[self.inputs]
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED)
 def inputs_of(run: Run) -> str:
     """Inputs whose accuracy is judged: adversarial ones, but for standard training and where no attack was run."""
 
     def measured(metric: str, split: str) -> bool:
         return len(run.series("evaluation", metric, split, INPUTS[metric])) > 0
 
-    found = judged(after_robustness(run.config, run.info), measured)
-    return INPUTS[found[0]] if found else "clean"
+    accuracy = judged(after_robustness(run.config, run.info), measured)
+    return INPUTS[accuracy[0]] if accuracy else "clean"
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED)
 def evaluations_of(run: Run) -> Evaluations:
     """The accuracies that are judged, on train and test, at the epochs that have both; possibly none."""
     inputs = inputs_of(run)
@@ -63,7 +63,7 @@ def evaluations_of(run: Run) -> Evaluations:
     return Evaluations(epochs, on_train, on_test, stderr, inputs)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED)
 def decays_in(run: Run) -> tuple[float, ...]:
     """Epochs after which the learning rate fell, by the records."""
     lr = run.series("training", "lr")
@@ -71,18 +71,13 @@ def decays_in(run: Run) -> tuple[float, ...]:
     return tuple(decays_of(epochs, rates))
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED)
 def diverged_at(run: Run) -> int | None:
     """First epoch at which training or evaluation recorded a loss or an accuracy that is no finite number."""
     frame = run.records
     watched = frame["probe"].isin(["training", "evaluation"]) & frame["field"].str.startswith(("loss", "acc_"))
     lost = frame.loc[watched & ~np.isfinite(frame["value"]), "epoch"]
     return int(lost.min()) if len(lost) else None
-
-
-def is_imported(run: Run) -> bool:
-    """Whether the run is a weights file that was trained elsewhere."""
-    return run.info.get("status") == "imported"
 
 
 def is_monitored(run: Run) -> bool:

@@ -40,10 +40,10 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     return _drawn(subject, replace(trace, sentence=text, numbers=numbers))
 
 
-def _drawn(subject: Subject, found: Finding) -> Finding:
-    """Without a figure where it could not be drawn: it shows the gradient norm too."""
+def _drawn(subject: Subject, finding: Finding) -> Finding:
+    """Leave out the figure, which shows the gradient norm too, where that was not recorded."""
     norms = [run for run in subject.runs if len(run.series("gradient-norm", "full", *ADVERSARIAL))]
-    return found if norms else replace(found, figure=None)
+    return finding if norms else replace(finding, figure=None)
 
 
 REGISTER = {"sharpness": Question(find, place=50)}

@@ -1,4 +1,4 @@
-"""What runs are judged together: seeds of one experiment, and experiments that may be compared."""
+"""Groups of runs that are judged together: seeds of one experiment, and comparable experiments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from overfit_lab.records.summary import common_name
 from overfit_lab.views.diagnosis.finding import Subject
 
 ALL = "all runs"
-"""Name of the subject that is everything."""
+"""Name of the subject of all runs."""
 
 
 def subjects_of(runs: Sequence[Run]) -> list[Subject]:
@@ -42,12 +42,11 @@ def settings_of(subjects: Sequence[Subject]) -> list[Subject]:
     """One subject for experiments of one :func:`overfit_lab.records.identity.setting`; its runs are those of all."""
     groups: list[tuple[dict[str, object], list[Subject]]] = []
     for subject in subjects:
-        own = identity.setting(subject.runs[0].config)
-        members = next((members for known, members in groups if known == own), None)
-        if members is None:
-            groups.append((own, [subject]))
-        else:
-            members.append(subject)
+        setting = identity.setting(subject.runs[0].config)
+        members = next((members for known, members in groups if known == setting), [])
+        if not members:
+            groups.append((setting, members))
+        members.append(subject)
     titles = [_title(members) for _, members in groups]
     return [
         Subject(

@@ -1,4 +1,4 @@
-"""Numbers in sentences: each is written once, and kept unrounded under its name."""
+"""Words and numbers of sentences; each number is also stored unrounded under its name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Numbers(Mapping[str, float]):
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, float] = {}
+        self._values: dict[str, float] = {}
 
     def percent(self, name: str, value: float) -> str:
         """A share as ``13.8%``."""
@@ -25,22 +25,22 @@ class Numbers(Mapping[str, float]):
 
     def points(self, name: str, value: float) -> str:
         """A share, or a difference of shares, in percentage points, without a unit: ``9.3``."""
-        self._kept[name] = float(value)
+        self._values[name] = float(value)
         return f"{round(100 * value, 1) + 0.0:.1f}"
 
     def plain(self, name: str, value: float) -> str:
         """Any number to three digits, whole ones as they are: ``0.591``, ``12``, ``38,387``."""
-        self._kept[name] = float(value)
+        self._values[name] = float(value)
         return plain(value)
 
     def __getitem__(self, name: str) -> float:
-        return self._kept[name]
+        return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kept)
+        return iter(self._values)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._values)
 
 
 def plain(value: float) -> str:
@@ -55,9 +55,9 @@ def plain(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def overfitting_of(what: str) -> str:
-    """What overfitting of ``robust`` or ``clean`` accuracy is called."""
-    return "robust overfitting" if what == "robust" else "overfitting of clean accuracy"
+def overfitting_of(accuracy: str) -> str:
+    """The name of overfitting of ``robust`` or ``clean`` accuracy."""
+    return "robust overfitting" if accuracy == "robust" else "overfitting of clean accuracy"
 
 
 def listed(words: list[str]) -> str:

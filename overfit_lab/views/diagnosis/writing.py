@@ -13,7 +13,7 @@ from overfit_lab.views.diagnosis.finding import Diagnosis, Finding
 WIDTH = 100
 """Columns of text."""
 MOST_FOLDERS = 6
-"""Run folders that a command names; more stand as RUN..."""
+"""Most run folders that a command names; more become RUN..."""
 
 
 def as_text(diagnosis: Diagnosis) -> str:
@@ -63,13 +63,13 @@ SUFFIXES = {".txt": "text", ".json": "json", ".md": "markdown"}
 
 
 def by_subject(diagnosis: Diagnosis) -> list[tuple[str, list[Finding]]]:
-    """Subjects as they were found, each with its findings."""
+    """Subjects in order, each with its findings."""
     names = dict.fromkeys(finding.subject for finding in diagnosis.findings)
     return [(name, diagnosis.of(name)) for name in names]
 
 
 def figure_command(diagnosis: Diagnosis, finding: Finding) -> str:
-    """What draws a finding's figure; empty where it has none."""
+    """The command that draws a finding's figure; empty if it has none."""
     if finding.figure is None:
         return ""
     return f"overfit-lab figure {finding.figure} {' '.join(_folders(diagnosis, finding.runs))}"

@@ -1,8 +1,8 @@
-"""The line below a figure: what was run, and what is drawn of it."""
+"""The line below a figure: the setting of its runs and what is drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
@@ -26,15 +26,20 @@ def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str
 def seeds_drawn(runs: Sequence[Run], shows: str) -> str:
     """How many seeds a curve is of, each setting counted by itself, and how they are drawn; see :func:`caption`."""
     counts = [len({run.config.seed for run in part}) for part in experiments(runs)]
-    fewest, most = min(counts), max(counts)
-    if most == 1:
+    number = span(counts)
+    if number == "1":
         return "one seed" if len({run.config.seed for run in runs}) == 1 else "one seed each"
     if shows == "first":
         return f"seed {min(run.config.seed for run in runs)}"
     if shows == "each":
-        return f"{fewest} seeds, each by itself" if fewest == most else f"{fewest} to {most} seeds, each by itself"
-    number = f"{most}" if fewest == most else f"{fewest} to {most}"
+        return f"{number} seeds, each by itself"
     return f"mean of {number} seeds" + (", band from lowest to highest" if shows == "band" else "")
+
+
+def span(counts: Collection[int]) -> str:
+    """``500``, or ``100 to 500`` where counts differ; "" for none."""
+    ends = sorted({min(counts), max(counts)}) if counts else []
+    return " to ".join(f"{count:,}" for count in ends)
 
 
 def _each(texts: Iterable[str]) -> str:
@@ -43,16 +48,15 @@ def _each(texts: Iterable[str]) -> str:
 
 def data_name(run: Run) -> str:
     """The run's data set as a reader expects it, with the size of each split and how much of the whole set that is."""
-    sizes = run.info.get("data", {}).get("sizes", {})
-    whole = naming.full_sizes(run.config)
-    counts = "".join(f", n {split} {size:,}{_share(size, whole.get(split))}" for split, size in sizes.items())
-    together = _share(sum(sizes.values()), whole.get("all")) if sizes else ""
+    sizes, full = run.sizes, naming.full_sizes(run.config)
+    counts = "".join(f", n {split} {size:,}{_share(size, full.get(split))}" for split, size in sizes.items())
+    together = _share(sum(sizes.values()), full.get("all")) if sizes else ""
     return naming.data_title(run.config) + counts + (f" ({together.strip()})" if together else "")
 
 
-def _share(size: int, whole: int | None) -> str:
-    """What a part is of, where it is a part: `` of 50,000``."""
-    return f" of {whole:,}" if whole and size < whole else ""
+def _share(size: int, full: int | None) -> str:
+    """`` of 50,000`` where a split is not the full set."""
+    return f" of {full:,}" if full and size < full else ""
 
 
 def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str) -> str:
@@ -61,15 +65,13 @@ def samples(runs: Sequence[Run], probe: str, field: str, split: str, inputs: str
     With ``inputs`` empty, of clean and of adversarial ones. Epochs that not all seeds have play no part, as in curves.
     """
     kinds = (inputs,) if inputs else ("clean", "adversarial")
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in experiments(runs):
         for kind in kinds:
             tables = [run.series(probe, field, split, kind).set_index("epoch")["n"] for run in part]
             shared = pd.concat([table for table in tables if len(table)] or tables, axis=1, join="inner")
-            found |= {int(n) for n in shared.to_numpy(float).ravel() if n > 0}
-    counts = sorted(found)
-    number = "" if not counts else f"{counts[0]:,} " if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} "
-    return number + " ".join(part for part in (inputs, split, "images") if part)
+            numbers |= {int(n) for n in shared.to_numpy(float).ravel() if n > 0}
+    return " ".join(part for part in (span(numbers), inputs, split, "images") if part)
 
 
 def stages(decays: Sequence[int]) -> str:

@@ -78,7 +78,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             else:
                 _panel(axes, run, seen[run], f"{title_of(name)}, seed {run.config.seed}", last)
         for axes in grid[:, 0]:
-            percent_axis(axes, f"{' / '.join(sorted({seen[run].what for run in shown}, reverse=True))} accuracy, gap")
+            percent_axis(axes, f"{' / '.join(sorted({seen[run].kind for run in shown}, reverse=True))} accuracy, gap")
         legend_above(figure, *once(grid.ravel()), most=5)
     return figure
 

@@ -1,1 +1,1 @@
-"""Looking at runs while they are written: what is read, and what it amounts to. No terminal in here."""
+"""Following runs while they are written, independent of a terminal."""

@@ -12,7 +12,7 @@ from overfit_lab.probes.metrics.phases import LEAST, WINDOW, Fall, Onset, Phases
 LOOKS = 3
 """Evaluations in a row at which both tests must be significant."""
 LEVEL = 0.01
-"""Level of either test at each of them."""
+"""Significance level of either test at each evaluation."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,9 @@ class Alert:
 
 
 class Alarm:
-    """Tests a growing run again at every evaluation, and says once that it overfits.
+    """Tests a run at every new evaluation and raises one alert when it overfits.
 
-    It is no second judge beside the diagnosis, which looks once at a run as it is: with the same tests on the same
-    accuracy it answers another question, whether to stop waiting.
+    The diagnosis tests a run once; the alarm applies the same tests at every evaluation, so it needs a stricter rule.
 
     The tests are those of :func:`~.metrics.phases.phases`, whose level holds for a single look. At one look
     an epoch the chance of a false alarm somewhere in a run is several times that: so each look asks for ``LEVEL``, and
@@ -83,8 +82,8 @@ class Alarm:
     def _look_at(self, epochs: np.ndarray, train: np.ndarray, test: np.ndarray, decays: Sequence[float]) -> None:
         if len(epochs) < LEAST:
             return
-        self.phases = found = phases(epochs, train, test, decays=decays)
-        onset, fall = found.onset, found.fall
+        self.phases = tests = phases(epochs, train, test, decays=decays)
+        onset, fall = tests.onset, tests.fall
         if onset is None or fall is None or max(onset.p, fall.p) >= LEVEL:
             self._in_a_row = 0
             return

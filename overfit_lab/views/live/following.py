@@ -1,4 +1,4 @@
-"""Reading a run folder again and again, each time only what is new."""
+"""Reading a run folder repeatedly, each time only its new records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from overfit_lab.records import layout
 from overfit_lab.records.records import POSTHOC, TRAINING, Record, standing_records
 
 KNOWN = 4096
-"""Bytes before the position that are compared at each look, to see whether the file was cut back and written again."""
+"""Bytes before the position that are compared at each look, to detect that the file was cut back and rewritten."""
 
 
 class Follower:
@@ -54,10 +54,10 @@ class Follower:
             return again, []
         except OSError as error:
             raise RunFolderError(f"{self.path}: cannot be read ({error.strerror})") from error
-        whole = content[: content.rfind(b"\n") + 1]
-        records = self._parse(whole)
-        self._position += len(whole)
-        self._before = (self._before + whole)[-KNOWN:]
+        lines = content[: content.rfind(b"\n") + 1]
+        records = self._parse(lines)
+        self._position += len(lines)
+        self._before = (self._before + lines)[-KNOWN:]
         return again, records
 
     def _is_as_it_was(self, file: Any) -> bool:
@@ -66,9 +66,9 @@ class Follower:
         file.seek(self._position - len(self._before))
         return bool(file.read(len(self._before)) == self._before)
 
-    def _parse(self, whole: bytes) -> list[Record]:
+    def _parse(self, lines: bytes) -> list[Record]:
         records = []
-        for line in whole.splitlines():
+        for line in lines.splitlines():
             self._n_lines += 1
             try:
                 if line.strip():
@@ -96,7 +96,7 @@ class Series:
 
 
 class Numbers:
-    """Recorded numbers by name."""
+    """Records by probe, field, split and inputs."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str, str, str], list[Record]] = {}
@@ -120,17 +120,17 @@ class Numbers:
 
 @dataclass
 class Pace:
-    """Seconds an epoch takes, as seen from outside: when which epoch was there first."""
+    """Estimates the seconds of an epoch from the times at which epochs were first seen."""
 
     first: tuple[int, float] | None = None
     last: tuple[int, float] | None = None
 
-    def seen(self, epoch: int, at: float) -> None:
-        """So many epochs were complete at this time."""
+    def seen(self, epoch: int, time: float) -> None:
+        """Note that ``epoch`` epochs were complete at a time."""
         if epoch and (self.first is None or self.last is None or epoch < self.last[0]):
-            self.first = self.last = (epoch, at)
+            self.first = self.last = (epoch, time)
         elif self.last is not None and epoch > self.last[0]:
-            self.last = (epoch, at)
+            self.last = (epoch, time)
 
     @property
     def seconds(self) -> float | None:
@@ -142,7 +142,7 @@ class Pace:
 
 @dataclass
 class Followed:
-    """A run folder that is looked at again and again.
+    """A run folder that is read repeatedly.
 
     Args:
         folder: of the run.

@@ -46,10 +46,10 @@ class Watched:
             if not planned:
                 raise
             folders = []
-        found = {self._name(folder): folder for folder in folders}
-        names = [*planned, *sorted(set(found) - set(planned))]
+        begun = {self._name(folder): folder for folder in folders}
+        names = [*planned, *sorted(set(begun) - set(planned))]
         alone = len(names) == 1
-        return [self._view(name, found[name], alone) if name in found else View(name) for name in names]
+        return [self._view(name, begun[name], alone) if name in begun else View(name) for name in names]
 
     @property
     def is_live(self) -> bool:
@@ -57,7 +57,7 @@ class Watched:
         return bool(self._planned()) and is_held(self.path)
 
     def _name(self, folder: Path) -> str:
-        """As the user tells it from others: its path below the folder."""
+        """The run's name: its path below the folder."""
         return folder.resolve().name if folder == self.path else folder.relative_to(self.path).as_posix()
 
     def _view(self, name: str, folder: Path, alone: bool) -> View:

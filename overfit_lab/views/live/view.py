@@ -1,4 +1,4 @@
-"""What there is to say about a run that is being written, as numbers and words."""
+"""The state of a run that is being written, as numbers and words."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ RECENT = 10
 """Epochs whose duration the estimate of the time that is left is made from."""
 ENDED = ("completed", "interrupted", "failed")
 CURVES = (
-    ("robust test accuracy", "evaluation", "acc_adv", "test", "adversarial"),
-    ("robust train accuracy", "evaluation", "acc_adv", "train", "adversarial"),
-    ("gradient norm", "gradient-norm", "full", "train", "adversarial"),
-    ("IIW (nats)", "iiw", "iiw", "train", "adversarial"),
-    ("adversarial ECE", "calibration", "ece", "test", "adversarial"),
+    (
+        ("robust test accuracy", "evaluation", "acc_adv", "test", "adversarial"),
+        ("clean test accuracy", "evaluation", "acc_clean", "test", "clean"),
+    ),
+    (
+        ("robust train accuracy", "evaluation", "acc_adv", "train", "adversarial"),
+        ("clean train accuracy", "evaluation", "acc_clean", "train", "clean"),
+    ),
+    (
+        ("gradient norm", "gradient-norm", "full", "train", "adversarial"),
+        ("gradient norm (mini-batches)", "training", "grad_norm_minibatch", "train", ""),
+    ),
+    (("IIW (nats)", "iiw", "iiw", "train", "adversarial"), ("IIW, clean (nats)", "iiw", "iiw", "train", "clean")),
+    (
+        ("adversarial ECE", "calibration", "ece", "test", "adversarial"),
+        ("clean ECE", "calibration", "ece", "test", "clean"),
+    ),
 )
-"""Titles, and the probe, field, split and inputs of what is drawn where it is recorded."""
-INSTEAD = {
-    "robust test accuracy": ("clean test accuracy", "evaluation", "acc_clean", "test", "clean"),
-    "robust train accuracy": ("clean train accuracy", "evaluation", "acc_clean", "train", "clean"),
-    "gradient norm": ("gradient norm (mini-batches)", "training", "grad_norm_minibatch", "train", ""),
-    "IIW (nats)": ("IIW, clean (nats)", "iiw", "iiw", "train", "clean"),
-    "adversarial ECE": ("clean ECE", "calibration", "ece", "test", "clean"),
-}
-"""What is drawn where the former is not recorded."""
+"""What is drawn, title, probe, field, split and inputs: of each pair the first that is recorded."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class View:
         stage: stationary or growth, and why.
         accuracies: now, by inputs and split.
         best: the best evaluation so far, a maximum over noise; None before the first evaluation.
-        now: the accuracy that chose it at the last evaluation; NaN before.
+        latest: the accuracy that chose it at the last evaluation; NaN before.
         judged: what accuracy the alarm looks at: ``robust`` or ``clean``.
         curves: what is recorded of ``CURVES``.
         decays: epochs after which the learning rate is lowered.
@@ -84,7 +88,7 @@ class View:
     stage: str = ""
     accuracies: Mapping[tuple[str, str], float] = field(default_factory=dict)
     best: Best | None = None
-    now: float = float("nan")
+    latest: float = float("nan")
     judged: str = "robust"
     curves: tuple[Curve, ...] = ()
     decays: tuple[float, ...] = ()
@@ -94,7 +98,7 @@ class View:
     @property
     def lost(self) -> float:
         """Accuracy lost since the best evaluation."""
-        return self.best.value - self.now if self.best else float("nan")
+        return self.best.value - self.latest if self.best else float("nan")
 
     @property
     def ended(self) -> bool:
@@ -102,25 +106,25 @@ class View:
         return self.status in ENDED
 
 
-def view_of(run: Followed, alarm: Alarm, now: float) -> View:
-    """What a run that has just been looked at amounts to; the alarm looks too.
+def view_of(run: Followed, alarm: Alarm, time: float) -> View:
+    """The view of a run after a look; the alarm is updated.
 
     Args:
         run: after its ``look``.
         alarm: the run's own.
-        now: seconds, as the file system's times.
+        time: seconds, as the file system's times.
     """
     numbers = run.numbers
     robust = after_robustness(run.config, run.info)
     decays = decays_so_far(run.info, numbers)
-    what = look(alarm, numbers, decays, robust)
+    kind = look(alarm, numbers, decays, robust)
     best = best_so_far(numbers, robust)
-    status, silent = _status(run, now)
+    status, silent = _status(run, time)
     per_epoch = seconds_per_epoch(run)
     n_epochs = _n_epochs(run)
     left = None
     if status == "running" and per_epoch is not None and n_epochs is not None:
-        left = max(0.0, per_epoch * (n_epochs - numbers.epoch) - max(0.0, now - run.changed))
+        left = max(0.0, per_epoch * (n_epochs - numbers.epoch) - max(0.0, time - run.changed))
     return View(
         name=run.name,
         status=status,
@@ -132,8 +136,8 @@ def view_of(run: Followed, alarm: Alarm, now: float) -> View:
         stage=stage_of(numbers, decays),
         accuracies=_accuracies(numbers),
         best=best,
-        now=float(accuracy(numbers, best.metric, best.split).values[-1]) if best else float("nan"),
-        judged=what,
+        latest=float(accuracy(numbers, best.metric, best.split).values[-1]) if best else float("nan"),
+        judged=kind,
         curves=curves_of(numbers),
         decays=tuple(decays),
         alert=alarm.alert,
@@ -147,7 +151,7 @@ def accuracy(numbers: Numbers, metric: str, split: str) -> Series:
 
 
 def look(alarm: Alarm, numbers: Numbers, decays: list[float], robust: bool) -> str:
-    """Let the alarm look at the accuracy that a diagnosis judges, against train; which one it is, in a word."""
+    """Update the alarm with the accuracy that a diagnosis judges; return ``robust`` or ``clean``."""
     metric, split = judged(robust, lambda *place: len(accuracy(numbers, *place)) > 0) or ("acc_adv", "test")
     train, test = accuracy(numbers, metric, "train"), accuracy(numbers, metric, split)
     common, mine, theirs = np.intersect1d(test.epochs, train.epochs, return_indices=True)
@@ -187,15 +191,10 @@ def best_so_far(numbers: Numbers, robust: bool) -> Best | None:
 
 
 def curves_of(numbers: Numbers) -> tuple[Curve, ...]:
-    """What there is to draw, in order."""
-    found = []
-    for title, *source in CURVES:
-        other, *instead = INSTEAD[title]
-        curve = Curve(title, numbers.series(*source))
-        curve = curve if len(curve.series) else Curve(other, numbers.series(*instead))
-        if len(curve.series):
-            found.append(curve)
-    return tuple(found)
+    """The recorded curves, in order."""
+    curves = ([Curve(title, numbers.series(*source)) for title, *source in pair] for pair in CURVES)
+    recorded = (next((curve for curve in pair if len(curve.series)), None) for pair in curves)
+    return tuple(curve for curve in recorded if curve is not None)
 
 
 def seconds_per_epoch(run: Followed) -> float | None:
@@ -208,25 +207,25 @@ def seconds_per_epoch(run: Followed) -> float | None:
 
 
 def _accuracies(numbers: Numbers) -> dict[tuple[str, str], float]:
-    found = {}
-    for metric, inputs in INPUTS.items():
-        for split in ("train", "val", "test"):
-            last = accuracy(numbers, metric, split).last
-            if last is not None:
-                found[inputs, split] = last
-    return found
+    """The last of each accuracy that is recorded, by inputs and split."""
+    return {
+        (inputs, split): last
+        for metric, inputs in INPUTS.items()
+        for split in ("train", "val", "test")
+        if (last := accuracy(numbers, metric, split).last) is not None
+    }
 
 
 def _n_epochs(run: Followed) -> int | None:
-    """None for a monitor that was not told: its configuration says 1."""
+    """Epochs of the run; None for a monitor without a plan, whose configuration says 1."""
     n = run.config.epochs
     return None if run.numbers.epoch > n or (n == 1 and run.config.name == "monitor") else n
 
 
-def _status(run: Followed, now: float) -> tuple[str, float | None]:
-    """The status in a word, and for how long a run has been silent where that is long."""
+def _status(run: Followed, time: float) -> tuple[str, float | None]:
+    """The status, and the seconds without a record if they are many."""
     status = str(run.info.get("status", "unknown"))
-    silent = max(0.0, now - run.changed)
+    silent = max(0.0, time - run.changed)
     if status != "running" or silent < max(SILENT, 3 * (seconds_per_epoch(run) or 0.0)):
         return status, None
     return ("running" if is_held(run.folder) else "stopped"), silent

@@ -14,7 +14,6 @@ from overfit_lab.views.diagnosis.finding import Diagnosis
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import title_of
 from overfit_lab.views.report.drawings import ONE_WAY, Drawing, draw_all
-from overfit_lab.views.tables.entries import is_imported
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class Material:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Experiments in the order of the figures, each on every set of weights; imported weights one by one, last."""
-        imported = [run for run in self.runs if is_imported(run)]
+        imported = [run for run in self.runs if run.is_imported]
         groups = []
-        for key, members in by_experiment([run for run in self.runs if not is_imported(run)]).items():
+        for key, members in by_experiment([run for run in self.runs if not run.is_imported]).items():
             for weights in (RAW, *sorted({name for run in members for name in second_weights(run)})):
                 words = "" if weights == RAW else f", {weights} weights"
                 groups.append(Group(f"{key}{words}", f"{title_of(key)}{words}", weights, tuple(members)))

@@ -63,14 +63,12 @@ def _wide(table: Table) -> Iterator[dict[str, Any]]:
 
 
 def _row(row: Row, table: Table) -> dict[str, Any]:
-    cells = [
-        {**_cell(cell, column), "mark": cell.mark or None}
-        for cell, column in zip(row.cells, table.columns, strict=True)
-    ]
+    pairs = zip(row.cells, table.columns, strict=True)
+    cells = [{**_cell(cell, column), "mark": cell.mark or None} for cell, column in pairs]
     head = {"row": row.label, "section": row.section, "source": row.source, "seeds": row.seeds}
     return {**head, "mark": row.mark or None, "cells": cells}
 
 
 def _cell(cell: Cell, column: Column) -> dict[str, Any]:
-    where = {"group": column.group, "column": column.name, "unit": column.unit}
-    return {**where, "mean": cell.mean, "std": cell.std, "n": cell.n or None}
+    heading = {"group": column.group, "column": column.name, "unit": column.unit}
+    return {**heading, "mean": cell.mean, "std": cell.std, "n": cell.n or None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from overfit_lab.views.tables.table import Cell, Column, Row, Table
 
@@ -65,11 +65,16 @@ def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
+def row_texts(row: Row, table: Table, escape: Callable[[str], str], raised: Callable[[str], str]) -> list[str]:
+    """The texts of a row from its label on, with marks for the letters of its footnotes."""
+    pairs = zip(row.cells, table.columns, strict=True)
+    cells = [escape(cell_text(cell, column)) + raised(cell.mark) for cell, column in pairs]
+    seeds = [] if table.wide else [escape(seeds_text(row))]
+    return [escape(row.label) + raised(row.mark), *seeds, *cells]
+
+
 def _plain_cells(row: Row, table: Table) -> list[str]:
-    cells = [
-        cell_text(cell, column) + _bracket(cell.mark) for cell, column in zip(row.cells, table.columns, strict=True)
-    ]
-    return [row.label + _bracket(row.mark), *([] if table.wide else [seeds_text(row)]), *cells]
+    return row_texts(row, table, str, _bracket)
 
 
 def _bracket(mark: str) -> str:
@@ -110,17 +115,11 @@ def as_markdown(table: Table) -> str:
     for section, rows in sections:
         if section and len(sections) > 1:
             lines.append(pipe([f"**{escape_markdown(section)}**", *[""] * (len(table.columns) + 1)]))
-        lines += [pipe(_markdown_cells(row, table)) for row in rows]
+        lines += [pipe(row_texts(row, table, escape_markdown, _raised)) for row in rows]
     notes = [f"- <sup>{letter}</sup> {escape_markdown(text)}" for letter, text in table.footnotes]
     notes += [f"- {escape_markdown(text)}" for text in table.notes]
     caption = [escape_markdown(" ".join(table.caption)), ""] if table.caption else []
     return "\n".join([*caption, *lines, *([""] if notes else []), *notes]) + "\n"
-
-
-def _markdown_cells(row: Row, table: Table) -> list[str]:
-    pairs = zip(row.cells, table.columns, strict=True)
-    cells = [escape_markdown(cell_text(cell, column)) + _raised(cell.mark) for cell, column in pairs]
-    return [escape_markdown(row.label) + _raised(row.mark), *([] if table.wide else [seeds_text(row)]), *cells]
 
 
 def _raised(mark: str) -> str:

@@ -1,4 +1,4 @@
-"""The paper's figures beside ours: which of its lines belong to a row, and how far the two can be compared."""
+"""The published figures for our rows, and notes on how far the two can be compared."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def with_published(
 ) -> list[Row]:
     """Rows with the published one of a method below the last of its own in each section."""
     last = {(entry.section, entry.key): i for i, entry in enumerate(entries)}
-    found = []
+    combined = []
     for i, (entry, row) in enumerate(zip(entries, rows, strict=True)):
-        found.append(row)
+        combined.append(row)
         theirs = published(entry) if entry.key and last[entry.section, entry.key] == i else None
         if theirs is not None:
-            found.append(replace(theirs, section=entry.section, source=PUBLISHED))
-    return found
+            combined.append(replace(theirs, section=entry.section, source=PUBLISHED))
+    return combined
 
 
 def printed_cells(lines: Sequence[Printed], footnotes: Footnotes) -> tuple[Cell, Cell, Cell]:
@@ -54,16 +54,17 @@ def printed_cells(lines: Sequence[Printed], footnotes: Footnotes) -> tuple[Cell,
 
 def contradictions(lines: Sequence[Printed]) -> str:
     """What is wrong with the lines that print one quantity, in words; "" where nothing is."""
-    told: dict[str, list[str]] = {}
+    tables_by_text: dict[str, list[str]] = {}
     for line in lines:
         text = line.contradiction()
         if not text and (line.best, line.final, line.diff) != (lines[0].best, lines[0].final, lines[0].diff):
             text = f"printed {line.best}, {line.final} and {line.diff}"
         if text:
-            told.setdefault(text, []).append(line.table)
+            tables_by_text.setdefault(text, []).append(line.table)
     first = lines[0].table
-    shown = f"; shown as in {tables([first])}" if told and all(first not in names for names in told.values()) else ""
-    return "; ".join(f"{tables(names)}: {text}" for text, names in told.items()) + shown
+    is_other = tables_by_text and all(first not in names for names in tables_by_text.values())
+    shown = f"; shown as in {tables([first])}" if is_other else ""
+    return "; ".join(f"{tables(names)}: {text}" for text, names in tables_by_text.items()) + shown
 
 
 def tables(names: Iterable[str]) -> str:
@@ -78,7 +79,7 @@ def lines_for(entry: Entry, metric: str, attack: str) -> list[Printed]:
 
 def published_label(entry: Entry, names: Iterable[str]) -> str:
     """What a published row is called: the method's plain name and the paper's tables."""
-    return f"{entry.label.partition(' (')[0]}, published ({tables(names)})"
+    return f"{entry.method}, published ({tables(names)})"
 
 
 def comparison_notes(entries: Sequence[Entry], *, noise: bool = True) -> tuple[str, ...]:
@@ -86,25 +87,25 @@ def comparison_notes(entries: Sequence[Entry], *, noise: bool = True) -> tuple[s
 
     Args:
         entries: our rows that have a published one.
-        noise: whether our label noise is told; not where columns are of it.
+        noise: whether our label noise is named; not where columns are of it.
     """
     if not entries:
         return ("No row of the paper is of these methods.",)
     notes = [f"Published rows: {CITATION}; copied as printed, the number of its seeds is not stated."]
-    told: dict[str, set[int]] = {}
+    seeds: dict[str, set[int]] = {}
     for entry in entries:
         for run in entry.runs:
-            told.setdefault(_against(run, noise=noise), set()).add(run.config.seed)
-    notes += [text.format(seeds=_count(len(seeds))) for text, seeds in told.items()]
+            seeds.setdefault(_against(run, noise=noise), set()).add(run.config.seed)
+    notes += [text.format(seeds="1 seed" if len(n) == 1 else f"{len(n)} seeds") for text, n in seeds.items()]
     notes.append("Rows are matched by method; its constants, such as r and the temperature, may differ.")
     return tuple(notes)
 
 
 def _against(run: Run, *, noise: bool) -> str:
-    """How a run's setting stands to that of its published lines; "{seeds}" is to be filled in."""
+    """Compares a run's setting with that of its published lines; the caller fills in "{seeds}"."""
     dataset, architecture = their_setting(run)
     config = run.config
-    n_train = run.info.get("data", {}).get("sizes", {}).get("train", config.data.n_train)
+    n_train = run.sizes.get("train", config.data.n_train)
     images = f"{n_train:,} training images" if n_train else "all training images"
     noisy = f", {noise_name([run])}" if noise and config.data.noise.rate else ""
     ours = f"{data_title(config)}, {images}{noisy}, {model_title(config)}"
@@ -128,7 +129,3 @@ def _agrees(run: Run, n_train: int | None) -> bool:
     same_width = model.options.get("width", WIDTH) == WIDTH or architecture != "resnet18"
     same_data = run.config.data.name == dataset and n_train in (None, N_TRAIN) and not run.config.data.noise.rate
     return same_data and same_model and same_width and model.name in MODELS
-
-
-def _count(n: int) -> str:
-    return "1 seed" if n == 1 else f"{n} seeds"

@@ -1,15 +1,17 @@
-"""From the readings of a row's seeds to its cells, with what a reader must know of them."""
+"""Cells from the readings of a row's seeds, with their footnotes and notes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from overfit_lab.records.reader import Run
 from overfit_lab.views.tables.entries import Entry
-from overfit_lab.views.tables.readings import Epochs, Reading, epochs_of
+from overfit_lab.views.tables.readings import Epochs, Reading, epochs_of, has_evaluation
 from overfit_lab.views.tables.table import Cell, Footnotes, Row, best_final_diff
 
+K = TypeVar("K")
 Reader = Callable[[Run, int | None, str], Reading]
 FIELDS = {"acc_adv": "robust accuracy", "acc_clean": "clean accuracy"}
 
@@ -27,16 +29,6 @@ class Measured:
         ends = best_final_diff(best, final)
         at_best, at_final, diff = (mark_coverage(cell, len(best), footnotes) for cell in ends)
         return at_best, at_final, diff
-
-    @property
-    def missing_best(self) -> bool:
-        """Whether some seed has no reading at its best epoch."""
-        return any(reading.value is None for reading in self.best)
-
-    @property
-    def missing_final(self) -> bool:
-        """Whether some seed has no reading at the final epoch."""
-        return any(reading.value is None for reading in self.final)
 
 
 def mark_coverage(cell: Cell, n_seeds: int, footnotes: Footnotes) -> Cell:
@@ -68,12 +60,17 @@ class Seeds:
         return all(epochs.best is None for epochs in self.epochs)
 
     def measure(self, reader: Reader) -> Measured:
-        """A quantity at the best and the final epoch of each run."""
+        """Read a quantity at the best and the final epoch of each run."""
         pairs = list(zip(self.entry.runs, self.epochs, strict=True))
         return Measured(
-            tuple(reader(run, at.best, self.entry.weights) for run, at in pairs),
-            tuple(reader(run, at.final, self.entry.weights) for run, at in pairs),
+            tuple(reader(run, epochs.best, self.entry.weights) for run, epochs in pairs),
+            tuple(reader(run, epochs.final, self.entry.weights) for run, epochs in pairs),
         )
+
+    def lacks(self, measured: Measured) -> bool:
+        """Whether a reading of some seed is missing that could be measured."""
+        ends = measured.final if self.final_only else (*measured.best, *measured.final)
+        return any(reading.value is None for reading in ends)
 
     def row(self, cells: Sequence[Cell], footnotes: Footnotes) -> Row:
         """The row of some cells; a footnote says which runs did not come to their end."""
@@ -84,57 +81,67 @@ class Seeds:
 
 def chosen_on(rows: Sequence[Seeds]) -> str:
     """The sentence on how best checkpoints were chosen, row by row where they differ."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        for epochs in row.epochs:
-            if epochs.chosen_on:
-                names = found.setdefault(epochs.chosen_on, [])
-                if row.entry.label not in names:
-                    names.append(row.entry.label)
-    if not found:
+    chosen = labels_by((epochs.chosen_on, row) for row in rows for epochs in row.epochs if epochs.chosen_on)
+    if not chosen:
         return ""
-    told = row_by_row({_choice(chosen): names for chosen, names in found.items()})
-    return f"Best: the epoch of the highest {told}."
+    return f"Best: the epoch of the highest {row_by_row({_choice(by): names for by, names in chosen.items()})}."
 
 
-def row_by_row(found: dict[str, list[str]]) -> str:
-    """Statements with the rows that they hold of; the commonest stands first, for all rows that are not named."""
-    first, *others = sorted(found, key=lambda text: (-len(found[text]), text))
-    return "; ".join([first, *(f"for {', '.join(found[text])}: {text}" for text in others)])
+def labels_by(pairs: Iterable[tuple[K, Seeds]]) -> dict[K, list[str]]:
+    """The labels of the rows that have each key, each label once."""
+    labels: dict[K, dict[str, None]] = {}
+    for key, row in pairs:
+        labels.setdefault(key, {})[row.entry.label] = None
+    return {key: list(names) for key, names in labels.items()}
+
+
+def row_by_row(statements: dict[str, list[str]]) -> str:
+    """Statements and the rows that they hold for; the commonest comes first and names no rows."""
+    first, *others = sorted(statements, key=lambda text: (-len(statements[text]), text))
+    return "; ".join([first, *(f"for {', '.join(statements[text])}: {text}" for text in others)])
 
 
 def _choice(chosen: str) -> str:
     field, _, split = chosen.partition(" on ")
-    where = "validation" if split == "val" else "test, a maximum over test evaluations"
-    return f"{FIELDS[field]} on {where}"
+    return f"{FIELDS[field]} on {'validation' if split == 'val' else 'test, a maximum over test evaluations'}"
 
 
 def spread_over_seeds(rows: Sequence[Seeds]) -> str:
-    """What the numbers of a cell are, in words."""
+    """A cell's statistic in words."""
     several = any(len(row.entry.runs) > 1 for row in rows)
     return "mean ± sample standard deviation over seeds" if several else "one seed each"
 
 
 def shared_setting(rows: Sequence[Entry]) -> str:
     """Data, model and threat model where all rows have the same; "" where sections name them."""
-    found = {row.section for row in rows}
-    return f"Setting: {found.pop()}." if len(found) == 1 else ""
+    settings = {row.section for row in rows}
+    return f"Setting: {settings.pop()}." if len(settings) == 1 else ""
 
 
-def sample_note(what: str, rows: Sequence[tuple[Seeds, Measured]]) -> tuple[str, ...]:
+def caption(rows: Sequence[Seeds], numbers: str, ends: str) -> tuple[str, ...]:
+    """What the numbers are, how the best was chosen, and the setting where all rows share it."""
+    setting = shared_setting([row.entry for row in rows])
+    return tuple(text for text in (numbers, chosen_on(rows), ends, setting) if text)
+
+
+def sample_note(title: str, rows: Sequence[Seeds], measured: Sequence[Measured]) -> tuple[str, ...]:
     """A note on how many test images a quantity is of, where that is not all of the test split."""
-    found: dict[tuple[int, int], list[str]] = {}
-    for row, measured in rows:
-        for run, *readings in zip(row.entry.runs, measured.best, measured.final, strict=True):
-            total = run.info.get("data", {}).get("sizes", {}).get("test")
-            for reading in readings:
-                if total and reading.value is not None:
-                    names = found.setdefault((reading.n, total), [])
-                    if row.entry.label not in names:
-                        names.append(row.entry.label)
-    if all(n == total for n, total in found):
+    labels = labels_by(
+        ((reading.n, total), row)
+        for row, ends in zip(rows, measured, strict=True)
+        for run, *readings in zip(row.entry.runs, ends.best, ends.final, strict=True)
+        for reading in readings
+        if (total := run.sizes.get("test")) and reading.value is not None
+    )
+    if all(n == total for n, total in labels):
         return ()
-    told = [f"on {n:,} of {total:,} test images" for n, total in found]
-    if len(found) > 1:
-        told = [f"{text} ({', '.join(names)})" for text, names in zip(told, found.values(), strict=True)]
-    return (f"{what}: {'; '.join(told)}.",)
+    parts = [f"on {n:,} of {total:,} test images" for n, total in labels]
+    if len(labels) > 1:
+        parts = [f"{text} ({', '.join(names)})" for text, names in zip(parts, labels.values(), strict=True)]
+    return (f"{title}: {'; '.join(parts)}.",)
+
+
+def checkpoints(rows: Sequence[Seeds]) -> str:
+    """The option that measures what is missing: imported weights have one checkpoint alone."""
+    trained = any(has_evaluation(run) for row in rows for run in row.entry.runs)
+    return f"--checkpoint {'best,final' if trained else 'final'}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from overfit_lab.records.reader import Run
 from overfit_lab.views.published.reader import noise_errors
-from overfit_lab.views.tables.beside import comparison_notes
+from overfit_lab.views.tables.beside import comparison_notes, published_label
 from overfit_lab.views.tables.cells import shared_setting
 from overfit_lab.views.tables.entries import Entry, entries, unrepeated
 from overfit_lab.views.tables.options import TableOptions
@@ -24,22 +24,18 @@ def label_noise(runs: Sequence[Run], options: TableOptions) -> Table:
     The error is that on clean images with clean labels: noise is in training labels alone. Kinds of noise have columns
     of their own, since a rate means another share of wrong labels in each.
 
-    Args:
-        runs: runs of any methods, with and without label noise.
-        options: see there; neither attack nor split of the best, since there is none.
-
     Raises:
         RunFolderError: a run without evaluation.
         ConfigError: an option that has no meaning here.
     """
     options.need_default("label-noise", "best_by", "attacks")
-    kept, notes = unrepeated(runs)
-    found = entries(kept, ("data.noise",), noise=False)
-    noises = sorted({_noise(run) for run in kept} | (_published_noises() if options.published else set()))
+    runs, notes = unrepeated(runs)
+    entry_list = entries(runs, ("data.noise",), noise=False)
+    noises = sorted({_noise(run) for run in runs} | (_published_noises() if options.published else set()))
     footnotes = Footnotes()
     rows: list[Row] = []
     matched: list[Entry] = []
-    for entry in found:
+    for entry in entry_list:
         by_place = places(entry, _noise)
         cells = {place: final_cell(by_place.get(place, []), entry.weights, read_error) for place in noises}
         seeds = max(cell.n for cell in cells.values())
@@ -47,22 +43,20 @@ def label_noise(runs: Sequence[Run], options: TableOptions) -> Table:
         rows.append(Row(entry.label, marked, entry.section, seeds=seeds or None))
         if options.published and (theirs := _published(entry, noises)):
             matched.append(entry)
-            label = f"{entry.label.partition(' (')[0]}, published (Tab. B.2)"
-            rows.append(Row(label, theirs, entry.section, PUBLISHED))
+            rows.append(Row(published_label(entry, ["B.2"]), theirs, entry.section, PUBLISHED))
     notes += _comparison(matched) if options.published else ()
-    notes += unfinished_note(kept)
+    notes += unfinished_note(runs)
     cells_measured = [cell for row in rows if row.source != PUBLISHED for cell in row.cells]
-    what = f"Test error in % on clean images at the last epoch, {seeds_note(cells_measured)}."
+    error = f"Test error in % on clean images at the last epoch, {seeds_note(cells_measured)}."
     columns = tuple(Column(f"{kind} label noise" if kind else "", f"{100 * rate:g}%") for kind, rate in noises)
-    setting = shared_setting(found)
-    text = tuple(filter(None, (what, setting)))
+    text = tuple(filter(None, (error, shared_setting(entry_list))))
     return Table("label-noise", text, "method", columns, tuple(rows), notes, footnotes.items())
 
 
 def read_error(run: Run, epoch: int | None, weights: str) -> Reading:
     """1 - clean test accuracy."""
-    found = read_natural(run, epoch, weights)
-    return found if found.value is None else Reading(1 - found.value, found.n)
+    accuracy = read_natural(run, epoch, weights)
+    return accuracy if accuracy.value is None else Reading(1 - accuracy.value, accuracy.n)
 
 
 def _noise(run: Run) -> tuple[str, float]:

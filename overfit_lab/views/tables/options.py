@@ -1,4 +1,4 @@
-"""What may be asked of a table beside its kind."""
+"""Options of a table beside its kind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TableOptions:
             raise unknown_name("split to choose the best checkpoint by", self.best_by, SPLITS)
 
     def need_default(self, kind: str, *names: str) -> None:
-        """Refuse options that say nothing in some kind of table.
+        """Refuse options that have no meaning for a kind of table.
 
         Raises:
             ConfigError: one of the options named is not at its default.

@@ -1,12 +1,14 @@
-"""Tables whose columns are a setting of the runs: one number of the final checkpoint in each place."""
+"""Cells of tables whose columns are a setting of the runs, at the final checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW
+from overfit_lab.views.figures.caption import span
 from overfit_lab.views.tables.entries import Entry
 from overfit_lab.views.tables.readings import Reading, epochs_of
 from overfit_lab.views.tables.table import EMPTY, Cell, Footnotes, cell_of
@@ -16,11 +18,11 @@ Read = Callable[[Run, int | None, str], Reading]
 
 
 def places(entry: Entry, place_of: Callable[[Run], Place]) -> dict[Place, list[Run]]:
-    """An entry's runs by the column that they belong to."""
-    found: dict[Place, list[Run]] = {}
+    """An entry's runs by their column."""
+    by_place: dict[Place, list[Run]] = {}
     for run in entry.runs:
-        found.setdefault(place_of(run), []).append(run)
-    return found
+        by_place.setdefault(place_of(run), []).append(run)
+    return by_place
 
 
 def final_cell(runs: Sequence[Run], weights: str, read: Read) -> Cell:
@@ -36,18 +38,12 @@ def unfinished_note(runs: Sequence[Run]) -> tuple[str, ...]:
 
 def seeds_note(cells: Sequence[Cell]) -> str:
     """How many seeds a cell is of: "3 seeds a cell", "1 to 3 seeds a cell"."""
-    counts = sorted({cell.n for cell in cells if cell.n})
-    if counts in ([], [1]):
-        return "one seed a cell"
-    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"mean ± sample standard deviation over {number} seeds"
+    number = span({cell.n for cell in cells if cell.n})
+    return "one seed a cell" if number in ("", "1") else f"mean ± sample standard deviation over {number} seeds"
 
 
 def mark_fewer(cells: dict[Place, Cell], footnotes: Footnotes) -> dict[Place, Cell]:
     """Cells of fewer seeds than the fullest of their row, with a footnote that says of how many."""
     most = max((cell.n for cell in cells.values()), default=0)
     words = {n: f"of {n} seed{'s' if n > 1 else ''}" for n in range(1, most)}
-    return {
-        place: Cell(cell.mean, cell.std, cell.n, footnotes.mark(words.get(cell.n, "")), cell.digits)
-        for place, cell in cells.items()
-    }
+    return {place: replace(cell, mark=footnotes.mark(words.get(cell.n, ""))) for place, cell in cells.items()}

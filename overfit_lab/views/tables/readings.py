@@ -1,4 +1,4 @@
-"""Reading a run's numbers at its best and its final epoch: which record a cell of a table comes from."""
+"""Reads a run's numbers at its best and final epoch from the records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from overfit_lab.records.naming import ATTACKS, PGD, attack_title, evaluation_at
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, best_epoch, final_epoch, probe_name
 
-OWN = "own"
+RUN_ATTACK = "own"
 """Stands for the attack that a run was evaluated with while training."""
 LATER = ("robustness", "calibration")
 """Probes whose records an imported checkpoint may have, although it was never evaluated while training."""
@@ -19,7 +19,7 @@ LATER = ("robustness", "calibration")
 
 @dataclass(frozen=True)
 class Epochs:
-    """Where a row's numbers are read.
+    """The epochs at which a row's numbers are read.
 
     Args:
         best: the best epoch; None where weights were imported, so that there is but one.
@@ -79,23 +79,23 @@ def read(run: Run, epoch: int | None, weights: str, probe: str, field: str, inpu
     if epoch is None:
         return Reading()
     part = run.series(probe_name(probe, weights), field, "test", inputs)
-    at = part[part["epoch"] == epoch]
-    return Reading(float(at["value"].iloc[0]), int(at["n"].iloc[0])) if len(at) else Reading()
+    rows = part[part["epoch"] == epoch]
+    return Reading(float(rows["value"].iloc[0]), int(rows["n"].iloc[0])) if len(rows) else Reading()
 
 
 def read_natural(run: Run, epoch: int | None, weights: str) -> Reading:
     """Clean test accuracy: that of the evaluation while training, else that measured beside attacks later."""
-    found = read(run, epoch, weights, "evaluation", "acc_clean", "clean")
-    return found if found.value is not None else read(run, epoch, weights, "robustness", "acc_clean", "clean")
+    trained = read(run, epoch, weights, "evaluation", "acc_clean", "clean")
+    return trained if trained.value is not None else read(run, epoch, weights, "robustness", "acc_clean", "clean")
 
 
 def read_attack(run: Run, epoch: int | None, weights: str, attack: str) -> Reading:
     """Test accuracy under an attack: the evaluation's where the attack is its own, else that measured later."""
-    name = own_attack(run) if attack == OWN else attack
+    name = own_attack(run) if attack == RUN_ATTACK else attack
     if name == own_attack(run) and evaluated_under_attack(run):
-        found = read(run, epoch, weights, "evaluation", "acc_adv", "adversarial")
-        if found.value is not None:
-            return found
+        reading = read(run, epoch, weights, "evaluation", "acc_adv", "adversarial")
+        if reading.value is not None:
+            return reading
     return read(run, epoch, weights, "robustness", f"acc_adv/{name}", "adversarial")
 
 
@@ -116,7 +116,7 @@ def measured_attacks(run: Run) -> set[str]:
 
 def attack_titles(attack: str, runs: Sequence[Run]) -> list[str]:
     """An attack as papers print it; the runs' own attacks, which may be several, each once."""
-    return sorted({attack_title(own_attack(run) if attack == OWN else attack) for run in runs})
+    return sorted({attack_title(own_attack(run) if attack == RUN_ATTACK else attack) for run in runs})
 
 
 def check_attacks(attacks: Sequence[str], runs: Sequence[Run]) -> None:

@@ -1,10 +1,10 @@
-"""Which networks the images of transfer attacks were found on: names from records, what they are from outcomes."""
+"""The source networks of transfer attacks: names from records, architecture and training from outcomes."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +40,8 @@ class Source:
     @property
     def title(self) -> str:
         """Head of its columns: ``from NAME (ARCHITECTURE, METHOD), PGD-20``."""
-        what = ", ".join(text for text in (self.model, self.method) if text)
-        return f"from {self.name}" + (f" ({what})" if what else "") + f", {self.attack}"
+        network = ", ".join(text for text in (self.model, self.method) if text)
+        return f"from {self.name}{f' ({network})' if network else ''}, {self.attack}"
 
 
 @dataclass
@@ -56,8 +56,10 @@ class Sources:
 
     def all(self) -> list[Source]:
         """Every source once, by name and attack."""
-        found = {source for _, source in self.attacks}
-        return sorted(found, key=lambda source: (source.name, source.attack, source.model, source.method))
+        return sorted(
+            {source for _, source in self.attacks},
+            key=lambda source: (source.name, source.attack, source.model, source.method),
+        )
 
     def of(self, run: Run, source: Source) -> tuple[str, ...]:
         """The attacks of a run on one source: several where its runs of several seeds attacked it."""
@@ -71,8 +73,8 @@ def sources_of(runs: Sequence[Run]) -> Sources:
     ``digits-deep-seed1``, each attacks the target of its own seed. What a source is is taken from the outcomes beside
     the records; where those do not say, from other runs that were attacked from a source of the name.
     """
-    named: list[tuple[Run, str, str, str]] = []
-    told: dict[str, set[tuple[str, str]]] = {}
+    attacked: list[tuple[Run, str, str, str]] = []
+    described: dict[str, set[tuple[str, str]]] = {}
     known: dict[tuple[str, str], tuple[str, str]] = {}
     for run in runs:
         for label, settings in transfer_settings(run).items():
@@ -81,16 +83,16 @@ def sources_of(runs: Sequence[Run]) -> Sources:
         for label in sorted(measured_attacks(run)):
             source, attack = split_label(label)
             if source:
-                named.append((run, label, source, attack))
-                told.setdefault(source, set()).add(known.get((str(run.folder), label), ("", "")))
-    found: dict[tuple[str, Source], list[str]] = {}
-    for run, label, source, attack in named:
-        what = known.get((str(run.folder), label), ("", ""))
-        certain = told[source] - {("", "")}
-        if what == ("", "") and len(certain) == 1:
-            (what,) = certain
-        found.setdefault((str(run.folder), Source(source, attack, *what)), []).append(label)
-    return Sources({place: tuple(labels) for place, labels in found.items()})
+                attacked.append((run, label, source, attack))
+                described.setdefault(source, set()).add(known.get((str(run.folder), label), ("", "")))
+    attacks: dict[tuple[str, Source], list[str]] = {}
+    for run, label, source, attack in attacked:
+        about_source = known.get((str(run.folder), label), ("", ""))
+        certain = described[source] - {("", "")}
+        if about_source == ("", "") and len(certain) == 1:
+            (about_source,) = certain
+        attacks.setdefault((str(run.folder), Source(source, attack, *about_source)), []).append(label)
+    return Sources({place: tuple(labels) for place, labels in attacks.items()})
 
 
 def split_label(label: str) -> tuple[str, str]:
@@ -109,17 +111,12 @@ def split_label(label: str) -> tuple[str, str]:
 
 def transfer_settings(run: Run) -> Mapping[str, dict[str, Any]]:
     """The settings of a run's transfer attacks by their names, from the outcomes that are kept beside the records."""
-    found: dict[str, dict[str, Any]] = {}
-    for path in _outcomes(run):
+    by_label: dict[str, dict[str, Any]] = {}
+    for path in sorted(layout.evaluations(run.folder).glob("transfer-*.npz")):
         notes = read_arrays(path, only="notes").get("notes")
         try:
             settings = json.loads(str(notes))["settings"]
-            label = str(settings["label"])
+            by_label[str(settings["label"])] = settings
         except (ValueError, KeyError, TypeError):
             continue
-        found[label] = settings
-    return found
-
-
-def _outcomes(run: Run) -> Iterable[Any]:
-    return sorted(layout.evaluations(run.folder).glob("transfer-*.npz"))
+    return by_label

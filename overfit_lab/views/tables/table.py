@@ -1,10 +1,11 @@
-"""What a table is, whatever it is about and however it is written: header, rows of cells, notes."""
+"""The data of a table, independent of its subject and format: columns, rows of cells, notes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 MEASURED, PUBLISHED = "measured", "published"
 
@@ -50,7 +51,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: what it is of, its cells, and where they come from.
+    """A row: label, cells and their source.
 
     Args:
         label: in the first column.
@@ -104,20 +105,14 @@ class Table:
 
     def groups(self) -> list[tuple[str, int]]:
         """The groups of columns in order, each with how many columns it has."""
-        found: list[tuple[str, int]] = []
-        for column in self.columns:
-            if found and found[-1][0] == column.group:
-                found[-1] = (column.group, found[-1][1] + 1)
-            else:
-                found.append((column.group, 1))
-        return found
+        return [(name, len(list(columns))) for name, columns in groupby(self.columns, lambda column: column.group)]
 
     def sections(self) -> list[tuple[str, list[Row]]]:
         """The sections in order, each with its rows."""
-        found: dict[str, list[Row]] = {}
+        sections: dict[str, list[Row]] = {}
         for row in self.rows:
-            found.setdefault(row.section, []).append(row)
-        return list(found.items())
+            sections.setdefault(row.section, []).append(row)
+        return list(sections.items())
 
 
 class Footnotes:
@@ -127,29 +122,35 @@ class Footnotes:
         self._letters: dict[str, str] = {}
 
     def mark(self, text: str) -> str:
-        """The letter of a text: a, b, ..., z, aa, ab, ...; "" for no text."""
+        """The letter of a text; "" for no text."""
         if not text:
             return ""
-        return self._letters.setdefault(text, _letter(len(self._letters)))
+        return self._letters.setdefault(text, letters(len(self._letters)))
 
     def items(self) -> tuple[tuple[str, str], ...]:
         """(letter, text) in order."""
         return tuple((letter, text) for text, letter in self._letters.items())
 
 
-def _letter(index: int) -> str:
+def letters(index: int) -> str:
+    """a, b, ..., z, aa, ab, ... in order.
+
+    Example:
+        >>> [letters(i) for i in (0, 25, 26)]
+        ['a', 'z', 'aa']
+    """
     first, rest = divmod(index, 26)
-    return (_letter(first - 1) if first else "") + chr(ord("a") + rest)
+    return (letters(first - 1) if first else "") + chr(ord("a") + rest)
 
 
 def cell_of(values: Iterable[float | None]) -> Cell:
     """The cell of one number over seeds: mean and sample standard deviation of those that have it."""
-    found = [value for value in values if value is not None]
-    if not found:
+    known = [value for value in values if value is not None]
+    n = len(known)
+    if not known:
         return EMPTY
-    mean = math.fsum(found) / len(found)
-    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in found) / (len(found) - 1)) if len(found) > 1 else None
-    return Cell(mean, spread, len(found))
+    mean = math.fsum(known) / n
+    return Cell(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (n - 1)) if n > 1 else None, n)
 
 
 def best_final_diff(best: Sequence[float | None], final: Sequence[float | None]) -> tuple[Cell, Cell, Cell]:

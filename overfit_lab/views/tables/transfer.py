@@ -12,11 +12,11 @@ from overfit_lab.records.naming import MODELS
 from overfit_lab.records.reader import Run
 from overfit_lab.views.published.reader import printed
 from overfit_lab.views.tables.beside import comparison_notes, lines_for, printed_cells, published_label, with_published
-from overfit_lab.views.tables.cells import Measured, Seeds, sample_note
+from overfit_lab.views.tables.cells import Seeds, caption, checkpoints, sample_note, spread_over_seeds
 from overfit_lab.views.tables.entries import Entry, entries, unrepeated
-from overfit_lab.views.tables.methods import ENDS, caption, imported_note
+from overfit_lab.views.tables.methods import DIFF, ENDS, imported_note
 from overfit_lab.views.tables.options import TableOptions
-from overfit_lab.views.tables.readings import Reading, has_evaluation, read
+from overfit_lab.views.tables.readings import Reading, read
 from overfit_lab.views.tables.sources import Source, Sources, sources_of
 from overfit_lab.views.tables.table import EMPTY, Column, Footnotes, Row, Table
 
@@ -32,21 +32,17 @@ def transfer(runs: Sequence[Run], options: TableOptions) -> Table:
     its architecture and training where the outcomes beside the records say so. Rows, epochs and diff are as in the
     table of methods. Where several runs of one source attacked a target, the target counts with their mean.
 
-    Args:
-        runs: the runs that were attacked, of any methods.
-        options: see there; no attacks, since columns are by source.
-
     Raises:
         RunFolderError: no run was attacked from another network, or one holds nothing to read.
         ConfigError: an option that has no meaning here.
     """
     options.need_default("transfer", "attacks")
-    kept, notes = unrepeated(runs)
-    rows = [Seeds.of(entry, options.best_by) for entry in entries(kept)]
-    sources = sources_of(kept)
+    runs, notes = unrepeated(runs)
+    rows = [Seeds.of(entry, options.best_by) for entry in entries(runs)]
+    sources = sources_of(runs)
     if not sources.attacks:
         raise RunFolderError(
-            f"{kept[0].folder if len(kept) == 1 else f'{len(kept)} runs'}: no transfer attack in the records; "
+            f"{runs[0].folder if len(runs) == 1 else f'{len(runs)} runs'}: no transfer attack in the records; "
             "`overfit-lab evaluate RUN --attack transfer --source OTHER --checkpoint best,final` measures one"
         )
     measured = {
@@ -55,41 +51,40 @@ def transfer(runs: Sequence[Run], options: TableOptions) -> Table:
     theirs = their_columns() if options.published else {}
     footnotes = Footnotes()
     shown: list[Row] = []
-    for row, *parts in zip(rows, *measured.values(), strict=True):
-        cells = [cell for part in parts for cell in part.cells(footnotes)]
+    for row, *quantities in zip(rows, *measured.values(), strict=True):
+        cells = [cell for quantity in quantities for cell in quantity.cells(footnotes)]
         shown.append(row.row([*cells, *[EMPTY] * (len(ENDS) * len(theirs))], footnotes))
     if options.published:
-        found = [row.entry for row in rows]
-        shown = with_published(found, shown, partial(_published, n_ours=len(measured), footnotes=footnotes))
-        notes += _comparison([entry for entry in found if _lines(entry)])
-    for source, parts_of in measured.items():
-        together = list(zip(rows, parts_of, strict=True))
-        notes += (*sample_note(source.title, together), *_missing(source, together))
-    notes += (*_several(kept, sources), *imported_note(rows))
+        entry_list = [row.entry for row in rows]
+        shown = with_published(entry_list, shown, partial(_published, n_ours=len(measured), footnotes=footnotes))
+        notes += _comparison([entry for entry in entry_list if _lines(entry)])
+    for source, parts in measured.items():
+        notes += sample_note(source.title, rows, parts)
+        notes += _missing(source, [row for row, ends in zip(rows, parts, strict=True) if row.lacks(ends)])
+    notes += (*_several(runs, sources), *imported_note(rows))
     columns = tuple(Column(group, end) for group in (*[s.title for s in measured], *theirs.values()) for end in ENDS)
-    what, *rest = caption(rows)
-    what = what.replace("Test accuracy in %", "Test accuracy in % under attacks on other networks")
-    return Table("transfer", (what, *rest), "method", columns, tuple(shown), notes, footnotes.items())
+    text = caption(rows, f"Test accuracy in % under attacks on other networks, {spread_over_seeds(rows)}.", DIFF)
+    return Table("transfer", text, "method", columns, tuple(shown), notes, footnotes.items())
 
 
 def read_transfer(run: Run, epoch: int | None, weights: str, sources: Sources, source: Source) -> Reading:
     """Test accuracy under images of a source at one epoch: the mean over the source's runs that attacked."""
     attacks = sources.of(run, source)
-    found = [read(run, epoch, weights, "robustness", f"acc_adv/{attack}", "adversarial") for attack in attacks]
-    values = [reading.value for reading in found if reading.value is not None]
-    return Reading(math.fsum(values) / len(values), min(r.n for r in found if r.n)) if values else Reading()
+    readings = [read(run, epoch, weights, "robustness", f"acc_adv/{attack}", "adversarial") for attack in attacks]
+    values = [reading.value for reading in readings if reading.value is not None]
+    return Reading(math.fsum(values) / len(values), min(r.n for r in readings if r.n)) if values else Reading()
 
 
 def their_columns() -> dict[str, str]:
     """The columns of Tab. B.3: as the copied figures name them, and in words."""
-    found: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for line in printed():
         parts = THEIRS.fullmatch(line.attack) if line.metric == METRIC else None
         if parts is not None:
             attack = f", {parts['attack'].upper()}" if parts["attack"] else ""
             name = MODELS[parts["source"]]
-            found[line.attack] = f"from {name} (the paper's column {parts['column']}{attack})"
-    return found
+            titles[line.attack] = f"from {name} (the paper's column {parts['column']}{attack})"
+    return titles
 
 
 def _lines(entry: Entry) -> list[str]:
@@ -110,29 +105,26 @@ def _published(entry: Entry, *, n_ours: int, footnotes: Footnotes) -> Row | None
 
 def _comparison(matched: Sequence[Entry]) -> tuple[str, ...]:
     notes = comparison_notes(matched)
-    what = "The paper's sources are other networks than ours; how they were trained, and the attack of its column 1, "
-    return (*notes, what + "the copied figures do not say.") if matched else notes
+    sources = (
+        "The paper's sources are other networks than ours; how they were trained, and the attack of its column 1, "
+    )
+    return (*notes, f"{sources}the copied figures do not say.") if matched else notes
 
 
-def _missing(source: Source, rows: Sequence[tuple[Seeds, Measured]]) -> tuple[str, ...]:
-    """How to get the numbers of a source that are not there."""
-    missing = [row for row, m in rows if m.missing_final or (m.missing_best and not row.final_only)]
-    if not missing:
-        return ()
-    trained = any(has_evaluation(run) for row in missing for run in row.entry.runs)
-    checkpoints = "best,final" if trained else "final"
-    command = f"overfit-lab evaluate RUN --attack transfer --source OTHER --checkpoint {checkpoints}"
-    return (f"– {source.title}: not measured; `{command}` does it.",)
+def _missing(source: Source, missing: Sequence[Seeds]) -> tuple[str, ...]:
+    """How to measure a source where it is missing."""
+    command = f"overfit-lab evaluate RUN --attack transfer --source OTHER {checkpoints(missing)}"
+    return (f"– {source.title}: not measured; `{command}` does it.",) if missing else ()
 
 
 def _several(runs: Sequence[Run], sources: Sources) -> tuple[str, ...]:
     """A note on sources of which more than one run attacked a target."""
-    told = []
-    for source in sources.all():
-        most = max(len(sources.of(run, source)) for run in runs)
-        if most > 1:
-            told.append(f"{source.title}: the mean over up to {most} runs of the source for each target.")
-    return tuple(told)
+    counts = {source.title: max(len(sources.of(run, source)) for run in runs) for source in sources.all()}
+    return tuple(
+        f"{title}: the mean over up to {most} runs of the source for each target."
+        for title, most in counts.items()
+        if most > 1
+    )
 
 
 REGISTER = {"transfer": transfer}

@@ -1,4 +1,4 @@
-"""The formats of a table, and what suffixes stand for them. Knows nothing of runs."""
+"""The formats of a table and the file suffixes for them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from overfit_lab.views.diagnosis.grown import growth_in
 from overfit_lab.views.diagnosis.phases_of import phases_of
 from overfit_lab.views.diagnosis.readings import first_with
 from overfit_lab.views.figures.caption import attack_name
-from overfit_lab.views.tables.readings import OWN, attack_titles
+from overfit_lab.views.tables.readings import RUN_ATTACK, attack_titles
 from run_factory import make_run
 
 REFERENCE = Path(__file__).parents[3] / "runs" / "reference"
@@ -56,6 +56,6 @@ def test_the_attack_of_the_evaluation_has_one_name(tmp_path, evaluation, title):
     assert attack_title(evaluation_attack(run.config)) == title
     assert attack_name(run).startswith(title)
     if evaluation.get("n_steps") != 0:
-        assert attack_titles(OWN, [run]) == [title]
+        assert attack_titles(RUN_ATTACK, [run]) == [title]
 
         assert f"under {title} on" in find(Subject("r", (run,)), ()).sentence

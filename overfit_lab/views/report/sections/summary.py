@@ -14,7 +14,6 @@ from overfit_lab.views.report.looks import PageLook, page_looks
 from overfit_lab.views.report.material import Group, Material
 from overfit_lab.views.report.rendering import render
 from overfit_lab.views.report.section import Part, Section
-from overfit_lab.views.tables.entries import is_imported
 
 PROBING = "overfit-lab probe RUN --metric gradient-norm,calibration,confidence --checkpoint all"
 
@@ -70,7 +69,7 @@ def remarks(run: Run) -> list[str]:
     """Remarks on a run: that it did not complete, was imported, lacks probes, or had no attack."""
     notes = []
     status = run.info.get("status", "unknown")
-    if is_imported(run):
+    if run.is_imported:
         notes.append("imported weights; how they were trained is not known, so there is one checkpoint and no best.")
     elif status != "completed":
         notes.append(f"{status} at epoch {run.info.get('epoch', '?')} of {run.config.epochs}.")
@@ -79,7 +78,7 @@ def remarks(run: Run) -> list[str]:
         notes.append("holds no records yet.")
     elif not probes - {"training", "evaluation", "robustness"}:
         notes.append(f"no probes; `{PROBING}` records some.")
-    if run.config.objective.name == "standard" and not is_imported(run):
+    if run.config.objective.name == "standard" and not run.is_imported:
         notes.append("standard training, without an attack.")
     return notes
 

@@ -18,25 +18,9 @@ from overfit_lab.views.tables.compare import digits_of
 from overfit_lab.views.tables.methods import methods
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.readings import epochs_of
-from overfit_lab.views.tables.table import Cell, Column, Table
+from overfit_lab.views.tables.table import Cell, Column, Table, letters
 
-COLUMNS = (
-    "run",
-    "status",
-    "weights",
-    "best_epoch",
-    "clean_best",
-    "clean_final",
-    "clean_diff",
-    "robust_best",
-    "robust_final",
-    "robust_diff",
-    "robust_train_final",
-    "ece_adv_final",
-    "grad_norm_final",
-    "iiw_final",
-    "hessian_trace_final",
-)
+COLUMNS = [column for column in TITLES if column not in ("labels", "noise", "n_seeds", "chosen_on")]
 
 
 @dataclass(frozen=True)
@@ -58,10 +42,10 @@ NOTHING = SortCell(MISSING, None)
 
 def build(material: Material) -> Part:
     """The table of methods over seeds, and one of the runs one by one; runs without an evaluation are named below."""
-    kept, left_out = evaluated(material.runs)
-    if not kept:
+    runs, left_out = evaluated(material.runs)
+    if not runs:
         return Part(render("table.html", table=None, left_out=left_out, runs=None))
-    table = methods(kept, TableOptions())
+    table = methods(runs, TableOptions())
     return Part(
         render(
             "table.html",
@@ -69,22 +53,22 @@ def build(material: Material) -> Part:
             method_rows=method_rows(table),
             settings=[(letter, section) for section, letter in settings_of(table).items()],
             left_out=left_out,
-            runs=run_rows(kept),
+            runs=run_rows(runs),
         )
     )
 
 
 def evaluated(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs that hold an evaluation, and one line about each of the others."""
-    kept, left_out = [], []
+    measured, left_out = [], []
     for run in runs:
         try:
             epochs_of(run)
         except OverfitLabError as error:
             left_out.append(str(error))
         else:
-            kept.append(run)
-    return kept, left_out
+            measured.append(run)
+    return measured, left_out
 
 
 def method_rows(table: Table) -> list[tuple[SortCell, list[SortCell]]]:
@@ -105,18 +89,7 @@ def method_rows(table: Table) -> list[tuple[SortCell, list[SortCell]]]:
 def settings_of(table: Table) -> dict[str, str]:
     """A letter for each setting in the order of the rows; none where all rows have the same."""
     sections = dict.fromkeys(row.section for row in table.rows)
-    return {section: capitals(i) for i, section in enumerate(sections)} if len(sections) > 1 else {}
-
-
-def capitals(index: int) -> str:
-    """A, B, ..., Z, AA, AB, ... in order.
-
-    Example:
-        >>> [capitals(i) for i in (0, 25, 26)]
-        ['A', 'Z', 'AA']
-    """
-    first, rest = divmod(index, 26)
-    return (capitals(first - 1) if first else "") + chr(ord("A") + rest)
+    return {section: letters(i).upper() for i, section in enumerate(sections)} if len(sections) > 1 else {}
 
 
 def _number_cell(cell: Cell, column: Column) -> SortCell:
@@ -127,17 +100,17 @@ def _number_cell(cell: Cell, column: Column) -> SortCell:
 
 def run_rows(runs: Sequence[Run]) -> tuple[list[str], list[list[SortCell]]]:
     """Headings and rows, one a run and set of weights, of what was measured while training."""
-    found = []
+    rows = []
     for run in runs:
         for weights in (RAW, *second_weights(run)):
             try:
-                found.append(summarise_run(run, weights))
+                rows.append(summarise_run(run, weights))
             except OverfitLabError:  # imported weights have no best epoch
                 continue
-    columns = [c for c in COLUMNS if any(_present(row[c]) for row in found)]
-    if all(row["weights"] == RAW for row in found) and "weights" in columns:
+    columns = [c for c in COLUMNS if any(_present(row[c]) for row in rows)]
+    if all(row["weights"] == RAW for row in rows) and "weights" in columns:
         columns.remove("weights")
-    return [TITLES[column] for column in columns], [[_run_cell(row, c) for c in columns] for row in found]
+    return [TITLES[column] for column in columns], [[_run_cell(row, c) for c in columns] for row in rows]
 
 
 def _present(value: Any) -> bool:
