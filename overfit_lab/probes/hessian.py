@@ -107,7 +107,8 @@ class HessianProbe(Probe):
 
         Cost: the trace exactly takes K forward and backward passes' arithmetic, about twice over; by Hutchinson up to
         ``max_probes`` Hessian-vector products, each two forward and backward passes. The top eigenvalue takes some 10
-        products, up to 30 where many are close, each further one some more; the density ``density_vectors * density_steps``.
+        products, up to 30 where many are close, each further one some more; the density ``density_vectors`` times
+        ``density_steps``.
         """
         values: list[Value] = []
         arrays: dict[str, np.ndarray] = {}

@@ -17,7 +17,7 @@ from overfit_lab.probes.metrics.hessian.vectors import flatten, unflatten
 
 MOST_STEPS = 200
 MISSED = 0.01
-"""Largest probability, over the random start, that an eigenvalue stays unseen that is larger than the tolerance lets."""
+"""Largest probability, over the random start, that a larger eigenvalue than the tolerance allows stays unseen."""
 
 
 class Eigenvalue(NamedTuple):
