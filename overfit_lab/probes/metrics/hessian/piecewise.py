@@ -9,15 +9,14 @@ from torch import Tensor, nn
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.models.compute.folded import build_of
+from overfit_lab.models.remembered import remembered
 from overfit_lab.probes.metrics.layers import trainable_by_name
 from overfit_lab.probes.metrics.local import refuse_mixing
 
 SAMPLES = 4
 
 
-_known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], tuple[bool | None, str]]] = (
-    weakref.WeakKeyDictionary()
-)
+_known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], tuple[bool | None, str]]] = remembered()
 
 
 def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
