@@ -527,7 +527,7 @@ class NoGradTrunk(Normed):
         return self.head(self.features(h).mean((2, 3)))
 
 
-@network("detached", "features detached before the head, and a branch that is not")
+@network("detached", "features detached before the head, and a branch that is not", smooth_gradient=False)
 class Detached(Normed):
     def features(self, h):
         return F.relu(self.bn(self.conv(h))).detach() + h

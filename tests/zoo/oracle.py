@@ -194,18 +194,20 @@ class Oracle:
         """Trainable numbers P."""
         return sum(p.numel() for p in self.parameters.values())
 
-    def hessian(self, top_k=2):
+    def hessian(self):
         h = self.hessian_matrix
         found = {"trace": h.trace()}
         found |= {f"layer/{layer}": h.diagonal()[rows].sum() for layer, rows in self.rows.items()}
-        if torch.isfinite(h).all():
-            values = torch.linalg.eigvalsh((h + h.T) / 2)
-            values = values[values.abs().argsort(descending=True)]
-        else:
-            values = torch.full((len(h),), math.nan)
-        found["top_eigenvalue"] = values[0]
-        found |= {f"eigenvalue/{rank}": values[rank - 1] for rank in range(2, top_k + 1)}
-        return found
+        return found | {"top_eigenvalue": self.eigenvalues[0]}
+
+    @cached_property
+    def eigenvalues(self):
+        """All of them (P,), by magnitude."""
+        h = self.hessian_matrix
+        if not torch.isfinite(h).all():
+            return torch.full((len(h),), math.nan)
+        values = torch.linalg.eigvalsh((h + h.T) / 2)
+        return values[values.abs().argsort(descending=True)]
 
     @property
     def rows(self):
