@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.errors import ConfigError, unknown_name
+from overfit_lab.types import widened
 
 
 def find_layer(model: nn.Module, layer: str) -> nn.Module:
