@@ -98,15 +98,29 @@ def geometry(rng, n=60):
 
 
 def make_run(
-    folder, labels="hard", seed=0, *, objective="pgd-at", rate=0.3, kind="symmetric", probes=True, val=False, **changes
+    folder,
+    labels="hard",
+    seed=0,
+    *,
+    objective="pgd-at",
+    rate=0.3,
+    kind="symmetric",
+    probes=True,
+    val=False,
+    epochs=EPOCHS,
+    measured=range(2, EPOCHS + 1, 2),
+    **changes,
 ):
-    """A run folder of 20 epochs with decays after epochs 10 and 15; returns the run. `changes` go to the config."""
+    """A run folder of 20 epochs with decays after epochs 10 and 15; returns the run. `changes` go to the config.
+
+    The probes have readings at the epochs ``measured``.
+    """
     noise = {"kind": kind, "rate": rate} if rate else {}
     config = parse_config(
         {
             "name": f"synthetic-{labels}",
             "seed": seed,
-            "epochs": EPOCHS,
+            "epochs": epochs,
             "data": {"name": "digits", "noise": noise},
             "labels": {"name": labels},
             "objective": {"name": objective},
@@ -116,8 +130,8 @@ def make_run(
     sizes = {"train": 500, "test": 797}
     info = {"status": "completed", "data": {"sizes": sizes, "n_resampled": 190}}
     with RunWriter.create(folder, to_yaml(config), info) as writer:
-        for epoch in range(1, EPOCHS + 1):
-            clock = Clock(epoch, 10 * epoch, EPOCHS)
+        for epoch in range(1, epochs + 1):
+            clock = Clock(epoch, 10 * epoch, epochs)
             lr = 0.1 if epoch <= 10 else 0.01 if epoch <= 15 else 0.001
             training = [Value("lr", lr), Value("loss", 2 / epoch, "train"), Value("grad_norm_minibatch", 1.0, "train")]
             writer.append(to_records("training", training, clock, None))
@@ -125,10 +139,10 @@ def make_run(
             if val:
                 evaluation.append(Value("acc_adv", 0.4 - abs(epoch - 7) / 50, "val", "adversarial", "given", 50))
             writer.append(to_records("evaluation", evaluation, clock, None))
-            if probes and epoch % 2 == 0:
+            if probes and epoch in measured:
                 for name, values in probe_values(seed, epoch).items():
                     writer.append(to_records(name, values, clock, 0.1))
         if probes:
             for name, arrays in probe_arrays(seed).items():
-                writer.save_arrays(name, EPOCHS, arrays)
+                writer.save_arrays(name, epochs, arrays)
     return Run.open(folder)

@@ -136,7 +136,7 @@ def count_logits(model: nn.Module, image: Tensor) -> int:
     try:
         with isolated(model):
             logits = model(image)
-    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         shape = tuple(image.shape)
         raise ProbeError(f"{name}: cannot be called with images of shape {shape} for logits ({reason})") from error

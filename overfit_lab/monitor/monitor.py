@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from overfit_lab.config import (
     AttackConfig,
@@ -31,10 +32,12 @@ from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.models.adapt import Adapter, count_logits, unwrapped
 from overfit_lab.models.normalize import Normalize
+from overfit_lab.probes.base import Failure, Probe, attempt, dry_run
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
 from overfit_lab.records.environment import hardware, now, versions
+from overfit_lab.records.failures import Failures
 from overfit_lab.records.history import MemoryHistory
 from overfit_lab.records.recorder import MemoryWriter, Recorder
 from overfit_lab.records.records import Record
@@ -42,7 +45,7 @@ from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
 from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
-from overfit_lab.training.evaluation import evaluate
+from overfit_lab.training.evaluation import accuracy_and_loss, evaluated, try_to_evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.information import InformationTally
 from overfit_lab.training.live import LiveProbes
@@ -86,11 +89,13 @@ class Monitor:
         resume: go on with the run folder where there is one; call :meth:`load_state_dict` next.
         sinks: get every record too: names such as ``"tensorboard"``, ``package.module:Class``, or objects. One that
             fails is left alone, with a line on stderr, and neither the model nor the records depend on it.
+        strict: let errors of a measurement go on to the loop. Otherwise none ends training: what fails is recorded as
+            ``failed``, said once on stderr, and in :attr:`failed`.
 
     Raises:
         ConfigError: an unknown metric or sink, or data that do not fit together or are normalised.
         MissingPackageError: a sink's package is not installed.
-        ProbeError: the model does not give logits for the images, or lacks what a probe needs.
+        ProbeError: the model does not give logits for the images, or a dry run of a probe on a few samples fails.
         RunFolderError: the folder is occupied, or with ``resume`` of another configuration.
     """
 
@@ -116,14 +121,14 @@ class Monitor:
         adapter: Adapter | None = None,
         resume: bool = False,
         sinks: Sequence[str | Sink] = (),
+        strict: bool = False,
     ) -> None:
-        parameter = next(model.parameters(), None)
-        if parameter is None:
-            raise ProbeError("the model has no parameters, so there is nothing to monitor")
+        parameter = _first_parameter(model)
         if data is not None and train is not None:
             raise ConfigError("data: the training split is given twice, as data and as train")
         self.model = model = unwrapped(model)
         self.attack = attack
+        self._strict = strict
         self.penultimate = penultimate if penultimate is not None else getattr(model, "penultimate", None)
         parts = by_split(data if data is not None else train, test, val)
         if probes is None:
@@ -155,15 +160,25 @@ class Monitor:
         self._norm_field = ""
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
         with self.adapted():
-            for probe in live:
-                probe.check(self.snapshot())
+            self._check(live)
         chosen = make_sinks(sinks)
         self._writer = self._open(Path(folder), model, resume) if folder is not None else None
         self._recorder = Recorder(self._memory, *([self._writer] if self._writer is not None else []))
+        self._failures = Failures(self._recorder, self._writer)
         self._mirror = self._mirrored(chosen)
         self._bus = EventBus()
         self._bus.on(EpochEnded, lambda event: self._recorder.training(event.values, event.snapshot.clock))
-        LiveProbes(live, every, self._recorder.measurement).subscribe(self._bus)
+        on_failure = None if strict else self._failures
+        LiveProbes(live, every, self._recorder.measurement, on_failure).subscribe(self._bus)
+
+    def _check(self, probes: Sequence[Probe]) -> None:
+        """Refuse now what cannot be measured later."""
+        snapshot = self.snapshot()
+        for probe in probes:
+            probe.check(snapshot)
+        try_to_evaluate(snapshot, self._config.evaluation)
+        for probe in probes:
+            dry_run(probe, snapshot)
 
     def _read(
         self,
@@ -185,6 +200,11 @@ class Monitor:
     def adapted(self) -> AbstractContextManager[None]:
         """Inside, the model maps images in [0, 1] to logits; for a probe of your own on :meth:`snapshot`."""
         return self.adapter.applied(self.model)
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """What could not be measured, and why it could not the first time."""
+        return self._failures.reasons
 
     @property
     def kept(self) -> dict[str, str]:
@@ -247,12 +267,23 @@ class Monitor:
         measured += [Value(name, float(value)) for name, value in values.items()]
         with self.adapted():
             if is_last or epoch % self._config.evaluation.every == 0:
-                measured += evaluate(snapshot, self._config.evaluation)
+                measured += self._evaluate(snapshot)
             self._tally, self._information = Tally(snapshot.device), InformationTally(self.reference)
             self._bus.emit(EpochEnded(snapshot, measured, is_last))
         if self._mirror is not None:
             self._mirror.take(self._memory.records[n_before:])
             self._mirror.epoch_ended(epoch)
+
+    def _evaluate(self, snapshot: Snapshot) -> list[Value]:
+        """Accuracies on every kind of inputs that they can be had on."""
+        values: list[Value] = []
+        for view in evaluated(snapshot, self._config.evaluation):
+            measured = attempt(lambda: accuracy_and_loss(snapshot.view(*view)), tolerant=not self._strict)  # noqa: B023
+            if isinstance(measured, Failure):
+                self._failures("evaluation", measured.reason, snapshot.clock)
+            else:
+                values += measured
+        return values
 
     def _named(self, value: Value) -> Value:
         norm = value.field == "grad_norm_minibatch" and self._norm_field
@@ -290,6 +321,7 @@ class Monitor:
         self._information = InformationTally(self.reference)
         epoch = int(state["epoch"]) if epoch is None else epoch
         self._clock = replace(self._clock, epoch=epoch, step=int(state["step"]), progress=float(epoch))
+        self._failures.forget_after(epoch)
         records = [Record.from_json(line) for line in state["records"]]
         self._memory.records = [record for record in records if record.epoch <= epoch]
         if self._mirror is not None and "sinks" in state:
@@ -378,6 +410,17 @@ class Monitor:
             },
         }
         return RunWriter.create(folder, to_yaml(self._config), info)
+
+
+def _first_parameter(model: nn.Module) -> nn.Parameter:
+    """The first parameter of a model whose parameters are all there."""
+    lazy = next((name for name, p in model.named_parameters() if is_lazy(p)), None)
+    if lazy is not None:
+        raise ProbeError(f"the model's parameter {lazy!r} has no values yet; call the model once before the monitor")
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise ProbeError("the model has no parameters, so there is nothing to monitor")
+    return parameter
 
 
 def _evaluated_by(attack: Attack | None) -> dict[str, Any]:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import Field as OptionField
 
 from overfit_lab import config
-from overfit_lab.errors import ProbeError
+from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, ProbeError, in_one_line
+from overfit_lab.methods.attacks.base import brief
 from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.models.isolation import isolated
+from overfit_lab.models.remembered import nothing_remembered
 from overfit_lab.probes.snapshot import Snapshot, View
+from overfit_lab.records.history import no_history
 from overfit_lab.types import Measurement
 
+T_ = TypeVar("T_")
 Better = Literal["higher", "lower", ""]
 SplitName = Literal["train", "val", "test"]
 InputsName = Literal["clean", "adversarial", "noisy", "black-box"]
+N_TRIED = 8
+"""Samples of a dry run."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Probe(ABC):
     default_splits: ClassVar[tuple[SplitName, ...]] = ("test",)
     default_inputs: ClassVar[tuple[InputsName, ...]] = ("clean", "adversarial")
     Options: ClassVar[type[ProbeOptions]] = ProbeOptions
+    trial_options: ClassVar[dict[str, Any]] = {}
+    """Options with which :func:`dry_run` measures, where they are to be others than those that are asked for."""
 
     def __init__(self, options: ProbeOptions | None = None) -> None:
         self.options = options if options is not None else self.Options()
@@ -77,6 +86,11 @@ class Probe(ABC):
         self.fields = tuple(
             replace(field, name=f"{field.name}-{suffix}") if field.name in names else field for field in self.fields
         )
+
+    def for_trial(self, snapshot: Snapshot) -> Probe:
+        """The same probe on a few samples and at little cost, for :func:`dry_run`."""
+        changes = {"n": min(self.options.n, N_TRIED), **self.trial_options}
+        return type(self)(self.options.model_copy(update=changes))
 
     @abstractmethod
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
@@ -151,3 +165,75 @@ def run_probe(probe: Probe, snapshot: Snapshot) -> tuple[Measurement, float]:
     if stray:
         raise ValueError(f"probe {probe.name} emitted undeclared fields: {', '.join(stray)}")
     return measurement, time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Failure:
+    """That something raised, and the reason in one line."""
+
+    reason: str
+
+
+def attempt(function: Callable[[], T_], *, tolerant: bool = True) -> T_ | Failure:
+    """What a function returns, or that it failed; an interruption and the loss of a process are no failures.
+
+    Without ``tolerant`` nothing is held back.
+    """
+    try:
+        return function()
+    except (FailedError, Interrupted):
+        raise
+    except Exception as error:
+        if not tolerant:
+            raise
+        return Failure(in_one_line(error))
+
+
+def dry_run(probe: Probe, snapshot: Snapshot) -> None:
+    """Refuse a probe that cannot be measured on a model, by measuring it on a few samples; nothing is kept of it.
+
+    The probe is a cheaper copy of itself (:meth:`Probe.for_trial`), attacks take a step or two, and theta_0 is moved a
+    little, since of weights that have not moved some derivatives are never taken.
+
+    Raises:
+        ProbeError: it raised, whatever it was; one line says what.
+        OverfitLabError: what the probe itself says is amiss.
+
+    Cost: the probe on some 8 samples.
+    """
+    probe.check(snapshot)
+    tried = trial_of(snapshot)
+    with nothing_remembered(snapshot.model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            run_probe(probe.for_trial(tried), tried)
+        except Exception as error:
+            raise refusal(probe.name, error, f"leave {probe.name} out of probes") from error
+
+
+def refusal(name: str, error: Exception, remedy: str) -> Exception:
+    """The error that says in one line what cannot be measured; that of the error itself where it says so."""
+    if isinstance(error, (FailedError, Interrupted)) or (isinstance(error, OverfitLabError) and _names(error, name)):
+        return error
+    return ProbeError(f"{name}: cannot be measured on this model: {in_one_line(error)}; {remedy}")
+
+
+def trial_of(snapshot: Snapshot) -> Snapshot:
+    """A copy of a snapshot for a dry run: no history, small chunks, attacks that take a step or two."""
+    reference = snapshot.reference
+    if reference is not None:
+        trained = {name for name, p in snapshot.model.named_parameters() if p.requires_grad}
+        reference = {name: t.detach() - 0.01 if name in trained else t for name, t in reference.items()}
+    return Snapshot.like(
+        snapshot,
+        chunk=N_TRIED,
+        history=no_history() if snapshot.history is not None else None,
+        attack=brief(snapshot.attack),
+        black_box=brief(snapshot.black_box),
+        reference=reference,
+    )
+
+
+def _names(error: OverfitLabError, name: str) -> bool:
+    """Whether an error of ours already says what it is about."""
+    return not isinstance(error, ProbeError) or str(error).startswith(f"{name}:")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class FeaturesProbe(Probe):
     default_inputs = ("clean",)
     Options = FeaturesOptions
     options: FeaturesOptions
+    trial_options: ClassVar[dict[str, Any]] = {"tsne": "never"}
     fields = (
         Field("silhouette", "mean silhouette of the classes", better="higher"),
         Field("knn_acc", "leave-one-out k-NN accuracy", better="higher"),

@@ -86,6 +86,19 @@ class HessianProbe(Probe):
         if self._theirs:
             self.name_apart("pyhessian", "trace", "top_eigenvalue")
 
+    def for_trial(self, snapshot: Snapshot) -> HessianProbe:
+        """On two samples, with the fewest random vectors and one rough eigenvalue."""
+        options = self.options
+        changes = {
+            "n": min(options.n, 2),
+            "max_probes": 3 if options.estimator == "hutch++" else 2,
+            "top_k": min(options.top_k, 1),
+            "eigenvalue_tolerance": 0.5,
+            "density_vectors": 1,
+            "density_steps": min(options.density_steps, 2),
+        }
+        return type(self)(options.model_copy(update=changes))
+
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """The readings on each view.
 

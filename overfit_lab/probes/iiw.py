@@ -9,7 +9,7 @@ from pydantic import Field as OptionField
 from torch import Tensor
 
 from overfit_lab.methods.first import TrainedFirst
-from overfit_lab.probes.base import Field, Probe, ProbeOptions
+from overfit_lab.probes.base import N_TRIED, Field, Probe, ProbeOptions
 from overfit_lab.probes.metrics.directional import check_direction
 from overfit_lab.probes.metrics.iiw import Iiw, distance, iiw, iiw_by_layer
 from overfit_lab.probes.metrics.layers import group_by_layer
@@ -60,6 +60,11 @@ class IiwProbe(Probe):
         if self._of_prior:
             self.name_apart(self._prior.suffix, *(field.name for field in self.fields))
         self._suffix += self._of_prior
+
+    def for_trial(self, snapshot: Snapshot) -> Probe:
+        """With the initial weights as prior where another one would have to be trained first."""
+        prior = "initial" if snapshot.reference and self.to_train(snapshot) else self.options.prior
+        return type(self)(self.options.model_copy(update={"n": min(self.options.n, N_TRIED), "prior": prior}))
 
     def check(self, snapshot: Snapshot) -> None:
         """Also: theta_0 can be had and fits the model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class LogitGeometryProbe(Probe):
     default_inputs = ("clean",)
     Options = LogitGeometryOptions
     options: LogitGeometryOptions
+    trial_options: ClassVar[dict[str, Any]] = {"n_steps": 1, "n_bisections": 1}
     fields = (
         Field("logit_gap", "mean of z_y - max_j z_j", better="higher"),
         Field("gradient_gap", "mean dual norm of grad_x (z_y - z_j), j the runner-up"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.probes.base import Probe, run_probe
+from overfit_lab.probes.base import Probe, attempt, run_probe
 from overfit_lab.probes.plan import FLOOR, Cost, Demand, Inputs, plan_sizes, seconds_at
 from overfit_lab.probes.snapshot import Made, Snapshot
 from overfit_lab.processes.world import ALONE, World
@@ -51,15 +52,6 @@ class WatchedSnapshot(Snapshot):
     making: dict[tuple[str, str], float]
     seen: dict[str, None]
     timer: Timer
-
-    @classmethod
-    def watching(cls, snapshot: Snapshot, chunk: int, timer: Timer) -> WatchedSnapshot:
-        """A copy of a snapshot with no inputs made yet; the model is shared and stays as it is."""
-        watched = cls.__new__(cls)
-        # Past the constructor, since the snapshot may be of a class with other fields.
-        fresh = {"chunk": chunk, "_made_inputs": {}, "making": {}, "seen": {}, "timer": timer}
-        watched.__dict__.update(snapshot.__dict__ | fresh)
-        return watched
 
     def _made(self, split: str, inputs: str, n: int, world: World = ALONE) -> Made:
         self.seen[f"{split}/{inputs}"] = None
@@ -146,13 +138,14 @@ def _readings(
     probes: Sequence[Probe], snapshot: Snapshot, n: int, timer: Timer
 ) -> tuple[dict[str, Reading], dict[tuple[str, str], float]]:
     """The reading of each probe at n samples, and the seconds of making each kind of inputs."""
-    watched = WatchedSnapshot.watching(snapshot, n, timer)
+    watched = WatchedSnapshot.like(snapshot, chunk=n, making={}, seen={}, timer=timer)
     found: dict[str, Reading] = {}
     for probe in probes:
         small = type(probe)(probe.options.model_copy(update={"n": n}))
         watched.seen = {}
         before, start = sum(watched.making.values()), _now(watched)
-        run_probe(small, watched)
+        small.check(watched)
+        attempt(partial(run_probe, small, watched))  # one that fails costs nothing, and is met where it is measured
         own = _now(watched) - start - (sum(watched.making.values()) - before)
         found[probe.name] = (max(0.0, own), tuple(watched.seen))
     return found, watched.making

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.errors import ProbeError
+from overfit_lab.errors import FailedError, ProbeError, in_one_line
 from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.losses import CrossEntropy
 from overfit_lab.methods.labels.base import LabelMode, one_hot
@@ -168,6 +168,14 @@ class Snapshot(Setting):
         """The snapshot of a moment, by the names of this class's own fields."""
         return cls(**{f.name: getattr(setting, f.name) for f in fields(Setting)}, **moment)
 
+    @classmethod
+    def like(cls, snapshot: Snapshot, **attributes: Any) -> Self:
+        """A copy of another snapshot with no inputs made yet and some attributes set; the model is shared."""
+        copied = cls.__new__(cls)
+        # Past the constructor, since the snapshot may be of a class with other fields.
+        copied.__dict__.update(snapshot.__dict__ | {"_made_inputs": {}} | attributes)
+        return copied
+
     @property
     def n_classes(self) -> int:
         """Number of classes K."""
@@ -242,17 +250,30 @@ class Snapshot(Setting):
         """Images and logits of some chunks in order, each made by one process."""
         for first in range(0, len(starts), world.size):
             turn = [start // self.chunk for start in starts[first : first + world.size]]
-            own = self._make(split, inputs, turn[world.rank]) if world.rank < len(turn) else None
+            if world.size == 1:
+                yield self._make(split, inputs, turn[0])
+                continue
+            own, failure = self._try_to_make(split, inputs, turn[world.rank : world.rank + 1])
             for source, i in enumerate(turn):
-                if world.size == 1:
-                    assert own is not None
-                    yield own
-                    continue
+                error = world.broadcast(failure, source)
+                if error is not None:
+                    raise ProbeError(error)
                 pair = own if source == world.rank else self._empty(split, i)
                 assert pair is not None
                 pair = (pair[0].contiguous(), pair[1].contiguous())
                 world.broadcast_tensors(pair, source)
                 yield pair
+
+    def _try_to_make(
+        self, split: str, inputs: str, turn: Sequence[int]
+    ) -> tuple[tuple[Tensor, Tensor] | None, str | None]:
+        """This process's chunk of a turn, where it has one, and what was amiss, for the others do not wait for it."""
+        try:
+            return (self._make(split, inputs, turn[0]) if turn else None), None
+        except FailedError:
+            raise
+        except Exception as error:
+            return None, in_one_line(error)
 
     def _empty(self, split: str, i: int) -> tuple[Tensor, Tensor]:
         """Room for a chunk that another process makes."""

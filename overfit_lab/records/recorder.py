@@ -11,6 +11,8 @@ import numpy as np
 from overfit_lab.records.records import Record
 from overfit_lab.types import Clock, Measurement, Value
 
+FAILED = "failed"
+"""The field of a record that says that its probe could not be measured; every probe may have it."""
 EVALUATION_FIELDS = ("acc_clean", "acc_adv", "acc_noisy", "loss_clean", "loss_adv", "loss_noisy")
 
 
@@ -101,6 +103,10 @@ class Recorder:
                 writer.save_arrays(probe, clock.epoch, measurement.arrays)
         self._write(to_records(probe, measurement.values, clock, seconds))
         self._probing += seconds + time.perf_counter() - started
+
+    def failed(self, probe: str, clock: Clock) -> None:
+        """A probe could not be measured: ``failed`` is 1 at this moment."""
+        self._write(to_records(probe, [Value(FAILED, 1.0)], clock, None))
 
     def pilot(self, seconds: float) -> None:
         """A pilot of the probes took so long; it is part of probing."""

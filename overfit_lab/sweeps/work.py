@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from overfit_lab.config import permission
 from overfit_lab.config.permission import NOTHING, Permission
-from overfit_lab.errors import FolderBusyError, OverfitLabError
+from overfit_lab.errors import FolderBusyError, OverfitLabError, to_stderr
 from overfit_lab.processes.pool import GRACE, Job, Report, Watcher, run_jobs
 from overfit_lab.records import layout
 from overfit_lab.records.status import mark_ended
@@ -154,7 +154,7 @@ def _train(report: Report, job: CellJob, heart: Heart) -> None:
         try:
             status = train_run(
                 config, job.folder, resume=layout.is_run(job.folder), device=job.device, bus=bus, sinks=job.sinks,
-                on_note=_note,
+                on_note=to_stderr,
             )  # fmt: skip
             break
         except FolderBusyError:  # a process that was killed, or told to stop, has not yet ended
@@ -163,10 +163,6 @@ def _train(report: Report, job: CellJob, heart: Heart) -> None:
             time.sleep(REPORT_EVERY)
     if status == "interrupted":
         raise KeyboardInterrupt
-
-
-def _note(text: str) -> None:
-    print(f"overfit-lab: {text}", file=sys.stderr, flush=True)
 
 
 def _reporting(report: Report, n_epochs: int) -> EventBus:

@@ -7,6 +7,8 @@ import math
 from torch.nn import functional
 
 from overfit_lab.config import EvaluationConfig
+from overfit_lab.models.remembered import nothing_remembered
+from overfit_lab.probes.base import N_TRIED, refusal, trial_of
 from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.types import Value
@@ -25,6 +27,21 @@ def evaluate(snapshot: Snapshot, config: EvaluationConfig, world: World = ALONE)
     views = evaluated(snapshot, config)
     snapshot.make_together(views, world)
     return [value for view in views for value in accuracy_and_loss(snapshot.view(*view))]
+
+
+def try_to_evaluate(snapshot: Snapshot, config: EvaluationConfig) -> None:
+    """Refuse an evaluation that cannot be made, by making it on a few samples; nothing is kept of it.
+
+    Raises:
+        ProbeError: in one line, what is amiss.
+    """
+    tried = trial_of(snapshot)
+    few = config.model_copy(update={"n_train": N_TRIED, "n_val": N_TRIED, "n_test": N_TRIED})
+    with nothing_remembered(snapshot.model):
+        try:
+            evaluate(tried, few)
+        except Exception as error:
+            raise refusal("evaluation", error, "give another attack, or none") from error
 
 
 def evaluated(snapshot: Snapshot, config: EvaluationConfig) -> list[tuple[str, str, int | None]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from torch._C._distributed_c10d import Store, TCPStore
 
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.config.trust import check_trusted
-from overfit_lab.errors import ConfigError, FailedError, LostProcessError, OverfitLabError
+from overfit_lab.errors import ConfigError, FailedError, LostProcessError, OverfitLabError, to_stderr
 from overfit_lab.processes.pool import Job, Refusal, Report, Watcher, run_jobs, usable_cores
 from overfit_lab.processes.world import TIMEOUT, joined
 from overfit_lab.records import layout
@@ -234,11 +233,7 @@ def train_as_one(
     listening = listen(folder.name) if listen is not None and place.rank == 0 else nullcontext(None)
     meeting = joined(place.rank, place.size, store=store, timeout=timeout, synchronised=synchronised)
     with meeting as world, listening as bus:
-        return train_run(config, folder, device=device, bus=bus, on_note=_note, world=world, **options)
-
-
-def _note(text: str) -> None:
-    print(f"overfit-lab: {text}", file=sys.stderr, flush=True)
+        return train_run(config, folder, device=device, bus=bus, on_note=to_stderr, world=world, **options)
 
 
 def _reach(where: Layout) -> TCPStore:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from overfit_lab.probes.base import Probe, run_probe
+from overfit_lab.probes.base import Failure, Probe, attempt, run_probe
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.types import Clock, Measurement
 
 Sink = Callable[[str, Measurement, Clock, float], None]
 """Takes a probe's name, what it measured, the moment, and the seconds that it took."""
+OnFailure = Callable[[str, str, Clock], None]
+"""Takes the name of a probe that failed, the reason in one line, and the moment."""
 Prepare = Callable[[EpochEnded], tuple[Sequence[Probe], int]]
 
 
@@ -20,9 +22,11 @@ Prepare = Callable[[EpochEnded], tuple[Sequence[Probe], int]]
 class LiveProbes:
     """Runs probes at the end of every k-th epoch and of the last one, and hands on what they measure.
 
-    Second weights are measured beside the raw ones, as ``PROBE@NAME``.
+    Second weights are measured beside the raw ones, as ``PROBE@NAME``. A probe that raises ends nothing: it is handed
+    on as failed, and tried again when it is due again.
 
     Args:
+        on_failure: takes the probes that raise; None: their errors go on to the caller.
         prepare: gives the probes in place of the first ones, with other sizes, and the epochs between measurements,
             when they are due for the first time.
         world: the processes of the run: each makes its part of the inputs, and each probe is measured by one of them.
@@ -31,6 +35,7 @@ class LiveProbes:
     probes: list[Probe]
     every: int
     sink: Sink
+    on_failure: OnFailure | None = None
     prepare: Prepare | None = None
     world: World = ALONE
 
@@ -51,9 +56,16 @@ class LiveProbes:
         self.world.broadcast(None)  # the first process has written what a probe may read of the run
         snapshots = (event.snapshot, *(second.snapshot for second in event.seconds))
         work = [(snapshot, probe) for snapshot in snapshots for probe in self.probes]
+        tolerant = self.on_failure is not None
         for snapshot, probe in work:
-            snapshot.make_together(probe.made_first(snapshot), self.world)
-        tasks = [partial(run_probe, probe, snapshot) for snapshot, probe in work]
-        results = self.world.distribute(tasks)
-        for (snapshot, probe), (measurement, seconds) in zip(work, results, strict=True):
-            self.sink(snapshot.name_of(probe.name), measurement, clock, seconds)
+            # What is amiss with inputs comes up again where the probe that needs them is measured.
+            attempt(lambda: snapshot.make_together(probe.made_first(snapshot), self.world), tolerant=tolerant)  # noqa: B023
+        tasks = [partial(attempt, partial(run_probe, probe, snapshot), tolerant=tolerant) for snapshot, probe in work]
+        for (snapshot, probe), result in zip(work, self.world.distribute(tasks), strict=True):
+            name = snapshot.name_of(probe.name)
+            if isinstance(result, Failure):
+                assert self.on_failure is not None
+                self.on_failure(name, result.reason, clock)
+            else:
+                measurement, seconds = result
+                self.sink(name, measurement, clock, seconds)

@@ -15,10 +15,11 @@ from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, LostProcessError, RunFolderError
 from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.methods.regularizers.base import Regularizer
-from overfit_lab.probes.base import Probe
+from overfit_lab.probes.base import Probe, dry_run
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.records import identity, layout
 from overfit_lab.records.best import Best
+from overfit_lab.records.failures import Failures
 from overfit_lab.records.history import FolderHistory, no_history
 from overfit_lab.records.reader import read_records
 from overfit_lab.records.recorder import Recorder
@@ -40,7 +41,6 @@ from overfit_lab.training.loop import train
 from overfit_lab.training.parts import make_probes
 from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import OnNote, describe, take_initial
-from overfit_lab.types import Clock, Measurement
 
 
 def train_run(
@@ -72,7 +72,7 @@ def train_run(
         prior_bus: the same for a prior that is trained first.
         sinks: get every record too, such as ``["tensorboard"]``; nothing of the run depends on them, and one that fails
             does not stop it. Teachers and priors that are trained first are not mirrored.
-        on_note: told in a line of a sink that failed; default: a line on stderr.
+        on_note: told in a line of a sink or a probe that failed; default: a line on stderr.
         world: the processes that share the run; see :mod:`overfit_lab.processes`.
 
     Returns:
@@ -111,7 +111,7 @@ def train_run(
                 if writer is None:
                     return _train_beside(session, folder, bus, resume=resume)
                 mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
-                return _train_with_records(session, writer, bus, mirror, resume=resume)
+                return _train_with_records(session, writer, bus, mirror, on_note, resume=resume)
             if writer is not None:
                 end(writer, "interrupted")
     return "interrupted"
@@ -191,14 +191,19 @@ def _train_teacher(session: Session, first: TrainedFirst, teacher_bus: Callable[
 
 
 def check_probes(session: Session) -> None:
-    """Refuse, before anything is written, probes that this run cannot feed.
+    """Refuse, before anything is written, probes that this run cannot feed or that its model cannot be measured by.
 
     Raises:
-        ProbeError: the run lacks a split, an attack or a layer that a probe needs.
+        ProbeError: the run lacks a split, an attack or a layer that a probe needs, or a dry run of it fails.
+
+    Cost: each probe on some 8 samples.
     """
     snapshot = replace(session.snapshot(), history=no_history())
-    for probe in make_probes(session.config.probes):
+    probes = make_probes(session.config.probes)
+    for probe in probes:
         probe.check(snapshot)
+    for probe in probes:
+        dry_run(probe, snapshot)
 
 
 def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
@@ -218,11 +223,13 @@ def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
 
 
 def _train_with_records(
-    session: Session, writer: RunWriter, bus: EventBus, mirror: Mirror | None, *, resume: bool
+    session: Session, writer: RunWriter, bus: EventBus, mirror: Mirror | None, on_note: OnNote | None, *, resume: bool
 ) -> str:
     best, before = _restore_last(session, writer) if resume else (None, 0.0)
     session.history = lambda clock: FolderHistory(writer.folder, clock.epoch)
     recorder = Recorder(writer, on_records=mirror.take if mirror is not None else None)
+    failures = Failures(recorder, writer, on_note)
+    failures.forget_after(session.clock.epoch)
     started = time.perf_counter()
 
     def wall() -> float:
@@ -232,7 +239,7 @@ def _train_with_records(
         return {"records": writer.position, "wall_seconds": wall()}
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
-    _subscribe(bus, session, recorder, keeper, _live_budget(session, writer, recorder))
+    _subscribe(bus, session, recorder, keeper, failures, _live_budget(session, writer, recorder))
     session.world.broadcast(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
@@ -263,7 +270,7 @@ def _train_beside(session: Session, folder: Path, bus: EventBus, *, resume: bool
     session.history = lambda clock: FolderHistory(folder, clock.epoch)
     settings = session.config.probes
     prepare = _never if settings.budget is not None else None
-    LiveProbes(make_probes(settings), settings.every, _forget, prepare, session.world).subscribe(bus)
+    LiveProbes(make_probes(settings), settings.every, _forget, _forget, prepare, session.world).subscribe(bus)
     session.world.broadcast(None)
     try:
         train(session, bus, resumed=resume)
@@ -276,12 +283,17 @@ def _never(event: EpochEnded) -> tuple[Sequence[Probe], int]:
     raise AssertionError("the first process chooses the sizes of probes")
 
 
-def _forget(name: str, measurement: Measurement, clock: Clock, seconds: float) -> None:
+def _forget(*_: object) -> None:
     """What the first process writes down."""
 
 
 def _subscribe(
-    bus: EventBus, session: Session, recorder: Recorder, keeper: CheckpointKeeper, budget: LiveBudget | None
+    bus: EventBus,
+    session: Session,
+    recorder: Recorder,
+    keeper: CheckpointKeeper,
+    failures: Failures,
+    budget: LiveBudget | None,
 ) -> None:
     """Records first, then probes, then the checkpoint that counts both as written."""
 
@@ -292,7 +304,8 @@ def _subscribe(
     probes = make_probes(session.config.probes)
     bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
     bus.on(EpochEnded, second_weights)
-    LiveProbes(probes, session.config.probes.every, recorder.measurement, budget, session.world).subscribe(bus)
+    every = session.config.probes.every
+    LiveProbes(probes, every, recorder.measurement, failures, budget, session.world).subscribe(bus)
     bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))
     bus.on(EpochEnded, keeper.on_epoch)
     if session.config.checkpoint.steps:

@@ -114,6 +114,10 @@ class LabelAttack(ABC):
         threat = replace(self.threat, eps=self.threat.eps * factor)
         return type(self)(threat, seed=self.seed, n_iter=self.n_iter, n_queries=self.n_queries)
 
+    def brief(self) -> Self:
+        """The same attack with two steps and two queries at most."""
+        return type(self)(self.threat, seed=self.seed, n_iter=min(self.n_iter, 2), n_queries=min(self.n_queries, 2))
+
     def _common(self, x: Tensor, seed: int) -> dict[str, Any]:
         return {"norm": NORMS[self.threat.norm], "eps": self.threat.eps, "seed": seed, "device": x.device}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -44,3 +44,12 @@ class Attack(Protocol):
     def scaled(self, factor: float) -> Self:
         """The same attack with the radius of its ball and its step times ``factor`` (0 or more)."""
         ...
+
+
+A_ = TypeVar("A_")
+
+
+def brief(attack: A_) -> A_:
+    """A copy with a step or two in the place of many, to try whether it runs; itself where it does not say how."""
+    shortened = getattr(attack, "brief", None)
+    return shortened() if callable(shortened) else attack

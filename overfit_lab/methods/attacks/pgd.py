@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar, Literal
 
@@ -77,6 +78,12 @@ class PGD:
         """The same attack with radius and step times ``factor``."""
         threat = replace(self.threat, eps=self.threat.eps * factor)
         return replace(self, threat=threat, step_size=self.step_size * factor)
+
+    def brief(self) -> PGD:
+        """The same attack with one step and no more than two starts."""
+        shortened = copy.copy(self)
+        shortened.n_steps, shortened.n_restarts = min(self.n_steps, 1), min(self.n_restarts, 2)
+        return shortened
 
     def ascended(self, model: nn.Module, x: Tensor) -> nn.Module:
         """The network whose loss the attack climbs: the model's folded one, if wanted and possible.

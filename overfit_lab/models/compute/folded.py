@@ -12,6 +12,7 @@ from overfit_lab.models.compute.agreement import agree
 from overfit_lab.models.compute.folding import FoldedModel, NotFoldable
 from overfit_lab.models.compute.forms import form_of
 from overfit_lab.models.isolation import isolated
+from overfit_lab.models.remembered import remembered
 
 CHECKED_EVERY = 256
 MOST_MADE, MOST_FORMS = 16, 4
@@ -33,7 +34,7 @@ class _Forms:
     n_made: int = 0
 
 
-_forms: weakref.WeakKeyDictionary[nn.Module, _Forms] = weakref.WeakKeyDictionary()
+_forms: weakref.WeakKeyDictionary[nn.Module, _Forms] = remembered()
 """Beside the models, by weak reference: attacks and metrics that know nothing of each other share one network of a
 model, compiled or not, and a model that is somebody else's carries nothing of ours when it is copied or saved."""
 

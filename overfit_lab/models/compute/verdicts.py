@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from overfit_lab.models.compute.forms import form_of
+from overfit_lab.models.remembered import remembered
 
 T = TypeVar("T")
 MOST = 32
@@ -25,7 +26,7 @@ class Verdicts(Generic[T]):
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self._known: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, tuple[T, int]]] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, tuple[T, int]]] = remembered()
 
     def of(self, model: nn.Module, key: Hashable, trial: Callable[[], T]) -> T:
         """The answer for a model in its present form and modes.

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.config.catalog import SINKS
-from overfit_lab.errors import ConfigError
+from overfit_lab.errors import ConfigError, to_stderr
 from overfit_lab.records import layout
 from overfit_lab.records.files import write_json
 from overfit_lab.records.records import Record
@@ -80,7 +79,7 @@ class Mirror:
         self.begun = False
         self.position = self._read_position()
         self._sinks = dict(sinks)
-        self._on_note = on_note if on_note is not None else _to_stderr
+        self._on_note = on_note if on_note is not None else to_stderr
         self._waiting: list[Record] = []
         self._said_unwritable = False
 
@@ -177,7 +176,3 @@ def open_mirror(
     info, name = layout.read_info(folder), folder.resolve().name
     identity = run_id(name, info.get("started"), info.get("seed"))
     return Mirror(chosen, Beginning(name, identity, folder, config, 0), on_note)
-
-
-def _to_stderr(text: str) -> None:
-    print(f"overfit-lab: {text}", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples, stages
-from overfit_lab.views.figures.draw import draw_curve, legend_above, once
+from overfit_lab.views.figures.draw import draw_curve, legend_above, note_no_reading, once
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import check_some, decays, last_epoch, need_curve, pooled_bins, title_of
 from overfit_lab.views.figures.style import GREY, PAGE, Look, epoch_axis, looks_of, new_figure, style
@@ -58,6 +58,8 @@ def draw(runs: Sequence[Run]) -> Figure:
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
             for name, members in groups.items():
                 _reliability(axes, members, inputs, looks[name])
+            if not axes.collections:
+                note_no_reading(axes)
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1)
             axes.set_xlabel("confidence")

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from overfit_lab.views.figures.series import Curve
 
@@ -19,6 +20,8 @@ LETTERS_PER_INCH, HANDLE_LETTERS = 17, 6
 """Letters of a legend on an inch, and what the handle and the gap beside a name take of them."""
 BAND = 0.18
 """Opacity of a band over seeds."""
+NOTE: dict[str, Any] = {"fontsize": 7, "color": "#777777"}
+NO_READING = "no finite reading"
 MOST_MARKERS = 60
 """A curve of more points is drawn without markers, which would cover it."""
 
@@ -26,15 +29,30 @@ MOST_MARKERS = 60
 def draw_curve(
     axes: Axes, curve: Curve | None, label: str | None = None, *, band: float = BAND, **line: Any
 ) -> Line2D | None:
-    """A mean curve with its band; nothing for None."""
+    """A mean curve with its band; where None is all that a panel gets, it says so.
+
+    A reading without a neighbour has a marker, since a line of one point is not seen.
+    """
     if curve is None:
+        if not axes.get_lines():
+            note_no_reading(axes)
         return None
-    marker = line.pop("marker", None) if len(curve.epoch) <= MOST_MARKERS else None
-    line.pop("marker", None)
+    for note in _notes(axes):
+        note.remove()
+    marker = line.pop("marker", None)
+    alone = _alone(curve.mean)
+    if marker is None or len(curve.epoch) > MOST_MARKERS:
+        marker, line["markevery"] = ("o", alone.tolist()) if alone.size else (None, None)
     (drawn,) = axes.plot(curve.epoch, curve.mean, label=label, marker=marker, clip_on=marker is None, **line)
     if curve.n_runs > 1:
         axes.fill_between(curve.epoch, curve.low, curve.high, color=drawn.get_color(), alpha=band, linewidth=0)
     return drawn
+
+
+def _alone(values: np.ndarray) -> np.ndarray:
+    """Positions of the finite values that have no finite value on either side."""
+    known = np.pad(np.isfinite(values.astype(float)), 1)
+    return np.flatnonzero(known[1:-1] & ~known[:-2] & ~known[2:])
 
 
 def mark_best_and_last(axes: Axes, curve: Curve, color: str) -> None:
@@ -88,9 +106,19 @@ def spread_of(table: pd.DataFrame, column: str) -> np.ndarray | None:
     return None if spread is None else spread.astype(float).fillna(0.0).to_numpy()
 
 
+def note_no_reading(axes: Axes) -> None:
+    """Say in a panel that it has no reading; :func:`draw_curve` takes the note away again."""
+    if not _notes(axes):
+        axes.text(0.5, 0.5, NO_READING, transform=axes.transAxes, ha="center", va="center", **NOTE)
+
+
+def _notes(axes: Axes) -> list[Text]:
+    return [text for text in axes.texts if text.get_text() == NO_READING]
+
+
 def empty_note(axes: Axes, text: str) -> None:
     """A note in a panel that has nothing to show."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="#777777")
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", **NOTE)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)

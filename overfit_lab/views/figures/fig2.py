@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples, stages
-from overfit_lab.views.figures.draw import draw_curve, empty_note, legend_above, once
+from overfit_lab.views.figures.draw import draw_curve, legend_above, once
 from overfit_lab.views.figures.experiments import need_one_experiment
 from overfit_lab.views.figures.series import ORDER, by_labels, check_some, curve, decays, last_epoch, title_of
 from overfit_lab.views.figures.style import PAGE, SPLITS, epoch_axis, mark_stages, new_figure, percent_axis, style
@@ -47,9 +47,8 @@ def draw(runs: Sequence[Run]) -> Figure:
                     axes.set_title(title_of(name))
                 if not members:
                     axes.text(0.5, 0.5, f"no {name} run", transform=axes.transAxes, ha="center", color="#777777")
-                for split, line in SPLITS.items():
-                    accuracy = curve(members, "evaluation", field, split, inputs) if members else None
-                    draw_curve(axes, accuracy, split, **line)
+                for split, line in SPLITS.items() if members else ():
+                    draw_curve(axes, curve(members, "evaluation", field, split, inputs), split, **line)
                 mark_stages(axes, decays(members) if members else [], last)
                 if column == 0:
                     percent_axis(axes, title)
@@ -58,8 +57,6 @@ def draw(runs: Sequence[Run]) -> Figure:
         handles, names = once(grid.ravel())
         if names:
             legend_above(figure, handles, names)
-        else:
-            empty_note(grid[0][0], "no evaluation")
     return figure
 
 

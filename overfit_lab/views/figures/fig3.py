@@ -13,7 +13,7 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import best_epoch
 from overfit_lab.views.figures.caption import caption, samples
-from overfit_lab.views.figures.draw import legend_above, once
+from overfit_lab.views.figures.draw import legend_above, note_no_reading, once
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import Curve, check_some, curve, title_of
 from overfit_lab.views.figures.style import ORANGE, PAGE, Look, looks_of, new_figure, style
@@ -50,6 +50,8 @@ def draw(runs: Sequence[Run]) -> Figure:
                 drawn += 1
                 _trail(axes, correct, wrong, looks[name], title_of(name))
                 _cross(axes, correct, wrong, looks[name], int(np.median([best_epoch(run).epoch for run in members])))
+            if not axes.collections:
+                note_no_reading(axes)
             axes.set_title(title, loc="left")
             axes.set_xlabel("mean confidence in correct predictions")
             axes.plot(1, 0, marker="*", markersize=11, color=ORANGE, markeredgecolor="black", clip_on=False, zorder=6)
@@ -76,7 +78,7 @@ def _frame(panels: Sequence[Axes]) -> float:
 
 def _trail(axes: Axes, correct: Curve, wrong: Curve, look: Look, label: str) -> None:
     x, y, epochs = _common(correct, wrong)
-    age: Any = np.linspace(0.15, 1.0, len(epochs))
+    age: Any = np.linspace(0.15, 1.0, len(epochs)) if len(epochs) > 1 else np.ones(1)
     axes.plot(x, y, color=look.color, linewidth=0.5, alpha=0.5, zorder=2)
     axes.scatter(x, y, s=4 + 30 * age**2, color=look.color, alpha=age, marker=look.marker, linewidths=0, zorder=3)
     axes.scatter([], [], s=26, color=look.color, marker=look.marker, label=label)

@@ -14,7 +14,7 @@ from overfit_lab.records.distributions import Density, density, label_probabilit
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import best_epoch
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.draw import BAND, legend_above
+from overfit_lab.views.figures.draw import BAND, legend_above, note_no_reading
 from overfit_lab.views.figures.experiments import by_experiment
 from overfit_lab.views.figures.series import check_some, decays, title_of
 from overfit_lab.views.figures.style import PAGE, Look, looks_of, new_figure, style
@@ -56,6 +56,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         for (inputs, column), axes, letter in zip(histograms, grid.ravel(), "abcd", strict=True):
             for name, part in histograms[inputs, column].items():
                 _steps(axes, part, looks[name])
+            if not histograms[inputs, column]:
+                note_no_reading(axes)
             axes.set_title(f"({letter}) {inputs} test images, {column} epoch", loc="left")
             axes.set_xlim(0, 1)
         for row in grid:

@@ -81,7 +81,6 @@ def _radii(axes: Axes, groups: Mapping[str, Sequence[Run]], looks: Mapping[str, 
         draw_curve(axes, predicted, "predicted", marker=look.marker, **look.line(), **PREDICTED_LINE)
         draw_curve(axes, curve(members, PROBE, "measured", *view), "measured", **look.line())
     if not axes.get_lines():
-        empty_note(axes, "no finite mean")
         return
     for eps in sorted({run.config.attack.eps for members in groups.values() for run in members}):
         axes.axhline(eps, **SEEN)

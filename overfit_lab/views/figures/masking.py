@@ -8,14 +8,25 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records.naming import pixels
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.draw import legend_above
-from overfit_lab.views.figures.style import BLUE, GREY, LINES, PAGE, VERMILLION, Look, new_figure, percent_axis, style
+from overfit_lab.views.figures.draw import legend_above, note_no_reading
+from overfit_lab.views.figures.style import (
+    BLUE,
+    GREY,
+    LINES,
+    PAGE,
+    VERMILLION,
+    Look,
+    PercentTicks,
+    new_figure,
+    percent_axis,
+    style,
+)
 
 PROBE = "masking"
 LEAST = 0.002
@@ -48,6 +59,9 @@ def draw(runs: Sequence[Run]) -> Figure:
         for name, arrays in checked.items():
             _curve(steps, arrays, "curve-more-steps", looks[name], name)
             _curve(eps, arrays, "curve-larger-eps", looks[name], name)
+        for axes in (steps, eps):
+            if not axes.get_lines():
+                note_no_reading(axes)
         _steps_axis(steps)
         _eps_axis(eps, runs)
         _evidence(evidence, checked, looks)
@@ -107,7 +121,7 @@ def _eps_axis(axes: Axes, runs: Sequence[Run]) -> None:
     axes.set_xlabel("eps (dotted: the run's)")
     axes.set_title("(b) larger ball")
     axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    axes.yaxis.set_major_formatter(PercentTicks())
 
 
 def _evidence(axes: Axes, checked: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, Look]) -> None:

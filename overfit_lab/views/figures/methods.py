@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
@@ -34,10 +35,13 @@ def draw(runs: Sequence[Run]) -> Figure:
     standard deviation over seeds.
 
     Raises:
-        RunFolderError: no records, or no evaluation under attack.
+        RunFolderError: no records, or no finite accuracy under attack at the last epoch.
     """
     check_some(runs, "methods")
     table = compare(runs).dropna(subset=["robust_final"])
+    if table.empty:
+        listed = ", ".join(run.name for run in runs[:3])
+        raise RunFolderError(f"methods: no finite robust accuracy at the last epoch of {listed}")
     table = table.sort_values("robust_final", kind="stable").reset_index(drop=True)
     table["others"] = [sorted(set(table["weights"]) - {RAW})] * len(table)
     names = [row_title(row) for _, row in table.iterrows()]

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, stages
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
@@ -52,7 +53,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     features' panels are on clean ones.
 
     Raises:
-        RunFolderError: no records.
+        RunFolderError: no records, or no finite reading of any panel.
     """
     check_some(runs, "overview")
     groups = by_experiment(runs)
@@ -62,6 +63,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         series = curve(members, panel.probe, panel.field, panel.split, panel.inputs)
         curves[panel] |= {} if series is None else {name: series}
     panels = [panel for panel in PANELS if curves[panel]]
+    if not panels:
+        raise RunFolderError(f"overview: no finite reading in {', '.join(run.name for run in runs[:3])}")
     last, drops = last_epoch(runs), decays(runs)
     n_rows = -(-len(panels) // 3)
     with style():

@@ -47,8 +47,8 @@ def need_curve(
     """The curve of :func:`curve`, or a refusal to draw the figure.
 
     Raises:
-        RunFolderError: none of the runs has it, and the message says how to record it; or they have no epoch of it in
-            common.
+        RunFolderError: none of the runs has it, and the message says how to record it; or no reading is finite, or they
+            have no epoch of it in common.
     """
     required = curve(runs, probe, field, split, inputs)
     if required is None:
@@ -56,10 +56,18 @@ def need_curve(
         subset = " ".join(part for part in (inputs, split) if part)
         if any(len(run.series(probe, field, split, inputs)) for run in runs):
             raise RunFolderError(f"{figure}: {probe} {field} ({subset}) was measured at no epoch that {names} share")
+        if any(_null(run, probe=probe, field=field, split=split, inputs=inputs) for run in runs):
+            raise RunFolderError(f"{figure}: no finite reading of {probe} {field} ({subset}) in {names}")
         if probe in ("training", "evaluation"):
             raise RunFolderError(f"{figure}: no {field} ({subset}) in {names}; it is recorded while training")
         raise not_recorded(figure, f"{probe} {field} ({subset})", runs, probe)
     return required
+
+
+def _null(run: Run, **key: str | None) -> bool:
+    """Whether a number that has no finite reading was measured all the same."""
+    rows = run.records
+    return any(all(row[name] == part for name, part in key.items() if part is not None) for _, row in rows.iterrows())
 
 
 def not_recorded(figure: str, what: str, runs: Sequence[Run], probe: str) -> RunFolderError:

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import Formatter
 
 from overfit_lab.errors import ConfigError
 from overfit_lab.records.files import output
@@ -127,9 +127,25 @@ def looks_of(names: list[str]) -> dict[str, Look]:
     return looks
 
 
+class PercentTicks(Formatter):
+    """Fractions in percent, without the sign, with as many decimals as the ticks need and 6 at most."""
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        """A single number, such as the one under the pointer."""
+        return self.fix_minus(f"{100 * value:g}")
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """All ticks of an axis, each with the same number of decimals."""
+        percents = [100 * value for value in values]
+        reach = max(map(abs, percents), default=0.0)
+        exact = (d for d in range(6) if all(abs(round(p, d) - p) <= 1e-9 * reach for p in percents))
+        decimals = next(exact, 6)
+        return [self.fix_minus(f"{round(p, decimals) + 0.0:.{decimals}f}") for p in percents]
+
+
 def percent_axis(axes: Axes, label: str) -> None:
     """The vertical axis in percent of fractions."""
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    axes.yaxis.set_major_formatter(PercentTicks())
     axes.set_ylabel(f"{label} (%)")
 
 

@@ -17,7 +17,7 @@ from overfit_lab.records.experiments import differences, experiments
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
-from overfit_lab.views.figures.draw import chosen_on, legend_above, spread_of
+from overfit_lab.views.figures.draw import chosen_on, legend_above, note_no_reading, spread_of
 from overfit_lab.views.figures.experiments import one_a_seed
 from overfit_lab.views.figures.series import check_some
 from overfit_lab.views.figures.style import GREY, LINES, PAGE, Look, new_figure, style
@@ -73,6 +73,8 @@ def draw(runs: Sequence[Run]) -> Figure:
                 rows = table[table["line"] == line]
                 xs = [places[x] + (number - (len(lines) - 1) / 2) * gap for x in rows["x"]]
                 _line(axes, xs, rows, f"{kind}_{end}", LINES[number], line, joined=swept.numbers)
+            if table[f"{kind}_{end}"].isna().all():
+                note_no_reading(axes)
             _axis(axes, swept, places)
             axes.set_ylabel(title.replace("robust", kind) if end != "diff" else f"{kind} best − final (points)")
         panels[2].axhline(0, color=GREY, linewidth=0.6, zorder=0.5)

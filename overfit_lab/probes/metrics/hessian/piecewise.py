@@ -9,15 +9,14 @@ from torch import Tensor, nn
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.models.compute.forms import build_of
+from overfit_lab.models.remembered import remembered
 from overfit_lab.probes.metrics.directional import refuse_mixing
 from overfit_lab.probes.metrics.layers import trainable_by_name
 
 SAMPLES = 4
 
 
-_known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], tuple[bool | None, str]]] = (
-    weakref.WeakKeyDictionary()
-)
+_known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], tuple[bool | None, str]]] = remembered()
 
 
 def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
