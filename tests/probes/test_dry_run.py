@@ -86,7 +86,7 @@ def test_what_says_it_already_or_is_no_failure_goes_on_as_it_is(error):
 
 
 class Exponential(torch.autograd.Function):
-    """Known once in reverse mode alone."""
+    """Known forwards alone."""
 
     @staticmethod
     def forward(ctx, x):
