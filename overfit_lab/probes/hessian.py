@@ -31,7 +31,7 @@ class HessianOptions(ProbeOptions):
     layers: bool = OptionField(True, description="also the traces of single layers")
     layer_depth: int = OptionField(2, ge=1, description="parts of a module's path that make a layer")
     top_k: int = OptionField(1, ge=0, description="how many of the largest eigenvalues; 0 for none")
-    eigenvalue_tolerance: float = OptionField(1e-2, gt=0, description="their relative accuracy")
+    eigenvalue_tolerance: float = OptionField(1e-2, gt=0, description="their relative accuracy, in 99 of 100 draws")
     density: bool = OptionField(False, description="also the density of all eigenvalues, as an array")
     density_vectors: int = OptionField(3, ge=1, description="random vectors for the density")
     density_steps: int = OptionField(30, ge=1, description="products for each of them")
@@ -70,7 +70,9 @@ class HessianProbe(Probe):
         Field("piecewise_linear", "1 where the network is piecewise linear in each weight, so that the trace is exact"),
         Field("layer", "trace of the Hessian's diagonal block of one layer", better="lower", per_part=True),
         Field("top_eigenvalue", "eigenvalue of largest magnitude", better="lower"),
+        Field("top_eigenvalue_residual", "an eigenvalue, if not the largest, lies within this of top_eigenvalue"),
         Field("eigenvalue", "eigenvalue of the given rank in magnitude, from 2", better="lower", per_part=True),
+        Field("eigenvalue_residual", "an eigenvalue lies within this of that of the given rank", per_part=True),
     )
 
     def __init__(self, options: HessianOptions | None = None) -> None:
@@ -79,9 +81,10 @@ class HessianProbe(Probe):
         wanted = {"trace"}
         wanted |= {"top_eigenvalue"} if self.options.top_k or self._theirs else set()
         if not self._theirs:
+            wanted |= {"top_eigenvalue_residual"} if self.options.top_k else set()
             wanted |= {"piecewise_linear"}
             wanted |= {"layer"} if self.options.layers else set()
-            wanted |= {"eigenvalue"} if self.options.top_k > 1 else set()
+            wanted |= {"eigenvalue", "eigenvalue_residual"} if self.options.top_k > 1 else set()
         self.fields = tuple(field for field in self.fields if field.name in wanted)
         if self._theirs:
             self.name_apart("pyhessian", "trace", "top_eigenvalue")
@@ -103,8 +106,9 @@ class HessianProbe(Probe):
         """The readings on each view.
 
         Cost: the trace exactly takes K forward and backward passes' arithmetic, about twice over; by Hutchinson up to
-        ``max_probes`` Hessian-vector products, each two forward and backward passes. The top eigenvalue takes about 10
-        products, each further one some more; the density ``density_vectors * density_steps``.
+        ``max_probes`` Hessian-vector products, each two forward and backward passes. The top eigenvalue takes some 10
+        products, up to 30 where many are close, each further one some more; the density ``density_vectors`` times
+        ``density_steps``.
         """
         values: list[Value] = []
         arrays: dict[str, np.ndarray] = {}
@@ -150,8 +154,16 @@ class HessianProbe(Probe):
         product = hessian.hessian_product(snapshot.model, view.x, view.y, snapshot.chunk)
         like, tolerance = hessian.trainable(snapshot.model), options.eigenvalue_tolerance
         first, *others = hessian.top_eigenvalues(product, like, options.top_k, generator=generator, tolerance=tolerance)
-        values = [view.value("top_eigenvalue", first)]
-        return values + [view.value(f"eigenvalue/{rank}", value) for rank, value in enumerate(others, start=2)]
+        values = [
+            view.value("top_eigenvalue", first.value),
+            view.value("top_eigenvalue_residual", first.residual),
+        ]
+        for rank, other in enumerate(others, start=2):
+            values += [
+                view.value(f"eigenvalue/{rank}", other.value),
+                view.value(f"eigenvalue_residual/{rank}", other.residual),
+            ]
+        return values
 
     def _density(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> dict[str, np.ndarray]:
         found = hessian.spectral_density(
