@@ -193,6 +193,7 @@ class Value:
         labels: which labels entered it: ``"given"``, ``"true"``, ``"targets"`` (the label mode's) or "".
         n: number of samples that entered it.
         stderr: standard error, where it is an estimate of a mean over the population or over random probes.
+        via: the way to the derivatives in the weights that made it, where there are several; see docs/records.md.
     """
 
     field: str
@@ -202,6 +203,7 @@ class Value:
     labels: str = ""
     n: int = 0
     stderr: float | None = None
+    via: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,11 @@ class Measurement:
 
     values: list[Value] = field(default_factory=list)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """The same numbers in float32 where the precision is less."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from overfit_lab.errors import ProbeError
+from overfit_lab.models.holdings import substituted
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.normalize import InFront, Normalize
 
@@ -32,7 +32,9 @@ class Adapter:
     """How a network is called for its logits.
 
     Hooks rather than a wrapper, so that names of parameters and layers stay the user's; they exist within
-    :meth:`applied` only.
+    :meth:`applied` only. Images come in the type of the network's weights. Weights of half precision are computed with
+    in float32 there, so that second derivatives have digits: numbers are those of the float32 network with these
+    weights.
 
     Args:
         normalize: applied to the images first; None where the network or nothing does it.
@@ -46,15 +48,20 @@ class Adapter:
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """The network maps images in [0, 1] to logits inside; attention takes a form that forward mode can pass."""
+        """The network maps images in [0, 1] to logits inside, whatever mode or mixed precision the loop is in."""
+        device = next(model.parameters()).device.type
         with ExitStack() as hooks:
+            hooks.enter_context(torch.inference_mode(False))
+            hooks.enter_context(torch.autocast(device, enabled=False))
+            hooks.enter_context(in_float32(model))
+            if weight_dtype(model) == torch.float64:
+                hooks.enter_context(_handle(model.register_forward_pre_hook(InFront(TO_FLOAT64))))
             if self.normalize is not None:
                 hooks.enter_context(_handle(model.register_forward_pre_hook(InFront(self.normalize))))
             if self.keyword is not None:
                 hooks.enter_context(_handle(model.register_forward_pre_hook(self._by_keyword, with_kwargs=True)))
             if self.output is not None:
                 hooks.enter_context(_handle(model.register_forward_hook(self._logits)))
-            hooks.enter_context(sdpa_kernel(SDPBackend.MATH))
             yield
 
     def _by_keyword(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -64,6 +71,46 @@ class Adapter:
         if isinstance(output, Mapping):
             return output.get(self.output, output)
         return getattr(output, str(self.output), output)
+
+
+class Cast(nn.Module):
+    """Gives images another type."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The images in that type, in the same shape."""
+        return x.to(self.dtype)
+
+
+TO_FLOAT64 = Cast(torch.float64)
+"""One for all, so that a network is recognised when the hook comes again."""
+
+
+def weight_dtype(model: nn.Module) -> torch.dtype | None:
+    """The type of the first weights that are real numbers; None where there are none."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+
+
+@contextmanager
+def in_float32(model: nn.Module) -> Iterator[None]:
+    """Inside, weights and buffers of half precision are computed with in float32 copies.
+
+    Cost: such a copy.
+    """
+    half = (torch.bfloat16, torch.float16)
+    copies: dict[int, Tensor] = {}
+    for parameter in model.parameters():
+        if parameter.dtype in half:
+            copies[id(parameter)] = nn.Parameter(parameter.detach().float(), parameter.requires_grad)
+    copies |= {id(buffer): buffer.float() for buffer in model.buffers() if buffer.dtype in half}
+    if not copies:
+        yield
+        return
+    with substituted(model, copies):
+        yield
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.errors import ConfigError, unknown_name
+from overfit_lab.types import widened
 
 
 def find_layer(model: nn.Module, layer: str) -> nn.Module:
@@ -37,7 +38,7 @@ def penultimate_features(model: nn.Module, x: Tensor, layer: str, batch_size: in
     caught: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        caught.append(inputs[0].detach())
+        caught.append(widened(inputs[0].detach()).flatten(1).clone())
 
     handle = find_layer(model, layer).register_forward_pre_hook(keep)
     features = []
@@ -47,7 +48,7 @@ def penultimate_features(model: nn.Module, x: Tensor, layer: str, batch_size: in
             model(part)
             if len(caught) != 1:
                 raise ConfigError(f"layer {layer!r} is used {len(caught)} times in a forward pass, expected once")
-            features.append(caught[0].flatten(1).clone())
+            features.append(caught[0])
     finally:
         handle.remove()
     return torch.cat(features)

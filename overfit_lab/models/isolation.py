@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from overfit_lab.models.holdings import Holdings
 from overfit_lab.seeds import get_streams, set_streams
 
 
@@ -16,32 +18,35 @@ from overfit_lab.seeds import get_streams, set_streams
 def isolated(model: nn.Module) -> Iterator[None]:
     """The model in eval mode without gradients filled; everything is as before on leaving, also when it raises.
 
-    Restored: the mode of every module, every parameter's ``requires_grad`` and ``grad``, every buffer (batch-norm
-    statistics among them), and the global random streams of Python, numpy and torch (CPU and the model's device).
-    Compiled code runs eagerly inside, so that forward-mode products and hooks work.
+    Restored: everything that the model holds (:class:`overfit_lab.models.holdings.Holdings`), and the global random
+    streams of Python, numpy and torch (CPU and the model's device). Compiled code runs eagerly inside, and attention in
+    its plain form, so that forward-mode products, second derivatives and hooks work.
 
-    Cost: a copy of the buffers; no forward pass.
+    Cost: a copy of the parameters and buffers; no forward pass.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    held = Holdings(model)
     streams = get_streams()
     try:
-        for parameter, _, _ in parameters:
-            parameter.grad = None
+        for leaf in held.leaves:
+            leaf.grad = None
         model.eval()
-        with _eager():
+        with _eager(), plain_attention():
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, requires_grad, gradient in parameters:
-            parameter.requires_grad_(requires_grad)
-            parameter.grad = gradient
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+        held.restore()
         set_streams(streams)
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention by matrix products inside: fused kernels have neither forward mode nor second derivatives."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Normalize(nn.Module):
 
 
 class InFront:
-    """A forward pre-hook that normalises the input of a network which has no normalisation of its own.
+    """A forward pre-hook that puts a module before a network: its normalisation, where it has none of its own.
 
     A hook rather than a wrapper or a child, so that names of parameters, layers, attributes and the order of a
     Sequential stay as they are. A deep copy of the network has a copy of its own.
@@ -50,15 +50,16 @@ class InFront:
     is_pure = True
     """The hook computes what its module does and nothing else, so a folded network may replace it by the module."""
 
-    def __init__(self, normalize: Normalize) -> None:
-        self.normalize = self.module = normalize
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The inputs, the first of them normalised."""
+        """The inputs, the first of them as the module makes it."""
         x, *rest = inputs
-        if self.normalize.mean.device != x.device:
-            self.normalize.to(x.device)
-        return (self.normalize(x), *rest)
+        constant = next(self.module.buffers(), None)
+        if constant is not None and constant.device != x.device:
+            self.module.to(x.device)
+        return (self.module(x), *rest)
 
 
 def put_in_front(model: nn.Module, normalize: Normalize) -> nn.Module:
@@ -70,5 +71,6 @@ def put_in_front(model: nn.Module, normalize: Normalize) -> nn.Module:
 def find_normalize(model: nn.Module) -> Normalize | None:
     """The model's only normalisation; None if it has none or several."""
     normalizations = [module for module in model.modules() if isinstance(module, Normalize)]
-    normalizations += [hook.normalize for hook in model._forward_pre_hooks.values() if isinstance(hook, InFront)]
+    in_front = [hook.module for hook in model._forward_pre_hooks.values() if isinstance(hook, InFront)]
+    normalizations += [module for module in in_front if isinstance(module, Normalize)]
     return normalizations[0] if len(normalizations) == 1 else None

@@ -45,10 +45,12 @@ class GradientNormProbe(Probe):
             values.append(view.value("full", found.full, labels=labels, stderr=found.full_stderr))
             values.append(view.value("minibatch", found.minibatch, labels=labels, stderr=found.minibatch_stderr))
             values += [view.value(f"layer/{layer}", norm, labels=labels) for layer, norm in found.layers.items()]
-            values.append(view.value("per_sample", found.samples.mean, labels=labels, stderr=found.samples.stderr))
+            samples = found.samples
+            mean, stderr = samples.mean, samples.stderr
+            values.append(view.value("per_sample", mean, labels=labels, stderr=stderr, via=samples.via))
             values += [
-                view.value(f"per_sample_quantile/{share:g}", norm, labels=labels)
-                for share, norm in found.samples.quantiles().items()
+                view.value(f"per_sample_quantile/{share:g}", norm, labels=labels, via=samples.via)
+                for share, norm in samples.quantiles().items()
             ]
         return Measurement(values)
 

@@ -142,11 +142,12 @@ class HessianProbe(Probe):
         trace: Trace = ESTIMATORS[options.estimator](problem)
         holds, _ = problem.linear
         values = [
-            view.value("trace", trace.value, stderr=trace.stderr),
+            view.value("trace", trace.value, stderr=trace.stderr, via=trace.via),
             view.value("piecewise_linear", math.nan if holds is None else float(holds), labels=""),
         ]
         if options.layers:
-            values += [view.value(f"layer/{name}", p.value, stderr=p.stderr) for name, p in trace.layers.items()]
+            layers = trace.layers.items()
+            values += [view.value(f"layer/{name}", p.value, stderr=p.stderr, via=trace.via) for name, p in layers]
         return values
 
     def _eigenvalues(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> list[Value]:

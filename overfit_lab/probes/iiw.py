@@ -91,10 +91,10 @@ class IiwProbe(Probe):
         values = []
         for view in self.views(snapshot):
             whole, layers = self._readings(snapshot, view, displacement)
-            values.append(view.value(f"iiw{self._suffix}", whole.value, stderr=whole.stderr))
+            values.append(view.value(f"iiw{self._suffix}", whole.value, stderr=whole.stderr, via=whole.via))
             values.append(view.value(f"distance{self._of_prior}", distance(displacement), labels=""))
             for layer, part in layers.items():
-                values.append(view.value(f"layer{self._suffix}/{layer}", part.value, stderr=part.stderr))
+                values.append(view.value(f"layer{self._suffix}/{layer}", part.value, stderr=part.stderr, via=part.via))
         return Measurement(values)
 
     def _readings(self, snapshot: Snapshot, view: View, displacement: dict[str, Tensor]) -> tuple[Iiw, dict[str, Iiw]]:

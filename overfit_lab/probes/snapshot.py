@@ -53,10 +53,17 @@ class View:
         return int(self.x.shape[0])
 
     def value(
-        self, field: str, value: float, *, labels: str = "given", stderr: float | None = None, n: int | None = None
+        self,
+        field: str,
+        value: float,
+        *,
+        labels: str = "given",
+        stderr: float | None = None,
+        n: int | None = None,
+        via: str = "",
     ) -> Value:
         """A number measured on this view, with the split, the inputs and the number of samples filled in."""
-        return Value(field, value, self.split, self.inputs, labels, len(self) if n is None else n, stderr)
+        return Value(field, value, self.split, self.inputs, labels, len(self) if n is None else n, stderr, via)
 
 
 @dataclass

@@ -38,6 +38,7 @@ def to_records(probe: str, values: Sequence[Value], clock: Clock, seconds: float
             stderr=value.stderr,
             n=value.n,
             seconds=seconds,
+            via=value.via,
         )
         for value in values
     ]

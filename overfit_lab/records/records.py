@@ -32,6 +32,7 @@ class Record:
         n: samples that entered it.
         seconds: how long the measurement took that it is part of.
         origin: ``training``, or ``posthoc`` for a number that was measured later from a checkpoint.
+        via: the way to the derivatives in the weights that made it, "" where there is one way only.
     """
 
     epoch: int
@@ -46,6 +47,7 @@ class Record:
     n: int
     seconds: float | None
     origin: str = TRAINING
+    via: str = ""
 
     def __post_init__(self) -> None:
         for name in ("value", "stderr", "seconds"):
@@ -58,10 +60,11 @@ class Record:
         return {name: getattr(self, name) for name in FIELDS}
 
     def to_json(self) -> str:
-        """One compact line; floats keep every digit. The origin is written where it is not training."""
+        """One compact line; floats keep every digit. Origin and via are written where they are not the usual ones."""
         content = self.to_dict()
-        if self.origin == TRAINING:
-            del content["origin"]
+        for name, usual in USUAL.items():
+            if content[name] == usual:
+                del content[name]
         return json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
     @classmethod
@@ -75,12 +78,16 @@ class Record:
         if not isinstance(content, dict):
             raise ValueError("a record is a JSON object")
         try:
-            return cls(**{name: content[name] for name in FIELDS[:-1]}, origin=content.get("origin", TRAINING))
+            return cls(
+                **{name: content[name] if name not in USUAL else content.get(name, USUAL[name]) for name in FIELDS}
+            )
         except KeyError as error:
             raise ValueError(f"a record needs {error}") from error
 
 
 FIELDS = tuple(field.name for field in fields(Record))
+USUAL = {"origin": TRAINING, "via": ""}
+"""What a line that lacks a key says."""
 KEY = ("epoch", "probe", "field", "split", "inputs", "labels", "n")
 """What makes two records the same number; the one measured later stands."""
 

@@ -165,6 +165,7 @@ def test_one_forward_and_one_backward_pass_whatever_the_number_of_samples():
     net, forward, samples = net32(), None, 64
     conv = torch.ops.aten.convolution
     backward = torch.ops.aten.convolution_backward
+    per_sample_norms(net, torch.rand(2, 1, 8, 8), torch.full((2, K), 1 / K))  # tries once whether the formulas hold
     for n in (samples, 4 * samples):
         x, t = torch.rand(n, 1, 8, 8), torch.full((n, K), 1 / K)
         with torch.no_grad():

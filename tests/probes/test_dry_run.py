@@ -86,7 +86,7 @@ def test_what_says_it_already_or_is_no_failure_goes_on_as_it_is(error):
 
 
 class Exponential(torch.autograd.Function):
-    """Known once in reverse mode alone."""
+    """Known forwards alone."""
 
     @staticmethod
     def forward(ctx, x):
@@ -95,9 +95,8 @@ class Exponential(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, g):
-        return g * ctx.saved_tensors[0]
+        raise NotImplementedError("no derivative")
 
 
 class Scaled(nn.Module):
@@ -143,7 +142,7 @@ def test_what_a_trial_finds_out_of_a_form_is_not_remembered():
 
         def forward(self, x):
             z = self.head(x.flatten(1))
-            return torch.where(x.mean() > 0.5, z, z.exp())
+            return torch.where(x.flatten(1).mean(dim=1, keepdim=True) > 0.5, z, z.exp())
 
     bright, dark = torch.full((4, 1, 8, 8), 0.9), torch.full((4, 1, 8, 8), 0.1)
     switch = Switch()

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LOGITS_WITHIN, GRADIENTS_ALIKE = 1e-3, 0.98
+LOGITS_WITHIN, GRADIENTS_ALIKE = 1e-3, 0.999
 MIXED_WITHIN, MIXED_ALIKE = 0.05, 0.9
 """Largest difference of logits, as a share of the largest, and least cosine of input gradients that count as the same;
 the second pair under mixed precision. Where a ReLU's input is within rounding of 0 its gradient may go either way, so
 gradients are not compared number by number."""
+PRODUCTS_WITHIN = 1e-3
+"""Largest difference of products with a Jacobian, as a share of the largest, that counts as rounding."""
+
+
+def same_products(expected: Tensor, actual: Tensor) -> bool:
+    """Whether two products of a Jacobian with a vector are the same to rounding; such as are not finite are not."""
+    if expected.shape != actual.shape:
+        return False
+    expected, actual = expected.double(), actual.double()
+    return bool((actual - expected).abs().max() <= PRODUCTS_WITHIN * expected.abs().max())
+
+
+@torch.no_grad()
+def is_samplewise(network: Callable[[Tensor], Tensor], x: Tensor) -> bool | None:
+    """Whether two different images have the logits together that they have apart; None where logits are not finite.
+
+    How far rounding depends on the batch's size alone is measured on an image beside itself, which counts as no
+    difference: mixed precision rounds coarsely.
+
+    Args:
+        network: images to logits; in the mode to be tried.
+        x: one image or more (B, C, H, W) in [0, 1]; the first and its negative are tried.
+    """
+    image = x[:1]
+    pair, twice = torch.cat([image, 1 - image]), torch.cat([image, image])
+    apart, together = torch.cat([network(part) for part in pair.split(1)]), network(pair)
+    if not (apart.isfinite().all() and together.isfinite().all()):
+        return None
+    rounding = (network(twice) - apart[:1]).abs().max()
+    return bool((apart - together).abs().max() <= LOGITS_WITHIN * apart.abs().max().clamp_min(1e-6) + 4 * rounding)
 
 
 def agree(model: nn.Module, twin: nn.Module, x: Tensor) -> bool:

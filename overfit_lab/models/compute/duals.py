@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 from torch.nn import functional
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from overfit_lab.models.compute.folding import Affine, FoldedModel
+from overfit_lab.models.holdings import with_weights
 
 CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
     nn.Conv1d: functional.conv1d,
@@ -26,6 +28,8 @@ RELUS = (functional.relu, torch.relu, functional.relu_)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
 LINEAR_FUNCTIONS = (torch.flatten, torch.mean, functional.adaptive_avg_pool2d, functional.avg_pool2d)
 LINEAR_METHODS = ("flatten", "mean", "view", "reshape")
+METADATA = ("size", "dim", "ndimension", "numel", "stride", "is_floating_point", "shape", "ndim", "dtype", "device")
+"""Methods and attributes of a tensor that do not depend on its values."""
 LINEAR_MODULES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 
 
@@ -68,8 +72,12 @@ class _Duals(fx.Interpreter):
         tangents = self._own(n) if n.op == "call_module" else {}
         if n.op == "get_attr" and str(n.target) in self.tangents:
             return Dual(self.fetch_attr(str(n.target)), self.tangents[str(n.target)])
-        if n.op == "output" or not (tangents or any(isinstance(a, Dual) for a in (*args, *kwargs.values()))):
+        if n.op == "output" or not (tangents or _duals_in((args, kwargs))):
             return super().run_node(n)
+        if n.target is operator.getitem and not isinstance(args[0], Dual | Tensor):
+            return args[0][args[1]]
+        if str(n.target) in METADATA or (n.target is getattr and args[1] in METADATA):
+            return self._operation(n)(_value(args[0]), *args[1:], **kwargs)
         rule = self._rule(n)
         if rule is not None:
             return rule(n, args, kwargs, tangents)
@@ -162,34 +170,47 @@ class _Duals(fx.Interpreter):
 
     def _along(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Any:
         """An operation that is linear in its first argument: the tangent takes the same way."""
-        if not isinstance(args[0], Dual) or any(isinstance(a, Dual) for a in (*args[1:], *kwargs.values())):
+        if not isinstance(args[0], Dual) or _duals_in((args[1:], kwargs)):
             return self._generic(n, args, kwargs, tangents)
         run = self._operation(n)
         value, tangent = (run(t, *args[1:], **kwargs) for t in (args[0].value, args[0].tangent))
         return Dual(value, tangent)  # a view or the input itself may come out, so not fresh
 
     def _generic(self, n: fx.Node, args: Any, kwargs: Any, tangents: Mapping[str, Tensor]) -> Any:
-        """Any operation, by torch's forward mode."""
+        """Any operation, by torch's forward mode; of several results each tensor of numbers becomes a dual."""
         run = self._operation(n)
-        places = [i for i, a in enumerate(args) if isinstance(a, Dual)]
-        keys = [key for key, a in kwargs.items() if isinstance(a, Dual)]
-        duals = [args[i] for i in places] + [kwargs[key] for key in keys]
+        leaves, spec = tree_flatten((args, kwargs), is_leaf=_is_dual)
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Dual)]
+        results: list[Any] = []
 
-        def function(values: list[Tensor], weights: dict[str, Tensor]) -> Any:
-            filled, named = list(args), dict(kwargs)
-            for place, tensor in zip(places, values[: len(places)], strict=True):
+        def function(values: list[Tensor], weights: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+            filled = list(leaves)
+            for place, tensor in zip(places, values, strict=True):
                 filled[place] = tensor
-            for key, tensor in zip(keys, values[len(places) :], strict=True):
-                named[key] = tensor
+            plain_args, plain_kwargs = tree_unflatten(filled, spec)
             if weights:
-                return functional_call(self.fetch_attr(str(n.target)), weights, tuple(filled), named)
-            return run(*filled, **named)
+                result = with_weights(self.fetch_attr(str(n.target)), weights, lambda: run(*plain_args, **plain_kwargs))
+            else:
+                result = run(*plain_args, **plain_kwargs)
+            results[:] = tree_flatten(result)
+            tensors = [leaf for leaf in results[0] if isinstance(leaf, Tensor)]
+            numbers = tuple(t for t in tensors if _is_differentiable(t)) or (values[0],)  # there has to be one
+            return numbers, tuple(t for t in tensors if not _is_differentiable(t))
 
-        tensors = dict(self.fetch_attr(str(n.target)).state_dict(keep_vars=True)) if tangents else {}
-        weights = {name: tensors[name].detach() for name in tangents}
-        values = [d.value.clone() for d in duals]  # an operation may work in place
-        value, moved = jvp(function, (values, weights), ([d.tangent for d in duals], dict(tangents)))  # type: ignore[misc]
-        return Dual(value, moved) if isinstance(value, Tensor) else value
+        state = dict(self.fetch_attr(str(n.target)).state_dict(keep_vars=True)) if tangents else {}
+        weights = {name: state[name].detach() for name in tangents}
+        values = [leaves[place].value.clone() for place in places]  # an operation may work in place
+        moves = [leaves[place].tangent for place in places]
+        value, moved, others = jvp(function, (values, weights), (moves, dict(tangents)), has_aux=True)  # type: ignore[misc]
+        duals, rest = map(Dual, value, moved), iter(others)
+
+        def outside(leaf: Any) -> Any:
+            """A result as it is outside of the forward mode."""
+            if not isinstance(leaf, Tensor):
+                return leaf
+            return next(duals) if _is_differentiable(leaf) else next(rest)
+
+        return tree_unflatten([outside(leaf) for leaf in results[0]], results[1])
 
     def _operation(self, n: fx.Node) -> Callable[..., Any]:
         if n.op == "call_module":
@@ -204,6 +225,22 @@ class _Duals(fx.Interpreter):
         """Whether nobody but this operation takes the argument."""
         argument = n.args[place]
         return isinstance(argument, fx.Node) and len(argument.users) == 1
+
+
+def _is_dual(leaf: Any) -> bool:
+    return isinstance(leaf, Dual)
+
+
+def _duals_in(arguments: Any) -> bool:
+    return any(map(_is_dual, tree_flatten(arguments, is_leaf=_is_dual)[0]))
+
+
+def _value(argument: Any) -> Any:
+    return argument.value if isinstance(argument, Dual) else argument
+
+
+def _is_differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 
 
 def _split(argument: Any) -> tuple[Any, Any]:

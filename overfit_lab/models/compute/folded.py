@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from overfit_lab.models.compute.agreement import agree
-from overfit_lab.models.compute.folding import FoldedModel, NotFoldable, hooks_of
+from overfit_lab.models.compute.folding import FoldedModel, NotFoldable
+from overfit_lab.models.compute.forms import form_of
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.remembered import remembered
 
 CHECKED_EVERY = 256
 MOST_MADE, MOST_FORMS = 16, 4
-PLAIN = (bool, int, float, str)
 
 
 @dataclass
@@ -54,7 +53,7 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
 
     Cost: a pass over the parameters; the first time also a trace of the model and the comparison.
     """
-    form = (_form_of(model), x.shape[1:], x.dtype, x.device)
+    form = (form_of(model), x.shape[1:], x.dtype, x.device)
     forms = _forms.setdefault(model, _Forms())
     if form not in forms.entries:
         # A model whose form never settles would be traced at every call; after so many it is left alone.
@@ -72,27 +71,6 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
         entry.twin = None
     entry.n_calls += 1
     return entry.twin
-
-
-def build_of(model: nn.Module) -> tuple[object, ...]:
-    """Which modules a model has, and how their switches stand: numbers, truth values and text among attributes."""
-    return tuple((id(module), tuple(sorted(_switches(module)))) for module in model.modules())
-
-
-def _form_of(model: nn.Module) -> tuple[object, ...]:
-    """What a trace of the model depends on besides tensors."""
-    hooks = tuple(tuple(map(_identity, hooks_of(module))) for module in model.modules())
-    return build_of(model), hooks
-
-
-def _identity(hook: Any) -> int:
-    """The hook itself, or the module of a pure one, which may come and go in hooks that are made anew."""
-    return id(hook.module) if getattr(hook, "is_pure", False) else id(hook)
-
-
-def _switches(module: nn.Module) -> list[tuple[str, str]]:
-    attributes = vars(module).items()
-    return [(name, repr(value)) for name, value in attributes if type(value) in PLAIN and name != "training"]
 
 
 def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:

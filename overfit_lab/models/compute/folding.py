@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from overfit_lab.models.compute.agreement import LOGITS_WITHIN
+from overfit_lab.models.compute.agreement import is_samplewise
+from overfit_lab.models.compute.forms import hooks_of
 
 State = Mapping[str, Tensor]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -76,10 +77,11 @@ class FoldedModel(nn.Module):
         super().__init__()
         graph, leaves = _trace(model)
         self.rules: list[Rule] = []
-        twins = _fold(graph, leaves, self.rules)
-        for name, tensor in _attributes(graph, model).items():
+        plain = _PlainNames(model)
+        twins = _fold(graph, leaves, self.rules, plain)
+        for name, tensor in _attributes(graph, model, plain).items():
             twins[name] = tensor
-            self.rules.append(_copy_rule(name, name))
+            self.rules.append(_copy_rule(name, plain))
         self.network = fx.GraphModule(_holder(twins), graph)
         # No gradient reaches its weights, so an attack's backward pass computes that of the images and nothing else.
         self.network.requires_grad_(False).eval()
@@ -139,7 +141,7 @@ class FoldedModel(nn.Module):
         Args:
             x: images (B, C, H, W) such as will be asked about.
         """
-        if x.device.type == "cpu" and _is_samplewise(self.network, x[:1]):
+        if x.device.type == "cpu" and is_samplewise(self.network, x):
             self.piece = max(LEAST_PIECE, CACHE_BYTES // (4 * _largest_output(self.network, x[:1])))
 
 
@@ -158,15 +160,6 @@ def _in_hooks(model: nn.Module) -> list[nn.Module]:
     """The modules that pure hooks apply to the model's input; they are not among its children."""
     hooks: list[Any] = [hook for hook in model._forward_pre_hooks.values() if getattr(hook, "is_pure", False)]
     return [hook.module for hook in hooks]
-
-
-@torch.no_grad()
-def _is_samplewise(network: nn.Module, x: Tensor) -> bool:
-    """Whether two different images have the logits together that they have apart."""
-    pair = torch.cat([x, 1 - x])
-    # A layer that looks at its whole batch (a mean over samples, say) would see other batches if they were cut up.
-    apart, together = torch.cat([network(image) for image in pair.split(1)]), network(pair)
-    return bool((apart - together).abs().max() <= LOGITS_WITHIN * apart.abs().max().clamp_min(1e-6))
 
 
 class _Sizes(fx.Interpreter):
@@ -220,12 +213,27 @@ def _trace(model: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:
     finally:
         for module, call in compiled:
             module._compiled_call_impl = call
-    modules = dict(root.named_modules())
+    modules = dict(root.named_modules(remove_duplicate=False))
     names = [str(node.target) for node in graph.nodes if node.op == "call_module"]
     return graph, {name: modules[name] for name in names}
 
 
-def _fold(graph: fx.Graph, leaves: dict[str, nn.Module], rules: list[Rule]) -> dict[str, nn.Module | Tensor]:
+class _PlainNames:
+    """The name in the model of what the graph calls ``model.NAME``; of a tensor with several names the first."""
+
+    def __init__(self, model: nn.Module) -> None:
+        tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+        first: dict[int, str] = {}
+        self._names = {name: first.setdefault(id(tensor), name) for name, tensor in tensors}
+
+    def __call__(self, name: str) -> str:
+        plain = name.removeprefix("model.")
+        return self._names.get(plain, plain)
+
+
+def _fold(
+    graph: fx.Graph, leaves: dict[str, nn.Module], rules: list[Rule], plain: _PlainNames
+) -> dict[str, nn.Module | Tensor]:
     """The modules of the folded network by name; the graph loses the norms that went into convolutions."""
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
     twins: dict[str, nn.Module | Tensor] = {}
@@ -242,32 +250,26 @@ def _fold(graph: fx.Graph, leaves: dict[str, nn.Module], rules: list[Rule]) -> d
         if isinstance(before, fx.Node) and _takes_in(before, leaves, calls) and calls.count(name) == 1:
             conv = str(before.target)
             twins[conv] = _with_bias(leaves[conv])
-            rules.append(_folding_rule(conv, name, leaves))
+            rules.append(_folding_rule(conv, name, leaves, plain))
             node.replace_all_uses_with(before)
             graph.erase_node(node)
             n_folded += 1
         elif name not in twins:
             twins[name] = Affine(module.num_features).to(module.running_mean)
-            rules.append(_affine_rule(name, module))
+            rules.append(_affine_rule(name, module, plain))
     if not n_folded:
         raise NotFoldable("no batch norm follows a convolution")
     for name in (str(node.target) for node in graph.nodes if node.op == "call_module"):
         if name not in twins:
             twins[name] = copy.deepcopy(leaves[name])
             tensors = [*leaves[name].named_parameters(), *leaves[name].named_buffers()]
-            rules += [_copy_rule(f"{name}.{part}", f"{name}.{part}") for part, _ in tensors]
+            rules += [_copy_rule(f"{name}.{part}", plain) for part, _ in tensors]
     return twins
 
 
 def _is_plain_norm(norm: nn.Module) -> bool:
     """Whether it is torch's own batch norm and uses running statistics in eval mode."""
     return type(norm) in NORMS and norm.running_mean is not None
-
-
-def hooks_of(module: nn.Module) -> list[object]:
-    """Every hook of a module, forward and backward."""
-    tables = (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks)
-    return [hook for table in tables for hook in table.values()]
 
 
 def _listeners(module: nn.Module) -> list[object]:
@@ -289,61 +291,59 @@ def _with_bias(conv: nn.Module) -> nn.Module:
     return twin
 
 
-def _plain_name(name: str) -> str:
-    """The name in the model of what the graph calls ``model.NAME``."""
-    return name.removeprefix("model.")
+def _copy_rule(name: str, plain: _PlainNames) -> Rule:
+    source = plain(name)
+    return Rule((name,), (source,), lambda state: (state[source],))
 
 
-def _copy_rule(target: str, source: str) -> Rule:
-    plain = _plain_name(source)
-    return Rule((target,), (plain,), lambda state: (state[plain],))
+Sources = Mapping[str, str]
+"""The plain names of a module's parameters and buffers, by their names in it."""
 
 
-def _scale_and_shift(state: State, name: str, eps: float, affine: bool) -> tuple[Tensor, Tensor]:
-    norm = _plain_name(name)
-    scale = torch.rsqrt(state[f"{norm}.running_var"] + eps)
-    if affine:
-        scale = scale * state[f"{norm}.weight"]
-    shift = -state[f"{norm}.running_mean"] * scale
-    return scale, shift + state[f"{norm}.bias"] if affine else shift
+def _scale_and_shift(state: State, norm: Sources, eps: float) -> tuple[Tensor, Tensor]:
+    scale = torch.rsqrt(state[norm["running_var"]] + eps)
+    if "weight" in norm:
+        scale = scale * state[norm["weight"]]
+    shift = -state[norm["running_mean"]] * scale
+    return scale, shift + state[norm["bias"]] if "bias" in norm else shift
 
 
-def _affine_rule(name: str, norm: Norm) -> Rule:
-    eps, affine = norm.eps, norm.affine
+def _affine_rule(name: str, norm: Norm, plain: _PlainNames) -> Rule:
+    eps, sources = norm.eps, _sources(norm, name, plain)
     targets = (f"{name}.scale", f"{name}.shift")
-    return Rule(targets, _names_in(norm, name), lambda state: _scale_and_shift(state, name, eps, affine))
+    return Rule(targets, tuple(sources.values()), lambda state: _scale_and_shift(state, sources, eps))
 
 
-def _names_in(module: nn.Module, name: str) -> tuple[str, ...]:
-    """The plain names of a module's parameters and buffers."""
-    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-    return tuple(f"{_plain_name(name)}.{key}" for key, _ in tensors)
+def _sources(module: nn.Module, name: str, plain: _PlainNames) -> Sources:
+    tensors = [
+        *module.named_parameters(recurse=False, remove_duplicate=False),
+        *module.named_buffers(recurse=False, remove_duplicate=False),
+    ]
+    return {key: plain(f"{name}.{key}") for key, _ in tensors}
 
 
-def _folding_rule(conv: str, norm: str, leaves: dict[str, nn.Module]) -> Rule:
+def _folding_rule(conv: str, norm: str, leaves: dict[str, nn.Module], plain: _PlainNames) -> Rule:
     fixed = leaves[norm]
     assert isinstance(fixed, NORMS)
-    eps, affine = fixed.eps, fixed.affine
-    biased, source = leaves[conv].bias is not None, _plain_name(conv)
+    eps, of_norm, of_conv = fixed.eps, _sources(fixed, norm, plain), _sources(leaves[conv], conv, plain)
 
     def compute(state: State) -> tuple[Tensor, Tensor]:
-        scale, shift = _scale_and_shift(state, norm, eps, affine)
-        weight = state[f"{source}.weight"]
-        bias = shift + state[f"{source}.bias"] * scale if biased else shift
+        scale, shift = _scale_and_shift(state, of_norm, eps)
+        weight = state[of_conv["weight"]]
+        bias = shift + state[of_conv["bias"]] * scale if "bias" in of_conv else shift
         return weight * scale.view(-1, *([1] * (weight.dim() - 1))), bias
 
-    sources = (*_names_in(leaves[conv], conv), *_names_in(fixed, norm))
-    return Rule((f"{conv}.weight", f"{conv}.bias"), sources, compute)
+    return Rule((f"{conv}.weight", f"{conv}.bias"), (*of_conv.values(), *of_norm.values()), compute)
 
 
-def _attributes(graph: fx.Graph, model: nn.Module) -> dict[str, Tensor]:
+def _attributes(graph: fx.Graph, model: nn.Module, plain: _PlainNames) -> dict[str, Tensor]:
     """Parameters and buffers that the operations use by name, outside of a module's call."""
     known = state_of(model)
     names = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
-    strange = [name for name in names if _plain_name(name) not in known]
+    strange = [name for name in names if plain(name) not in known]
     if strange:
         raise NotFoldable(f"it uses {strange[0]!r}, which is no parameter or buffer")
-    return {name: known[_plain_name(name)].clone() for name in sorted(names)}
+    return {name: known[plain(name)].clone() for name in sorted(names)}
 
 
 def _holder(tensors_and_modules: Mapping[str, nn.Module | Tensor]) -> nn.Module:

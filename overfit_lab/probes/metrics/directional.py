@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.models.compute.duals import dual_logits
-from overfit_lab.models.compute.folded import folded
-from overfit_lab.models.compute.folding import FoldedModel, state_of
+from overfit_lab.models.compute.agreement import is_samplewise
+from overfit_lab.models.compute.derivatives import TRIED_EVERY, WAYS, Moved, fastest_way
+from overfit_lab.models.compute.verdicts import Verdicts
 
-Tensors = dict[str, Tensor]
+_samplewise: Verdicts[bool | None] = Verdicts(TRIED_EVERY)
 
 
 def check_direction(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -36,6 +32,43 @@ def check_direction(model: nn.Module, direction: Mapping[str, Tensor]) -> dict[s
     return {name: parameters[name].detach() for name in direction}
 
 
+def refuse_mixing(model: nn.Module, x: Tensor) -> None:
+    """Refuse a model in which a sample's logits depend on the other samples of its batch.
+
+    Args:
+        x: images (B, C, H, W); the first and its negative are tried together and apart.
+
+    Raises:
+        ProbeError: batch norm in train mode or without running statistics, or logits that change with the batch.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            raise ProbeError(
+                f"batch norm {name!r} uses the batch's own statistics, so that no sample has a gradient of its own; "
+                "it needs eval mode and running statistics"
+            )
+    if _samplewise.of(model, (x.shape[1:], x.dtype, x.device), partial(is_samplewise, model, x)) is False:
+        raise ProbeError("a sample's logits depend on the others of its batch, so that none has a gradient of its own")
+
+
+def logit_motion(
+    model: nn.Module, x: Tensor, direction: Mapping[str, Tensor], *, via: str | None = None
+) -> tuple[str, Moved]:
+    """The way that gives J d for images such as x, by name, and the function that goes it.
+
+    Args:
+        via: a way that was found before; None: that of :func:`overfit_lab.models.compute.derivatives.fastest_way`.
+
+    Raises:
+        ProbeError: the direction does not fit the model, or samples depend on each other.
+    """
+    primals = check_direction(model, direction)
+    refuse_mixing(model, x)
+    tangents = {name: direction[name].to(primals[name]) for name in primals}
+    via = fastest_way(model, tangents, x) if via is None else via
+    return via, WAYS[via](model, tangents, x)
+
+
 def logit_derivatives(
     model: nn.Module, x: Tensor, direction: Mapping[str, Tensor], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -45,40 +78,10 @@ def logit_derivatives(
     Parameters that ``direction`` does not name stay; ``batch_size`` images (n, C, H, W) a pass bound the memory.
 
     Raises:
-        ProbeError: the direction does not fit the model.
+        ProbeError: the direction does not fit the model, or samples depend on each other.
 
     Cost: arithmetic of about three forward passes.
     """
-    primals = check_direction(model, direction)
-    tangents = {name: direction[name].to(primals[name]) for name in primals}
-    twin = folded(model, x) if not any(module.training for module in model.modules()) else None
-    if twin is not None:
-        _, moves = forward_product(partial(_moved_tensors, twin, state_of(model)), primals, tangents)
-        moves = {name: _channels_last(move) for name, move in moves.items()}
+    _, moved = logit_motion(model, x, direction)
     for part in x.split(batch_size):
-        if twin is not None:
-            yield dual_logits(twin, moves, part)
-        else:
-            z, moved = forward_product(partial(_logits_at, model, part), primals, tangents)
-            yield z.detach(), moved.detach()
-
-
-@torch.no_grad()
-def forward_product(function: Callable[[Tensors], Any], primals: Tensors, tangents: Tensors) -> tuple[Any, Any]:
-    """A function's values and their derivative as its tensors move along the tangents, by forward mode."""
-    with warnings.catch_warnings():
-        # torch itself uses what it deprecates, on the first forward-mode product of a process.
-        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
-        return jvp(function, (primals,), (tangents,))  # type: ignore[return-value]
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
-
-
-def _logits_at(model: nn.Module, x: Tensor, weights: Tensors) -> Tensor:
-    return functional_call(model, weights, (x,))  # type: ignore[no-any-return]
-
-
-def _moved_tensors(twin: FoldedModel, state: Tensors, weights: Tensors) -> Tensors:
-    return twin.fold({**state, **weights}, moved=weights)
+        yield moved(part)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from overfit_lab.probes.metrics.layers import group_by_layer, trainable_by_name
 from overfit_lab.probes.metrics.per_sample_norms import PerSampleNorms, per_sample_norms
+from overfit_lab.types import widened
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def gradient_norm(model: nn.Module, x: Tensor, targets: Tensor, batch_size: int)
     norms = []
     for part, t in zip(x.split(batch_size), targets.split(batch_size), strict=True):
         with torch.enable_grad():
-            loss = -(t * functional.log_softmax(model(part).float(), dim=1)).sum()
+            loss = -(t * functional.log_softmax(widened(model(part)), dim=1)).sum()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         present = [g for g in gradients if g is not None]
         norms.append(torch.nn.utils.get_total_norm([g.double() for g in present]) / len(part))

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.probes.metrics.directional import logit_derivatives
+from overfit_lab.probes.metrics.directional import logit_motion
 from overfit_lab.probes.metrics.likelihood import Categorical, Likelihood
 from overfit_lab.probes.metrics.slopes_by_layer import slopes_by_layer
 
@@ -19,11 +19,16 @@ Estimator = Literal["empirical-fisher", "expected-fisher", "pib-reference"]
 
 @dataclass(frozen=True)
 class Iiw:
-    """An estimate of IIW in nats, its standard error, and the number of samples (or batches) that it is a mean of."""
+    """An estimate of IIW in nats, its standard error, and the number of samples (or batches) that it is a mean of.
+
+    ``via`` is the way to the derivatives: one of :data:`overfit_lab.models.compute.derivatives.WAYS`, or that of
+    :func:`overfit_lab.probes.metrics.per_sample_norms.gradient_way`.
+    """
 
     value: float
     stderr: float | None
     n: int
+    via: str = ""
 
 
 def iiw(
@@ -66,15 +71,15 @@ def iiw(
     """
     likelihood = likelihood if likelihood is not None else Categorical()
     terms = []
-    batches = y.split(batch_size)
-    for (z, moved), labels in zip(logit_derivatives(model, x, displacement, batch_size), batches, strict=True):
-        z, u = z.double(), moved.double()
+    via, motion = logit_motion(model, x, displacement)
+    for part, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        z, u = (tensor.double() for tensor in motion(part))
         if estimator == "expected-fisher":
             terms.append(likelihood.information(z, u))
             continue
         slopes = (likelihood.score(z, labels) * u).sum(dim=1)
         terms.append(slopes.square() if estimator == "empirical-fisher" else slopes.mean().square().view(1))
-    return _mean_of(torch.cat(terms), n_train)
+    return _mean_of(torch.cat(terms), n_train, via)
 
 
 def iiw_by_layer(
@@ -100,23 +105,23 @@ def iiw_by_layer(
     def score(z: Tensor, part: slice) -> Tensor:
         return of_outputs.score(z.double(), y[part])
 
-    slopes = slopes_by_layer(model, x, score, displacement, depth=depth, batch_size=batch_size)
-    layers = {layer: _from_slopes(values, estimator, n_train, batch_size) for layer, values in slopes.items()}
+    slopes, via = slopes_by_layer(model, x, score, displacement, depth=depth, batch_size=batch_size)
+    layers = {layer: _from_slopes(values, estimator, n_train, batch_size, via) for layer, values in slopes.items()}
     total = torch.stack(list(slopes.values())).sum(dim=0)
-    return _from_slopes(total, estimator, n_train, batch_size), layers
+    return _from_slopes(total, estimator, n_train, batch_size, via), layers
 
 
-def _from_slopes(slopes: Tensor, estimator: str, n_train: int, batch_size: int) -> Iiw:
+def _from_slopes(slopes: Tensor, estimator: str, n_train: int, batch_size: int, via: str) -> Iiw:
     """The reading from d^T g_i of each sample (m,)."""
     if estimator == "empirical-fisher":
-        return _mean_of(slopes.square(), n_train)
-    return _mean_of(torch.stack([batch.mean().square() for batch in slopes.split(batch_size)]), n_train)
+        return _mean_of(slopes.square(), n_train, via)
+    return _mean_of(torch.stack([batch.mean().square() for batch in slopes.split(batch_size)]), n_train, via)
 
 
-def _mean_of(terms: Tensor, n_train: int) -> Iiw:
+def _mean_of(terms: Tensor, n_train: int, via: str) -> Iiw:
     count = len(terms)
     stderr = n_train * terms.std().item() / math.sqrt(count) if count > 1 else None
-    return Iiw(value=n_train * terms.mean().item(), stderr=stderr, n=count)
+    return Iiw(value=n_train * terms.mean().item(), stderr=stderr, n=count, via=via)
 
 
 def distance(displacement: Mapping[str, Tensor]) -> float:

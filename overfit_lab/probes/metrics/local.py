@@ -18,7 +18,9 @@ from torch.overrides import TorchFunctionMode
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.models.isolation import frozen
+from overfit_lab.probes.metrics.directional import refuse_mixing
 from overfit_lab.probes.metrics.layers import trainable_by_name
+from overfit_lab.types import widened
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class LayerCall:
 
     Args:
         name: the module's name, "" for the model itself.
-        input: its input a (B, ...), without a graph.
+        input: its input a (B, ...), without a graph; in float32 where it is of less precision.
         parameters: its own trainable parameters, name in the module to name in the model; a parameter that several
             modules share has the first of its names.
         number: 0 for the module's first call in the pass, then 1, ...
@@ -41,7 +43,8 @@ class LayerCall:
 
 
 Visit = Callable[[LayerCall, Tensor], None]
-"""Takes a call and delta, the derivative at its output (B, ...), which it must not change or keep without a copy."""
+"""Takes a call and delta, the derivative at its output (B, ...), which it must not change or keep without a copy; delta
+is in float32 where the output is of less precision, as it is under mixed precision."""
 
 
 @dataclass
@@ -105,7 +108,7 @@ def local_pass(model: nn.Module, x: Tensor) -> Iterator[LocalPass]:
 
     Cost: one forward pass; memory of its activations.
     """
-    refuse_mixing(model)
+    refuse_mixing(model, x)
     trainable = trainable_by_name(model)
     with frozen(model):
         # Inputs are seldom overwritten, so they are copied at a second try only: copies would double the memory.
@@ -117,20 +120,6 @@ def local_pass(model: nn.Module, x: Tensor) -> Iterator[LocalPass]:
             yield passed
         finally:
             passed._graph, passed._anchors = None, []
-
-
-def refuse_mixing(model: nn.Module) -> None:
-    """Refuse a model in which a sample's logits depend on the other samples of its batch.
-
-    Raises:
-        ProbeError: batch norm in train mode or without running statistics.
-    """
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
-            raise ProbeError(
-                f"batch norm {name!r} uses the batch's own statistics, so that no sample has a gradient of its own; "
-                "it needs eval mode and running statistics"
-            )
 
 
 def _record(model: nn.Module, x: Tensor, trainable: Mapping[str, nn.Parameter], *, copy: bool) -> LocalPass | None:
@@ -196,7 +185,7 @@ class _Recorder:
             reason = "its module's input has not one row a sample"
         elif not torch.is_grad_enabled():
             reason = "its module runs without gradients"
-        kept = None if given is None else given.detach()
+        kept = None if given is None else widened(given.detach())
         if kept is not None and self.copy:
             kept = kept.clone()
         self.stack.append(_Frame(module, kept, 0 if kept is None else kept._version, reason))
@@ -237,7 +226,7 @@ class _Recorder:
 
         def deliver(delta: Tensor) -> None:
             if passed._visit is not None:
-                passed._visit(call, delta.detach())
+                passed._visit(call, widened(delta.detach()))
 
         return deliver
 

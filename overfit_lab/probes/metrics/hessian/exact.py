@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from overfit_lab.errors import ProbeError
 from overfit_lab.probes.metrics.hessian.trace import Moments, Problem, Trace
 from overfit_lab.probes.metrics.layers import group_by_layer
-from overfit_lab.probes.metrics.per_sample_norms import Directions, squared_gradients, sum_of
+from overfit_lab.probes.metrics.per_sample_norms import Directions, gradient_way, squared_gradients, sum_of
 
 
 def exact_trace(model: nn.Module, x: Tensor, *, layer_depth: int | None = None) -> Trace:
@@ -42,12 +42,13 @@ def trace_along(
     """mean_i sum_m || J_i^T s_im ||^2, in all and by layer, with errors over samples."""
     total = Moments()
     layers: dict[str, Moments] = {}
-    for squares in squared_gradients(model, x, directions):
+    via = gradient_way(model, x)
+    for squares in squared_gradients(model, x, directions, via=via):
         total.add(sum_of(squares, squares))
         for layer, names in group_by_layer(squares, layer_depth).items():
             layers.setdefault(layer, Moments()).add(sum_of(squares, names))
     parts = {layer: moments.part for layer, moments in layers.items()}
-    return Trace(total.part.value, total.part.stderr, n_vectors, "samples", parts)
+    return Trace(total.part.value, total.part.stderr, n_vectors, "samples", parts, via)
 
 
 def output_columns(p: Tensor) -> Tensor:

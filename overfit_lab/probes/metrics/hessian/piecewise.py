@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.models.compute.folded import build_of
+from overfit_lab.models.compute.forms import build_of
 from overfit_lab.models.remembered import remembered
+from overfit_lab.probes.metrics.directional import refuse_mixing
 from overfit_lab.probes.metrics.layers import trainable_by_name
-from overfit_lab.probes.metrics.local import refuse_mixing
 
 SAMPLES = 4
 
@@ -58,7 +58,7 @@ def piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
     """
     parameters = trainable_by_name(model)
     try:
-        refuse_mixing(model)
+        refuse_mixing(model, x)
     except ProbeError as error:
         return False, str(error)
     rows = torch.linspace(0, len(x) - 1, min(SAMPLES, len(x)), device=x.device).round().long()

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
-from overfit_lab.probes.metrics.directional import forward_product
+from overfit_lab.probes.metrics.directional import logit_motion
 from overfit_lab.probes.metrics.layers import trainable_by_name
 from overfit_lab.probes.metrics.pieces import images_per_pass
 
@@ -87,14 +86,10 @@ class _Ggn(_ByChunks):
         if not logits.requires_grad:
             return
         p = torch.softmax(logits.detach(), dim=1)
-        primals = {name: w.detach() for name, w in zip(self.names, self.parameters, strict=True)}
-
-        def run(weights: dict[str, Tensor]) -> Tensor:
-            return functional_call(self.model, weights, (x,))  # type: ignore[no-any-return]
-
         for j in range(len(vectors[0])):
-            tangents = {name: v[j].to(primals[name]) for name, v in zip(self.names, vectors, strict=True)}
-            _, moved = forward_product(run, primals, tangents)
+            direction = {name: v[j] for name, v in zip(self.names, vectors, strict=True)}
+            _, motion = logit_motion(self.model, x, direction)
+            _, moved = motion(x)
             pulled = p * (moved - (p * moved).sum(dim=1, keepdim=True))
             second = torch.autograd.grad(
                 logits, self.parameters, pulled, retain_graph=j + 1 < len(vectors[0]), materialize_grads=True

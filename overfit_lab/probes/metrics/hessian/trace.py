@@ -30,6 +30,7 @@ class Trace:
         stderr: standard error; None where there is one draw.
         n_vectors: random vectors (of weights or of logits) that entered it; 0 for the exact trace.
         over: what the error is over: the random vectors at the given samples, or the samples.
+        via: the way to the gradients of single samples; "" where the trace is from products with the Hessian.
     """
 
     value: float
@@ -37,6 +38,7 @@ class Trace:
     n_vectors: int
     over: Over = "random vectors"
     layers: dict[str, Part] = field(default_factory=dict)
+    via: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
-from overfit_lab.probes.metrics.directional import forward_product
+from overfit_lab.models.compute.derivatives import forward_product, gradients_of, requiring
+from overfit_lab.models.holdings import with_weights
 from overfit_lab.probes.metrics.layer_kinds.base import CallCache, LayerKind
 from overfit_lab.probes.metrics.local import LayerCall
 from overfit_lab.probes.metrics.pieces import gradients_at_once
@@ -23,7 +24,7 @@ class GenericKind(LayerKind):
         primals = {local: _parameter(call.module, local).detach() for local in direction}
 
         def run(weights: dict[str, Tensor]) -> Tensor:
-            return functional_call(call.module, weights, (call.input,), tie_weights=False)  # type: ignore[no-any-return]
+            return with_weights(call.module, weights, lambda: call.module(call.input))  # type: ignore[no-any-return]
 
         try:
             _, moved = forward_product(run, primals, {n: direction[n].to(primals[n]) for n in primals})
@@ -39,46 +40,40 @@ class GenericKind(LayerKind):
 
 
 def per_sample_gradients(
-    module: nn.Module, names: Sequence[str], a: Tensor, delta: Tensor, *, tied: bool = False
+    module: nn.Module, names: Sequence[str], a: Tensor, delta: Tensor, *, together: bool = True
 ) -> Iterator[dict[str, Tensor]]:
     """grad_w <delta_i, f(a_i; w)> of up to 16 samples at a time, {name: (b, ...)}.
 
-    Vectorised over the samples where the module allows it, sample by sample elsewhere.
-    With ``tied`` a parameter that the module holds under several names is differentiated under all of them.
+    Vectorised over the samples where the module allows it, and else, or without ``together``, sample by sample by the
+    module's own backward pass. A parameter that the module holds at several places is differentiated at all of them.
     """
     weights = {name: _parameter(module, name).detach() for name in names}
 
     def value(weights: dict[str, Tensor], a: Tensor, delta: Tensor) -> Tensor:
-        out = functional_call(module, weights, (a.unsqueeze(0),), tie_weights=tied)
+        out = with_weights(module, weights, lambda: module(a.unsqueeze(0)))
         return (out.squeeze(0) * delta).sum()  # type: ignore[no-any-return]
 
-    together = vmap(grad(value), in_dims=(None, 0, 0))
-    vectorised = True
+    vectorised = vmap(grad(value), in_dims=(None, 0, 0))
     piece = gradients_at_once(a.device)
     for part, d in zip(a.split(piece), delta.split(piece), strict=True):
-        if vectorised:
+        if together:
             try:
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message="There is a performance drop")
-                    gradients = together(weights, part, d)
+                    gradients = vectorised(weights, part, d)
                 yield gradients
                 continue
             except RuntimeError:
-                vectorised = False
-        rows = [_gradient(module, weights, part[i : i + 1], d[i : i + 1], tied) for i in range(len(part))]
+                together = False
+        rows = [_gradient(module, names, part[i : i + 1], d[i : i + 1]) for i in range(len(part))]
         yield {name: torch.stack([row[name] for row in rows]) for name in names}
 
 
-def _gradient(
-    module: nn.Module, weights: Mapping[str, Tensor], a: Tensor, delta: Tensor, tied: bool
-) -> dict[str, Tensor]:
-    leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
-    with torch.enable_grad():
-        value = (functional_call(module, leaves, (a,), tie_weights=tied) * delta).sum()
-    if not value.requires_grad:
-        return {name: torch.zeros_like(w) for name, w in weights.items()}
-    gradients = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-    return {name: value.detach() for name, value in zip(leaves, gradients, strict=True)}
+def _gradient(module: nn.Module, names: Sequence[str], a: Tensor, delta: Tensor) -> dict[str, Tensor]:
+    weights = [_parameter(module, name) for name in names]
+    with requiring(weights), torch.enable_grad():
+        value = (module(a) * delta).sum()
+        return dict(zip(names, gradients_of(value, weights), strict=True))
 
 
 def _rows(values: Tensor) -> Tensor:
