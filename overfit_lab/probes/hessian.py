@@ -69,7 +69,7 @@ class HessianProbe(Probe):
         Field("trace", "trace of the Hessian", better="lower"),
         Field(
             "piecewise_linear",
-            "1 where the network is piecewise linear in each weight, so that the trace needs no Hessian",
+            "1 where the network is piecewise linear in each weight: the trace needs no Hessian",
         ),
         Field("layer", "trace of the Hessian's diagonal block of one layer", better="lower", per_part=True),
         Field("top_eigenvalue", "eigenvalue of largest magnitude", better="lower"),

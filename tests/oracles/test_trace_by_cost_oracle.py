@@ -1,4 +1,4 @@
-"""The estimator that is taken for the trace by itself: exact where that is cheap, never dearer than Hessian products."""
+"""The estimator that is taken for the trace by itself: exact where that is cheap, never dearer than products."""
 
 import pytest
 import torch
