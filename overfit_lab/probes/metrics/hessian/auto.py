@@ -20,9 +20,9 @@ def estimate(problem: Problem) -> Trace:
     """The trace by :mod:`exact`, :mod:`sampled` or :mod:`hutchinson`.
 
     Hutchinson's where the identity of :mod:`exact` does not hold. Else exactly, if the K - 1 columns take no longer
-    than ``max_vectors`` Hessian products; if they do, from random vectors in the logits, as many that their relative error
-    is ``tolerance`` at most where samples have like traces: by quadratic forms in random signs, (2 / (n m))^(1/2). That
-    error is the smaller for the time: Hutchinson's grows with K.
+    than ``max_vectors`` Hessian products. If they do, from random vectors in the logits, as many that their relative
+    error is ``tolerance`` at most where samples have like traces: by quadratic forms in random signs,
+    (2 / (n m))^(1/2). That error is the smaller for the time: Hutchinson's grows with K.
     """
     holds, _ = problem.linear
     if holds is False:
