@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import Field as OptionField
 from torch import Tensor
 
 from overfit_lab.probes.base import Field, LogitsOptions, Probe
 from overfit_lab.probes.metrics.calibration import adaptive_ece, brier, classwise_ece, ece, mce, nll, reliability
-from overfit_lab.probes.metrics.temperature import fit_temperature, scale_crosswise
+from overfit_lab.probes.metrics.temperature import fit_temperature, over_temperature, scale_crosswise
 from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.types import Measurement
 
@@ -23,7 +25,9 @@ class CalibrationProbe(Probe):
     """Expected (also adaptive and classwise) and maximum calibration error, Brier score, NLL, reliability bins.
 
     As measured, and after temperature scaling. T is fitted on the validation split, on the same kind of inputs; where
-    there is none, crosswise between the halves of the samples that are measured. The calibration errors are sample
+    there is none, crosswise between the halves of the samples that are measured. Where the best T is 0 (all answers
+    right) or infinite (logits that say nothing about the labels) the temperature is null, and the scaled numbers are
+    those of that limit; where no T makes a difference, they are null too. The calibration errors are sample
     values: they are biased upwards on small sets and have no standard error here.
     """
 
@@ -40,7 +44,7 @@ class CalibrationProbe(Probe):
         Field("nll", "negative log-likelihood", unit="nats", better="lower"),
         Field("ece_scaled", "expected calibration error after temperature scaling", better="lower"),
         Field("nll_scaled", "negative log-likelihood after temperature scaling", unit="nats", better="lower"),
-        Field("temperature", "fitted temperature, above 1 for an overconfident model"),
+        Field("temperature", "fitted temperature, above 1 for an overconfident model; null where none is best"),
     )
 
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
@@ -67,7 +71,7 @@ class CalibrationProbe(Probe):
             values += [
                 view.value("ece_scaled", ece(scaled_bins)),
                 view.value("nll_scaled", likelihood, stderr=likelihood_error),
-                view.value("temperature", temperature),
+                view.value("temperature", temperature if 0 < temperature < math.inf else math.nan),
             ]
             arrays[f"reliability-scaled-{view.split}-{view.inputs}"] = scaled_bins.table()
         return Measurement(values, arrays)
@@ -78,7 +82,7 @@ class CalibrationProbe(Probe):
             return scale_crosswise(view.logits, view.y)
         held_out = snapshot.view("val", view.inputs, self.options.n)
         temperature = fit_temperature(held_out.logits, held_out.y)
-        return view.logits.double() / temperature, temperature
+        return over_temperature(view.logits, temperature), temperature
 
 
 REGISTER = {"calibration": CalibrationProbe}

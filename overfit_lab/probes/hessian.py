@@ -53,7 +53,7 @@ class HessianProbe(Probe):
     Adversarial inputs are held fixed while differentiating: this is the curvature in the weights at the attacked
     images, not that of the robust loss with its inner maximum. Cross entropy to the given labels; batch norm in eval
     mode. ``piecewise_linear`` says whether the check of the exact trace's assumption passed; with estimator auto the
-    trace is exact then and its standard error is over samples, as with ``exact`` and ``sampled``; else it is
+    trace is exact then, or sampled with more than some 60 classes, and its standard error is over samples; else it is
     Hutchinson's, and its standard error is over random vectors at the given samples, as with ``hutch++``. All
     estimate one quantity. PyHessian's readings are named apart (``trace-pyhessian``), so that both can stand in one
     run.
@@ -67,7 +67,10 @@ class HessianProbe(Probe):
     options: HessianOptions
     fields: tuple[Field, ...] = (
         Field("trace", "trace of the Hessian", better="lower"),
-        Field("piecewise_linear", "1 where the network is piecewise linear in each weight, so that the trace is exact"),
+        Field(
+            "piecewise_linear",
+            "1 where the network is piecewise linear in each weight: the trace needs no Hessian",
+        ),
         Field("layer", "trace of the Hessian's diagonal block of one layer", better="lower", per_part=True),
         Field("top_eigenvalue", "eigenvalue of largest magnitude", better="lower"),
         Field("top_eigenvalue_residual", "an eigenvalue, if not the largest, lies within this of top_eigenvalue"),

@@ -13,7 +13,7 @@ from factories import informed_model, make_snapshot
 from overfit_lab.config.catalog import PROBES
 from overfit_lab.probes.base import run_probe
 from overfit_lab.probes.metrics.calibration import ece, nll, reliability
-from overfit_lab.probes.metrics.temperature import COLDEST, HOTTEST, fit_temperature, scale_crosswise
+from overfit_lab.probes.metrics.temperature import fit_temperature, over_temperature, scale_crosswise
 
 
 def drawn(n, k, temperature, seed, spread=3.0):
@@ -91,7 +91,7 @@ def test_the_slope_of_the_loss_is_zero_there(n, k, temperature):
         p /= p.sum(axis=1, keepdims=True)
         return ((p * rows).sum(axis=1) - rows[np.arange(n), label]).mean()
 
-    assert fit_temperature(z, y) == pytest.approx(1 / brentq(slope, 1 / HOTTEST, 1 / COLDEST, xtol=1e-12), rel=1e-4)
+    assert fit_temperature(z, y) == pytest.approx(1 / brentq(slope, 1e-3, 1e3, xtol=1e-12), rel=1e-4)
 
 
 def test_two_classes_by_hand():
@@ -101,21 +101,21 @@ def test_two_classes_by_hand():
         assert fit_temperature(z, torch.tensor([0, 0, 0, 1])) == pytest.approx(margin / math.log(3), rel=1e-5)
 
 
-def test_separated_logits_are_at_the_cold_end_and_inverted_ones_at_the_hot_end():
+def test_separated_logits_have_the_limit_zero_and_inverted_ones_infinity():
     z, _ = drawn(500, 5, 1.0, seed=5)
     y = z.argmax(dim=1)
-    assert fit_temperature(z, y) == COLDEST
-    assert fit_temperature(-z, y) == HOTTEST
+    assert fit_temperature(z, y) == 0
+    assert fit_temperature(-z, y) == math.inf
 
 
 def test_labels_by_chance_have_a_large_temperature():
-    """The estimate of 1/T lies around 0 with a known error: above it T is large, below it the hot end is given."""
+    """The estimate of 1/T lies around 0 with a known error: above it T is large, below it infinite."""
     found = []
     for seed in range(12):
         z, y = drawn(4000, 4, math.inf, seed)
         found.append(fit_temperature(z, y))
         assert found[-1] > math.sqrt(information(z, 0.0)) / 4
-    assert 2 <= sum(t == HOTTEST for t in found) <= 10
+    assert 2 <= sum(t == math.inf for t in found) <= 10
 
 
 def test_after_scaling_an_overconfident_model_is_calibrated():
@@ -153,7 +153,7 @@ def test_the_probe_fits_on_the_validation_split_on_the_same_kind_of_inputs(input
     t = fit_temperature(held_out.logits, held_out.y)
     other_inputs = "clean" if inputs == "adversarial" else "adversarial"
     others = [view, snapshot.view("val", inputs), snapshot.view("val", other_inputs, 15)]
-    assert COLDEST < t < HOTTEST
+    assert 0 < t < math.inf
     assert all(abs(t - fit_temperature(other.logits, other.y)) > 1e-3 for other in others)
     assert found["temperature", "test", inputs].value == t
     scaled = view.logits.double() / t
@@ -171,11 +171,39 @@ def test_the_probe_fits_crosswise_where_no_other_samples_are_held_out(splits, sp
     found, _ = measured(snapshot, n=18, splits=(split,), inputs=("clean",))
     view = snapshot.view(split, "clean", 18)
     scaled, t = scale_crosswise(view.logits, view.y)
-    assert COLDEST < t < HOTTEST
+    assert 0 < t < math.inf
     assert found["temperature", split, "clean"].value == t
     assert found["nll_scaled", split, "clean"].value == nll(scaled, view.y)[0]
     assert found["ece_scaled", split, "clean"].value == ece(reliability(scaled, view.y))
     assert abs(t - fit_temperature(view.logits, view.y)) > 1e-3
+
+
+@pytest.mark.parametrize("margin", [1e-7, 1e-3, 1.0, 1e6, 1e9])
+def test_a_temperature_beyond_the_usual_ones_is_found_and_not_cut_off(margin):
+    """Above 1000 it was 1000. As by hand: sigmoid(m / T) = 3/4 at T = m / log 3."""
+    z = torch.tensor([[margin, 0.0]] * 4, dtype=torch.float64)
+    assert fit_temperature(z, torch.tensor([0, 0, 0, 1])) == pytest.approx(margin / math.log(3), rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [0.0, math.inf])
+def test_a_limit_is_recorded_as_null_with_the_scaled_numbers_of_the_limit(limit):
+    """The end of the range, 0.001 or 1000, was recorded as if it were fitted."""
+    snapshot = make_snapshot(informed_model())
+    for split in ("val", "test"):
+        held_out = snapshot.view(split, "clean", 15)
+        sign = 1 if limit == 0 else -1
+        held_out.logits.copy_(sign * functional.one_hot(held_out.y, held_out.logits.shape[1]))
+    found, _ = measured(snapshot, n=15, inputs=("clean",))
+    assert math.isnan(found["temperature", "test", "clean"].value)
+    k = snapshot.view("test", "clean", 15).logits.shape[1]
+    assert found["nll_scaled", "test", "clean"].value == pytest.approx(0 if limit == 0 else math.log(k))
+    assert found["ece_scaled", "test", "clean"].value == pytest.approx(0 if limit == 0 else 1 / k)
+
+
+def test_logits_over_a_limit():
+    z = torch.tensor([[1.0, 3.0, 3.0], [5.0, 0.0, -2.0]])
+    assert torch.softmax(over_temperature(z, 0.0), 1).tolist() == [[0, 0.5, 0.5], [1, 0, 0]]
+    assert (torch.softmax(over_temperature(z, math.inf), 1) == torch.tensor(1 / 3, dtype=torch.float64)).all()
 
 
 def test_a_single_sample_has_no_temperature():
