@@ -191,7 +191,7 @@ class Value:
         split: the split that it was computed on, or "" where none was.
         inputs: ``"clean"``, ``"adversarial"`` or "".
         labels: which labels entered it: ``"given"``, ``"true"``, ``"targets"`` (the label mode's) or "".
-        n: number of samples that entered it.
+        n: number of samples that entered it; None where it is not known.
         stderr: standard error, where it is an estimate of a mean over the population or over random probes.
         via: the way to the derivatives in the weights that made it, where there are several; see docs/records.md.
     """
@@ -201,7 +201,7 @@ class Value:
     split: str = ""
     inputs: str = ""
     labels: str = ""
-    n: int = 0
+    n: int | None = 0
     stderr: float | None = None
     via: str = ""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,18 +29,21 @@ from overfit_lab.config import (
 from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.data.arrays import channel_statistics
 from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, with_classes
-from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
+from overfit_lab.errors import ConfigError, ProbeError, RunFolderError, to_stderr
 from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.models.adapt import Adapter, count_logits, unwrapped
 from overfit_lab.models.normalize import Normalize
+from overfit_lab.monitor.steps import Steps
 from overfit_lab.probes.base import Failure, Probe, attempt, dry_run
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
+from overfit_lab.records.changes import change_probes
 from overfit_lab.records.environment import hardware, now, versions
 from overfit_lab.records.failures import Failures
 from overfit_lab.records.history import MemoryHistory
+from overfit_lab.records.reader import to_frame
 from overfit_lab.records.recorder import MemoryWriter, Recorder
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
@@ -47,10 +52,8 @@ from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.evaluation import accuracy_and_loss, evaluated, try_to_evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
-from overfit_lab.training.information import InformationTally
 from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.parts import make_probes
-from overfit_lab.training.tally import Tally
 from overfit_lab.types import Clock, Dataset, Value, to_float
 
 E_ = TypeVar("E_")
@@ -58,7 +61,6 @@ KEPT = 1000
 """Samples of a data set's split that are kept where ``n`` does not say."""
 ON_TRAIN, ON_TEST = ("gradient-norm", "iiw"), ("calibration", "confidence")
 """Probes by default, by the split that they look at."""
-CLIPPED = "grad_norm_minibatch-clipped"
 GIVEN = "arrays"
 """What data that the user gave are called in the configuration; older folders have the name of a default there."""
 
@@ -81,6 +83,8 @@ class Monitor:
         attack: attack for adversarial inputs; None measures clean inputs alone.
         n: samples of each split that are looked at; None is each probe's own choice, and 1000 of a data set.
         n_epochs: length of the run, where known; the features probe draws its t-SNE map at the last epoch.
+        batch_size: samples of a training batch, where known, for readings that are per mini-batch; without it the
+            gradient norm has no ``minibatch``.
         penultimate: name of the last linear layer, for the features probe.
         folder: a run folder to write to, readable by the figures; None keeps the records in memory alone.
         normalize: mean and standard deviation of each channel, where the loop normalises images before they reach the
@@ -113,7 +117,7 @@ class Monitor:
         n: int | None = None,
         n_epochs: int | None = None,
         penultimate: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         seed: int = 0,
         folder: str | Path | None = None,
         options: dict[str, dict[str, Any]] | None = None,
@@ -142,7 +146,7 @@ class Monitor:
             name="monitor",
             seed=seed,
             epochs=n_epochs or 1,
-            batch_size=batch_size,
+            **({"batch_size": batch_size} if batch_size is not None else {}),
             model=Part(name=name),
             probes=settings,
             evaluation=evaluation,
@@ -155,10 +159,10 @@ class Monitor:
         self._priors = PriorStore()
         self._started = False
         self._memory = MemoryWriter()
-        self._tally = Tally(parameter.device)
-        self._information = InformationTally(self.reference)
-        self._norm_field = ""
+        self._batch_size = batch_size
+        self._steps = self._no_steps()
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
+        self._last: int | None = None
         with self.adapted():
             self._check(live)
         chosen = make_sinks(sinks)
@@ -215,64 +219,145 @@ class Monitor:
         """Subscribe to an event: :class:`GradientsReady`, :class:`EpochEnded`, :class:`RunEnded`."""
         self._bus.on(event_type, handler)
 
-    def gradients_ready(self, loss: Tensor | None = None, n: int | None = None, *, clipped: bool = False) -> None:
+    def gradients_ready(
+        self,
+        loss: Tensor | float | None = None,
+        n: int | None = None,
+        *,
+        clipped: bool = False,
+        step: Hashable = None,
+        optimizer: Any = None,
+        scaler: Any = None,
+    ) -> None:
         """Call after ``loss.backward()``: the free readings of the gradient norm and of IIW.
 
         Once a step, before the optimiser's, when gradients of all accumulated batches are in and a gradient scaler's
-        factor is out (``scaler.unscale_``).
+        factor is out (``scaler.unscale_``). Where no parameter has a gradient it is no step, and nothing is recorded.
 
         Args:
-            loss: the mini-batch loss, recorded too where given.
-            n: samples in the batch; default the batch size.
+            loss: the mini-batch loss, recorded too where given: its mean, or the losses of the samples.
+            n: samples in the batch, 0 where it is not known; default the number of losses, where there are several,
+                and else the batch size that the monitor was given.
             clipped: the gradients are clipped already; the reading is called ``grad_norm_minibatch-clipped`` then.
+            step: what the calls of one step have in common, such as its number: of each optimiser the first counts,
+                as with LBFGS, whose closure is called many times, and those of several optimisers are put together.
+                Without it each call is a step.
+            optimizer: whose parameters are read; None: all of the model's.
+            scaler: a ``torch.amp.GradScaler``: a step that it passes over, since gradients overflow, is no step.
         """
         if not self._started:
             self._started = True
             self._bus.emit(RunStarted(self.snapshot()))
+        parameters = self._parameters_of(optimizer)
+        if all(p.grad is None for p in parameters.values()):
+            return
+        begins = self._steps.begin(step, optimizer)
+        if begins is None:
+            return
         if loss is not None:
             self.loss_known(loss, n)
-        self._tally.add_norm(self.model, n or self._config.batch_size)
-        if not clipped:
-            self._information.add(self.model, n or self._config.batch_size)
-        self._norm_field = CLIPPED if clipped else ""
+        n = self._n_samples(n, loss)
+        if not self._steps.failure:
+            skippable = scaler is not None and scaler.is_enabled()
+            add = partial(self._steps.add, parameters, n, clipped=clipped, skippable=skippable)
+            if isinstance(failed := attempt(add, tolerant=not self._strict), Failure):
+                self._steps.failure = failed.reason
         self._bus.emit(GradientsReady(self.model, self._clock))
-        self._clock = replace(self._clock, step=self._clock.step + 1)
+        if begins:
+            self._clock = replace(self._clock, step=self._clock.step + 1)
 
-    def loss_known(self, loss: Tensor, n: int | None = None) -> None:
+    def _parameters_of(self, optimizer: Any) -> dict[str, nn.Parameter]:
+        """The model's parameters by name that an optimiser moves; all of them for None."""
+        parameters = dict(self.model.named_parameters())
+        if optimizer is None:
+            return parameters
+        moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        return {name: p for name, p in parameters.items() if id(p) in moved}
+
+    def loss_known(self, loss: Tensor | float, n: int | None = None) -> None:
         """The mini-batch loss, where it is known at another moment than the gradients.
 
         Args:
-            loss: mean over the batch, a scalar.
-            n: samples in the batch; default the batch size.
+            loss: mean over the batch, or the losses of its samples.
+            n: samples in the batch, 0 where it is not known; default the number of losses, where there are several,
+                and else the batch size that the monitor was given.
         """
-        self._tally.add_loss(loss.detach(), n or self._config.batch_size)
+        n = self._n_samples(n, loss)
+        losses = torch.as_tensor(loss).detach()
+        if losses.numel():
+            self._steps.add_loss(losses.mean(dtype=torch.promote_types(losses.dtype, torch.float32)), n)
+
+    def _n_samples(self, n: int | None, loss: Tensor | float | None) -> int | None:
+        """Samples of a batch, as they are said, by the number of losses or by the batch size; None: not known."""
+        if n is None:
+            n = loss.numel() if isinstance(loss, Tensor) and loss.numel() > 1 else self._batch_size
+        return n or None
 
     def epoch_ended(self, epoch: int | None = None, *, is_last: bool = False, **values: float) -> None:
         """Call at the end of an epoch: evaluates, probes and records.
 
+        Where there are no epochs, call it every so many steps; an epoch is then what lies between two calls.
+
         Args:
-            epoch: epochs completed, counted from 1; default one more than at the last call.
+            epoch: epochs completed, later than that of the last call; default one more.
             is_last: whether training ends here (the features probe then draws its map).
             **values: numbers of your own to record with this epoch, such as ``lr=0.1``.
         """
+        wrong = self._wrong_epoch(epoch)
+        if wrong:
+            if self._strict:
+                raise ProbeError(wrong)
+            to_stderr(wrong)
+            return
         if self._mirror is not None and not self._mirror.begun:
             self._mirror.begin(self._memory.records, self._clock.epoch)
+        if self._writer is not None and self._last is None:
+            change_probes(self._writer, self._config.probes, self._clock.epoch)
         n_before = len(self._memory.records)
-        epoch = epoch if epoch is not None else self._clock.epoch + 1
+        epoch = int(epoch) if epoch is not None else self._clock.epoch + 1
         n_epochs = epoch if is_last else self._clock.n_epochs
-        self._clock = replace(self._clock, epoch=epoch, n_epochs=n_epochs, progress=float(epoch))
+        steps, self._steps = self._steps, self._no_steps()
+        measured, n_skipped = steps.values(self.data.splits["train"].size)
+        self._clock = Clock(epoch, self._clock.step - n_skipped, n_epochs, float(epoch))
+        self._last = epoch
+        if steps.failure:
+            self._failures("training", steps.failure, self._clock)
+        measured += self._own(values)
         snapshot = self.snapshot()
-        measured = [self._named(value) for value in self._tally.values() if value.value == value.value]
-        measured += self._information.values(self.data.splits["train"].size)
-        measured += [Value(name, float(value)) for name, value in values.items()]
         with self.adapted():
             if is_last or epoch % self._config.evaluation.every == 0:
                 measured += self._evaluate(snapshot)
-            self._tally, self._information = Tally(snapshot.device), InformationTally(self.reference)
             self._bus.emit(EpochEnded(snapshot, measured, is_last))
         if self._mirror is not None:
             self._mirror.take(self._memory.records[n_before:])
             self._mirror.epoch_ended(epoch)
+
+    def _own(self, values: Mapping[str, Any]) -> list[Value]:
+        """Numbers of the user's own; what is none is said and left out."""
+        numbers = []
+        for name, value in values.items():
+            number = attempt(partial(float, value), tolerant=not self._strict)
+            if isinstance(number, Failure):
+                to_stderr(f"epoch_ended({name}={value!r}): is not recorded, expected a number")
+            else:
+                numbers.append(Value(name, number))
+        return numbers
+
+    def _wrong_epoch(self, epoch: Any) -> str:
+        """In one line why an epoch cannot have ended now; nothing where it can."""
+        if epoch is None:
+            return ""
+        if not isinstance(epoch, Integral) or epoch < 0:
+            return f"epoch_ended({epoch!r}): expected completed epochs, a whole number"
+        if self._last is not None and epoch <= self._last:
+            return (
+                f"epoch_ended({epoch}): epoch {self._last} was measured already, so nothing is recorded; "
+                f"expected {self._last + 1} or later"
+            )
+        return ""
+
+    def _no_steps(self) -> Steps:
+        return Steps(self.reference, next(self.model.parameters()).device)
 
     def _evaluate(self, snapshot: Snapshot) -> list[Value]:
         """Accuracies on every kind of inputs that they can be had on."""
@@ -284,10 +369,6 @@ class Monitor:
             else:
                 values += measured
         return values
-
-    def _named(self, value: Value) -> Value:
-        norm = value.field == "grad_norm_minibatch" and self._norm_field
-        return replace(value, field=self._norm_field) if norm else value
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed loop needs, of tensors and plain values, for its own checkpoint: theta_0 above all."""
@@ -318,15 +399,17 @@ class Monitor:
             raise ProbeError(f"the state's theta_0 is of another model: {name!r} differs")
         parameters = dict(self.model.named_parameters())
         self.reference = {name: tensor.to(parameters[name].device) for name, tensor in state["reference"].items()}
-        self._information = InformationTally(self.reference)
+        self._steps = self._no_steps()
         epoch = int(state["epoch"]) if epoch is None else epoch
         self._clock = replace(self._clock, epoch=epoch, step=int(state["step"]), progress=float(epoch))
         self._failures.forget_after(epoch)
         records = [Record.from_json(line) for line in state["records"]]
         self._memory.records = [record for record in records if record.epoch <= epoch]
+        self._last = epoch if epoch or self._memory.records else None
         if self._mirror is not None and "sinks" in state:
             self._mirror.load_state_dict(state["sinks"])
         if self._writer is not None:
+            change_probes(self._writer, self._config.probes, epoch)
             there = self._writer.keep_until(epoch)
             if not there:
                 self._writer.append(self._memory.records)
@@ -360,7 +443,7 @@ class Monitor:
             reference=self.reference,
             penultimate=self.penultimate,
             chunk=self._config.evaluation.chunk,
-            batch_size=self._config.batch_size,
+            batch_size=self._batch_size,
             priors=self._priors,
             history=MemoryHistory(self._clock.epoch, self._memory.records, self._memory.arrays),
         )
@@ -375,7 +458,7 @@ class Monitor:
     @property
     def records(self) -> pd.DataFrame:
         """What was measured so far: one row a number, columns as in a run folder's records."""
-        return pd.DataFrame([vars(record) for record in self._memory.records])
+        return to_frame(self._memory.records)
 
     def _mirrored(self, chosen: Mapping[str, Sink]) -> Mirror | None:
         config = to_dict(self._config)
@@ -387,7 +470,8 @@ class Monitor:
     def _open(self, folder: Path, model: nn.Module, resume: bool) -> RunWriter:
         if resume and layout.is_run(folder):
             recorded = load_config(layout.config_path(folder))
-            may_differ = {"epochs"} if recorded.data.name == GIVEN else {"epochs", "data", "attack", "evaluation"}
+            may_differ = {"epochs", "probes"}
+            may_differ |= set() if recorded.data.name == GIVEN else {"data", "attack", "evaluation"}
             if recorded.model_copy(update={key: getattr(self._config, key) for key in may_differ}) != self._config:
                 raise RunFolderError(f"{folder}: holds a run of another configuration; give another folder")
             writer = RunWriter.reopen(folder)

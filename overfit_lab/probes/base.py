@@ -16,11 +16,12 @@ from overfit_lab import config
 from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, ProbeError, in_one_line
 from overfit_lab.methods.attacks.base import brief
 from overfit_lab.methods.first import TrainedFirst
+from overfit_lab.models.fitness import refuse_unfit
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.remembered import nothing_remembered
 from overfit_lab.probes.snapshot import Snapshot, View
 from overfit_lab.records.history import no_history
-from overfit_lab.types import Measurement
+from overfit_lab.types import Measurement, to_float
 
 T_ = TypeVar("T_")
 Better = Literal["higher", "lower", ""]
@@ -203,10 +204,12 @@ def dry_run(probe: Probe, snapshot: Snapshot) -> None:
     """
     probe.check(snapshot)
     tried = trial_of(snapshot)
-    with nothing_remembered(snapshot.model), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            run_probe(probe.for_trial(tried), tried)
+            refuse_unfit(tried.model, to_float(next(iter(tried.data.splits.values())).x[:1]))
+            with nothing_remembered(snapshot.model):
+                run_probe(probe.for_trial(tried), tried)
         except Exception as error:
             raise refusal(probe.name, error, f"leave {probe.name} out of probes") from error
 

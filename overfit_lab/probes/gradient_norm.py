@@ -34,16 +34,18 @@ class GradientNormProbe(Probe):
         """Norms on each view.
 
         See :func:`overfit_lab.probes.metrics.gradient_norm.gradient_norm`. Standard errors are over samples, that of
-        ``minibatch`` over batches.
+        ``minibatch`` over batches; it is left out where the training batch size is not known.
 
         Cost: two forward and backward passes over the view, and the arithmetic of two more forward passes.
         """
         values = []
         for view in self.views(snapshot):
-            found = gradient_norm(snapshot.model, view.x, snapshot.targets(view).probs, snapshot.batch_size)
+            known = snapshot.batch_size
+            found = gradient_norm(snapshot.model, view.x, snapshot.targets(view).probs, known or len(view))
             labels = "targets"
             values.append(view.value("full", found.full, labels=labels, stderr=found.full_stderr))
-            values.append(view.value("minibatch", found.minibatch, labels=labels, stderr=found.minibatch_stderr))
+            if known:
+                values.append(view.value("minibatch", found.minibatch, labels=labels, stderr=found.minibatch_stderr))
             values += [view.value(f"layer/{layer}", norm, labels=labels) for layer, norm in found.layers.items()]
             samples = found.samples
             mean, stderr = samples.mean, samples.stderr

@@ -123,7 +123,7 @@ class Setting:
         reference: the parameters that weights are compared with (theta_0), by name; None where unknown.
         penultimate: name of the layer whose input are the penultimate features; None where not declared.
         chunk: samples per forward pass.
-        batch_size: the training batch size, for readings that are per mini-batch.
+        batch_size: the training batch size, for readings that are per mini-batch; None where it is not known.
         priors: what priors other than the reference are made from; by default from weights files alone.
     """
 
@@ -137,7 +137,7 @@ class Setting:
     reference: dict[str, Tensor] | None = None
     penultimate: str | None = None
     chunk: int = 256
-    batch_size: int = 128
+    batch_size: int | None = None
     priors: PriorStore = field(default_factory=PriorStore)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from overfit_lab.errors import to_stderr
 from overfit_lab.records import layout
-from overfit_lab.records.recorder import Recorder
+from overfit_lab.records.reader import Run
+from overfit_lab.records.recorder import FAILED, Recorder
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.types import Clock
 
@@ -61,3 +62,24 @@ class Failures:
     def _write(self) -> None:
         if self._writer is not None:
             self._writer.update_info(**{KEY: self._noted})
+
+
+def failures_in(run: Run) -> list[str]:
+    """What could not be measured of a run while it trained, a clause each.
+
+    Such as ``hessian could not be measured from epoch 12 on (REASON)``.
+    """
+    rows, noted = run.records, run.info.get(KEY)
+    clauses = []
+    for name in sorted(rows.loc[rows["field"] == FAILED, "probe"].unique()):
+        own = rows[rows["probe"] == name]
+        failed, measured = (
+            sorted(set(own.loc[which, "epoch"])) for which in (own["field"] == FAILED, own["field"] != FAILED)
+        )
+        when = f"at {len(failed)} of {len(set(failed) | set(measured))} measurements, first at epoch {failed[0]}"
+        if not measured or measured[-1] < failed[0]:
+            when = f"from epoch {failed[0]} on"
+        note = noted.get(name) if isinstance(noted, dict) else None
+        reason = f" ({note['reason']})" if isinstance(note, dict) and "reason" in note else ""
+        clauses.append(f"{name} could not be measured {when}{reason}")
+    return clauses

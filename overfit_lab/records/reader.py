@@ -77,10 +77,7 @@ class Run:
             rows = read_records(path) if path.is_file() else []
             records += rows if origin is None else [replace(row, origin=origin) for row in rows]
         records.sort(key=lambda record: record.origin == POSTHOC)
-        frame = pd.DataFrame([record.to_dict() for record in records], columns=list(FIELDS))
-        for column in ("value", "stderr", "seconds"):
-            frame[column] = frame[column].astype(float)
-        return frame
+        return to_frame(records)
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -104,7 +101,7 @@ class Run:
         if inputs is not None:
             chosen &= frame["inputs"] == inputs
         part = frame.loc[chosen, [*SERIES, "origin"]].dropna(subset=["value"])
-        which = standing(part["epoch"], part["n"], part["origin"] == POSTHOC)
+        which = standing(part["epoch"], part["n"].fillna(0), part["origin"] == POSTHOC)
         return part.iloc[which][SERIES].reset_index(drop=True)
 
     def value_at(self, epoch: int, probe: str, field: str, split: str, inputs: str) -> float | None:
@@ -127,6 +124,15 @@ class Run:
         pattern = layout.arrays_path(self.folder, probe, 0).name.replace("0000", "*")
         epochs = [path.stem.rsplit("-", 1)[1] for path in (self.folder / "arrays").glob(pattern)]
         return sorted(int(epoch) for epoch in epochs if epoch.isdecimal())
+
+
+def to_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Records as rows in their order: ``n`` are integers, with pandas' missing value where one is not known."""
+    frame = pd.DataFrame([record.to_dict() for record in records], columns=list(FIELDS))
+    for column in ("value", "stderr", "seconds"):
+        frame[column] = frame[column].astype(float)
+    frame["n"] = frame["n"].astype("Int64" if frame["n"].isna().any() else "int64")
+    return frame
 
 
 def read_records(path: Path, *, containing: str = "") -> list[Record]:

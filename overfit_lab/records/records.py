@@ -29,7 +29,7 @@ class Record:
         labels: ``given``, ``true``, ``targets`` or "".
         value: the number; None where it is not finite.
         stderr: standard error, where the number is an estimate.
-        n: samples that entered it.
+        n: samples that entered it; None where that is not known.
         seconds: how long the measurement took that it is part of.
         origin: ``training``, or ``posthoc`` for a number that was measured later from a checkpoint.
         via: the way to the derivatives in the weights that made it, "" where there is one way only.
@@ -44,7 +44,7 @@ class Record:
     labels: str
     value: float | None
     stderr: float | None
-    n: int
+    n: int | None
     seconds: float | None
     origin: str = TRAINING
     via: str = ""
@@ -112,6 +112,7 @@ def standing(epochs: ArrayLike, n: ArrayLike, posthoc: ArrayLike) -> np.ndarray:
 def standing_records(records: Sequence[Record]) -> list[Record]:
     """Those of one number's records that stand, in order of their epochs; see :func:`standing`."""
     rows = [row for row in records if row.value is not None]
-    columns = ([getattr(row, name) for row in rows] for name in ("epoch", "n", "origin"))
-    epochs, n, origins = columns
-    return [rows[i] for i in standing(epochs, n, [origin == POSTHOC for origin in origins])]
+    if not rows:
+        return []
+    epochs, n, posthoc = zip(*((row.epoch, row.n or 0, row.origin == POSTHOC) for row in rows), strict=True)
+    return [rows[i] for i in standing(epochs, n, posthoc)]

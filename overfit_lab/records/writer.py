@@ -141,7 +141,11 @@ class RunWriter:
 
     def update_info(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""
-        write_json(layout.info_path(self.folder), {**layout.read_info(self.folder), **changes})
+        self.replace_info({**layout.read_info(self.folder), **changes})
+
+    def replace_info(self, content: Mapping[str, Any]) -> None:
+        """Write run.json anew, atomically."""
+        write_json(layout.info_path(self.folder), content)
 
     def close(self) -> None:
         """Close the files and let go of the folder."""

@@ -39,18 +39,10 @@ class InformationTally:
             model: its parameters hold the mini-batch gradient.
             n: samples in the batch.
         """
-        trained = [
-            (p.detach(), self._reference[name], p.grad)
-            for name, p in model.named_parameters()
-            if p.grad is not None and name in self._reference
-        ]
-        if not trained:
-            return
-        weights, initial, gradients = (list(part) for part in zip(*trained, strict=True))
-        products = torch._foreach_sub(weights, initial)
-        torch._foreach_mul_(products, gradients)
-        self._slopes.append(torch.stack([product.sum(dtype=torch.float32) for product in products]).sum())
-        self._n += n
+        slope = slope_of(dict(model.named_parameters()), self._reference)
+        if slope is not None:
+            self._slopes.append(slope)
+            self._n += n
 
     def state_dict(self) -> dict[str, Tensor]:
         """The slope of every step, and the samples they were taken on."""
@@ -72,11 +64,50 @@ class InformationTally:
         Returns:
             Two values, in nats and in nats a sample; none where no step was taken in.
         """
-        if not self._slopes:
-            return []
-        slopes = torch.stack(self._slopes).double().cpu()
-        return [self._value("iiw_pib_minibatch", n_train * slopes.square()), self._value("slope_minibatch", slopes)]
+        slopes = torch.stack(self._slopes).cpu().double() if self._slopes else torch.zeros(0)
+        return slope_values(slopes, self._n, n_train)
 
-    def _value(self, field: str, terms: Tensor) -> Value:
-        stderr = terms.std().item() / math.sqrt(len(terms)) if len(terms) > 1 else None
-        return Value(field, terms.mean().item(), "train", n=self._n, labels="targets", stderr=stderr)
+
+@torch.no_grad()
+def slope_of(parameters: Mapping[str, nn.Parameter], reference: Mapping[str, Tensor]) -> Tensor | None:
+    """d^T g over some parameters by name, a scalar on the device; None where none of them has a gradient.
+
+    In float32, in float64 where weights are; of complex ones real and imaginary parts count as two.
+    """
+    trained = [
+        (_real(p.detach()), _real(reference[name]), _real(p.grad.to_dense()))
+        for name, p in parameters.items()
+        if p.grad is not None and name in reference
+    ]
+    if not trained:
+        return None
+    weights, initial, gradients = (list(part) for part in zip(*trained, strict=True))
+    if all(p.dtype in (torch.float32, torch.float64) for p in weights):
+        products = torch._foreach_sub(weights, initial)
+        torch._foreach_mul_(products, gradients)
+        sums = [product.sum(dtype=product.dtype) for product in products]
+    else:  # one at a time: three copies of half-precision weights would be larger than the weights
+        sums = [((p.float() - q.float()) * g.float()).sum() for p, q, g in trained]
+    return torch.stack([part.to(sums[0].device) for part in sums]).sum()
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def slope_values(slopes: Tensor, n: int | None, n_train: int) -> list[Value]:
+    """The values of :meth:`InformationTally.values` from d^T g of each step (steps,) float64."""
+    if not len(slopes):
+        return []
+    numbers = {"iiw_pib_minibatch": n_train * slopes.square(), "slope_minibatch": slopes}
+    return [
+        Value(
+            field,
+            terms.mean().item(),
+            "train",
+            n=n,
+            labels="targets",
+            stderr=terms.std().item() / math.sqrt(len(terms)) if len(terms) > 1 else None,
+        )
+        for field, terms in numbers.items()
+    ]

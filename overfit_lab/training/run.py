@@ -19,6 +19,7 @@ from overfit_lab.probes.base import Probe, dry_run
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.records import identity, layout
 from overfit_lab.records.best import Best
+from overfit_lab.records.changes import change_probes
 from overfit_lab.records.failures import Failures
 from overfit_lab.records.history import FolderHistory, no_history
 from overfit_lab.records.reader import read_records
@@ -207,18 +208,27 @@ def check_probes(session: Session) -> None:
 
 
 def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
+    """What a run is gone on with: the folder's own, or one that differs from it in nothing but its probes.
+
+    Where the data lie, and what the run is called, may be said anew too.
+    """
     recorded = load_config(layout.config_path(layout.check_run(folder)))
-    check_trusted(
-        recorded, str(folder), trust=trust
-    )  # also where it is only compared: completing it imports what it names
+    if config is not None:
+        recorded = recorded.model_copy(update={"probes": config.probes})
+    # Also where it is only compared: completing it imports what it names.
+    check_trusted(recorded, str(folder), trust=trust)
     if config is not None and identity.run(complete(config)) != identity.run(complete(recorded)):
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
-    return recorded if config is None else config  # where the data lie now may be said anew
+    return recorded if config is None else config
 
 
 def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
     if resume:
-        return RunWriter.reopen(folder)
+        writer, last = RunWriter.reopen(folder), layout.resumable_path(folder)
+        epoch = layout.epoch_of(last) if last is not None else 0
+        if epoch < session.config.epochs:
+            change_probes(writer, session.config.probes, epoch)
+        return writer
     return RunWriter.create(folder, to_yaml(session.config), describe(session))
 
 

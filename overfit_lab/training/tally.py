@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from overfit_lab.training.information import InformationTally
 from overfit_lab.types import Value
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 class Tally:
@@ -44,13 +46,13 @@ class Tally:
 
     def add_norm(self, model: nn.Module, n: int) -> None:
         """Take in the norm of the gradient over n samples that the model's parameters hold."""
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        self._norms.append(torch.nn.utils.get_total_norm(gradients))
+        self._norms.append(total_norm([p.grad for p in model.parameters() if p.grad is not None]))
         self._norm_sizes.append(n)
 
     def values(self) -> list[Value]:
         """``loss`` (mean over samples) and ``grad_norm_minibatch`` (mean over batches), with standard errors."""
-        return [*self._loss(), *self._norm()]
+        losses, norms = (torch.stack(s).cpu().double() if s else torch.zeros(0) for s in (self._losses, self._norms))
+        return [*loss_value(losses, self._sizes), *norm_value(norms, sum(self._norm_sizes))]
 
     def state_dict(self) -> dict[str, Tensor]:
         """The readings of every step, as tensors of one dimension by name."""
@@ -66,21 +68,37 @@ class Tally:
         self._losses, self._norms = list(state["losses"].unbind()), list(state["norms"].unbind())
         self._sizes, self._norm_sizes = state["sizes"].tolist(), state["norm_sizes"].tolist()
 
-    def _loss(self) -> list[Value]:
-        if not self._losses:
-            return []
-        sizes = torch.tensor(self._sizes, dtype=torch.float64)
-        losses = torch.stack(self._losses).double().cpu()
-        mean = ((losses * sizes).sum() / sizes.sum()).item()
-        return [Value("loss", mean, "train", n=int(sizes.sum()), labels="targets")]
 
-    def _norm(self) -> list[Value]:
-        if not self._norms:
-            return []
-        norms = torch.stack(self._norms).double().cpu()
-        n, steps = sum(self._norm_sizes), len(norms)
-        stderr = norms.std().item() / math.sqrt(steps) if steps > 1 else None
-        return [Value("grad_norm_minibatch", norms.mean().item(), "train", n=n, labels="targets", stderr=stderr)]
+def total_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of all gradients together, a scalar on the device of the first; half precision in float32."""
+    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    if all(g.dtype not in HALF for g in dense):
+        return torch.nn.utils.get_total_norm(dense)
+    norms = [torch.linalg.vector_norm(g, dtype=torch.float32 if g.dtype in HALF else None) for g in dense]
+    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+
+
+def loss_value(losses: Tensor, sizes: Sequence[int | None]) -> list[Value]:
+    """``loss``, the mean over samples of the losses (steps,) float64 of batches of those sizes; none of no step.
+
+    Where a size is not known, it is the mean over batches.
+    """
+    if not len(losses):
+        return []
+    known = [n for n in sizes if n is not None]
+    n = sum(known) if len(known) == len(sizes) else None
+    weights = torch.tensor(known if n is not None else [1] * len(losses), dtype=torch.float64)
+    mean = ((losses * weights).sum() / weights.sum()).item()
+    return [Value("loss", mean, "train", n=n, labels="targets")]
+
+
+def norm_value(norms: Tensor, n: int | None, field: str = "grad_norm_minibatch") -> list[Value]:
+    """The mean of norms (steps,) float64 with its standard error; none of no step."""
+    steps = len(norms)
+    if not steps:
+        return []
+    stderr = norms.std().item() / math.sqrt(steps) if steps > 1 else None
+    return [Value(field, norms.mean().item(), "train", n=n, labels="targets", stderr=stderr)]
 
 
 def _stacked(scalars: list[Tensor]) -> Tensor:

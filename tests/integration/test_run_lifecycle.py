@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from overfit_lab.config import to_yaml
-from overfit_lab.errors import RunFolderError
+from overfit_lab.config.permission import allow
+from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted, StepEnded
@@ -118,6 +119,70 @@ def test_an_occupied_folder_is_refused_and_left_as_it_is(finished):
 def test_resuming_with_another_configuration_is_refused(finished):
     with pytest.raises(RunFolderError, match="another configuration"):
         train_run(tiny_config(seed=5), finished, resume=True)
+
+
+def probes_of(*metrics, **settings):
+    return {"every": 1, "metrics": list(metrics), "n": 40, **settings}
+
+
+def interrupted_at(epoch, folder, config):
+    """A run that is stopped after its first step of an epoch."""
+    bus = EventBus()
+
+    def interrupt(event):
+        if event.clock.epoch == epoch:
+            raise KeyboardInterrupt
+
+    bus.on(StepEnded, interrupt)
+    assert train_run(config, folder, device="cpu", bus=bus) == "interrupted"
+
+
+def test_probes_may_be_changed_and_left_out_on_resume(tmp_path):
+    before, now = probes_of("calibration", "features"), probes_of("calibration", "iiw", every=2)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_run(tiny_config(probes=now), whole, device="cpu")
+    interrupted_at(2, parts, tiny_config(probes=before))
+    assert train_run(tiny_config(probes=now), parts, resume=True, device="cpu") == "completed"
+    run = Run.open(parts)
+    assert run.config.probes == tiny_config(probes=now).probes
+    changes = run.info["probes_changed"]
+    assert [change["epoch"] for change in changes] == [2]
+    assert changes[0]["before"] == {"every": 1, "metrics": ["calibration", "features"], "n": 40}
+    assert changes[0]["now"] == {"every": 2, "metrics": ["calibration", "iiw"], "n": 40}
+    later = [row for row in rows(parts) if row[0] > 2]
+    assert later == [row for row in rows(whole) if row[0] > 2]
+    earlier = {row[2] for row in rows(parts) if row[0] <= 2}
+    assert earlier == {"training", "evaluation", "calibration", "features"}
+    same_checkpoint(parts / "checkpoints" / "last.safetensors", whole / "checkpoints" / "last.safetensors")
+    assert train_run(None, parts, resume=True, device="cpu") == "completed"
+    assert Run.open(parts).info["probes_changed"] == changes
+
+
+def test_a_run_whose_probe_is_gone_can_be_gone_on_with(tmp_path):
+    """The code of a probe, or what it needs, is not there any more: without the probe the run goes on."""
+    allow("failing:Late")
+    folder = tmp_path / "run"
+    interrupted_at(1, folder, tiny_config("hard", probes=probes_of("failing:Late", "calibration")))
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("failing:Late", "failing_no_more:Late"))
+    with pytest.raises(ConfigError, match="failing_no_more"):
+        train_run(None, folder, resume=True, device="cpu")
+    assert (
+        train_run(tiny_config("hard", probes=probes_of("calibration")), folder, resume=True, device="cpu")
+        == "completed"
+    )
+    assert Run.open(folder).info["probes_changed"][0]["before"]["metrics"][0] == "failing_no_more:Late"
+
+
+def test_sizes_that_a_budget_chose_for_other_probes_are_not_taken(tmp_path):
+    folder = tmp_path / "run"
+    interrupted_at(1, folder, tiny_config("hard", probes=probes_of("calibration")))
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(
+        json.dumps({**info, "probe_sizes": {"calibration": 3}, "probe_budget": {"every": 1}})
+    )
+    train_run(tiny_config("hard", probes=probes_of("confidence")), folder, resume=True, device="cpu")
+    assert not {"probe_sizes", "probe_budget"} & set(Run.open(folder).info)
 
 
 def test_an_interrupt_leaves_a_run_that_goes_on_exactly(finished, tmp_path):

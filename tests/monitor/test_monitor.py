@@ -157,6 +157,29 @@ def test_a_resumed_loop_measures_from_the_same_theta_0(tmp_path, folder):
             Monitor(stranger(), train, test, folder=tmp_path / "run", resume=True, seed=5, **given)
 
 
+def test_a_resumed_loop_may_have_other_probes(tmp_path):
+    train, test = arrays()
+    given = {"n": 40, "batch_size": 50, "folder": tmp_path / "run"}
+    first = Monitor(stranger(), train, test, probes=["calibration", "confidence"], **given)
+    first.epoch_ended()
+    state = first.state_dict()
+    first.epoch_ended()
+    first.close("interrupted")
+    second = Monitor(stranger(), train, test, probes=["iiw"], resume=True, **given)
+    second.load_state_dict(state)
+    second.epoch_ended()
+    second.close()
+    run = Run.open(tmp_path / "run")
+    assert [sorted(set(run.records[run.records["epoch"] == e]["probe"])) for e in (1, 2)] == [
+        ["calibration", "confidence", "evaluation"], ["evaluation", "iiw"],
+    ]  # fmt: skip
+    assert run.config.probes.metrics == ("iiw",)
+    (change,) = run.info["probes_changed"]
+    assert (change["epoch"], change["before"]["metrics"], change["now"]["metrics"]) == (
+        1, ["calibration", "confidence"], ["iiw"],
+    )  # fmt: skip
+
+
 class Still:
     """An attack of one's own that does nothing."""
 

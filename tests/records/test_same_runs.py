@@ -194,5 +194,5 @@ def test_a_run_is_gone_on_with_where_its_data_lie_now_and_with_no_other_settings
     again = ["train", "digits-hard", "--out", folder, "--device", "cpu", *arguments, "--set", "epochs=1", "--resume"]
     assert run([*again, "--set", f"data.root={tmp_path}", "--set", "name=moved"]) == 0
     capsys.readouterr()
-    assert run([*again, "--set", "probes.every=3"]) == 2
+    assert run([*again, "--set", "evaluation.every=3"]) == 2
     assert "holds a run of another configuration" in capsys.readouterr().err

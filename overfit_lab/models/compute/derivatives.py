@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 
 from overfit_lab.models.compute.agreement import same_products
-from overfit_lab.models.compute.duals import dual_logits
+from overfit_lab.models.compute.duals import dual_logits, follows
 from overfit_lab.models.compute.folded import folded
 from overfit_lab.models.compute.folding import state_of
 from overfit_lab.models.compute.verdicts import Verdicts
@@ -97,11 +97,11 @@ def folded_forward(model: nn.Module, direction: Tensors, x: Tensor) -> Moved:
     """Forward mode on the folded network, in as few passes over memory as there can be.
 
     Raises:
-        RuntimeError: the model has no folded network, or is not in eval mode.
+        RuntimeError: the model has no folded network, one that writes in place where it shows, or is not in eval mode.
     """
     twin = folded(model, x) if not any(module.training for module in model.modules()) else None
-    if twin is None:
-        raise RuntimeError("no folded network")
+    if twin is None or not follows(twin):
+        raise RuntimeError("no folded network that duals can follow")
     state = {name: tensor.detach() for name, tensor in state_of(model).items()}
     primals = {name: state[name] for name in direction}
     _, moves = forward_product(lambda weights: twin.fold({**state, **weights}, moved=weights), primals, direction)

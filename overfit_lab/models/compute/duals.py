@@ -28,6 +28,12 @@ RELUS = (functional.relu, torch.relu, functional.relu_)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
 LINEAR_FUNCTIONS = (torch.flatten, torch.mean, functional.adaptive_avg_pool2d, functional.avg_pool2d)
 LINEAR_METHODS = ("flatten", "mean", "view", "reshape")
+WRITING = ("iadd", "isub", "imul", "itruediv", "ipow", "setitem", "__setitem__")
+"""Operations that write in place by another name than one that ends in an underscore."""
+OF_ITS_OWN = ("add", "iadd", "sub", "mul", "truediv", "relu", "relu_", "conv1d", "conv2d", "linear", "cat", "matmul")
+"""Functions whose result is new memory, or that of an argument which nothing else refers to."""
+HANDING_ON = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
+"""Modules whose result may lie in the memory of their argument."""
 METADATA = ("size", "dim", "ndimension", "numel", "stride", "is_floating_point", "shape", "ndim", "dtype", "device")
 """Methods and attributes of a tensor that do not depend on its values."""
 LINEAR_MODULES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
@@ -40,6 +46,37 @@ class Dual:
     value: Tensor
     tangent: Tensor
     fresh: bool = False
+
+
+def follows(twin: FoldedModel) -> bool:
+    """Whether duals give the derivatives of a folded network whatever the images are.
+
+    They are values, so an operation that writes in place into memory which something else refers to would change the
+    other as well, and here does not. A trial on some images need not show it.
+    """
+    modules = dict(twin.network.named_modules())
+    writing = [n for n in twin.network.graph.nodes if _writes(n, modules)]
+    return all(n.args and _is_private(n.args[0], modules) for n in writing)
+
+
+def _writes(n: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether an operation may write into its first argument."""
+    if n.op == "call_module":
+        return bool(getattr(modules[str(n.target)], "inplace", False))
+    if n.op not in ("call_function", "call_method"):
+        return False
+    name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", "")
+    in_place = name.endswith("_") and not name.endswith("__")
+    return in_place or name in WRITING or bool(n.kwargs.get("inplace")) or "out" in n.kwargs
+
+
+def _is_private(argument: Any, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a value has its memory to itself and is asked for once."""
+    if not isinstance(argument, fx.Node) or len(argument.users) > 1:
+        return False
+    if argument.op == "call_module":
+        return not isinstance(modules[str(argument.target)], HANDING_ON)
+    return argument.op == "call_function" and getattr(argument.target, "__name__", "") in OF_ITS_OWN
 
 
 @torch.no_grad()

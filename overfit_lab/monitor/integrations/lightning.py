@@ -52,7 +52,8 @@ class _Watch:
         self._folder = folder
         self._options = options
         self._state: dict[str, Any] | None = None
-        self._pending = 0
+        self._step = 0
+        self._batch = self._pending = 0
 
     @property
     def records(self) -> pd.DataFrame:
@@ -73,7 +74,7 @@ class _Watch:
         n_epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         options = {"n_epochs": n_epochs, **self._options}
         self.monitor = Monitor(net, self._data, folder=self._folder, resume=completed, **options)
-        self._pending = 0
+        self._step = self._batch = self._pending = 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """A resumed fit knows only now how many epochs are complete."""
@@ -82,13 +83,19 @@ class _Watch:
             self._state = None
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Samples of the batches since the last step."""
-        self._pending += batch_size_of(batch)
+        """What a step reads within one batch is one step, however many optimisers and closures there are."""
+        self._step += 1
+        self._batch = batch_size_of(batch)
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        """The batch's samples are in the gradient; those of a batch that was skipped are not."""
+        self._pending, self._batch = self._pending + self._batch, 0
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Gradients are whole: of all accumulated batches, unscaled, and not yet clipped."""
         if self.monitor is not None:
-            self.monitor.gradients_ready(n=self._pending or None)
+            scaler = getattr(trainer.precision_plugin, "scaler", None)
+            self.monitor.gradients_ready(n=self._pending or None, step=self._step, optimizer=optimizer, scaler=scaler)
         self._pending = 0
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -167,9 +174,10 @@ class OverfitCallback(_Watch, *BASES):  # type: ignore[misc]
 
     Measured is the module that is fitted, whose ``forward`` has to map images in [0, 1] to logits, at the end of each
     training epoch, on the first process. The mini-batch gradient norm is read before each optimiser step: of
-    all accumulated batches together, with a gradient scaler's factor taken out, before clipping. A step that the scaler
-    skips since its gradients overflow makes that epoch's mean infinite, and the record null. Of several optimisers
-    each step is a reading. Modules whose parameters are sharded (FSDP, DeepSpeed) are not for this callback.
+    all accumulated batches together, with a gradient scaler's factor taken out, before clipping. A batch whose
+    ``training_step`` returns None is no step, nor is one that the scaler passes over since its gradients overflow.
+    Steps of several optimisers, and calls of LBFGS's closure, within one batch are one step. Modules whose parameters
+    are sharded (FSDP, DeepSpeed) are not for this callback.
 
     theta_0 is what the weights are when the fit starts. Lightning's checkpoints carry it, so a resumed fit goes on
     from it and from the records.

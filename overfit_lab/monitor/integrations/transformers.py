@@ -63,6 +63,7 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         self.monitor: Monitor | None = None
+        self._samples = [0]
         self._data = data
         self._model = model
         self._adapter = adapter if adapter is not None else Adapter(keyword="pixel_values", output="logits")
@@ -81,6 +82,7 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         saved = self._saved(args, state) if state.global_step > 0 else None
         model = kwargs["model"]
         batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self._samples = _samples_of_steps(args, kwargs.get("train_dataloader"))
         defaults = {"n_epochs": math.ceil(args.num_train_epochs) if args.max_steps <= 0 else None}
         self.monitor = Monitor(
             self._model(model) if self._model is not None else model,
@@ -97,7 +99,9 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         """Gradients of all accumulated batches, clipped where the Trainer clips."""
         clipped = bool(args.max_grad_norm and args.max_grad_norm > 0)
         if self.monitor is not None and (clipped or not args.fp16):
-            self.monitor.gradients_ready(clipped=clipped)
+            n = self._samples[state.global_step % len(self._samples)]
+            scaler = getattr(kwargs.get("optimizer"), "scaler", None)
+            self.monitor.gradients_ready(n=n, clipped=clipped, step=state.global_step, scaler=scaler)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluate, probe and record."""
@@ -125,6 +129,20 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
                 "it is written beside checkpoints of trainings with this callback"
             )
         return _read(path)
+
+
+def _samples_of_steps(args: Any, loader: Any) -> list[int]:
+    """Samples of each step of an epoch, one 0 where that is not known, as of an iterable data set."""
+    try:
+        n, n_batches = len(loader.dataset), len(loader)
+    except (AttributeError, TypeError):
+        return [0]
+    size = args.train_batch_size * args.world_size
+    if args.world_size > 1 and n % size:  # samplers fill up the last batches, each in its way
+        return [0]
+    batches = [min(size, n - i * size) for i in range(n_batches)]
+    parts = args.gradient_accumulation_steps
+    return [sum(batches[i : i + parts]) for i in range(0, n_batches, parts)] or [0]
 
 
 def _checkpoint(args: Any, state: Any) -> Path:

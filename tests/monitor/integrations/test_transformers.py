@@ -14,7 +14,8 @@ from overfit_lab.methods.attacks.pgd import PGD  # noqa: E402
 from overfit_lab.methods.threat import ThreatModel  # noqa: E402
 from overfit_lab.models.adapt import Adapter  # noqa: E402
 from overfit_lab.monitor.integrations.transformers import STATE_FILE, OverfitCallback  # noqa: E402
-from overfit_lab.monitor.monitor import CLIPPED, Monitor  # noqa: E402
+from overfit_lab.monitor.monitor import Monitor  # noqa: E402
+from overfit_lab.monitor.steps import CLIPPED  # noqa: E402
 from overfit_lab.records.reader import Run  # noqa: E402
 
 ATTACK = PGD(ThreatModel(eps=0.1), step_size=0.05, n_steps=2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfit_lab.errors import OverfitLabError
+from overfit_lab.records.failures import failures_in
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import summarise_run
 from overfit_lab.views.figures.caption import caption
@@ -66,7 +67,7 @@ def _mean(values: list[float | None]) -> str:
 
 
 def remarks(run: Run) -> list[str]:
-    """Remarks on a run: that it did not complete, was imported, lacks probes, or had no attack."""
+    """Remarks on a run: that it did not complete, was imported, lacks probes, had some that failed, or no attack."""
     notes = []
     status = run.info.get("status", "unknown")
     if run.is_imported:
@@ -78,6 +79,7 @@ def remarks(run: Run) -> list[str]:
         notes.append("holds no records yet.")
     elif not probes - {"training", "evaluation", "robustness"}:
         notes.append(f"no probes; `{PROBING}` records some.")
+    notes += [f"{clause}." for clause in failures_in(run)]
     if run.config.objective.name == "standard" and not run.is_imported:
         notes.append("standard training, without an attack.")
     return notes
