@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +21,8 @@ def isolated(model: nn.Module) -> Iterator[None]:
 
     Restored: everything that the model holds (:class:`overfit_lab.models.holdings.Holdings`), and the global random
     streams of Python, numpy and torch (CPU and the model's device). Compiled code runs eagerly inside, and attention in
-    its plain form, so that forward-mode products, second derivatives and hooks work.
+    its plain form, so that forward-mode products, second derivatives and hooks work. Hooks on gradients are silent:
+    derivatives are those of the network's function, and nobody counts or clips those of a measurement.
 
     Cost: a copy of the parameters and buffers; no forward pass.
     """
@@ -30,11 +32,26 @@ def isolated(model: nn.Module) -> Iterator[None]:
         for leaf in held.leaves:
             leaf.grad = None
         model.eval()
-        with _eager(), plain_attention():
+        with _eager(), plain_attention(), _silent_gradients(model):
             yield
     finally:
         held.restore()
         set_streams(streams)
+
+
+@contextmanager
+def _silent_gradients(model: nn.Module) -> Iterator[None]:
+    """Without hooks on gradients of the parameters and of modules' outputs."""
+    of_modules: list[Any] = [hooks for m in model.modules() for hooks in (m._backward_hooks, m._backward_pre_hooks)]
+    held = [(hooks, dict(hooks)) for hooks in [*(p._backward_hooks for p in model.parameters()), *of_modules] if hooks]
+    try:
+        for hooks, _ in held:
+            hooks.clear()
+        yield
+    finally:
+        for hooks, content in held:
+            hooks.clear()
+            hooks.update(content)
 
 
 @contextmanager

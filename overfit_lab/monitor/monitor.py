@@ -497,10 +497,12 @@ class Monitor:
 
 
 def _first_parameter(model: nn.Module) -> nn.Parameter:
-    """The first parameter of a model whose parameters are all there."""
-    lazy = next((name for name, p in model.named_parameters() if is_lazy(p)), None)
-    if lazy is not None:
-        raise ProbeError(f"the model's parameter {lazy!r} has no values yet; call the model once before the monitor")
+    """The first parameter of a model whose parameters and buffers are all there."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            raise ProbeError(f"the model's {name!r} has no values yet; call the model once before the monitor")
+        if tensor.is_meta:
+            raise ProbeError(f"the model's {name!r} has no values, it is on the device 'meta'")
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise ProbeError("the model has no parameters, so there is nothing to monitor")

@@ -218,7 +218,8 @@ def refusal(name: str, error: Exception, remedy: str) -> Exception:
     """The error that says in one line what cannot be measured; that of the error itself where it says so."""
     if isinstance(error, (FailedError, Interrupted)) or (isinstance(error, OverfitLabError) and _names(error, name)):
         return error
-    return ProbeError(f"{name}: cannot be measured on this model: {in_one_line(error)}; {remedy}")
+    said = f"{name}: cannot be measured on this model: {in_one_line(error)}"
+    return ProbeError(f"{said}; {remedy}" if remedy else said)
 
 
 def trial_of(snapshot: Snapshot) -> Snapshot:

@@ -14,7 +14,7 @@ from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
-from overfit_lab.probes.base import Probe, run_probe
+from overfit_lab.probes.base import Probe, dry_run, refusal, run_probe
 from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.records import layout
 from overfit_lab.records.reader import Run
@@ -127,7 +127,10 @@ def _measure(
 ) -> list[Record]:
     records = []
     for probe in probes:
-        measurement, seconds = run_probe(probe, snapshot)
+        try:
+            measurement, seconds = run_probe(probe, snapshot)
+        except Exception as error:
+            raise refusal(probe.name, error, "measure the others without it" if len(probes) > 1 else "") from error
         name = snapshot.name_of(probe.name)
         new = to_records(name, measurement.values, snapshot.clock, seconds)
         if folder is not None:
@@ -203,7 +206,7 @@ def _able(probes: Sequence[Probe], snapshot: Snapshot, on_note: OnNote | None) -
     reasons: dict[str, OverfitLabError] = {}
     for probe in probes:
         try:
-            probe.check(snapshot)
+            dry_run(probe, snapshot)
         except (ProbeError, ConfigError) as error:
             reasons[probe.name] = error
     if len(reasons) == len(probes):

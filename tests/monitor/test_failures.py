@@ -98,7 +98,9 @@ class Gives(nn.Module):
 @pytest.mark.parametrize(
     ("model", "options", "says"),
     [
-        (lazy, {}, "parameter '1.weight' has no values yet; call the model once before the monitor"),
+        (lazy, {}, "the model's '1.weight' has no values yet; call the model once before the monitor"),
+        (lambda: nn.Sequential(nn.LazyBatchNorm2d(affine=False), *stranger()), {}, "'0.running_mean' has no values"),
+        (lambda: stranger().to("meta"), {}, "the model's '1.weight' has no values, it is on the device 'meta'"),
         (lambda: Gives(lambda z: None), {}, "Gives: gives NoneType for one image; expected logits"),
         (lambda: Gives(lambda z: (z, z)), {}, "Gives: gives tuple for one image"),
         (lambda: Gives(lambda z: {"z": z}), {}, "Gives: gives dict for one image"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from failing import Never
+from overfit_lab.cli.main import run
 from overfit_lab.config.catalog import PROBES
 from overfit_lab.config.permission import allow
 from overfit_lab.errors import ProbeError
@@ -74,6 +75,21 @@ def test_a_probe_that_cannot_be_measured_is_refused_before_anything_is_written(t
     with pytest.raises(ProbeError, match=r"^never: cannot be measured on this model: IndexError: index 7 is out"):
         train_run(config_of("calibration", "failing:Never"), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_says_it_in_one_line_with_status_2(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert run(["train", "digits-hard", "--set", "probes.metrics=[failing:Never]", *out]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert "never: cannot be measured on this model: IndexError: index 7 is out of range; leave never out" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_measurement_later_from_a_checkpoint_fails_in_one_line_too(tmp_path, capsys):
+    train_run(config_of("calibration"), tmp_path / "run", device="cpu")
+    assert run(["probe", str(tmp_path / "run"), "--metric", "failing:Late", "--checkpoint", "1"]) == 0
+    assert run(["probe", str(tmp_path / "run"), "--metric", "failing:Late,calibration"]) == 2
+    assert "late: cannot be measured on this model: no more than one epoch; measure" in capsys.readouterr().err
 
 
 def test_second_weights_fail_by_their_own_name(tmp_path, capsys):

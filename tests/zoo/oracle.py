@@ -57,19 +57,18 @@ class Oracle:
         y: given labels (n,); ``y_true`` true ones, ``corrupted`` where noise drew them.
         displacement: theta - theta_0 by name.
         output: attribute or key of what the network gives that holds the logits.
-        own_logits: (n, K) of the network itself, for what rests on logits alone: whether a confidence lies left or
-            right of a bin's edge is for its own arithmetic to say.
+
+    ``own_logits`` (n, K), those of the network itself, are for what rests on logits alone: whether a confidence lies
+    left or right of a bin's edge is for its own arithmetic to say.
     """
 
-    def __init__(
-        self, twin, x, y, displacement, *, y_true=None, corrupted=None, output=None, penultimate=None, own_logits=None
-    ):
+    def __init__(self, twin, x, y, displacement, *, y_true=None, corrupted=None, output=None, penultimate=None):
         self.twin, self.x, self.y, self.output, self.penultimate = twin, x.double(), y, output, penultimate
         self.y_true = y if y_true is None else y_true
         self.corrupted = torch.zeros_like(y, dtype=torch.bool) if corrupted is None else corrupted
         self.displacement = {name: d.double() for name, d in displacement.items()}
         self.parameters = {name: p for name, p in twin.named_parameters() if p.requires_grad}
-        self.own_logits = own_logits
+        self.own_logits = None
 
     def logits_of(self, x):
         with plain():
@@ -245,7 +244,7 @@ class Oracle:
         even, odd = slice(0, None, 2), slice(1, None, 2)
         of_even, of_odd = temperature(z[even], y[even]), temperature(z[odd], y[odd])
         scaled = z.clone()
-        scaled[even], scaled[odd] = z[even] / of_odd, z[odd] / of_even
+        scaled[even], scaled[odd] = over(z[even], of_odd), over(z[odd], of_even)
         p = torch.softmax(z, 1)
         squares = ((p - torch.eye(z.shape[1], dtype=torch.float64)[y]) ** 2).sum(1)
         gaps, weights = reliability(z, y)
@@ -390,10 +389,14 @@ def reliability(z, y):
 
 
 def adaptive(z, y):
-    """Each sample spread over n M / n equal pieces of mass, which are then shared out among M bins of n pieces."""
+    """Each sample cut into M pieces of mass 1/(n M), which are then shared out among M bins of n pieces.
+
+    Of samples with one confidence each has their mean accuracy.
+    """
     p = torch.softmax(z, 1).max(1).values
-    surplus = (z.argmax(1) == y).double() - p
-    pieces = surplus[p.argsort(stable=True)].repeat_interleave(BINS)
+    right = (z.argmax(1) == y).double()
+    accuracy = torch.stack([right[(p - one).abs() < 1e-12].mean() for one in p])
+    pieces = (accuracy - p)[p.argsort(stable=True)].repeat_interleave(BINS)
     return pieces.view(BINS, len(p)).mean(1).abs().mean()
 
 
@@ -407,19 +410,27 @@ def classwise(p, y):
 
 
 def temperature(z, y):
-    """Where the mean negative log-likelihood of softmax(z / T) is least, T in [0.001, 1000], by its derivative."""
-    if not torch.isfinite(z).all():
+    """Where the mean negative log-likelihood of softmax(z / T) is least, by its derivative in 1 / T; 0 or infinity."""
+    if not torch.isfinite(z).all() or (z == z[:, :1]).all():
         return math.nan
+    labelled = z[torch.arange(len(z)), y]
 
     def rises(inverse):
-        return ((torch.softmax(z * inverse, 1) * z).sum(1) - z[torch.arange(len(z)), y]).mean() > 0
+        return ((torch.softmax(z * inverse, 1) * z).sum(1) - labelled).mean() > 0
 
-    low, high = math.log(1e-3), math.log(1e3)
-    if rises(math.exp(low)):
-        return math.exp(-low)
-    if not rises(math.exp(high)):
-        return math.exp(-high)
-    for _ in range(60):
+    if (labelled == z.max(1).values).all():
+        return 0.0
+    if (labelled - z.mean(1)).mean() <= 0:
+        return math.inf
+    low, high = -50.0, 50.0
+    for _ in range(80):
         middle = (low + high) / 2
         low, high = (low, middle) if rises(math.exp(middle)) else (middle, high)
     return math.exp(-(low + high) / 2)
+
+
+def over(z, temperature):
+    """z / T, and its limits."""
+    if temperature == 0:
+        return torch.zeros_like(z).where(z == z.max(1, keepdim=True).values, -math.inf)
+    return z * 1e-300 if temperature == math.inf else z / temperature  # the answers stay the same

@@ -13,6 +13,8 @@ MIXED_WITHIN, MIXED_ALIKE = 0.05, 0.9
 """Largest difference of logits, as a share of the largest, and least cosine of input gradients that count as the same;
 the second pair under mixed precision. Where a ReLU's input is within rounding of 0 its gradient may go either way, so
 gradients are not compared number by number."""
+SAMPLEWISE_WITHIN = 1e-4
+"""Largest difference of logits, as a share of the largest, that a batch's size alone may make."""
 PRODUCTS_WITHIN = 1e-3
 """Largest difference of products with a Jacobian, as a share of the largest, that counts as rounding."""
 
@@ -42,7 +44,7 @@ def is_samplewise(network: Callable[[Tensor], Tensor], x: Tensor) -> bool | None
     if not (apart.isfinite().all() and together.isfinite().all()):
         return None
     rounding = (network(twice) - apart[:1]).abs().max()
-    return bool((apart - together).abs().max() <= LOGITS_WITHIN * apart.abs().max().clamp_min(1e-6) + 4 * rounding)
+    return bool((apart - together).abs().max() <= SAMPLEWISE_WITHIN * apart.abs().max().clamp_min(1e-6) + 4 * rounding)
 
 
 def agree(model: nn.Module, twin: nn.Module, x: Tensor) -> bool:
