@@ -19,7 +19,10 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from setting import Setting  # noqa: E402
 
-ORDER = ("training_step", "iiw", "hessian", "per_sample_norms", "memory", "live_probes", "growth", "streaming")
+ORDER = (
+    *("training_step", "iiw", "hessian", "per_sample_norms", "memory", "live_probes", "derivative_checks"),
+    *("growth", "streaming"),
+)
 
 
 def show(result: Result, console: Console) -> None:
