@@ -26,10 +26,11 @@ from overfit_lab.training.parts import make_probes
 from overfit_lab.training.session import Session
 
 PREACT = ["model.blocks=[2,2,2,2]", "model.stem_stride=1", "attack.n_steps=10", "evaluation.every=1000", "probes.n=32"]
-RUNS = {
-    "MLP on digits": ("digits-hard", []),
-    "PreAct-ResNet-18 width 16, 32x32, n = 32": ("cifar10-small-hard", [*PREACT, "probes.options.hessian.n=32"]),
+RUNS: dict[str, tuple[str, list[str], int]] = {
+    "MLP on digits": ("digits-hard", [], 8),
+    "PreAct-ResNet-18 width 16, 32x32, n = 32": ("cifar10-small-hard", [*PREACT, "probes.options.hessian.n=32"], 3),
 }
+"""Title to recipe, what is set beyond it, and how often it is measured."""
 
 
 class Trials:
@@ -124,9 +125,9 @@ def measure(setting: Setting) -> Result:
     """Shares of the time of all probes of a recipe, on one model, without the attack on their images."""
     warnings.filterwarnings("ignore")
     rows, bars = [], []
-    for title, (name, overrides) in RUNS.items():
+    for title, (name, overrides, most) in RUNS.items():
         session = session_of(name, overrides, setting)
-        n_times = setting.size(5, 2)
+        n_times = setting.size(most, 2)
         in_training = checks_in_training(session)
         figures = probing(session, n_times)
         rows.append(Row(f"{title}, {n_times} times", figures | {"trials in an epoch of training": in_training}))
