@@ -242,10 +242,12 @@ class Memory:
         Raises:
             ValueError: names or shapes differ from this component's memory.
         """
-        own = self.state_dict()
-        if state.keys() != own.keys():
-            raise ValueError(f"{self.kind} holds {sorted(state)}, expected {sorted(own)}")
+        expected = self.state_dict()
+        if state.keys() != expected.keys():
+            raise ValueError(f"{self.kind} holds {sorted(state)}, expected {sorted(expected)}")
         for name, tensor in state.items():
-            if tensor.shape != own[name].shape:
-                raise ValueError(f"{self.kind} {name}: shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
-            own[name].copy_(tensor)
+            if tensor.shape != expected[name].shape:
+                raise ValueError(
+                    f"{self.kind} {name}: shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+                )
+            expected[name].copy_(tensor)

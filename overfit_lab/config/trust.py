@@ -23,15 +23,15 @@ def _names(text: str) -> Iterator[str]:
 
     Those that a registry takes for something else, such as ``torchvision:resnet18`` or ``train:trades``, are none.
     """
-    while found := DOTTED.search(text):
-        name = found[1]
+    while match := DOTTED.search(text):
+        name = match[1]
         prefix = name.partition(":")[0]
         if prefix == "train":  # what is trained first: its own name stands behind
-            text = text[found.start(1) + len("train:") :]
+            text = text[match.start(1) + len("train:") :]
             continue
         if not takes_argument(prefix):
             yield name
-        text = text[found.end(1) :]
+        text = text[match.end(1) :]
 
 
 def _leaves(content: Any, key: str = "") -> Iterator[tuple[str, str]]:

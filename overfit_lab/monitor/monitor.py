@@ -322,7 +322,7 @@ class Monitor:
         self._last = epoch
         if steps.failure:
             self._failures("training", steps.failure, self._clock)
-        measured += self._own(values)
+        measured += self._numbers_of(values)
         snapshot = self.snapshot()
         with self.adapted():
             if is_last or epoch % self._config.evaluation.every == 0:
@@ -332,7 +332,7 @@ class Monitor:
             self._mirror.take(self._memory.records[n_before:])
             self._mirror.epoch_ended(epoch)
 
-    def _own(self, values: Mapping[str, Any]) -> list[Value]:
+    def _numbers_of(self, values: Mapping[str, Any]) -> list[Value]:
         """Numbers of the user's own; what is none is said and left out."""
         numbers = []
         for name, value in values.items():

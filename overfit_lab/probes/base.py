@@ -141,9 +141,9 @@ class Probe(ABC):
         Raises:
             ProbeError: there is none.
         """
-        own = self.default_inputs if snapshot.attack is not None else ("clean",)
+        default_inputs = self.default_inputs if snapshot.attack is not None else ("clean",)
         splits = self.options.splits or [split for split in self.default_splits if snapshot.has_split(split)]
-        wanted = [(str(split), str(inputs)) for split in splits for inputs in self.options.inputs or own]
+        wanted = [(str(split), str(inputs)) for split in splits for inputs in self.options.inputs or default_inputs]
         if not wanted:
             names = ", ".join(self.default_splits)
             raise ProbeError(f"{self.name}: no data to measure; it looks at split {names}, which is empty or absent")

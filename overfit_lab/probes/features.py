@@ -72,8 +72,8 @@ class FeaturesProbe(Probe):
                 raise ProbeError(f"features: {len(view)} samples of split {view.split!r}, needs at least {LEAST}")
             points = penultimate_features(snapshot.model, view.x, layer, snapshot.chunk).cpu().numpy()
             y = view.y_true.cpu().numpy()
-            found = self._numbers(points, y)
-            values += [view.value(field, v, labels="true") for field, v in found.items() if v is not None]
+            numbers = self._numbers(points, y)
+            values += [view.value(field, v, labels="true") for field, v in numbers.items() if v is not None]
             if due[self.options.tsne] and np.isfinite(points).all() and np.ptp(points, axis=0).any():
                 key = f"{view.split}-{view.inputs}"
                 initial = self._earlier_map(snapshot, key, y)

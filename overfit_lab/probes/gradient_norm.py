@@ -41,13 +41,13 @@ class GradientNormProbe(Probe):
         values = []
         for view in self.views(snapshot):
             known = snapshot.batch_size
-            found = gradient_norm(snapshot.model, view.x, snapshot.targets(view).probs, known or len(view))
+            norms = gradient_norm(snapshot.model, view.x, snapshot.targets(view).probs, known or len(view))
             labels = "targets"
-            values.append(view.value("full", found.full, labels=labels, stderr=found.full_stderr))
+            values.append(view.value("full", norms.full, labels=labels, stderr=norms.full_stderr))
             if known:
-                values.append(view.value("minibatch", found.minibatch, labels=labels, stderr=found.minibatch_stderr))
-            values += [view.value(f"layer/{layer}", norm, labels=labels) for layer, norm in found.layers.items()]
-            samples = found.samples
+                values.append(view.value("minibatch", norms.minibatch, labels=labels, stderr=norms.minibatch_stderr))
+            values += [view.value(f"layer/{layer}", norm, labels=labels) for layer, norm in norms.layers.items()]
+            samples = norms.samples
             mean, stderr = samples.mean, samples.stderr
             values.append(view.value("per_sample", mean, labels=labels, stderr=stderr, via=samples.via))
             values += [

@@ -169,7 +169,7 @@ class HessianProbe(Probe):
         return values
 
     def _density(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> dict[str, np.ndarray]:
-        found = hessian.spectral_density(
+        spectrum = hessian.spectral_density(
             hessian.hessian_product(snapshot.model, view.x, view.y, snapshot.chunk),
             hessian.trainable(snapshot.model),
             generator=generator,
@@ -178,8 +178,8 @@ class HessianProbe(Probe):
         )
         where = f"{view.split}-{view.inputs}"
         return {
-            f"density-{where}": np.stack([found.grid, found.density]),
-            f"quadrature-{where}": np.stack([found.nodes, found.weights]),
+            f"density-{where}": np.stack([spectrum.grid, spectrum.density]),
+            f"quadrature-{where}": np.stack([spectrum.nodes, spectrum.weights]),
         }
 
     def _pyhessian(self, snapshot: Snapshot, view: View, generator: torch.Generator) -> list[Value]:

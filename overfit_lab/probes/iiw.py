@@ -90,8 +90,8 @@ class IiwProbe(Probe):
         displacement = {name: primals[name] - reference[name].to(primals[name]) for name in primals}
         values = []
         for view in self.views(snapshot):
-            whole, layers = self._readings(snapshot, view, displacement)
-            values.append(view.value(f"iiw{self._suffix}", whole.value, stderr=whole.stderr, via=whole.via))
+            network, layers = self._readings(snapshot, view, displacement)
+            values.append(view.value(f"iiw{self._suffix}", network.value, stderr=network.stderr, via=network.via))
             values.append(view.value(f"distance{self._of_prior}", distance(displacement), labels=""))
             for layer, part in layers.items():
                 values.append(view.value(f"layer{self._suffix}/{layer}", part.value, stderr=part.stderr, via=part.via))
@@ -99,14 +99,14 @@ class IiwProbe(Probe):
 
     def _readings(self, snapshot: Snapshot, view: View, displacement: dict[str, Tensor]) -> tuple[Iiw, dict[str, Iiw]]:
         """The whole network's reading, and those of its layers where they are asked for."""
-        depth, given = self.options.layer_depth, (snapshot.model, view.x, view.y)
+        depth, problem = self.options.layer_depth, (snapshot.model, view.x, view.y)
         how: dict[str, Any] = {"n_train": snapshot.data.splits["train"].size, "batch_size": snapshot.chunk}
         how["estimator"] = self.options.estimator
         if self.options.layers and self.options.estimator != "expected-fisher":
-            return iiw_by_layer(*given, displacement, **how, depth=depth)
+            return iiw_by_layer(*problem, displacement, **how, depth=depth)
         groups = group_by_layer(displacement, depth) if self.options.layers else {}
         parts = {layer: {name: displacement[name] for name in names} for layer, names in groups.items()}
-        return iiw(*given, displacement, **how), {layer: iiw(*given, part, **how) for layer, part in parts.items()}
+        return iiw(*problem, displacement, **how), {layer: iiw(*problem, part, **how) for layer, part in parts.items()}
 
 
 REGISTER = {"iiw": IiwProbe}

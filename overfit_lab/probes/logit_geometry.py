@@ -87,12 +87,12 @@ class LogitGeometryProbe(Probe):
 
     def _columns(self, snapshot: Snapshot, x: Tensor, y: Tensor, threat: ThreatModel) -> dict[str, Tensor]:
         """One number a sample of a batch (b,), by name; directions and perturbed images are not kept."""
-        found = logit_geometry(snapshot.model, x, y, norm=threat.norm)
+        geometry = logit_geometry(snapshot.model, x, y, norm=threat.norm)
         columns = {
-            "logit_gap": found.logit_gap,
-            "gradient_gap": found.gradient_gap,
-            "gradient_cosine": found.cosine,
-            "predicted": found.predicted,
+            "logit_gap": geometry.logit_gap,
+            "gradient_gap": geometry.gradient_gap,
+            "gradient_cosine": geometry.cosine,
+            "predicted": geometry.predicted,
         }
         if self.options.measured:
             columns["measured"] = minimal_perturbation(
@@ -100,8 +100,8 @@ class LogitGeometryProbe(Probe):
                 x,
                 y,
                 threat,
-                first=found.predicted,
-                direction=found.direction,
+                first=geometry.predicted,
+                direction=geometry.direction,
                 n_steps=self.options.n_steps,
                 n_bisections=self.options.n_bisections,
             ).radius

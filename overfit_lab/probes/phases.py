@@ -79,9 +79,9 @@ class PhasesProbe(Probe):
         lr_epochs, lr, _ = history.series("training", "lr")
         decays = decays_of(lr_epochs, lr)
         # The seed of the simulated curves is the default one, as in a diagnosis: one series has one verdict.
-        found = phases(common, train[theirs], test[mine], stderr=stderr[mine], decays=decays)
-        peak = peak_of(common, test[mine]) if found.overfits == 1 else None
-        numbers = _numbers(found)
+        result = phases(common, train[theirs], test[mine], stderr=stderr[mine], decays=decays)
+        peak = peak_of(common, test[mine]) if result.overfits == 1 else None
+        numbers = _numbers(result)
         ratio = _growth(snapshot, history, None if peak is None else peak.epoch, decays)
         if ratio is not None:
             numbers["growth_ratio"] = ratio
@@ -89,17 +89,17 @@ class PhasesProbe(Probe):
         return [Value(name, value, split, inputs, "given", n, error) for name, (value, error) in numbers.items()]
 
 
-def _numbers(found: Phases) -> dict[str, tuple[float, float | None]]:
+def _numbers(result: Phases) -> dict[str, tuple[float, float | None]]:
     """Field to value and standard error, those that exist."""
-    numbers: dict[str, tuple[float, float | None]] = {"overfits": (found.overfits, None)}
-    if found.onset is not None:
-        onset = found.onset
+    numbers: dict[str, tuple[float, float | None]] = {"overfits": (result.overfits, None)}
+    if result.onset is not None:
+        onset = result.onset
         numbers |= {"onset_epoch": (onset.epoch, None), "onset_low": (onset.low, None)}
         numbers |= {"onset_high": (onset.high, None), "onset_p": (onset.p, None)}
-    if found.decay_epoch is not None:
-        numbers["decay_epoch"] = (found.decay_epoch, None)
-    if found.fall is not None:
-        fall = found.fall
+    if result.decay_epoch is not None:
+        numbers["decay_epoch"] = (result.decay_epoch, None)
+    if result.fall is not None:
+        fall = result.fall
         numbers |= {"peak_epoch": (fall.peak_epoch, None), "loss_since_peak": (fall.loss, fall.stderr)}
         numbers["fall_p"] = (fall.p, None)
     return numbers

@@ -139,16 +139,16 @@ def _readings(
 ) -> tuple[dict[str, Reading], dict[tuple[str, str], float]]:
     """The reading of each probe at n samples, and the seconds of making each kind of inputs."""
     watched = WatchedSnapshot.like(snapshot, chunk=n, making={}, seen={}, timer=timer)
-    found: dict[str, Reading] = {}
+    readings: dict[str, Reading] = {}
     for probe in probes:
         small = type(probe)(probe.options.model_copy(update={"n": n}))
         watched.seen = {}
         before, start = sum(watched.making.values()), _now(watched)
         small.check(watched)
         attempt(partial(run_probe, small, watched))  # one that fails costs nothing, and is met where it is measured
-        own = _now(watched) - start - (sum(watched.making.values()) - before)
-        found[probe.name] = (max(0.0, own), tuple(watched.seen))
-    return found, watched.making
+        seconds = _now(watched) - start - (sum(watched.making.values()) - before)
+        readings[probe.name] = (max(0.0, seconds), tuple(watched.seen))
+    return readings, watched.making
 
 
 def _now(snapshot: WatchedSnapshot) -> float:

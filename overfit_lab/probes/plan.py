@@ -46,8 +46,8 @@ class Inputs:
 
     def seconds(self, n: int) -> float:
         """Seconds for the chunks that hold the first n samples."""
-        whole, rest = divmod(min(-(-min(n, self.size) // self.chunk) * self.chunk, self.size), self.chunk)
-        return whole * self.cost.seconds(self.chunk) + self.cost.seconds(rest)
+        full, rest = divmod(min(-(-min(n, self.size) // self.chunk) * self.chunk, self.size), self.chunk)
+        return full * self.cost.seconds(self.chunk) + self.cost.seconds(rest)
 
 
 @dataclass(frozen=True)

@@ -253,12 +253,12 @@ class Snapshot(Setting):
             if world.size == 1:
                 yield self._make(split, inputs, turn[0])
                 continue
-            own, failure = self._try_to_make(split, inputs, turn[world.rank : world.rank + 1])
+            mine, failure = self._try_to_make(split, inputs, turn[world.rank : world.rank + 1])
             for source, i in enumerate(turn):
                 error = world.broadcast(failure, source)
                 if error is not None:
                     raise ProbeError(error)
-                pair = own if source == world.rank else self._empty(split, i)
+                pair = mine if source == world.rank else self._empty(split, i)
                 assert pair is not None
                 pair = (pair[0].contiguous(), pair[1].contiguous())
                 world.broadcast_tensors(pair, source)

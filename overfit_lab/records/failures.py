@@ -54,9 +54,9 @@ class Failures:
 
     def forget_after(self, epoch: int) -> None:
         """A run is gone on with from an epoch: what failed later is yet to come."""
-        kept = {name: note for name, note in self._noted.items() if note["epoch"] <= epoch}
-        if kept != self._noted:
-            self._noted = kept
+        earlier = {name: note for name, note in self._noted.items() if note["epoch"] <= epoch}
+        if earlier != self._noted:
+            self._noted = earlier
             self._write()
 
     def _write(self) -> None:
@@ -72,9 +72,9 @@ def failures_in(run: Run) -> list[str]:
     rows, noted = run.records, run.info.get(KEY)
     clauses = []
     for name in sorted(rows.loc[rows["field"] == FAILED, "probe"].unique()):
-        own = rows[rows["probe"] == name]
+        lines = rows[rows["probe"] == name]
         failed, measured = (
-            sorted(set(own.loc[which, "epoch"])) for which in (own["field"] == FAILED, own["field"] != FAILED)
+            sorted(set(lines.loc[which, "epoch"])) for which in (lines["field"] == FAILED, lines["field"] != FAILED)
         )
         when = f"at {len(failed)} of {len(set(failed) | set(measured))} measurements, first at epoch {failed[0]}"
         if not measured or measured[-1] < failed[0]:

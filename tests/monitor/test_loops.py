@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from dense import dense_numbers, measured_numbers
 from loops import arrays, stranger
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
+from dense import dense_numbers, measured_numbers
 from overfit_lab.errors import ConfigError
 from overfit_lab.monitor.monitor import Monitor
 

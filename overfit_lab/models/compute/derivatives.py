@@ -74,8 +74,8 @@ def _slopes(model: nn.Module, direction: Tensors, x: Tensor) -> tuple[Tensor, Te
             z = model(image)
             seed = torch.randn((SEEDS, z.shape[1]), generator=stream, dtype=torch.float64).to(z.device)
             values = (seed * z.double()).sum(dim=1)
-            found = [_inner(gradients_of(value, weights), list(direction.values())) for value in values]
-            slopes.append(torch.stack(found))
+            along = [_inner(gradients_of(value, weights), list(direction.values())) for value in values]
+            slopes.append(torch.stack(along))
             seeds.append(seed)
     return torch.stack(slopes, dim=1), torch.stack(seeds, dim=1)
 
@@ -169,8 +169,8 @@ def gradients_of(value: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     """The gradient of a scalar in each weight, 0 where it does not depend on one; the graph stays."""
     if not value.requires_grad:
         return [torch.zeros_like(w) for w in weights]
-    found = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
-    return [gradient.detach() for gradient in found]
+    gradients = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
+    return [gradient.detach() for gradient in gradients]
 
 
 def _inner(gradients: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor:

@@ -106,7 +106,7 @@ class _Duals(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """One operation, by its rule where there is one."""
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        tangents = self._own(n) if n.op == "call_module" else {}
+        tangents = self._tangents_of(n) if n.op == "call_module" else {}
         if n.op == "get_attr" and str(n.target) in self.tangents:
             return Dual(self.fetch_attr(str(n.target)), self.tangents[str(n.target)])
         if n.op == "output" or not (tangents or _duals_in((args, kwargs))):
@@ -120,7 +120,7 @@ class _Duals(fx.Interpreter):
             return rule(n, args, kwargs, tangents)
         return self._generic(n, args, kwargs, tangents)
 
-    def _own(self, n: fx.Node) -> dict[str, Tensor]:
+    def _tangents_of(self, n: fx.Node) -> dict[str, Tensor]:
         """Tangents of a module's own tensors, by their names in it."""
         prefix = f"{n.target}."
         return {name.removeprefix(prefix): t for name, t in self.tangents.items() if name.startswith(prefix)}

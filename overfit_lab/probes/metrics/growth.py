@@ -74,10 +74,10 @@ def growth_of(
     epochs, values = epochs[finite], values[finite]
     if len(values) < LEAST_READINGS:
         return None
-    found = stages(epochs, onset, first_decay)
-    if found is None:
+    periods = stages(epochs, onset, first_decay)
+    if periods is None:
         return None
-    early, late, before = found
+    early, late, before = periods
     noise, correlation = noise_of(values)
     contrast = np.zeros(len(values))
     contrast[early], contrast[late] = -1 / len(early), 1 / len(late)

@@ -167,28 +167,28 @@ class _Recorder:
         self.anchors: list[Tensor] = []
         self.passed = LocalPass(logits=torch.empty(0))
         for module in model.modules():
-            own = {local: self.name_of[id(p)] for local, p in module._parameters.items() if id(p) in self.name_of}
-            if own:
-                self.owned[module] = own
-                for full in own.values():
+            trained = {local: self.name_of[id(p)] for local, p in module._parameters.items() if id(p) in self.name_of}
+            if trained:
+                self.owned[module] = trained
+                for full in trained.values():
                     self.owners[full].add(module)
             if isinstance(module, torch.jit.ScriptModule):
                 self.uncovered |= dict.fromkeys(trainable, "the model is scripted")
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before a module's forward pass."""
-        given = args[0] if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) else None
+        x = args[0] if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) else None
         reason = ""
-        if given is None:
+        if x is None:
             reason = "its module takes other than one tensor"
-        elif given.dim() == 0 or len(given) != self.n_rows:
+        elif x.dim() == 0 or len(x) != self.n_rows:
             reason = "its module's input has not one row a sample"
         elif not torch.is_grad_enabled():
             reason = "its module runs without gradients"
-        kept = None if given is None else widened(given.detach())
-        if kept is not None and self.copy:
-            kept = kept.clone()
-        self.stack.append(_Frame(module, kept, 0 if kept is None else kept._version, reason))
+        remembered = None if x is None else widened(x.detach())
+        if remembered is not None and self.copy:
+            remembered = remembered.clone()
+        self.stack.append(_Frame(module, remembered, 0 if remembered is None else remembered._version, reason))
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor | None:
         """After a module's forward pass; gives an output that derivatives reach in place of one that they do not."""
@@ -269,9 +269,9 @@ class _Uses(TorchFunctionMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         names = self.recorder.name_of
-        found = [names[id(t)] for t in _tensors((*args, *kwargs.values())) if id(t) in names]
-        if found and any(True for _ in _tensors((result,))):
-            for name in found:
+        parameters = [names[id(t)] for t in _tensors((*args, *kwargs.values())) if id(t) in names]
+        if parameters and any(True for _ in _tensors((result,))):
+            for name in parameters:
                 self.recorder.used(name)
         return result
 

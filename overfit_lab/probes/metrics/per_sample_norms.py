@@ -182,11 +182,11 @@ def _way(model: nn.Module, x: Tensor, order: list[str]) -> str:
         if not expected.isfinite().all():
             return "layers"  # there is no number to be right about
         try:
-            found, moved = _squares(model, few, directions, slice(0, len(few)), order, along, "layers")
+            actual, moved = _squares(model, few, directions, slice(0, len(few)), order, along, "layers")
         except Exception:  # whatever a network does that a formula cannot follow
             return "per-sample"
     within = PRODUCTS_WITHIN * expected
-    same = all(bool(((found[name] - squares[name]).abs() <= within).all()) for name in order)
+    same = all(bool(((actual[name] - squares[name]).abs() <= within).all()) for name in order)
     return "layers" if same and same_products(slopes, moved) else "per-sample"
 
 

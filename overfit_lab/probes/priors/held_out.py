@@ -67,17 +67,17 @@ class HeldOutPrior(Prior):
             )
         if not snapshot.reference:
             raise ProbeError("prior 'held-out': starts from the run's initial weights (theta_0), which are not known")
-        self._kept(snapshot)
+        self._stored(snapshot)
 
     def to_train(self, snapshot: Snapshot) -> list[TrainedFirst]:
         """Itself, where it is neither in memory nor in the run folder."""
-        return [] if self.key in snapshot.priors.made or self._kept(snapshot) is not None else [self._first(snapshot)]
+        return [] if self.key in snapshot.priors.made or self._stored(snapshot) is not None else [self._first(snapshot)]
 
     def make(self, snapshot: Snapshot) -> Weights:
         """What is kept in the run folder, else trained now and kept."""
-        kept = self._kept(snapshot)
-        if kept is not None:
-            return kept
+        stored = self._stored(snapshot)
+        if stored is not None:
+            return stored
         snapshot.priors.train_first(self._first(snapshot))
         return snapshot.priors.made[self.key]
 
@@ -111,7 +111,7 @@ class HeldOutPrior(Prior):
         n = len(snapshot.data.splits[SPLIT])
         return {"kind": "held-out", "epochs": self.n_epochs, "split": SPLIT, "n": n, "seed": snapshot.seed}
 
-    def _kept(self, snapshot: Snapshot) -> Weights | None:
+    def _stored(self, snapshot: Snapshot) -> Weights | None:
         folder = snapshot.priors.folder
         if folder is None or not self._path(folder).is_file():
             return None
@@ -119,13 +119,13 @@ class HeldOutPrior(Prior):
         meta, tensors = read_tensors(path, "prior")
         notes = meta.get("prior")
         wanted = self._facts(snapshot)
-        found = {key: notes.get(key) for key in wanted} if isinstance(notes, dict) else {}
+        recorded = {key: notes.get(key) for key in wanted} if isinstance(notes, dict) else {}
         parameters = dict(snapshot.model.named_parameters())
-        kept = {name: tensors.get(f"model/{name}") for name in parameters}
-        fits = all(t is not None and t.shape == parameters[name].shape for name, t in kept.items())
-        if found != wanted or not fits:
+        stored = {name: tensors.get(f"model/{name}") for name in parameters}
+        fits = all(t is not None and t.shape == parameters[name].shape for name, t in stored.items())
+        if recorded != wanted or not fits:
             raise RunFolderError(f"{path}: was made for another run or otherwise; delete it to have it trained anew")
-        return {name: t.to(parameters[name]) for name, t in kept.items() if t is not None}
+        return {name: t.to(parameters[name]) for name, t in stored.items() if t is not None}
 
 
 def prior_config(config: RunConfig, n_epochs: int) -> RunConfig:

@@ -28,8 +28,8 @@ class WeightsPrior(Prior):
         """``prior-NAME-DIGITS``; it depends on the text that the user gave alone."""
         name, _, checkpoint = self.source.partition("@")
         path = Path(name)
-        own = path.stem if path.suffix in FILE_SUFFIXES else f"{path.name}-{checkpoint or 'best'}"
-        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", own).strip("-.") or "unnamed"
+        label = path.stem if path.suffix in FILE_SUFFIXES else f"{path.name}-{checkpoint or 'best'}"
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", label).strip("-.") or "unnamed"
         return f"prior-{plain}-{hashlib.sha256(self.source.encode()).hexdigest()[:4]}"
 
     def check(self, snapshot: Snapshot) -> None:
@@ -46,11 +46,11 @@ class WeightsPrior(Prior):
         return {name: p.detach() for name, p in model.named_parameters()}
 
     def _path(self) -> Path:
-        whole = Path(self.source).expanduser()
-        if whole.is_file():
-            return whole
+        source = Path(self.source).expanduser()
+        if source.is_file():
+            return source
         name, _, checkpoint = self.source.partition("@")
-        folder = whole if whole.is_dir() else Path(name).expanduser()
+        folder = source if source.is_dir() else Path(name).expanduser()
         if not folder.is_dir():
             raise ConfigError(
                 f"prior {self.source!r}: no such run folder or weights file; "

@@ -167,8 +167,8 @@ def decays(runs: Sequence[Run]) -> list[int]:
 
     The epoch is that of the last one at the higher rate, so a line there separates the two.
     """
-    found = [set(decays_in(run)) for run in runs if len(run.series("training", "lr"))]
-    return sorted(int(epoch) for epoch in set.intersection(*found)) if found else []
+    decays = [set(decays_in(run)) for run in runs if len(run.series("training", "lr"))]
+    return sorted(int(epoch) for epoch in set.intersection(*decays)) if decays else []
 
 
 def last_epoch(runs: Sequence[Run]) -> int:

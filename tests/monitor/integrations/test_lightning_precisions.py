@@ -11,7 +11,6 @@ lightning = pytest.importorskip("lightning", reason="lightning is not installed:
 pl = pytest.importorskip("lightning.pytorch")
 
 from dense import dense_numbers, measured_numbers  # noqa: E402
-
 from overfit_lab.errors import ProbeError  # noqa: E402
 from overfit_lab.monitor.integrations.lightning import OverfitCallback  # noqa: E402
 
