@@ -54,7 +54,7 @@ def test_probe_prints_one_json_array_of_records_and_nothing_else(trained, capfd,
         undecided = (metric, row["field"]) == ("phases", "overfits")  # of four epochs there is nothing to tell
         best_at_a_limit = (
             row["field"] == "temperature" and row["value"] is None
-        )  # a run of four epochs may know nothing
+        )  # where logits say nothing
         assert row["value"] is None if undecided or best_at_a_limit else isinstance(row["value"], float)
 
 
