@@ -62,8 +62,9 @@ def probe(
     shared: dict[str, Any] = {"splits": split_names(split or ""), "inputs": split_names(inputs or ""), "n": n}
     shared |= {"device": device, "on_note": targets.note, "budget": budget, "on_budget": _print_budget}
     if target.is_file():
-        config = targets.weights_config(target, weights, model, data, assignments or [])
+        config = targets.weights_config(target, model, data, assignments or [])
         options: dict[str, dict[str, object]] = {} if prior is None else {"iiw": {"prior": prior}}
+        shared |= {"which": None if weights == "raw" else weights}
         records = probing.probe_weights(target, metrics, config=config, reference=reference, options=options, **shared)
     else:
         targets.refuse_for_run(target, model=model, data=data, reference=reference)

@@ -25,7 +25,10 @@ CheckpointOption = Annotated[
     typer.Option("--checkpoint", help="best, final, initial, all or an epoch; several by commas.", metavar="WHICH"),
 ]
 WeightsOption = Annotated[
-    str, typer.Option("--weights", metavar="NAME", help="raw, or the regularizer that keeps others, such as swa.")
+    str,
+    typer.Option(
+        "--weights", metavar="NAME", help="raw, or others: the regularizer's name (swa), or the key in a weights file."
+    ),
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", help="The architecture of a weights file.")]
 DataOption = Annotated[str | None, typer.Option("--data", help="The data set to measure a weights file on.")]
@@ -120,8 +123,10 @@ def open_target(
     from overfit_lab.training.subjects import checkpoint_files, open_run, open_weights
 
     if target.is_file():
-        config = weights_config(target, weights, model, data, [f"name={plain(target.stem)}", *(assignments or [])])
-        return Target(target, open_weights(target, config, device=device, on_note=note), None, weights, out)
+        config = weights_config(target, model, data, [f"name={plain(target.stem)}", *(assignments or [])])
+        which = None if weights == "raw" else weights
+        session = open_weights(target, config, device=device, on_note=note, which=which)
+        return Target(target, session, None, weights, out)
     if not target.exists():
         raise RunFolderError(f"{target}: no such weights file or run folder")
     refuse_for_run(target, model=model, data=data, out=out, set=assignments)
@@ -129,20 +134,16 @@ def open_target(
     return Target(target, open_run(target, device=device, trust=trust), checkpoint, weights)
 
 
-def weights_config(
-    target: Path, weights: str, model: str | None, data: str | None, assignments: Sequence[str]
-) -> RunConfig:
+def weights_config(target: Path, model: str | None, data: str | None, assignments: Sequence[str]) -> RunConfig:
     """The configuration that measures a weights file.
 
     Raises:
-        ConfigError: no model or data was named, or an option that goes with a run folder.
+        ConfigError: no model or data was named.
     """
     from overfit_lab.config import RunConfig, apply_overrides
 
     if model is None or data is None:
         raise ConfigError(f"{target}: a weights file needs --model NAME and --data NAME")
-    if weights != "raw":
-        raise ConfigError(f"--weights {weights}: goes with a run folder; a weights file has one set of weights")
     return apply_overrides(RunConfig(), [f"model.name={model}", f"data.name={data}", *assignments])
 
 

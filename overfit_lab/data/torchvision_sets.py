@@ -77,6 +77,11 @@ def _open(name: str, folder: Path, part: str, download: bool) -> Any:
     try:
         return cls(str(folder), download=download, **arguments)
     except Exception as error:
+        packed = _packed(name, folder)
+        if packed and not download:
+            raise DataUnavailableError(
+                f"{name}: {packed[0]} is packed; it is read unpacked (gunzip), in {folder / SETS[name].cls / 'raw'}"
+            ) from error
         if download:
             first = (str(error) or type(error).__name__).splitlines()[0]
             raise DataUnavailableError(f"{name}: could not be fetched to {folder} ({first})") from error
@@ -84,6 +89,15 @@ def _open(name: str, folder: Path, part: str, download: bool) -> Any:
             f"{name}: not in {folder}; get it by `overfit-lab data fetch {name}` or --set data.download=true, "
             "or point --set data.root at a folder that has it"
         ) from error
+
+
+def _packed(name: str, folder: Path) -> list[Path]:
+    """The set's own files where they were downloaded by hand and not unpacked."""
+    from torchvision import datasets
+
+    raw = folder / str(SETS[name].cls) / "raw"
+    names = [file for file, _ in getattr(getattr(datasets, SETS[name].cls), "resources", [])]
+    return [place / file for place in (raw, folder) for file in names if (place / file).is_file()]
 
 
 def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:

@@ -111,7 +111,7 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
     layout.check_writable(out.parent)
     info = {
         **describe(session, "imported"),
-        "weights": {"file": weights.name, "fingerprint": digest},
+        "weights": {"file": weights.name, "fingerprint": digest, "read_as": session.weights_note},
         "decay_epochs": [],
     }
     RunWriter.create(out, text, info).close()

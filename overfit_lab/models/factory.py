@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from overfit_lab.config import Part
 from overfit_lab.config.catalog import MODELS
-from overfit_lab.errors import ConfigError
+from overfit_lab.errors import ConfigError, OverfitLabError
 from overfit_lab.models.constants import choose_constants
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.normalize import Normalize, find_normalize, put_in_front
@@ -61,8 +61,12 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
     try:
         with private_streams(derive_seed(seed, "model")):
             model = factory(**accepted, **options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"model.name = {part.name!r}: cannot be made with these options ({error})") from error
+    except (OverfitLabError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"model.name = {part.name!r}: cannot be made with these options ({_first_line(error)})"
+        ) from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.name = {part.name!r}: gives {type(model).__name__}, expected a torch.nn.Module")
     if "spec" not in accepted and not {"mean", "std"} <= set(accepted):
@@ -74,6 +78,11 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
     model = model.to(device)
     check_logits(model, data, part.name)
     return model
+
+
+def _first_line(error: Exception) -> str:
+    """A foreign error's first line, or its kind: an assertion may say nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _accepted(factory: Any, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,8 +103,10 @@ def check_logits(model: nn.Module, data: Dataset, name: str) -> None:
     try:
         with isolated(model), torch.no_grad():
             logits = model(images)
-    except (RuntimeError, ValueError, TypeError) as error:
-        first = str(error).splitlines()[0]
+    except (OverfitLabError, MemoryError):
+        raise
+    except Exception as error:
+        first = _first_line(error)
         shape = "x".join(str(size) for size in data.shape)
         raise ConfigError(f"model {name!r} fails on images of {shape} ({data.name}): {first}") from error
     expected = (len(images), data.n_classes)

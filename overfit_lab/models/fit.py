@@ -14,7 +14,7 @@ from overfit_lab.errors import ConfigError, WeightsError
 from overfit_lab.models.constants import check_constants
 from overfit_lab.models.layout import Layout
 from overfit_lab.models.normalize import find_normalize
-from overfit_lab.models.spellings import Reading, readings, strip_prefixes
+from overfit_lab.models.spellings import SECOND, Reading, readings, strip_prefixes
 
 COUNTER = "num_batches_tracked"
 OUR_NAMES = "our own names"
@@ -80,6 +80,8 @@ def _refuse_not_finite(state: dict[str, Tensor], parameters: set[str]) -> None:
 
 def _describe_layout(chosen: Attempt) -> list[str]:
     below = f"the network under {chosen.reading.subtree!r} alone" if chosen.reading.subtree else ""
+    if chosen.reading.subtree == SECOND and chosen.reading.constants is None:
+        below += ", and what stood before it is not in the file (model.normalize says it)"
     if chosen.layout == OUR_NAMES:
         return [below]
     layout: Layout = LAYOUTS[chosen.layout]

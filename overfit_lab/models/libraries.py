@@ -28,17 +28,22 @@ def torchvision_model(
     argument: str,
     n_classes: int,
     *,
+    shape: tuple[int, int, int] = (3, 224, 224),
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
     image_size: int | None = None,
+    **keywords: Any,
 ) -> nn.Module:
-    """torchvision:NAME, a classifier of torchvision.models; ``image_size`` for those that take it (transformers)."""
+    """torchvision:NAME, a classifier of torchvision.models; ``image_size`` for those that take it (transformers).
+
+    Other options go to torchvision's own function as they are.
+    """
     from torchvision import models
 
     known = models.list_models(module=models)
     _check_name("torchvision", argument, known)
     options: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
-    options |= WITHOUT_AUXILIARY.get(argument, {})
+    options |= {**WITHOUT_AUXILIARY.get(argument, {}), **keywords}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model: nn.Module = models.get_model(argument, weights=None, num_classes=n_classes, **options)
@@ -53,13 +58,18 @@ def timm_model(
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
     image_size: int | None = None,
+    **keywords: Any,
 ) -> nn.Module:
-    """timm:NAME, a network of timm (extra ``timm``); ``image_size`` for those that take it (transformers)."""
+    """timm:NAME, a network of timm (extra ``timm``); ``image_size`` for those that take it (transformers).
+
+    Other options, such as ``patch_size``, go to timm's own function as they are.
+    """
     timm = import_installed("timm", HOW_TO_GET_TIMM)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _check_name("timm", argument, timm.list_models())
         options: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
+        options |= keywords
         model: nn.Module = timm.create_model(
             argument, pretrained=False, num_classes=n_classes, in_chans=shape[0], **options
         )

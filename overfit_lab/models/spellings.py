@@ -14,9 +14,12 @@ from overfit_lab.errors import WeightsError
 
 PLAIN_WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "weights", "state", "net_state_dict", "model_state"),
-    *("best_state_dict", "best_model_state_dict", "best_model", "params", "module"),
+    *("best_state_dict", "best_model_state_dict", "best_model", "params", "module", "rmodel"),
 )
-AVERAGED_WRAPPERS = ("ema", "model_ema", "ema_state_dict", "state_dict_ema", "ema_model", "ema_model_state_dict")
+AVERAGED_WRAPPERS = (
+    *("ema", "model_ema", "ema_state_dict", "state_dict_ema", "ema_model", "ema_model_state_dict"),
+    *("swa", "model_swa", "swa_state_dict", "state_dict_swa", "swa_model", "swa_model_state_dict", "averaged_model"),
+)
 WRAPPERS = PLAIN_WRAPPERS + AVERAGED_WRAPPERS
 """Keys under which a state dict lies, in the order in which they are looked for: averaged weights last."""
 
@@ -24,30 +27,48 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 PAIRS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
 NORMALIZERS = ("normalize", "normalizer", "normalization", "normalise", "normaliser", "norm_layer", "0")
 """Names of a layer that normalises images; ``0`` in a Sequential, where the network is ``1``."""
+COUNTS = ("n_classes", "num_classes", "n_averaged")
+"""Numbers of one element that wrappers keep beside the network: MAIR's models, torch's AveragedModel."""
+SECOND = "1."
+"""Prefix of the network in a Sequential behind a layer of normalisation that has no tensors in the file."""
 AROUND = {prefix.removesuffix(".") for prefix in PREFIXES} | {"attacker"}
 
 
-def unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict within a file's content.
+def unwrap(content: Any, path: Path, which: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """A state dict within a file's content.
+
+    Args:
+        which: key of the one to take; None: the first of :data:`WRAPPERS` that is there.
+
+    Returns:
+        The state dict, and a sentence on which it is if there are others beside it.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: there is none, or none under that key.
     """
-    state = _find_state(content, len(WRAPPERS))
-    if state is None:
+    states = _states(content, len(WRAPPERS))
+    if not states:
         raise WeightsError(f"{path}: holds no state dict (names to tensors)")
-    return state
+    taken = next(iter(states)) if which is None else which
+    if taken not in states:
+        have = ", ".join(key or "no key" for key in states)
+        raise WeightsError(f"{path}: no weights under {which!r}; there are some under {have}")
+    others = [repr(key) for key in states if key != taken]
+    note = f"weights under {taken!r}, others under {', '.join(others)} (--weights takes them)" if others else ""
+    return states[taken], note
 
 
-def _find_state(content: Any, depth: int) -> dict[str, Tensor] | None:
+def _states(content: Any, depth: int) -> dict[str, dict[str, Tensor]]:
+    """The state dicts in nested dicts by their keys, the one to prefer first."""
     if not isinstance(content, Mapping) or depth == 0:
-        return None
-    for key in WRAPPERS:
-        inner = _find_state(content.get(key), depth - 1)
-        if inner is not None:
-            return inner
+        return {}
+    states = {
+        f"{key}.{inner}" if inner else key: state
+        for key in WRAPPERS
+        for inner, state in _states(content.get(key), depth - 1).items()
+    }
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    return tensors or None
+    return states or ({"": tensors} if tensors else {})
 
 
 def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -85,6 +106,13 @@ def readings(state: Mapping[str, Tensor]) -> Iterator[Reading]:
         WeightsError: several constants of normalisation that differ.
     """
     yield Reading(dict(state))
+    counts = [name for name, tensor in state.items() if name in COUNTS and tensor.numel() == 1]
+    if counts:
+        state = strip_prefixes({name: tensor for name, tensor in state.items() if name not in counts})
+        yield Reading(state)
+    if all(name.startswith(SECOND) for name in state):
+        behind = {name.removeprefix(SECOND): tensor for name, tensor in state.items()}
+        yield Reading(strip_prefixes(behind), None, SECOND)
     network, constants = split_constants(state)
     if constants is not None:
         yield Reading(network, constants)

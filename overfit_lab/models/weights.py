@@ -31,24 +31,34 @@ NUMBERS = (
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by parameter name, on the CPU.
+    """The tensors of a weights file by parameter name, on the CPU; see :func:`read_weights`."""
+    return read_weights(path)[0]
+
+
+def read_weights(path: Path, which: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a weights file by parameter name, on the CPU, and a sentence on which they are of several.
 
     Takes .safetensors, and .pt, .pth, .ckpt, .th, .tar, .bin and .pkl as torch writes them, if they hold tensors, plain
     containers, numpy's numbers and argparse's namespaces only. A state dict may lie under ``state_dict``, ``model`` and
     the like; wrappers' prefixes such as ``module.`` are taken off where every name has them.
+
+    Args:
+        which: key of the state dict to take where there are several; None: the first that is no average.
 
     Raises:
         WeightsError: absent, of another kind, damaged, or it would have to run code to be read.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
+    _refuse_stand_in(path)
     if path.suffix == ".safetensors":
         content: Any = _load_safetensors(path)
     elif path.suffix in TORCH_SUFFIXES:
         content = _load_torch(path)
     else:
         raise WeightsError(f"{path}: expected a file ending in .safetensors, {', '.join(TORCH_SUFFIXES)}")
-    return strip_prefixes(unwrap(content, path))
+    state, note = unwrap(content, path, which)
+    return strip_prefixes(state), note
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> str:
@@ -89,18 +99,41 @@ def harmless_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], st
     return [*((rebuild_number, f"{module}.scalar") for module in modules), np.dtype, *kinds, argparse.Namespace]
 
 
+def _refuse_stand_in(path: Path) -> None:
+    """Refuse what is saved in place of a file: a Git LFS pointer, or a web page."""
+    with open(path, "rb") as file:
+        beginning = file.read(512).lstrip().lower()
+    if beginning.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path}: a Git LFS pointer, not the file itself; fetch it by `git lfs pull`")
+    if beginning.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise WeightsError(f"{path}: a web page, not weights; download the file that its address leads to")
+
+
+def _is_no_pickle(path: Path) -> bool:
+    """Whether a file is neither a zip archive nor a pickle of a protocol that torch writes."""
+    with open(path, "rb") as file:
+        beginning = file.read(4)
+    return not (beginning.startswith(b"PK") or (beginning[:1] == b"\x80" and beginning[1:2] <= b"\x05"))
+
+
+def _first(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def _load_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless_globals()):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if _is_no_pickle(path):
+            raise WeightsError(f"{path}: damaged, or not a weights file ({_first(error)})") from error
         raise WeightsError(
             f"{path}: refused, it holds objects other than tensors and plain containers, which could run code on "
             "loading; save its state_dict alone"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
+        first = _first(error)
         if "TorchScript" in first:
             raise WeightsError(f"{path}: refused, a TorchScript archive holds code; save its state_dict") from error
         raise WeightsError(f"{path}: damaged, or not a weights file ({first})") from error

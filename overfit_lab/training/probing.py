@@ -156,6 +156,7 @@ def probe_weights(
     options: dict[str, dict[str, Any]] | None = None,
     device: str = "auto",
     reference: Path | None = None,
+    which: str | None = None,
     on_record: OnRecord | None = None,
     on_note: OnNote | None = None,
     budget: str | None = None,
@@ -172,6 +173,7 @@ def probe_weights(
         n: size of the probe subset.
         device: ``auto``, ``cpu`` or ``cuda``.
         reference: weights file of theta_0, for probes that compare with it.
+        which: key of the weights to take where the file holds several; None: the first that are no average.
         on_note: called with one line on how the file was read, and one for each metric that is passed over.
         budget: most time, such as ``30s``; see :func:`probe_run`.
         on_budget: called with what was chosen and what it took.
@@ -185,7 +187,8 @@ def probe_weights(
     settings = _merge(config.probes, metrics, splits, inputs, n, options)
     probes = [make_probe(name, settings) for name in metrics]
     spending = Spending(allowed, None, settings, probes, 1, on_budget)
-    session = open_weights(path, config.model_copy(update={"probes": settings}), device=device, on_note=on_note)
+    config = config.model_copy(update={"probes": settings})
+    session = open_weights(path, config, device=device, on_note=on_note, which=which)
     snapshot = foreign_snapshot(session)
     if reference is not None:
         snapshot = replace(snapshot, reference=_reference_of(session, reference))

@@ -34,6 +34,7 @@ class Session:
 
     ``clock`` is where training stands: completed epochs and steps. ``regularizers`` are applied in their order.
     ``world`` are the processes that share the run's batches; ``tallies`` holds what the present epoch came to so far.
+    ``weights_note`` says what was taken from a weights file.
     """
 
     config: RunConfig
@@ -53,6 +54,7 @@ class Session:
     compute: dict[str, Any] = field(default_factory=dict)
     world: World = ALONE
     tallies: EpochTallies | None = None
+    weights_note: str = ""
 
     @property
     def data(self) -> Dataset:

@@ -14,7 +14,7 @@ from torch import nn
 from overfit_lab.config import ProbesConfig, RunConfig, load_config
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.models.weights import load_into, load_weights
+from overfit_lab.models.weights import load_into, read_weights
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.records import layout
@@ -150,24 +150,28 @@ def _with_weights(session: Session, weights: str) -> list[Snapshot]:
     return [snapshot for snapshot in session.second_snapshots() if snapshot.weights == weights]
 
 
-def open_weights(path: Path, config: RunConfig, *, device: str = "auto", on_note: OnNote | None = None) -> Session:
+def open_weights(
+    path: Path, config: RunConfig, *, device: str = "auto", on_note: OnNote | None = None, which: str | None = None
+) -> Session:
     """The objects of a configuration with the weights of a file in the model; there is no theta_0 and no label mode.
 
     Args:
         path: .safetensors, .pt, .pth, .ckpt and the like; loaded as weights only.
         config: model, data, attack and seed; its training settings play no part.
         device: ``auto``, ``cpu`` or ``cuda``.
-        on_note: told in a line what was taken from the file where that is not plain.
+        on_note: told in a line what was taken from the file, and in one what of the data was read as what.
+        which: key of the weights to take where the file holds several; None: the first that are no average.
 
     Raises:
         WeightsError: the file is unsafe, unreadable or does not fit the model.
         ConfigError: an unknown name or option.
     """
-    state = load_weights(path)
+    state, choice = read_weights(path, which)
     session = build(config, resolve_device(device))
-    taken = load_into(session.model, state)
-    if taken and on_note is not None:
-        on_note(f"{path}: {taken}")
+    session.weights_note = "; ".join(part for part in (choice, load_into(session.model, state)) if part)
+    if on_note is not None:
+        on_note(f"{path}: {session.weights_note or 'names of the model itself'}")
+        on_note(f"data {session.data.describe()}")
     session.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
     return session
 

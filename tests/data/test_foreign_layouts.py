@@ -224,3 +224,10 @@ def test_arrays_with_labels_from_1_are_refused_without_names_of_classes():
     with pytest.raises(ConfigError, match="train labels go from 1 to 4, and none is 0; expected 0 to 3"):
         dataset_from_arrays((x, y))
     assert dataset_from_arrays((x, y), class_names="abcde").n_classes == 5
+
+
+@pytest.mark.parametrize("place", ["", "MNIST/raw"])
+def test_files_of_mnist_that_are_packed_are_said_to_be(place, tmp_path):
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "train-images-idx3-ubyte.gz").write_bytes(b"")
+    refused("train-images-idx3-ubyte.gz is packed; it is read unpacked .*MNIST/raw", "mnist", root=str(tmp_path))
