@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    WeightedRandomSampler,
+)
+from torch.utils.data.distributed import DistributedSampler
 
 from overfit_lab.data.arrays import images_and_labels
 from overfit_lab.data.split import probe_order
@@ -20,6 +32,10 @@ from overfit_lab.types import Dataset, Split
 KINDS = "a pair of images and labels, a torch data set or data loader"
 OTHER_NAMES = {"validation": "val", "valid": "val"}
 IMAGE_KEYS = ("pixel_values", "image", "img", "images")
+SPACES = {"P": "RGB", "PA": "RGBA", "1": "L", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB"}
+"""Pillow's modes whose numbers are no grey levels or colours, and what they are converted to."""
+MOST_ROUNDS = 4
+"""Times the size of its data set that a sampler is asked for at most."""
 LABEL_KEYS = ("labels", "label", "y")
 
 
@@ -53,9 +69,10 @@ def dataset_from_sources(
 ) -> Dataset:
     """Splits for a training loop outside this package.
 
-    Arrays are copied in full. Of a data set, or a data loader's data set, the first ``keep`` samples of the split's
-    probe order are read, in that order: the samples that probes would take from the full split. Images are stored as
-    bytes; floats in [0, 1] that are no multiples of 1/255 as float32, which loses nothing.
+    Arrays are copied in full. Of a data set, or of what a data loader's sampler gives of its data set, the first
+    ``keep`` samples of the split's probe order are read, in that order: the samples that probes would take from the
+    full split. Images are stored as bytes; floats in [0, 1] that are no multiples of 1/255 as float32, which loses
+    nothing.
 
     Args:
         sources: of each split, see :func:`by_split`.
@@ -119,12 +136,48 @@ def _split(name: str, source: Any, keep: int, seed: int, device: torch.device | 
 
 
 def _unwrapped(name: str, source: Any) -> Any:
-    """A data loader's data set; anything else as it is."""
-    if isinstance(source, torch.utils.data.DataLoader):
-        source = source.dataset
-    if isinstance(source, torch.utils.data.IterableDataset):
+    """What a data loader draws from: its data set, or the samples of it that its sampler gives; else as it is."""
+    if isinstance(source, DataLoader):
+        chosen = None if isinstance(source.dataset, IterableDataset) else _sampled(name, source)
+        source = source.dataset if chosen is None else Subset(source.dataset, chosen)
+    if isinstance(source, IterableDataset):
         raise ConfigError(f"{name}: an iterable data set has no samples by number; give one with len and indices")
     return source
+
+
+def _sampled(name: str, loader: DataLoader[Any]) -> list[int] | None:
+    """Positions of the samples that a loader's sampler gives, in order; None where these are all of them.
+
+    The user's sampler and its random stream stay as they are: of one that is not torch's, a copy is run through once.
+    """
+    batches = loader.batch_sampler
+    plain = type(batches) is BatchSampler
+    sampler: Any = batches.sampler if plain and isinstance(batches, BatchSampler) else batches
+    if sampler is None:
+        sampler = loader.sampler
+    size = len(loader.dataset)  # type: ignore[arg-type]
+    if type(sampler) in (SequentialSampler, RandomSampler, DistributedSampler):
+        return None
+    if isinstance(sampler, WeightedRandomSampler):
+        chosen = sampler.weights.nonzero().flatten().tolist()
+    elif hasattr(sampler, "indices"):
+        chosen = [int(i) for i in sampler.indices]
+    else:
+        try:
+            with private_streams(0):
+                drawn = list(islice(iter(copy.deepcopy(sampler)), MOST_ROUNDS * size))
+            chosen = [int(i) for item in drawn for i in (item if isinstance(item, (list, tuple)) else [item])]
+        except Exception as error:
+            raise ConfigError(
+                f"{name}: which samples {type(sampler).__name__} gives cannot be seen ({_first_line(error)}); "
+                "give torch.utils.data.Subset(data, indices)"
+            ) from error
+    unique = sorted(set(chosen))
+    return None if unique == list(range(size)) else unique
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _length(name: str, source: Any) -> int:
@@ -159,16 +212,21 @@ def _item(name: str, item: Any) -> tuple[Tensor, int]:
             f"{name}: a sample is {actual}; expected an image and a label, or keys such as pixel_values and labels"
         )
     try:
-        return _image(image), int(label)
+        number = int(label)
+        if number != label:
+            raise ValueError(f"label {float(label):g}")
+        return _image(image), number
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: a sample is no image and whole number ({str(error).splitlines()[0]})") from error
 
 
 def _image(image: Any) -> Tensor:
-    """Channels first; of a PIL image the bytes as they are."""
+    """Channels first; of a PIL image the bytes as they are, of one with a palette or in another space its colours."""
     if isinstance(image, Tensor):
         tensor = image.detach().cpu()
     elif hasattr(image, "getbands"):
+        if image.mode in SPACES:
+            image = image.convert(SPACES[image.mode])
         values = torch.from_numpy(np.array(image))
         tensor = values.permute(2, 0, 1) if values.dim() == 3 else values
     else:

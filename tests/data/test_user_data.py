@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from overfit_lab.data.split import probe_order
 from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, with_classes
@@ -117,3 +126,65 @@ def test_a_split_twice_and_labels_without_logits_are_refused():
     assert with_classes(given((X, Y)), 7).n_classes == 7
     with pytest.raises(ConfigError, match="label 4: the model gives 4 logits"):
         with_classes(given((X, Y)), 4)
+
+
+class Own(Sampler):
+    def __iter__(self):
+        return iter([13, 2, 3, 2])
+
+
+class Batches(Own):
+    def __iter__(self):
+        return iter([[13, 2], [3]])
+
+
+def weights():
+    some = torch.zeros(90)
+    some[[2, 3, 13]] = 0.5
+    return some
+
+
+CHOSEN = [13, 2, 3]
+LOADERS = {
+    "subset": lambda data: DataLoader(data, sampler=SubsetRandomSampler(CHOSEN)),
+    "batches": lambda data: DataLoader(data, batch_sampler=BatchSampler(SubsetRandomSampler(CHOSEN), 2, False)),
+    "weights": lambda data: DataLoader(data, sampler=WeightedRandomSampler(weights(), 50)),
+    "own": lambda data: DataLoader(data, sampler=Own()),
+    "own batches": lambda data: DataLoader(data, batch_sampler=Batches()),
+    "list": lambda data: DataLoader(data, sampler=CHOSEN),
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_only_what_a_loaders_sampler_gives_is_measured(kind):
+    before = torch.get_rng_state()
+    split = given(LOADERS[kind](TensorDataset(X, Y))).splits["train"]
+    assert split.size == 3
+    assert {x.numpy().tobytes() for x in split.x} == {X[i].numpy().tobytes() for i in CHOSEN}
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_usual_split_by_samplers_gives_two_parts_that_share_nothing():
+    data, order = TensorDataset(X, Y), torch.randperm(90, generator=torch.Generator().manual_seed(0)).tolist()
+    train, val = (DataLoader(data, 8, sampler=SubsetRandomSampler(part)) for part in (order[:60], order[60:]))
+    splits = given(train, keep=90, val=val).splits
+    assert {name: len(split) for name, split in splits.items()} == {"train": 60, "val": 30}
+    parts = [{x.numpy().tobytes() for x in split.x} for split in splits.values()]
+    assert not parts[0] & parts[1]
+
+
+def test_a_palette_is_colours_and_a_bitmap_is_black_and_white():
+    colours = np.zeros((4, 4, 3), dtype=np.uint8)
+    colours[:2], colours[2:, :, 1] = (200, 10, 60), 90
+    image = Image.fromarray(colours).convert("P", palette=Image.Palette.ADAPTIVE)
+    split = given(Items(lambda i: (image, 0), 3)).splits["train"]
+    assert torch.equal(split.x[0], torch.tensor(colours).permute(2, 0, 1))
+    bitmap = Image.fromarray(np.eye(4, dtype=bool))
+    assert torch.equal(given(Items(lambda i: (bitmap, 0), 3)).splits["train"].x[0, 0], torch.eye(4).byte() * 255)
+
+
+@pytest.mark.parametrize("label", [1.7, torch.tensor(0.5), np.float32(2.25)])
+def test_labels_are_not_rounded(label):
+    with pytest.raises(ConfigError, match=r"no image and whole number \(label"):
+        given(Items(lambda i: (X[i], label)))
+    assert given(Items(lambda i: (X[i], torch.tensor(2.0)))).splits["train"].y.unique().tolist() == [2]
