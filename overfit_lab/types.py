@@ -119,6 +119,16 @@ class Images(Protocol):
         ...
 
 
+class Sources(Protocol):
+    """Where in its source each sample of a split comes from."""
+
+    def __len__(self) -> int: ...
+
+    def names(self, positions: Tensor | None = None, /) -> np.ndarray:
+        """File or row of the samples at positions (n,), or of all, as an array of text."""
+        ...
+
+
 @dataclass(frozen=True)
 class Split:
     """One part of a data set, on the device.
@@ -132,6 +142,7 @@ class Split:
         corrupted: True where label noise resampled the label (N,) bool, also where it drew the same class again.
         order: a fixed seeded permutation (N,) int64; the first n of it are the split's probe subset of size n.
         n_total: samples of the split where only some of them are kept here; None: all are.
+        sources: file or row that each sample comes from; None where that is not known.
     """
 
     name: str
@@ -141,6 +152,7 @@ class Split:
     corrupted: Tensor
     order: Tensor
     n_total: int | None = field(default=None, kw_only=True)
+    sources: Sources | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def __len__(self) -> int:
         return int(self.x.shape[0])

@@ -74,7 +74,9 @@ class Target:
             return self.path
         from overfit_lab.evaluation.store import import_folder
 
-        return import_folder(self.path, self.session, self.out)
+        folder = import_folder(self.path, self.session, self.out)
+        note(f"data {self.session.data.describe()}")
+        return folder
 
     @property
     def config(self) -> RunConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from overfit_lab.data.arrays import channel_statistics, class_labels, images_and
 from overfit_lab.data.base import RawData, Source, check_raw
 from overfit_lab.data.noise import corrupt
 from overfit_lab.data.placing import Placing
+from overfit_lab.data.samples import SampleSources
 from overfit_lab.data.split import probe_order, stratified_order, take
 from overfit_lab.errors import ConfigError
 from overfit_lab.types import Dataset, Images, Provenance, Split
@@ -104,6 +106,11 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
     if n_val:
         splits["val"] = make_split("val", x["val"], y_val[val_index], seed=seed, device=device)
     splits["test"] = make_split("test", x["test"], y_test, seed=seed, device=device)
+    parts = {"train": raw.x_train, "val": raw.x_val, "test": raw.x_test}
+    for split, (part, index) in chosen.items():
+        images = parts[part]
+        assert images is not None
+        splits[split] = replace(splits[split], sources=SampleSources(images, part, index))
     provenance = Provenance({split: _origin(raw, split, part) for split, (part, _) in chosen.items()}, raw.notes)
     return Dataset(config.name, splits, raw.class_names, raw.mean, raw.std, provenance)
 

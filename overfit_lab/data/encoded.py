@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -122,6 +123,11 @@ class ByteRanges:
         """File and position."""
         name = f"entry {i}" if self.names is None else self.names[i]
         return f"{self.paths[int(self.file[i])]}, {name} (bytes from {int(self.start[i])})"
+
+    def source(self, i: int) -> str:
+        """Folder, file and entry."""
+        path = Path(self.paths[int(self.file[i])])
+        return f"{path.parent.name}/{path.name}/{i if self.names is None else self.names[i]}"
 
     def in_any_order(self) -> ByteRanges:
         """Itself."""

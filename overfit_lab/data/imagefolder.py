@@ -46,6 +46,10 @@ class FolderImages:
         """The file of image number i."""
         return f"{self.folder}/{self.names[i]}"
 
+    def source(self, i: int) -> str:
+        """The same below the set's folder."""
+        return f"{Path(self.folder).name}/{self.names[i]}"
+
     def in_any_order(self) -> FolderImages:
         """Itself."""
         return self

@@ -94,10 +94,19 @@ class ParquetImages:
 
     def location(self, i: int) -> str:
         """The file of row i, and its number in it."""
+        path, row = self._row(i)
+        return f"{path}, row {row}"
+
+    def source(self, i: int) -> str:
+        """The same with the file below its folder."""
+        path, row = self._row(i)
+        return f"{path.parent.name}/{path.name}, row {row}"
+
+    def _row(self, i: int) -> tuple[Path, int]:
         group, row = self._place(i)
         file, number, _ = self.groups[group]
         before = self.groups[(self.groups[:, 0] == file) & (self.groups[:, 1] < number), 2].sum()
-        return f"{self.paths[file]}, row {int(before) + row}"
+        return self.paths[file], int(before) + row
 
     def in_any_order(self) -> ByteRanges:
         """A flat copy of the encoded images in the cache, written once.

@@ -36,6 +36,7 @@ class Outcome:
         stage: the current stage; the number of stages when complete.
         done: members of the current stage that were attacked.
         made: when, where and by which versions it was completed.
+        source: file or row of the source that each sample comes from (n,) text; None where that is not known.
     """
 
     label: str
@@ -52,6 +53,7 @@ class Outcome:
     done: int = 0
     seconds: float = 0.0
     made: dict[str, Any] = field(default_factory=dict)
+    source: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -108,7 +110,10 @@ class Outcome:
     def save(self, path: Path) -> None:
         """Write everything to a .npz file, atomically."""
         notes = {key: getattr(self, key) for key in NOTES}
-        write_arrays(path, {"notes": np.array(json.dumps(notes)), **{name: getattr(self, name) for name in ARRAYS}})
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        if self.source is not None:
+            arrays["source"] = self.source
+        write_arrays(path, {"notes": np.array(json.dumps(notes)), **arrays})
 
     def with_arrays(self) -> Outcome:
         """A copy whose arrays may be written to."""
@@ -125,6 +130,7 @@ def load_outcome(path: Path) -> Outcome:
     try:
         notes = json.loads(str(content["notes"]))
         arrays: dict[str, Any] = {name: content[name] for name in ARRAYS}
+        arrays |= {"source": content["source"]} if "source" in content else {}
         outcome = Outcome(**{**notes, "stages": tuple(notes["stages"])}, **arrays)
         if len({len(array) for array in arrays.values()}) != 1 or not isinstance(outcome.settings, dict):
             raise ValueError("arrays of different length")

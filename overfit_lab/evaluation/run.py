@@ -132,6 +132,7 @@ def _begin(
         raise ProbeError("the model gives logits that are not finite on clean images; were the weights loaded whole?")
     predicted = logits.argmax(dim=1)
     right = (predicted == samples.y).cpu().numpy()
+    sources = snapshot.data.splits[samples.split].sources
     return Outcome(
         label=attacker.label,
         index=samples.index.cpu().numpy(),
@@ -143,6 +144,7 @@ def _begin(
         members=right.copy(),
         stages=tuple(stage.name for stage in attacker.stages),
         settings=settings,
+        source=None if sources is None else sources.names(samples.index),
     )
 
 

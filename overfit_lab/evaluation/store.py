@@ -18,7 +18,7 @@ from overfit_lab.records.environment import git_revision, hardware, now, version
 from overfit_lab.records.recorder import to_records
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.session import Session
-from overfit_lab.training.subjects import describe, fingerprint
+from overfit_lab.training.subjects import describe, fingerprint, save_samples
 from overfit_lab.types import Measurement
 
 PROBE = "robustness"
@@ -115,4 +115,5 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
         "decay_epochs": [],
     }
     RunWriter.create(out, text, info).close()
+    save_samples(out, session)
     return out

@@ -47,6 +47,11 @@ def records_path(folder: Path) -> Path:
     return folder / "records.jsonl"
 
 
+def samples_path(folder: Path) -> Path:
+    """For each split the file or row of the source that each sample comes from, in the order of the split."""
+    return folder / "samples.npz"
+
+
 def posthoc_path(folder: Path) -> Path:
     """Numbers measured later, from checkpoints, in folders of earlier versions; now they are in records.jsonl."""
     return folder / "records-posthoc.jsonl"

@@ -41,7 +41,7 @@ from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.loop import train
 from overfit_lab.training.parts import make_probes
 from overfit_lab.training.session import Session
-from overfit_lab.training.subjects import OnNote, describe, take_initial
+from overfit_lab.training.subjects import OnNote, describe, save_samples, take_initial
 
 
 def train_run(
@@ -236,7 +236,9 @@ def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
         if epoch < session.config.epochs:
             change_probes(writer, session.config.probes, epoch)
         return writer
-    return RunWriter.create(folder, to_yaml(session.config), describe(session))
+    writer = RunWriter.create(folder, to_yaml(session.config), describe(session))
+    save_samples(folder, session)
+    return writer
 
 
 def _train_with_records(

@@ -18,6 +18,7 @@ from overfit_lab.models.weights import load_into, read_weights
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.records import layout
+from overfit_lab.records.arrays import write_arrays
 from overfit_lab.records.environment import command, git_revision, hardware, now, versions
 from overfit_lab.records.history import FolderHistory
 from overfit_lab.seeds import private_streams
@@ -62,6 +63,13 @@ def describe(session: Session, status: str = "running") -> dict[str, Any]:
         "decay_epochs": list(getattr(session.schedule, "milestones", [])),
         "wall_seconds": 0.0,
     }
+
+
+def save_samples(folder: Path, session: Session) -> None:
+    """Keep in a run folder which file or row of the source each sample of each split is."""
+    names = {name: split.sources.names() for name, split in session.data.splits.items() if split.sources is not None}
+    if names:
+        write_arrays(layout.samples_path(folder), names)
 
 
 def open_run(folder: Path, *, device: str = "auto", trust: bool = False, probes: ProbesConfig | None = None) -> Session:
@@ -159,7 +167,7 @@ def open_weights(
         path: .safetensors, .pt, .pth, .ckpt and the like; loaded as weights only.
         config: model, data, attack and seed; its training settings play no part.
         device: ``auto``, ``cpu`` or ``cuda``.
-        on_note: told in a line what was taken from the file, and in one what of the data was read as what.
+        on_note: told in a line what was taken from the file where that is not plain.
         which: key of the weights to take where the file holds several; None: the first that are no average.
 
     Raises:
@@ -169,9 +177,8 @@ def open_weights(
     state, choice = read_weights(path, which)
     session = build(config, resolve_device(device))
     session.weights_note = "; ".join(part for part in (choice, load_into(session.model, state)) if part)
-    if on_note is not None:
-        on_note(f"{path}: {session.weights_note or 'names of the model itself'}")
-        on_note(f"data {session.data.describe()}")
+    if session.weights_note and on_note is not None:
+        on_note(f"{path}: {session.weights_note}")
     session.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
     return session
 
