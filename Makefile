@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 
 PEERS := $(VENV)/.peers
-.PHONY: demo test lint bench notebooks reference clean
+.PHONY: demo test lint bench zoo notebooks reference clean
 
 # Robust overfitting and its cure on the digits: about a minute and a half after installation.
 demo: $(STAMP)
@@ -20,6 +20,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Every probe on every network of the zoo and on 500 drawn at random, and whether docs/monitor.md says so: some 10 minutes.
+zoo: $(STAMP)
+	OMP_NUM_THREADS=1 OVERFIT_LAB_ZOO=whole $(BIN)/pytest -n 2 --dist worksteal tests/zoo
+	$(BIN)/python docs/draw_zoo.py --check
 
 # Speed and memory beside other projects, on one thread: under a quarter of an hour. NAMES="iiw memory" for some alone.
 bench: $(STAMP) $(PEERS)

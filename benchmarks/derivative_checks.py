@@ -26,17 +26,18 @@ from overfit_lab.training.parts import make_probes
 from overfit_lab.training.session import Session
 
 PREACT = ["model.blocks=[2,2,2,2]", "model.stem_stride=1", "attack.n_steps=10", "evaluation.every=1000", "probes.n=32"]
-RUNS = {
-    "MLP on digits": ("digits-hard", []),
-    "PreAct-ResNet-18 width 16, 32x32, n = 32": ("cifar10-small-hard", [*PREACT, "probes.options.hessian.n=32"]),
+RUNS: dict[str, tuple[str, list[str], int]] = {
+    "MLP on digits": ("digits-hard", [], 8),
+    "PreAct-ResNet-18 width 16, 32x32, n = 32": ("cifar10-small-hard", [*PREACT, "probes.options.hessian.n=32"], 3),
 }
+"""Title to recipe, what is set beyond it, and how often it is measured."""
 
 
-class Trials:
-    """Counts the trials and adds up their seconds; or answers by what is known, without one."""
+class Checks:
+    """Counts the trials and adds up the seconds of all questions; or answers by what is known, without a look."""
 
     def __init__(self) -> None:
-        self.n, self.seconds, self.within = 0, 0.0, False
+        self.trials, self.seconds, self.within = 0, 0.0, False
         self.answers: dict[Hashable, Any] = {}
 
     @contextmanager
@@ -46,16 +47,16 @@ class Trials:
         Args:
             off: a question that was asked here before is answered alike.
         """
-        real, trials = Verdicts.of, self
+        real, checks = Verdicts.of, self
 
         def of(self: Verdicts[Any], model: nn.Module, key: Hashable, trial: Callable[[], Any]) -> Any:
             place = (id(self), id(model), key)
-            if place not in trials.answers:
+            if place not in checks.answers:
                 self._known.pop(model, None)
             elif off:
-                return trials.answers[place]
-            trials.answers[place] = real(self, model, key, lambda: trials.timed(trial))
-            return trials.answers[place]
+                return checks.answers[place]
+            checks.answers[place] = checks.timed(lambda: real(self, model, key, lambda: checks.counted(trial)))
+            return checks.answers[place]
 
         Verdicts.of = of  # type: ignore[method-assign]
         try:
@@ -63,15 +64,20 @@ class Trials:
         finally:
             Verdicts.of = real  # type: ignore[method-assign]
 
-    def timed(self, trial: Callable[[], Any]) -> Any:
-        """A trial; one within another is part of it."""
+    def counted(self, trial: Callable[[], Any]) -> Any:
+        """A trial."""
+        self.trials += 1
+        return trial()
+
+    def timed(self, question: Callable[[], Any]) -> Any:
+        """A question; one within another is part of it."""
         if self.within:
-            return trial()
+            return question()
         self.within, start = True, time.perf_counter()
         try:
-            return trial()
+            return question()
         finally:
-            self.within, self.n, self.seconds = False, self.n + 1, self.seconds + time.perf_counter() - start
+            self.within, self.seconds = False, self.seconds + time.perf_counter() - start
 
 
 def session_of(name: str, overrides: list[str], setting: Setting) -> Session:
@@ -85,38 +91,37 @@ def session_of(name: str, overrides: list[str], setting: Setting) -> Session:
 
 def checks_in_training(session: Session) -> int:
     """Trials in an epoch after the first."""
-    trials = Trials()
-    with trials.watched():
+    checks = Checks()
+    with checks.watched():
         train_epoch(session, EventBus())
-    return trials.n
+    return checks.trials
 
 
 def probing(session: Session, n_times: int) -> dict[str, float]:
-    """Seconds of probing with the checks and without, in turns, and of the trials among those with them."""
+    """Seconds of probing with the checks and without, in turns, and of the checks among those with them."""
     snapshot, probes = session.snapshot(), make_probes(session.config.probes)
 
     def measure() -> None:
         for probe in probes:
             run_probe(probe, snapshot)
 
-    on, off = Trials(), Trials()
+    on, off = Checks(), Checks()
     with off.watched():
         measure()
     seconds: dict[str, list[float]] = {"on": [], "off": []}
     first = 0.0
-    for _ in range(n_times):
-        with on.watched():
-            seconds["on"].append(seconds_of(measure))
+    for turn in range(n_times):
+        for way in ("on", "off") if turn % 2 else ("off", "on"):
+            with on.watched() if way == "on" else off.watched(off=True):
+                seconds[way].append(seconds_of(measure))
         first = first or on.seconds
-        with off.watched(off=True):
-            seconds["off"].append(seconds_of(measure))
     total = n_times * statistics.median(seconds["off"])
     return {
         "seconds a measurement": total / n_times,
         "with checks, times": statistics.median(seconds["on"]) / statistics.median(seconds["off"]),
         "checks, first time": first / total * n_times,
         "checks, all times": on.seconds / total,
-        "trials": on.n,
+        "trials": on.trials,
     }
 
 
@@ -124,9 +129,9 @@ def measure(setting: Setting) -> Result:
     """Shares of the time of all probes of a recipe, on one model, without the attack on their images."""
     warnings.filterwarnings("ignore")
     rows, bars = [], []
-    for title, (name, overrides) in RUNS.items():
+    for title, (name, overrides, most) in RUNS.items():
         session = session_of(name, overrides, setting)
-        n_times = setting.size(5, 2)
+        n_times = setting.size(most, 2)
         in_training = checks_in_training(session)
         figures = probing(session, n_times)
         rows.append(Row(f"{title}, {n_times} times", figures | {"trials in an epoch of training": in_training}))

@@ -175,6 +175,17 @@ def test_the_page_on_performance_shows_the_saved_run():
         )
 
 
+def test_the_page_has_the_figures_of_the_checks_of_derivatives():
+    results = json.loads((ROOT / "benchmarks" / "results" / "derivative_checks.json").read_text())
+    page = (ROOT / "docs" / "performance.md").read_text()
+    for row in results["benchmarks"]["derivative_checks"]["rows"]:
+        figures = row["figures"]
+        assert figures["trials in an epoch of training"] == 0
+        assert figures["checks, all times"] < 0.02
+        shares = " | ".join(f"{figures[name]:.2%}" for name in ("checks, first time", "checks, all times"))
+        assert f"| {row['contender']} | {figures['seconds a measurement']:.2f} s | {shares} |" in page
+
+
 def test_the_page_on_streaming_has_the_figures_of_its_benchmark():
     results = json.loads((ROOT / "benchmarks" / "results" / "streaming.json").read_text())
     page = (ROOT / "docs" / "streaming.md").read_text()

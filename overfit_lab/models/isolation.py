@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import checkpoint
 
 from overfit_lab.models.holdings import Holdings
 from overfit_lab.seeds import get_streams, set_streams
@@ -20,9 +21,10 @@ def isolated(model: nn.Module) -> Iterator[None]:
     """The model in eval mode without gradients filled; everything is as before on leaving, also when it raises.
 
     Restored: everything that the model holds (:class:`overfit_lab.models.holdings.Holdings`), and the global random
-    streams of Python, numpy and torch (CPU and the model's device). Compiled code runs eagerly inside, and attention in
-    its plain form, so that forward-mode products, second derivatives and hooks work. Hooks on gradients are silent:
-    derivatives are those of the network's function, and nobody counts or clips those of a measurement.
+    streams of Python, numpy and torch (CPU and the model's device). Compiled code runs eagerly inside, attention in its
+    plain form, and reentrant checkpoints keep activations, so that forward-mode products, second derivatives and hooks
+    work. Hooks on gradients are silent: derivatives are those of the network's function, and nobody counts or clips
+    those of a measurement.
 
     Cost: a copy of the parameters and buffers; no forward pass.
     """
@@ -32,7 +34,7 @@ def isolated(model: nn.Module) -> Iterator[None]:
         for leaf in held.leaves:
             leaf.grad = None
         model.eval()
-        with _eager(), plain_attention(), _silent_gradients(model):
+        with _eager(), plain_attention(), nothing_recomputed(), _silent_gradients(model):
             yield
     finally:
         held.restore()
@@ -64,6 +66,26 @@ def plain_attention() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def nothing_recomputed() -> Iterator[None]:
+    """Reentrant checkpoints keep their activations inside: through such as recompute, single gradients cannot go."""
+    before = vars(checkpoint)["CheckpointFunction"]
+    try:
+        vars(checkpoint)["CheckpointFunction"] = _Kept
+        yield
+    finally:
+        vars(checkpoint)["CheckpointFunction"] = before
+
+
+class _Kept:
+    """In the place of the function that recomputes."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], _: bool, *args: Any) -> Any:
+        """What the function gives of its arguments."""
+        return function(*args)
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch._C._distributed_c10d import Store, TCPStore
 
-from overfit_lab.config import RunConfig, load_config
-from overfit_lab.config.trust import check_trusted
+from overfit_lab.config import RunConfig
 from overfit_lab.errors import ConfigError, FailedError, LostProcessError, OverfitLabError, to_stderr
 from overfit_lab.processes.pool import Job, Refusal, Report, Watcher, run_jobs, usable_cores
 from overfit_lab.processes.world import TIMEOUT, joined
@@ -25,7 +24,7 @@ from overfit_lab.records.status import mark_ended
 from overfit_lab.training.complete import check_shares, combine, complete
 from overfit_lab.training.compute import resolve_device
 from overfit_lab.training.events import EventBus
-from overfit_lab.training.run import check_place, train_run
+from overfit_lab.training.run import check_place, resumed_config, train_run
 
 UNFINISHED = ("running", "interrupted", "failed")
 """What the processes may have said of a run, which whoever started them knows better."""
@@ -152,9 +151,7 @@ def train_on_devices(
 def _settled(config: RunConfig | None, folder: Path, *, resume: bool, begins: bool, trust: bool) -> RunConfig:
     """The complete configuration, and what would be refused later is refused now, before a process is started."""
     if resume:
-        recorded = load_config(layout.config_path(layout.check_run(folder)))
-        check_trusted(recorded, str(folder), trust=trust)
-        config = recorded if config is None else config
+        config = resumed_config(config, folder, trust)
     elif begins:
         check_place(folder)
     if config is None:

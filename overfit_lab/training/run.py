@@ -91,7 +91,7 @@ def train_run(
     bus = bus if bus is not None else EventBus()
     mirrors = make_sinks(sinks if world.is_first else ())
     if resume:
-        config = _resumed_config(config, folder, trust)
+        config = resumed_config(config, folder, trust)
     if config is None:
         raise ConfigError("a new run needs a configuration")
     if not resume:
@@ -205,14 +205,21 @@ def check_probes(session: Session) -> None:
     probes = make_probes(session.config.probes)
     for probe in probes:
         probe.check(snapshot)
-    for probe in probes:
-        dry_run(probe, snapshot)
+
+    def try_them() -> None:
+        for probe in probes:
+            dry_run(probe, snapshot)
+
+    session.world.run_on_rank(0, try_them)
 
 
-def _resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
-    """What a run is gone on with: the folder's own, or one that differs from it in nothing but its probes.
+def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
+    """The configuration that a run is gone on with: the folder's own, or one that differs from it in its probes alone.
 
     Where the data lie, and what the run is called, may be said anew too.
+
+    Raises:
+        RunFolderError: no run, or one of another configuration.
     """
     recorded = load_config(layout.config_path(layout.check_run(folder)))
     if config is not None:

@@ -1,5 +1,6 @@
 """Loops as people write them: each is measured exactly, and trains to the bit as it does unwatched."""
 
+import contextlib
 import copy
 
 import pytest
@@ -264,3 +265,45 @@ def test_a_network_that_is_held_twice_is_trained_as_it_was():
     one_by_one(model, monitor, model)
     assert {id(p) for p in model.parameters()} == held
     assert not monitor.failed
+
+
+@contextlib.contextmanager
+def in_float64():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+MODES = [
+    torch.no_grad,
+    torch.inference_mode,
+    lambda: torch.autocast("cpu", torch.bfloat16),
+    in_float64,
+    lambda: torch.device("cpu"),
+]
+
+
+def numbers_in(mode):
+    """What is measured where the monitor is made and called within a mode of torch."""
+    model = stranger().eval()  # its dropout would draw otherwise each time
+    probes = ["gradient-norm", "iiw", "calibration", "hessian", "logit-geometry"]
+    with mode():
+        monitor = Monitor(model, TRAIN, TEST, n=10, probes=probes, options={"hessian": {"max_probes": 2, "top_k": 0}})
+    loss = functional.cross_entropy(model(X[:50]), Y[:50])
+    loss.backward()
+    with mode():
+        monitor.gradients_ready(loss, 50)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(1.1)
+        monitor.epoch_ended()
+    assert not monitor.failed
+    return monitor.records.drop(columns="seconds").astype(str).values.tolist()
+
+
+def test_numbers_do_not_depend_on_the_mode_that_the_loop_is_in():
+    plain = numbers_in(contextlib.nullcontext)
+    for mode in MODES:
+        assert numbers_in(mode) == plain

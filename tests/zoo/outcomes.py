@@ -300,31 +300,45 @@ class Start:
             self.refused |= {name: str(error) for name in probes if name not in self.accepted or len(probes) == 1}
             return False
         finally:
-            self.traces = self.traces or [f"at the start {one}" for one in differences(before, holdings(self.model))]
+            left = differences(before, holdings(self.model))
+            self.traces = self.traces or [f"at the start {one}" for one in left]
 
 
 def run_round(network: Network, label: str, probes, oracle=None) -> list[Cell]:
     """The cells of one round. ``oracle()`` gives the oracle; without, the outcome is that nothing went wrong."""
+    start, cells = begun(network, label, probes)
+    return cells + (went_through(start, label, start.accepted, oracle, cells) if start is not None else [])
+
+
+def begun(network, label, probes):
+    """A model after a step with its monitor, if any, and the cells of what the monitor refuses."""
     probes = {n: o for n, o in probes.items() if n != "features" or network.penultimate is not None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             start = Start(network, probes)
         except Exception as error:
-            return [Cell(network.name, label, name, "crash", "start: " + last_line(error)) for name in probes]
+            return None, [Cell(network.name, label, name, "crash", "start: " + last_line(error)) for name in probes]
         cells = []
         for name, reason in start.refused.items():
             outcome = "refused" if "\n" not in reason.strip() else "crash"
             cells.append(Cell(network.name, label, name, outcome, reason))
         if start.accepted:
             take_a_step(network, start.model)
-            copied = can_be_copied(start.model)
-            cells += [measured(start, label, name, options, oracle) for name, options in start.accepted.items()]
-            if can_be_copied(start.model) != copied:
-                cells[-1].traces.append("copy.deepcopy or torch.save work otherwise than before")
-        if cells:
-            cells[0].traces = start.traces + cells[0].traces
-        return cells
+    return start, cells
+
+
+def went_through(start, label, probes, oracle, cells=()):
+    """The cells of the probes that a monitor accepts; the last one says whether the model can still be copied."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        copied = can_be_copied(start.model) if probes else None
+        found = [measured(start, label, name, options, oracle) for name, options in probes.items()]
+        if probes and can_be_copied(start.model) != copied:
+            found[-1].traces.append("copy.deepcopy or torch.save work otherwise than before")
+    for first in [*cells, *found][:1]:
+        first.traces = start.traces + first.traces
+    return found
 
 
 def measured(start, label, name, options, oracle):
@@ -375,9 +389,24 @@ def judged(start, name, options, values, oracle):
 
 
 def cells_of(network: Network, rounds=ROUNDS) -> list[Cell]:
-    """Every probe with each of its estimators on a network."""
+    """Every probe with each of its estimators on a network, each round on a model and a monitor of its own."""
     oracle = cache(lambda: oracle_of(network))
     return [cell for label, probes in rounds.items() for cell in run_round(network, label, probes, oracle)]
+
+
+def quick_cells_of(network: Network, rounds=ROUNDS) -> list[Cell]:
+    """As :func:`cells_of`, on one model and monitor; only what fails on it is asked of a monitor of its own."""
+    oracle = cache(lambda: oracle_of(network))
+    (label, probes), *others = rounds.items()
+    start, cells = begun(network, label, probes)
+    if start is None or not start.accepted:
+        return cells
+    cells += went_through(start, label, start.accepted, oracle, cells)
+    for label, probes in others:
+        for cell in went_through(start, label, probes, oracle):
+            one = {cell.probe: probes[cell.probe]}
+            cells += [cell] if cell.is_good else run_round(network, label, one, oracle)
+    return cells
 
 
 def report(cells):

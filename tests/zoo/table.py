@@ -1,6 +1,7 @@
 """The table of what works on which network, from the outcomes themselves."""
 
 import re
+import warnings
 
 from zoo.networks import BFLOAT16, ZOO
 from zoo.outcomes import cells_of
@@ -15,7 +16,6 @@ COLUMNS = {
 }
 """Probes that share a column, by its heading."""
 BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
-WAYS = {"per-layer": "layers"}
 
 
 def reason_of(cell):
@@ -30,14 +30,16 @@ def entry(cells, network, notes):
     if not cells:
         return ""
     outcomes = {cell.outcome for cell in cells}
-    if outcomes == {"refused"}:
-        reasons = dict.fromkeys(reason_of(cell) for cell in cells)
-        return "refused " + ", ".join(f"[{notes.setdefault(reason, len(notes) + 1)}]" for reason in reasons)
-    if outcomes != {"equal"}:
+    if not outcomes <= {"equal", "refused"}:
         return " and ".join(sorted(outcomes))
+    reasons = dict.fromkeys(reason_of(cell) for cell in cells if cell.outcome == "refused")
+    refused = "refused " + ", ".join(f"[{notes.setdefault(reason, len(notes) + 1)}]" for reason in reasons)
+    if outcomes == {"refused"}:
+        return refused
     how = sorted({via for cell in cells for via in cell.via})
     words = "to bfloat16" if network.tolerance == BFLOAT16 else "exact"
-    return words + (f" ({', '.join(how)})" if how else "")
+    words += f" ({', '.join(how)})" if how else ""
+    return f"{words}; in part {refused}" if reasons else words
 
 
 def hessian_entry(cells, network, notes):
@@ -59,7 +61,15 @@ def row(name, notes):
 def table(names=tuple(ZOO)):
     """The lines of the table and of its notes."""
     notes: dict[str, int] = {}
-    rows = [row(name, notes) for name in names]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = [row(name, notes) for name in names]
     head = ["", "network", *COLUMNS]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |", *rows, ""]
     return lines + [f"{number}. {reason}" for reason, number in notes.items()]
+
+
+def page_with(lines, text):
+    """The page with the table between its marks."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.split(END)[1]}"

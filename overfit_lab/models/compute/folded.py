@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import AbstractContextManager, redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 
 import torch
 from torch import Tensor, nn
 
 from overfit_lab.models.compute.agreement import agree
-from overfit_lab.models.compute.folding import FoldedModel, NotFoldable
+from overfit_lab.models.compute.folding import FoldedModel
 from overfit_lab.models.compute.forms import form_of
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.remembered import remembered
@@ -74,15 +76,23 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
 
 
 def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:
-    with isolated(model):
+    with isolated(model), _unsaid():
         try:
             twin = FoldedModel(model).to(memory_format=torch.channels_last)
-        except NotFoldable:
+            twin.fit_cache(x)
+            return twin
+        except Exception:  # whatever of a network cannot be followed: it then computes as it is
             return None
-        twin.fit_cache(x)
-        return twin
 
 
 def _agrees_now(model: nn.Module, twin: FoldedModel, x: Tensor) -> bool:
-    with isolated(model):
-        return agree(model, twin.network, x)
+    with isolated(model), _unsaid():
+        try:
+            return agree(model, twin.network, x)
+        except Exception:  # such as a view of what lies in memory in another order there
+            return False
+
+
+def _unsaid() -> AbstractContextManager[object]:
+    """A context without what a traced network prints of its errors."""
+    return redirect_stderr(StringIO())

@@ -18,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.models.isolation import frozen
-from overfit_lab.probes.metrics.directional import refuse_mixing
 from overfit_lab.probes.metrics.layers import trainable_by_name
 from overfit_lab.types import widened
 
@@ -103,12 +102,14 @@ def local_pass(model: nn.Module, x: Tensor) -> Iterator[LocalPass]:
     pass (as in attention's output projection, or a functional use of a tied weight); all parameters of a scripted
     model.
 
+    The model's samples do not depend on each other; whoever calls has asked :func:`~.directional.refuse_mixing`, once
+    for all of its passes.
+
     Raises:
-        ProbeError: no trainable parameter, or batch norm that uses the batch's own statistics.
+        ProbeError: no trainable parameter.
 
     Cost: one forward pass; memory of its activations.
     """
-    refuse_mixing(model, x)
     trainable = trainable_by_name(model)
     with frozen(model):
         # Inputs are seldom overwritten, so they are copied at a second try only: copies would double the memory.
