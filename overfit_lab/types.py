@@ -152,6 +152,19 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """What of a source was read as what.
+
+    Args:
+        read_from: from each split to what of the source it is, in a few words.
+        notes: what else was decided in reading it.
+    """
+
+    read_from: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
     """The splits of a data set, the names of its classes and the pixel statistics that a model normalises with.
 
@@ -161,6 +174,7 @@ class Dataset:
         class_names: one name a class.
         mean: mean of each channel in [0, 1] pixels (C,).
         std: standard deviation of each channel (C,).
+        provenance: what of the source was read as what.
     """
 
     name: str
@@ -168,6 +182,19 @@ class Dataset:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    provenance: Provenance = Provenance()
+
+    def describe(self) -> str:
+        """One line: splits with their sizes and where they are from, classes, images, and what else was decided."""
+        origins = self.provenance.read_from
+        splits = [
+            f"{name} {split.size}{f' from {origins[name]}' if name in origins else ''}"
+            for name, split in self.splits.items()
+        ]
+        names = self.class_names if self.n_classes <= 4 else (*self.class_names[:3], "...", self.class_names[-1])
+        shape = "x".join(str(n) for n in self.shape)
+        facts = [", ".join(splits), f"{self.n_classes} classes ({', '.join(names)})", f"images {shape}"]
+        return f"{self.name}: {'; '.join([*facts, *self.provenance.notes])}"
 
     @property
     def n_classes(self) -> int:

@@ -48,6 +48,7 @@ class TrainingProgress(Bars):
 
     def _run_started(self, event: RunStarted, name: str) -> None:
         clock = event.snapshot.clock
+        print(f"{name}: data {event.snapshot.data.describe()}", file=sys.stderr, flush=True)
         self.name, self._status = name, ""
         self._first, self._started = clock.epoch, time.monotonic()
         if self._bar is not None:

@@ -22,6 +22,7 @@ from overfit_lab.config.quantities import (
 from overfit_lab.config.schema import (
     AttackConfig,
     CheckpointConfig,
+    ColumnsConfig,
     ComputeConfig,
     DataConfig,
     EvaluationConfig,
@@ -31,11 +32,13 @@ from overfit_lab.config.schema import (
     Part,
     ProbesConfig,
     RunConfig,
+    SplitsConfig,
 )
 
 __all__ = [
     "AttackConfig",
     "CheckpointConfig",
+    "ColumnsConfig",
     "ComputeConfig",
     "DataConfig",
     "EvaluationConfig",
@@ -47,6 +50,7 @@ __all__ = [
     "Pixels",
     "ProbesConfig",
     "RunConfig",
+    "SplitsConfig",
     "apply_overrides",
     "apply_settings",
     "describe_validation_error",

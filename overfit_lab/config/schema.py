@@ -99,6 +99,21 @@ class NoiseConfig(Options):
         return self
 
 
+class SplitsConfig(Options):
+    """Which folder, or which beginning of the files' names, is which split, where a set's names do not say it."""
+
+    train: Task[Names[str]] = Field((), description="name of the training split in the source; several by commas")
+    val: Task[Names[str]] = Field((), description="name of the validation split in the source")
+    test: Task[Names[str]] = Field((), description="name of the test split in the source")
+
+
+class ColumnsConfig(Options):
+    """Which column of a Parquet file, or which ending in a shard, holds what."""
+
+    image: Task[str | None] = Field(None, description="column of the encoded images; in shards the ending, such as jpg")
+    label: Task[str | None] = Field(None, description="column of the labels; in shards the ending, such as cls")
+
+
 class DataConfig(Options):
     """Which images, how many, how augmented, with which label noise, and whether they are decoded beforehand."""
 
@@ -112,7 +127,11 @@ class DataConfig(Options):
     )
     download: Nothing[bool] = Field(False, description="fetch the set if it is absent")
     n_train: Task[int | None] = Field(None, ge=1, description="training samples; null: all that are left")
-    n_val: Method[int] = Field(0, ge=0, description="validation samples, taken from the training part")
+    splits: SplitsConfig = SplitsConfig()
+    columns: ColumnsConfig = ColumnsConfig()
+    n_val: Method[int] = Field(
+        0, ge=0, description="validation samples, of the set's own validation split (0: all of it), else of training"
+    )
     n_test: Task[int | None] = Field(None, ge=1, description="test samples; null: all")
     augment: Method[Names[Literal["resized-crop", "crop", "flip", "cutout"]]] = ()
     crop_scale: Method[tuple[float, float]] = Field(

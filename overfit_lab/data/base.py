@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,10 @@ class RawData:
         std: standard deviation of each channel.
         n_test: size of the test split taken from a pool, where none is asked for.
         confusions: class to class, for asymmetric label noise; None means k to k+1.
+        x_val: validation images, where the source has a split of them.
+        y_val: labels of the validation images.
+        read_from: from train, val and test to what of the source they are, in a few words.
+        notes: what else a user should know of how the source was read.
     """
 
     x_train: Tensor | EncodedImages
@@ -43,6 +48,10 @@ class RawData:
     std: tuple[float, ...]
     n_test: int | None = None
     confusions: dict[int, int] | None = None
+    x_val: Tensor | EncodedImages | None = None
+    y_val: Tensor | None = None
+    read_from: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -55,6 +64,9 @@ class Source(Protocol):
             argument: what follows the colon of ``parquet:DIR``; "" without one.
             root: folder of downloaded sets; None is the default place.
             download: fetch the set if it is absent.
+
+        A source that takes ``config`` as well is given the whole :class:`overfit_lab.config.DataConfig`; only such
+        ones can heed ``data.splits`` and ``data.columns``.
 
         Raises:
             DataUnavailableError: absent or damaged; one line that says how to get it.
@@ -75,6 +87,59 @@ def statistics_of(class_names: tuple[str, ...], images: EncodedImages) -> tuple[
     return (0.0,) * n_channels, (1.0,) * n_channels
 
 
+def from_parts(
+    parts: Mapping[str, tuple[Tensor | EncodedImages, Tensor]],
+    class_names: tuple[str, ...] | None,
+    *,
+    read_from: Mapping[str, str],
+    notes: tuple[str, ...] = (),
+) -> RawData:
+    """The data of encoded images and labels by split.
+
+    Without ``class_names`` a class is a label that training samples have. If these are not 0 to K-1, they are numbered
+    in their order and keep their values as names.
+
+    Raises:
+        DataUnavailableError: a label of another split that no training sample has.
+    """
+    (x_train, y_train), mapped = parts["train"], dict(parts)
+    values = y_train.unique()
+    if class_names is None:
+        class_names = tuple(str(value) for value in values.tolist())
+        if len(values) and values[0] >= 0 and not torch.equal(values, torch.arange(len(values))):
+            mapped = {part: (x, _numbered(y, values, part)) for part, (x, y) in parts.items()}
+            notes = (*notes, f"labels {_listed(class_names)} are classes 0 to {len(values) - 1}")
+    assert not isinstance(x_train, Tensor)
+    mean, std = statistics_of(class_names, x_train)
+    x_test, y_test = mapped.get("test", (None, None))
+    x_val, y_val = mapped.get("val", (None, None))
+    return RawData(
+        *mapped["train"],
+        x_test,
+        y_test,
+        class_names,
+        mean,
+        std,
+        confusions=confusions_of(class_names),
+        x_val=x_val,
+        y_val=y_val,
+        read_from=read_from,
+        notes=notes,
+    )
+
+
+def _numbered(y: Tensor, values: Tensor, part: str) -> Tensor:
+    places = torch.searchsorted(values, y).clamp_(max=len(values) - 1)
+    strays = y[values[places] != y]
+    if len(strays):
+        raise DataUnavailableError(f"{part} label {int(strays[0])}: no training sample has it")
+    return places
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:3])}, ... {names[-1]}"
+
+
 def check_raw(raw: RawData, name: str) -> None:
     """Refuse images and labels that no run could use, whoever wrote their source.
 
@@ -87,12 +152,14 @@ def check_raw(raw: RawData, name: str) -> None:
 
 
 def _problem_of(raw: RawData) -> str | None:
-    if (raw.x_test is None) != (raw.y_test is None):
-        return "test images without labels or labels without images; expected both or neither"
-    problem = _problem_of_part("train", raw.x_train, raw.y_train, len(raw.class_names))
-    if problem is None and raw.x_test is not None and raw.y_test is not None:
-        problem = _problem_of_part("test", raw.x_test, raw.y_test, len(raw.class_names))
-        problem = problem or _problem_of_shapes(raw.x_train, raw.x_test)
+    parts = {"train": (raw.x_train, raw.y_train), "val": (raw.x_val, raw.y_val), "test": (raw.x_test, raw.y_test)}
+    problem = None
+    for part, (x, y) in parts.items():
+        if problem is None and (x is None) != (y is None):
+            problem = f"{part} images without labels or labels without images; expected both or neither"
+        if problem is None and x is not None and y is not None:
+            problem = _problem_of_part(part, x, y, len(raw.class_names))
+            problem = problem or _problem_of_shapes(part, raw.x_train, x)
     if problem is None and len(raw.class_names) < 2:
         problem = f"{len(raw.class_names)} class; expected at least 2"
     if problem is None and isinstance(raw.x_train, Tensor):
@@ -103,13 +170,13 @@ def _problem_of(raw: RawData) -> str | None:
     return problem
 
 
-def _problem_of_shapes(train: Tensor | EncodedImages, test: Tensor | EncodedImages) -> str | None:
+def _problem_of_shapes(part: str, train: Tensor | EncodedImages, other: Tensor | EncodedImages) -> str | None:
     """Shapes of encoded images are compared later, when their decoded size is known."""
-    if isinstance(train, Tensor) and isinstance(test, Tensor):
-        if test.shape[1:] != train.shape[1:]:
-            shapes = f"{tuple(train.shape[1:])} and {tuple(test.shape[1:])}"
-            return f"train and test images differ in shape, {shapes}; expected one size"
-    elif isinstance(train, Tensor) or isinstance(test, Tensor):
+    if isinstance(train, Tensor) and isinstance(other, Tensor):
+        if other.shape[1:] != train.shape[1:]:
+            shapes = f"{tuple(train.shape[1:])} and {tuple(other.shape[1:])}"
+            return f"train and {part} images differ in shape, {shapes}; expected one size"
+    elif isinstance(train, Tensor) or isinstance(other, Tensor):
         return "images of one part are decoded and those of the other encoded; expected both alike"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overfit_lab.config import DataConfig
+from overfit_lab.config import ColumnsConfig, DataConfig, SplitsConfig
 from overfit_lab.config.catalog import DATASETS
 from overfit_lab.data.arrays import channel_statistics, class_labels, images_and_labels, to_tensor
 from overfit_lab.data.base import RawData, Source, check_raw
@@ -17,7 +18,7 @@ from overfit_lab.data.noise import corrupt
 from overfit_lab.data.placing import Placing
 from overfit_lab.data.split import probe_order, stratified_order, take
 from overfit_lab.errors import ConfigError
-from overfit_lab.types import Dataset, Images, Split
+from overfit_lab.types import Dataset, Images, Provenance, Split
 
 
 def find_source(name: str) -> tuple[Source, str]:
@@ -47,14 +48,24 @@ def load_dataset(config: DataConfig, seed: int, device: torch.device | str) -> D
     """
     source, argument = find_source(config.name)
     root = Path(config.root).expanduser() if config.root is not None else None
+    options: dict[str, Any] = {"config": config} if _takes_config(source) else {}
+    if not options and (config.splits != SplitsConfig() or config.columns != ColumnsConfig()):
+        raise ConfigError(f"data.splits and data.columns: {config.name} has no names of splits or columns to choose")
     try:
-        raw = source(argument, root=root, download=config.download)
+        raw = source(argument, root=root, download=config.download, **options)
     except TypeError as error:
         raise ConfigError(f"data.name = {config.name!r}: cannot be called as a source of data ({error})") from error
     if not isinstance(raw, RawData):
         raise ConfigError(f"data.name = {config.name!r}: gives {type(raw).__name__}, expected a RawData")
     check_raw(raw, config.name)
     return split_raw(raw, config, seed if config.seed is None else config.seed, device)
+
+
+def _takes_config(source: Source) -> bool:
+    try:
+        return "config" in inspect.signature(source).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device | str) -> Dataset:
@@ -70,7 +81,13 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
         n_test = config.n_test if config.n_test is not None else len(test_order)
         test_index, _ = take(test_order, n_test, key="data.n_test", pool=f"{config.name} test")
         test_part, y_test = "test", raw.y_test[test_index]
-    val_index, order = take(order, config.n_val, key="data.n_val", pool=f"{config.name} training")
+    if raw.x_val is None or raw.y_val is None:
+        n_val, val_part, y_val = config.n_val, "train", raw.y_train
+        val_index, order = take(order, n_val, key="data.n_val", pool=f"{config.name} training")
+    else:
+        n_val, val_part, y_val = config.n_val or len(raw.y_val), "val", raw.y_val
+        val_order = stratified_order(y_val, seed=seed, name="val")
+        val_index, _ = take(val_order, n_val, key="data.n_val", pool=f"{config.name} validation")
     n_train = config.n_train if config.n_train is not None else len(order)
     train_index, _ = take(order, n_train, key="data.n_train", pool=f"{config.name} training")
     if n_train < 2:
@@ -79,15 +96,22 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
     n_classes = len(raw.class_names)
     y, corrupted = corrupt(y_true, config.noise, n_classes=n_classes, seed=seed, confusions=raw.confusions)
     chosen = {"train": ("train", train_index), "test": (test_part, test_index)}
-    if config.n_val:
-        chosen["val"] = ("train", val_index)
+    if n_val:
+        chosen["val"] = (val_part, val_index)
     placing = Placing(raw, config, chosen, device)
     x = {split: placing.images(split, *positions) for split, positions in chosen.items()}
     splits = {"train": make_split("train", x["train"], y, y_true, corrupted, seed=seed, device=device)}
-    if config.n_val:
-        splits["val"] = make_split("val", x["val"], raw.y_train[val_index], seed=seed, device=device)
+    if n_val:
+        splits["val"] = make_split("val", x["val"], y_val[val_index], seed=seed, device=device)
     splits["test"] = make_split("test", x["test"], y_test, seed=seed, device=device)
-    return Dataset(config.name, splits, raw.class_names, raw.mean, raw.std)
+    provenance = Provenance({split: _origin(raw, split, part) for split, (part, _) in chosen.items()}, raw.notes)
+    return Dataset(config.name, splits, raw.class_names, raw.mean, raw.std, provenance)
+
+
+def _origin(raw: RawData, split: str, part: str) -> str:
+    """What of the source a split is: its own part of it, or some samples of the training part."""
+    origin = raw.read_from.get(part, f"its {part} part" if raw.x_test is not None else "its one pool")
+    return f"{origin}, cut out at random" if split != part else origin
 
 
 def make_split(
@@ -166,6 +190,11 @@ def dataset_from_arrays(
         raise ConfigError(f"images of the splits differ in shape: {' and '.join(map(str, sorted(shapes)))}")
     truth, mask = _label_noise(pairs["train"][1], y_true, corrupted)
     top = max(int(y.max()) for y in [y for _, y in pairs.values()] + ([] if truth is None else [truth]))
+    lowest = min(int(y.min()) for y in [y for _, y in pairs.values()] + ([] if truth is None else [truth]))
+    if class_names is None and lowest > 0:
+        raise ConfigError(
+            f"train labels go from {lowest} to {top}, and none is 0; expected 0 to {top - lowest}, or class_names"
+        )
     names = tuple(class_names) if class_names is not None else tuple(str(k) for k in range(top + 1))
     if top >= len(names):
         raise ConfigError(f"label {top}: there are {len(names)} class names, so labels go from 0 to {len(names) - 1}")

@@ -16,6 +16,8 @@ from overfit_lab.errors import DataUnavailableError
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "GIF", "TIFF")
 """What is decoded. Nothing that a decoder would hand to another program, such as PostScript."""
+DEEP = ("I", "F")
+"""How Pillow's modes of more than 8 bits a channel begin; converting them cuts off what is above 255."""
 HEADERS = 16
 """Images that are opened to see whether a set is in colour."""
 
@@ -115,11 +117,16 @@ def opened(encoded: bytes, location: str) -> Any:
     from PIL import Image
 
     try:
-        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except MemoryError:
         raise
     except Exception as error:
         raise damaged(location, error) from error
+    if image.mode.startswith(DEEP):
+        raise DataUnavailableError(
+            f"{location}: an image of more than 8 bits a channel (mode {image.mode}); make it one of 8 bits"
+        )
+    return image
 
 
 def damaged(location: str, error: Exception) -> DataUnavailableError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overfit_lab.config import ColumnsConfig, DataConfig
 from overfit_lab.data import cache
-from overfit_lab.data.base import RawData, confusions_of, statistics_of
+from overfit_lab.data.base import RawData, from_parts
 from overfit_lab.data.encoded import ByteRanges
+from overfit_lab.data.roles import files_by_split
 from overfit_lab.errors import DataUnavailableError
 from overfit_lab.records.files import replacing
 
@@ -27,26 +29,36 @@ CACHED_ROWS = 1024
 ROWS_AT_A_TIME = 256
 
 
-def parquet(argument: str, *, root: Path | None, download: bool) -> RawData:
-    """``parquet:DIR``: files train-*.parquet and test-*.parquet with encoded images and integer labels.
+def parquet(argument: str, *, root: Path | None, download: bool, config: DataConfig | None = None) -> RawData:
+    """``parquet:DIR``: files train-*.parquet, and test-* and validation-*, or train/*.parquet and so on.
 
     The image column is ``img`` or ``image`` (a struct with ``bytes``), the label column ``label``, ``labels`` or
-    ``fine_label``; class names come from the schema where it has them. Without test files the set is one pool.
+    ``fine_label``; ``data.columns`` names others. Class names come from the schema where it has them. Without files of
+    test or validation the set is one pool.
     """
     folder = Path(argument).expanduser()
+    config = config if config is not None else DataConfig()
     if not argument or not folder.is_dir():
         raise DataUnavailableError(
             f"parquet:{argument}: no such folder; expected parquet:DIR with train-*.parquet in it"
         )
-    train, names = _part(folder, ("train",))
-    test, _ = _part(folder, ("test", "validation"))
-    if train is None:
-        raise DataUnavailableError(f"parquet:{argument}: no train-*.parquet in the folder")
-    n_classes = int(train[1].max()) + 1
-    classes = names or tuple(str(k) for k in range(n_classes))
-    mean, std = statistics_of(classes, train[0])
-    x_test, y_test = test if test is not None else (None, None)
-    return RawData(*train, x_test, y_test, classes, mean, std, confusions=confusions_of(classes))
+    files = files_by_split(folder, ".parquet", config.splits, f"parquet:{argument}")
+    if "train" not in files.paths:
+        there = f"; there are {', '.join(files.unused)}" if files.unused else ""
+        raise DataUnavailableError(
+            f"parquet:{argument}: no train-*.parquet in the folder{there}; data.splits.train= names it"
+        )
+    read = {part: _part(paths, config.columns) for part, paths in files.paths.items()}
+    names = read["train"][2]
+    for part, (_, _, others) in read.items():
+        if others != names:
+            raise DataUnavailableError(f"parquet:{argument}: {part} has other names of classes than train")
+    first = files.paths["train"][0]
+    image, label = _columns(_opened(first).schema_arrow.names, config.columns, first)
+    unused = [f"not used: {', '.join(files.unused)}"] if files.unused else []
+    notes = (f"image column {image!r}, label column {label!r}", *unused)
+    parts = {part: (images, labels) for part, (images, labels, _) in read.items()}
+    return from_parts(parts, names, read_from=files.names, notes=notes)
 
 
 class ParquetImages:
@@ -54,10 +66,12 @@ class ParquetImages:
 
     Args:
         groups: file, number in the file and number of rows of each row group (g, 3).
+        columns: which columns to read, where their names do not say it.
     """
 
-    def __init__(self, paths: list[Path], groups: np.ndarray) -> None:
+    def __init__(self, paths: list[Path], groups: np.ndarray, columns: ColumnsConfig | None = None) -> None:
         self.paths = paths
+        self.columns = columns if columns is not None else ColumnsConfig()
         self.groups = groups
         self.ends = np.cumsum(groups[:, 2])
         self._cache: OrderedDict[int, Any] = OrderedDict()
@@ -93,7 +107,12 @@ class ParquetImages:
 
         Cost: the size of the files on disk, and one reading of them the first time.
         """
-        path = cache.cache_folder() / f"{cache.key_of('parquet', self.paths)}.bytes"
+        kind = (
+            "parquet"
+            if self.columns.image is None
+            else f"parquet-{hashlib.sha256(self.columns.image.encode()).hexdigest()[:8]}"
+        )
+        path = cache.cache_folder() / f"{cache.key_of(kind, self.paths)}.bytes"
         index = path.with_suffix(".npz")
         arrays = cache.read_arrays(index)
         if arrays is None or not path.is_file() or path.stat().st_size != int(arrays["sizes"].sum()):
@@ -118,12 +137,15 @@ class ParquetImages:
     def _group(self, group: int) -> Any:
         file, number, _ = self.groups[group].tolist()
         reader = _opened(self.paths[file])
-        return reader.read_row_group(number, columns=[_image_column(reader, self.paths[file])]).column(0)
+        return reader.read_row_group(number, columns=[self._image_column(reader, self.paths[file])]).column(0)
+
+    def _image_column(self, reader: Any, path: Path) -> str:
+        return _columns(reader.schema_arrow.names, self.columns, path)[0]
 
     def _all(self) -> Iterator[bytes]:
         for path in self.paths:
             reader = _opened(path)
-            for batch in reader.iter_batches(ROWS_AT_A_TIME, columns=[_image_column(reader, path)]):
+            for batch in reader.iter_batches(ROWS_AT_A_TIME, columns=[self._image_column(reader, path)]):
                 yield from (_bytes_of(entry.as_py()) for entry in batch.column(0))
 
 
@@ -133,30 +155,23 @@ def _bytes_of(entry: Any) -> bytes:
     return content if isinstance(content, bytes) else b""
 
 
-def _part(folder: Path, parts: Sequence[str]) -> tuple[tuple[ParquetImages, Tensor] | None, tuple[str, ...] | None]:
-    """Images, labels and class names of the first part that has files."""
-    for part in parts:
-        paths = sorted(path for path in folder.rglob("*.parquet") if re.match(rf"{part}(\W|_|\d|$)", path.stem))
-        if paths:
-            metadata = [_metadata_of(path) for path in paths]
-            groups = [
-                (file, number, n) for file, (_, sizes, _) in enumerate(metadata) for number, n in enumerate(sizes)
-            ]
-            images = ParquetImages(paths, np.array(groups, dtype=np.int64).reshape(-1, 3))
-            if len(images) == 0:
-                raise DataUnavailableError(f"{folder}: the files hold no image")
-            return (images, torch.cat([labels for labels, _, _ in metadata])), metadata[0][2]
-    return None, None
+def _part(paths: list[Path], columns: ColumnsConfig) -> tuple[ParquetImages, Tensor, tuple[str, ...] | None]:
+    """Images, labels and class names of a split's files."""
+    metadata = [_metadata_of(path, columns) for path in paths]
+    groups = [(file, number, n) for file, (_, sizes, _) in enumerate(metadata) for number, n in enumerate(sizes)]
+    images = ParquetImages(paths, np.array(groups, dtype=np.int64).reshape(-1, 3), columns)
+    if len(images) == 0:
+        raise DataUnavailableError(f"{paths[0].parent}: the files hold no image")
+    return images, torch.cat([labels for labels, _, _ in metadata]), metadata[0][2]
 
 
-def _metadata_of(path: Path) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
+def _metadata_of(path: Path, columns: ColumnsConfig) -> tuple[Tensor, list[int], tuple[str, ...] | None]:
     """Labels, sizes of the groups of rows, and class names of a file; its images are not read."""
     import pyarrow
 
     reader = _opened(path)
-    _image_column(reader, path)
     schema = reader.schema_arrow
-    label = _column(schema.names, LABEL_COLUMNS, path, "label")
+    _, label = _columns(schema.names, columns, path)
     column = reader.read(columns=[label]).column(0)
     kind, n_missing = schema.field(label).type, column.null_count
     if not pyarrow.types.is_integer(kind) or n_missing:
@@ -176,15 +191,24 @@ def _opened(path: Path) -> Any:
         raise DataUnavailableError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
 
 
-def _image_column(reader: Any, path: Path) -> str:
-    return _column(reader.schema_arrow.names, IMAGE_COLUMNS, path, "image")
+def _columns(have: Sequence[str], columns: ColumnsConfig, path: Path) -> tuple[str, str]:
+    """The columns of images and of labels."""
+    return (
+        _column(have, columns.image, IMAGE_COLUMNS, path, "image"),
+        _column(have, columns.label, LABEL_COLUMNS, path, "label"),
+    )
 
 
-def _column(have: Sequence[str], wanted: Sequence[str], path: Path, kind: str) -> str:
-    for name in wanted:
-        if name in have:
-            return name
-    raise DataUnavailableError(f"{path}: no {kind} column; expected one of {', '.join(wanted)}, got {', '.join(have)}")
+def _column(have: Sequence[str], named: str | None, wanted: Sequence[str], path: Path, kind: str) -> str:
+    there = [name for name in ([named] if named is not None else wanted) if name in have]
+    if not there:
+        expected = named if named is not None else f"one of {', '.join(wanted)}"
+        raise DataUnavailableError(
+            f"{path}: no {kind} column; expected {expected}, got {', '.join(have)}; data.columns.{kind}= names it"
+        )
+    if len(there) > 1:
+        raise DataUnavailableError(f"{path}: {kind} columns {' and '.join(there)}; name one by data.columns.{kind}=")
+    return there[0]
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:

@@ -45,8 +45,7 @@ class Placing:
         self.config = config
         self.device = torch.device(device)
         self.parts: dict[str, Tensor | EncodedImages] = {"train": raw.x_train}
-        if raw.x_test is not None:
-            self.parts["test"] = raw.x_test
+        self.parts |= {part: x for part, x in (("val", raw.x_val), ("test", raw.x_test)) if x is not None}
         self.workers = config.workers if config.workers is not None else min(usable_cores(), MOST_WORKERS)
         self.forms = {
             part: form_of(images, image_size=config.image_size, shorter_side=config.shorter_side)
@@ -72,7 +71,7 @@ class Placing:
         if len({shape[1:] for shape in shapes}) > 1:
             listed = " and ".join(str(form.shape) for form in self.forms.values())
             raise DataUnavailableError(
-                f"{self.config.name}: train and test images differ in shape, {listed}; expected one size, "
+                f"{self.config.name}: {' and '.join(self.forms)} images differ in shape, {listed}; expected one size, "
                 "or data.image_size"
             )
         if len(shapes) > 1:

@@ -6,6 +6,7 @@ Nothing is unpacked: what is read of a shard is a range of its bytes. Entries of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,9 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overfit_lab.config import ColumnsConfig, DataConfig
 from overfit_lab.data import cache
-from overfit_lab.data.base import RawData, confusions_of, statistics_of
+from overfit_lab.data.base import RawData, from_parts
 from overfit_lab.data.encoded import ByteRanges, Texts
+from overfit_lab.data.roles import Files, files_by_split
 from overfit_lab.errors import DataUnavailableError
 
 IMAGES = {"jpg", "jpeg", "png", "ppm", "webp", "bmp", "img"}
@@ -28,61 +31,50 @@ LABELS = ("cls", "json")
 KEYS_OF_LABELS = ("label", "cls", "class", "class_id")
 MOST_LABEL_BYTES = 2**20
 MOST_SHARDS = 100_000
+BLOCK = 512
 
 Part = tuple[ByteRanges, Tensor]
 
 
-def webdataset(argument: str, *, root: Path | None, download: bool) -> RawData:
+def webdataset(argument: str, *, root: Path | None, download: bool, config: DataConfig | None = None) -> RawData:
     """``webdataset:DIR``, or ``webdataset:PATTERN`` such as DIR/train-{000000..000146}.tar, as one pool.
 
-    In a folder the shards are train-*.tar and test-*.tar (or val-*, validation-*), also as train/*.tar; a pattern for
+    In a folder the shards are train-*.tar, and test-*.tar and val-*.tar, also as train/*.tar; a pattern for
     test shards may follow that of train after a semicolon. The label is a whole number in KEY.cls, or in KEY.json
     under ``label``, ``cls``, ``class`` or ``class_id``; names of classes are the lines of DIR/classes.txt if it is
-    there.
+    there. ``data.splits`` and ``data.columns`` name other shards and endings.
     """
-    train, test, folder = _shards(argument)
-    return read_shards(train, test, folder)
+    config = config if config is not None else DataConfig()
+    files, folder = _shards(argument, config)
+    return read_shards(files, folder, config)
 
 
-def read_shards(train: list[Path], test: list[Path], folder: Path) -> RawData:
-    """The images of training and test shards; no test shards: one pool. ``folder`` may hold classes.txt."""
-    x_train, y_train = images_of(train)
-    x_test, y_test = images_of(test) if test else (None, None)
-    classes = _class_names(folder) or tuple(str(k) for k in range(int(y_train.max()) + 1))
-    mean, std = statistics_of(classes, x_train)
-    return RawData(x_train, y_train, x_test, y_test, classes, mean, std, confusions=confusions_of(classes))
+def read_shards(files: Files, folder: Path, config: DataConfig) -> RawData:
+    """The images of the shards of each split; no test shards: one pool. ``folder`` may hold classes.txt."""
+    parts = {part: images_of(paths, config.columns) for part, paths in files.paths.items()}
+    notes = (f"not used: {', '.join(files.unused)}",) if files.unused else ()
+    return from_parts(parts, _class_names(folder), read_from=files.names, notes=notes)
 
 
-def shards_in(folder: Path, parts: tuple[str, ...]) -> list[Path]:
-    """The tar files of the first part that has any: PART*.tar, also in a folder of that name."""
-    for part in parts:
-        beginning = re.compile(rf"{part}(\W|_|\d|$)")
-        shards = sorted(
-            path
-            for path in folder.rglob("*.tar")
-            if any(beginning.match(name) for name in (*path.relative_to(folder).parts[:-1], path.stem))
-        )
-        if shards:
-            return shards
-    return []
-
-
-def _shards(argument: str) -> tuple[list[Path], list[Path], Path]:
+def _shards(argument: str, config: DataConfig) -> tuple[Files, Path]:
     name = f"webdataset:{argument}"
     if "{" in argument or argument.endswith(".tar"):
         train, _, test = argument.partition(";")
-        paths = [[Path(path).expanduser() for path in braces(pattern)] for pattern in (train, test) if pattern]
-        absent = [path for part in paths for path in part if not path.is_file()]
+        patterns = {part: pattern for part, pattern in (("train", train), ("test", test)) if pattern}
+        paths = {part: [Path(path).expanduser() for path in braces(pattern)] for part, pattern in patterns.items()}
+        absent = [path for part in paths.values() for path in part if not path.is_file()]
         if absent:
             raise DataUnavailableError(f"{name}: no such shard, {absent[0]} ({len(absent)} absent)")
-        return paths[0], paths[1] if len(paths) > 1 else [], paths[0][0].parent
+        names = {part: Path(pattern).name for part, pattern in patterns.items()}
+        return Files(paths, names, ()), paths["train"][0].parent
     folder = Path(argument).expanduser()
     if not argument or not folder.is_dir():
         raise DataUnavailableError(f"{name}: no such folder; expected webdataset:DIR with train-*.tar in it")
-    shards = shards_in(folder, ("train",))
-    if not shards:
-        raise DataUnavailableError(f"{name}: no train-*.tar in the folder")
-    return shards, shards_in(folder, ("test", "val", "validation")), folder
+    files = files_by_split(folder, ".tar", config.splits, name)
+    if "train" not in files.paths:
+        there = f"; there are {', '.join(files.unused)}" if files.unused else ""
+        raise DataUnavailableError(f"{name}: no train-*.tar in the folder{there}; data.splits.train= names it")
+    return files, folder
 
 
 def braces(pattern: str) -> list[str]:
@@ -115,7 +107,7 @@ def braces(pattern: str) -> list[str]:
     return [f"{head}{middle}{end}" for middle in middles for end in ends]
 
 
-def images_of(paths: list[Path]) -> Part:
+def images_of(paths: list[Path], columns: ColumnsConfig) -> Part:
     """The images of shards, in their order, and their labels.
 
     Raises:
@@ -123,7 +115,10 @@ def images_of(paths: list[Path]) -> Part:
 
     Cost: one pass over the headers of each shard the first time; then its index is read from the cache.
     """
-    index = cache.cached_arrays(cache.key_of("webdataset", paths), lambda: _index_of_all(paths))
+    kind = "webdataset-whole"  # an index under another kind may be of a shard that ends early
+    if columns != ColumnsConfig():
+        kind += f"-{hashlib.sha256(repr(columns).encode()).hexdigest()[:8]}"
+    index = cache.cached_arrays(cache.key_of(kind, paths), lambda: _index_of_all(paths, columns))
     if len(index["start"]) == 0:
         raise DataUnavailableError(f"{paths[0].parent}: the shards hold no image ({', '.join(sorted(IMAGES))})")
     names = Texts(str(name) for name in index["name"])
@@ -131,19 +126,20 @@ def images_of(paths: list[Path]) -> Part:
     return images, torch.from_numpy(index["label"])
 
 
-def _index_of_all(paths: list[Path]) -> cache.Arrays:
-    parts = [_index(path) for path in paths]
+def _index_of_all(paths: list[Path], columns: ColumnsConfig) -> cache.Arrays:
+    parts = [_index(path, columns) for path in paths]
     sizes = [len(part["start"]) for part in parts]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {**joined, "shard": np.repeat(np.arange(len(paths), dtype=np.int32), sizes)}
 
 
-def _index(path: Path) -> cache.Arrays:
+def _index(path: Path, columns: ColumnsConfig) -> cache.Arrays:
     """First bytes, sizes, labels and names of a shard's images."""
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
             length = os.fstat(file.fileno()).st_size
-            rows = [_row(path, file, key, entries, length) for key, entries in _samples(path, shard)]
+            rows = [_row(path, file, key, entries, length, columns) for key, entries in _samples(path, shard)]
+            _refuse_early_end(path, file, shard.offset)  # type: ignore[attr-defined]
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataUnavailableError(f"{path}: cannot be read as a plain tar file ({reason})") from error
@@ -155,6 +151,25 @@ def _index(path: Path) -> cache.Arrays:
         "label": np.array(labels, dtype=np.int64),
         "name": np.array(names, dtype=np.str_),
     }
+
+
+def _refuse_early_end(path: Path, file: BinaryIO, end: int) -> None:
+    """Refuse a shard without the block of zeros that ends one, or with something after it.
+
+    tarfile takes what is cut between two entries, or is damaged there, for complete.
+    """
+    file.seek(end)
+    n_zeros = 0
+    while chunk := file.read(2**20):
+        if any(chunk):
+            break
+        n_zeros += len(chunk)
+    else:
+        if n_zeros >= BLOCK:
+            return
+    raise DataUnavailableError(
+        f"{path}: ends early or is damaged at byte {end}, as no block of zeros ends it; copy or make it again"
+    )
 
 
 def _samples(path: Path, shard: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
@@ -181,15 +196,30 @@ def _samples(path: Path, shard: tarfile.TarFile) -> Iterator[tuple[str, dict[str
 
 
 def _row(
-    path: Path, file: BinaryIO, key: str, entries: dict[str, tarfile.TarInfo], length: int
+    path: Path,
+    file: BinaryIO,
+    key: str,
+    entries: dict[str, tarfile.TarInfo],
+    length: int,
+    columns: ColumnsConfig,
 ) -> tuple[int, int, int, str] | None:
     """First byte, size, label and name of a sample's image; None where it has no image."""
-    image = next((entry for ending, entry in entries.items() if ending in IMAGES), None)
-    if image is None:
+    wanted = IMAGES if columns.image is None else {columns.image.lower()}
+    images = {ending: entry for ending, entry in entries.items() if ending in wanted}
+    if not images:
         return None
-    label = next((entries[ending] for ending in LABELS if ending in entries), None)
+    if len(images) > 1:
+        endings = " and ".join(sorted(images))
+        raise DataUnavailableError(f"{path}: {key!r} has the images {endings}; name one by data.columns.image=")
+    (image,) = images.values()
+    labels = LABELS if columns.label is None else (columns.label.lower(),)
+    label = next((entries[ending] for ending in labels if ending in entries), None)
     if label is None:
-        raise DataUnavailableError(f"{path}: {image.name!r} has no label; expected an entry .cls or .json beside it")
+        expected = " or ".join(f".{ending}" for ending in labels)
+        raise DataUnavailableError(
+            f"{path}: {image.name!r} has no label; expected an entry {expected} beside it (data.columns.label= names "
+            "another ending)"
+        )
     for entry in (image, label):
         if entry.issparse() or entry.size < 0 or entry.offset_data + entry.size > length:
             raise DataUnavailableError(f"{path}: {entry.name!r} reaches beyond the end of the file, or is sparse")

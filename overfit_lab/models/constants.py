@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 from overfit_lab.errors import ConfigError
 
@@ -37,6 +37,7 @@ def choose_constants(option: str | None, mean: tuple[float, ...], std: tuple[flo
         ConfigError: the number of values fits neither one nor the images' channels.
     """
     if option is None or option == "data":
+        check_constants(mean, std)
         return tuple(mean), tuple(std)
     if option == "none":
         return (0.0,) * len(mean), (1.0,) * len(mean)
@@ -56,6 +57,24 @@ def _parse(text: str) -> Constants:
         parts = ()
     if not slash or len(parts) != 2:
         raise ConfigError(f"model.normalize = {text!r}: {EXPECTED}")
-    if not all(math.isfinite(m) for m in parts[0]) or not all(math.isfinite(s) and s > 0 for s in parts[1]):
-        raise ConfigError(f"model.normalize = {text!r}: means have to be finite and standard deviations positive")
+    check_constants(*parts)
     return parts[0], parts[1]
+
+
+def check_constants(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Refuse constants that are not those of pixels in [0, 1].
+
+    Raises:
+        ConfigError: a mean beyond [-1, 1], such as one in units of 0 to 255, or a standard deviation not in (0, 1].
+    """
+    if all(-1 <= m <= 1 for m in mean) and all(0 < s <= 1 for s in std):
+        return
+    means, stds = (",".join(f"{value:.4g}" for value in values) for values in (mean, std))
+    advice = ""
+    if any(abs(m) > 1 for m in mean) or any(s > 1 for s in std):
+        scaled = "/".join(",".join(f"{value / 255:.4g}" for value in values) for values in (mean, std))
+        advice = f"; divided by 255 they are {scaled}"
+    raise ConfigError(
+        f"normalisation by mean {means} and std {stds}: expected those of pixels in [0, 1], "
+        f"means within [-1, 1] and standard deviations above 0 and at most 1{advice}"
+    )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.config.catalog import LAYOUTS
-from overfit_lab.errors import WeightsError
+from overfit_lab.errors import ConfigError, WeightsError
+from overfit_lab.models.constants import check_constants
 from overfit_lab.models.layout import Layout
 from overfit_lab.models.normalize import find_normalize
 from overfit_lab.models.spellings import Reading, readings, strip_prefixes
@@ -56,12 +57,25 @@ def fit(model: nn.Module, state: Mapping[str, Tensor]) -> str:
         if not _equal(chosen.renamed, other.renamed):
             names = f"{chosen.reading.subtree!r} and {other.reading.subtree!r}"
             raise WeightsError(f"two networks in the weights fit the model, under {names}; save one of them alone")
+    _refuse_not_finite(chosen.renamed, {name for name, _ in model.named_parameters()})
     taken = _set_constants(model, chosen.reading.constants)
     with torch.no_grad():
         for name, tensor in expected.items():
             if name in chosen.renamed:
                 tensor.copy_(chosen.renamed[name])
     return "; ".join(part for part in (*_describe_layout(chosen), taken) if part)
+
+
+def _refuse_not_finite(state: dict[str, Tensor], parameters: set[str]) -> None:
+    """Refuse weights of a training that diverged; buffers may hold infinities, such as masks."""
+    real = {name: tensor for name, tensor in state.items() if tensor.is_floating_point() or tensor.is_complex()}
+    infinite = [name for name, t in real.items() if t.isnan().any() or (t.isinf().any() and name in parameters)]
+    if infinite:
+        raise WeightsError(
+            f"the weights are not finite: {len(infinite)} of {len(state)} tensors, the first is {infinite[0]} "
+            f"({int((~real[infinite[0]].isfinite()).sum())} of its {real[infinite[0]].numel()} numbers); "
+            "take a checkpoint from before the training diverged"
+        )
 
 
 def _describe_layout(chosen: Attempt) -> list[str]:
@@ -110,8 +124,10 @@ def _set_constants(model: nn.Module, constants: tuple[Tensor, Tensor] | None) ->
     channels = normalize.mean.numel()
     if mean.numel() not in (1, channels):
         raise WeightsError(f"{carried} for {mean.numel()} channels, and the images have {channels}")
-    if bool((mean.abs() > 1).any()):
-        raise WeightsError(f"{carried}, which is not of pixels in [0, 1]; name it by --set model.normalize=MEAN/STD")
+    try:
+        check_constants(mean.tolist(), std.tolist())
+    except ConfigError as error:
+        raise WeightsError(f"the weights carry {error}; name them by --set model.normalize=MEAN/STD") from error
     normalize.set(mean, std)
     return f"{carried}, which is used"
 

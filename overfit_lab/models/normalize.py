@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from overfit_lab.models.constants import check_constants
+
 
 class Normalize(nn.Module):
     """(x - mean) / std for each channel; nothing at all for mean 0 and std 1.
@@ -15,6 +17,9 @@ class Normalize(nn.Module):
     Args:
         mean: mean of each channel in [0, 1] pixels (C,).
         std: standard deviation of each channel (C,), each positive.
+
+    Raises:
+        ConfigError: constants of other units; see :func:`~overfit_lab.models.constants.check_constants`.
     """
 
     mean: Tensor
@@ -22,6 +27,7 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
+        check_constants(mean, std)
         self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1), persistent=False)
         self.is_identity = all(m == 0 for m in mean) and all(s == 1 for s in std)

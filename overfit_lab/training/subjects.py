@@ -27,6 +27,7 @@ from overfit_lab.training.compute import resolve_device
 from overfit_lab.training.session import Session
 from overfit_lab.types import Clock
 
+MOST_NAMES = 1000
 OnNote = Callable[[str], None]
 """Told something that the user should know, in one line."""
 
@@ -49,7 +50,10 @@ def describe(session: Session, status: str = "running") -> dict[str, Any]:
         "data": {
             "name": session.data.name,
             "n_classes": session.data.n_classes,
+            "class_names": list(session.data.class_names[:MOST_NAMES]),
             "shape": list(session.data.shape),
+            "read_from": session.data.provenance.read_from,
+            "notes": list(session.data.provenance.notes),
             "sizes": {name: len(split) for name, split in splits.items()},
             "n_resampled": int(splits["train"].corrupted.sum()),
             "n_changed": int((splits["train"].y != splits["train"].y_true).sum()),

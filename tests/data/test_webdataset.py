@@ -76,7 +76,7 @@ def test_folders_of_shards_have_test_shards_and_names_of_classes(tmp_path):
 def test_an_index_is_made_once_and_anew_when_a_shard_changes(tmp_path, monkeypatch):
     made = []
     own = shards._index
-    monkeypatch.setattr(shards, "_index", lambda path: made.append(path.name) or own(path))
+    monkeypatch.setattr(shards, "_index", lambda path, columns: made.append(path.name) or own(path, columns))
     path = tmp_path / "train-0.tar"
     write_shard(path, pictures(6), [0, 1] * 3)
     for _ in range(2):

@@ -113,8 +113,8 @@ def test_a_users_factory_that_takes_constants_is_told_those_of_the_choice():
         ("imagenet", "expected data, none, or MEAN/STD"),
         ("0.5", "expected data, none, or MEAN/STD"),
         ("0.5,a/1", "expected data, none, or MEAN/STD"),
-        ("0.5/0", "standard deviations positive"),
-        ("nan/1", "means have to be finite"),
+        ("0.5/0", "standard deviations above 0"),
+        ("nan/1", r"means within \[-1, 1\]"),
     ],
 )
 def test_bad_choices_are_one_line(choice, message):

@@ -272,7 +272,7 @@ def test_constants_that_the_user_named_stay():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mu": MEAN * 255, "sigma": STD * 255}, "not of pixels in"),
+        ({"mu": MEAN * 255, "sigma": STD * 255}, "expected those of pixels in"),
         ({"mu": MEAN[:2], "sigma": STD[:2]}, "for 2 channels"),
         ({"mu": MEAN, "sigma": STD, "normalize.mean": MEAN / 2, "normalize.std": STD}, "in two ways"),
     ],
