@@ -30,7 +30,7 @@ from overfit_lab.config import (
 )
 from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.data.arrays import channel_statistics
-from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, with_classes
+from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, has_true_labels, with_classes
 from overfit_lab.errors import ConfigError, ProbeError, RunFolderError, to_stderr
 from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
@@ -80,8 +80,10 @@ class Monitor:
             or a torch data set, or a data loader for its data set, of which a fixed, seeded part is read and kept, see
             :attr:`kept`. Transforms are applied once, on reading; give data without augmentation.
         train: the training split, where ``data`` is not given.
+        y_true: the training samples' labels before noise was put on them, in the order of the split, which memorisation
+            is measured by; or the third part of its arrays. What differs from the split's labels counts as corrupted.
         probes: names of metrics; ``overfit-lab list metrics`` shows them. Default: gradient-norm and iiw, and with a
-            test split calibration and confidence.
+            test split calibration and confidence, and with ``y_true`` memorisation.
         attack: attack for adversarial inputs; None measures clean inputs alone.
         n: samples of each split that are looked at; None is each probe's own choice, and 1000 of a data set.
         n_epochs: length of the run, where known; the features probe draws its t-SNE map at the last epoch.
@@ -120,6 +122,7 @@ class Monitor:
         val: Any = None,
         *,
         train: Any = None,
+        y_true: Any = None,
         probes: Sequence[str] | None = None,
         attack: Attack | None = None,
         every: int = 1,
@@ -149,7 +152,8 @@ class Monitor:
         self.penultimate = penultimate if penultimate is not None else getattr(model, "penultimate", None)
         parts = by_split(data if data is not None else train, test, val)
         if probes is None:
-            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()))
+            noisy = y_true is not None or has_true_labels(parts["train"])
+            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *(("memorisation",) if noisy else ()))
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
         network = f"{type(model).__module__}:{type(model).__qualname__}"
         said = plain_settings(config or {})
@@ -171,7 +175,7 @@ class Monitor:
         live = make_probes(settings)
         keep = max([n or KEPT, *(probe.options.n for probe in live)])
         self.adapter = adapter if adapter is not None else Adapter()
-        self.data = self._read(parts, keep, normalize, parameter.device)
+        self.data = self._read(parts, keep, normalize, parameter.device, y_true)
         self._config = self._with_data()
         self.reference: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
         self._priors = PriorStore()
@@ -208,9 +212,10 @@ class Monitor:
         keep: int,
         normalize: tuple[Sequence[float], Sequence[float]] | None,
         device: torch.device,
+        y_true: Any,
     ) -> Dataset:
         """The data, with as many classes as the model gives logits."""
-        data = dataset_from_sources(parts, keep=keep, seed=self._config.seed, device=device)
+        data = dataset_from_sources(parts, keep=keep, seed=self._config.seed, device=device, y_true=y_true)
         image = data.splits["train"].x[:1]
         if normalize is not None:
             constants = channel_statistics(*normalize, image.shape[1])
