@@ -208,14 +208,14 @@ def number(value):
     return float(value.item() if isinstance(value, torch.Tensor) else value)
 
 
-def spread_of(oracle, name, options, values):
-    """What a stochastic field may be off by: four standard errors, more where the error itself rests on few draws."""
+def spread_of(oracle, name, options, values, sigmas):
+    """What a stochastic field may be off by: some standard errors, more where the error itself rests on few draws."""
     if name != "hessian":
         return {}
     flags = {value.field: value.value for value in values}
     estimator = options["estimator"]
     if estimator == "hutchinson" or (estimator == "auto" and flags.get("piecewise_linear") == 0):
-        return {key: 4 * number(one) / VECTORS**0.5 for key, one in oracle.sign_spread().items()}
+        return {key: sigmas * number(one) / VECTORS**0.5 for key, one in oracle.sign_spread().items()}
     if estimator in ("hutch++", "sampled"):
         draws = PRODUCTS // 3 if estimator == "hutch++" else N
         factor = students.isf(3.2e-5, draws - 1)
@@ -382,7 +382,7 @@ def judged(start, name, options, values, oracle):
     except Exception as error:
         return [f"there is no right number: {last_line(error)}"]
     factor = 4 if name == "iiw" and network.tolerance == BFLOAT16 else 1  # a square, of what cancels in part
-    wrong = mistakes(values, want, factor * network.tolerance, spread_of(right, name, options, values))
+    wrong = mistakes(values, want, factor * network.tolerance, spread_of(right, name, options, values, network.sigmas))
     if name == "hessian" and options.get("top_k", 1):
         wrong += far_eigenvalues(values, right.eigenvalues, network.tolerance)
     return wrong
