@@ -34,11 +34,11 @@ def evaluate(
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of PGD; default the run's.")] = None,
     restarts: Annotated[int, typer.Option("--restarts", help="Random starts, each on what is still right.")] = 1,
     step_size: Annotated[str | None, typer.Option("--step-size", help="Of PGD, such as 2/255.")] = None,
-    loss: Annotated[str, typer.Option("--loss", help="Of PGD: ce, margin or dlr.")] = "ce",
+    loss: Annotated[str, typer.Option("--loss", help="Of PGD: ce, margin or dlr (3 classes or more).")] = "ce",
     queries: targets.QueriesOption = 5000,
     iterations: Annotated[int, typer.Option("--iterations", help="Steps of APGD and FAB.")] = 100,
     eps: Annotated[str | None, typer.Option("--eps", help="Radius, such as 8/255; default the run's.")] = None,
-    norm: Annotated[str | None, typer.Option("--norm", help="linf or l2; default the run's.")] = None,
+    norm: Annotated[str | None, typer.Option("--norm", help="linf or l2, with its --eps; default the run's.")] = None,
     source: targets.SourceOption = None,
     batch_size: targets.BatchOption = None,
     weights: targets.WeightsOption = "raw",
@@ -101,7 +101,8 @@ def _run(
     from overfit_lab.evaluation.store import evaluate_into
 
     transfer = target.source(source, trust=trust)
-    attackers = [make_attacker(name, target.config, options, transfer) for name in names]
+    n_classes = target.session.data.n_classes
+    attackers = [make_attacker(name, target.config, options, transfer, n_classes) for name in names]
     done = []
     for snapshot in target.snapshots():
         for attacker in attackers:
@@ -126,6 +127,7 @@ def to_json(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
         "interval": [low, high],
         "after": {name: outcome.accuracy_after(i) for i, name in enumerate(outcome.stages)},
         "seconds": outcome.seconds,
+        "gradients_not_finite": outcome.not_finite,
         "settings": outcome.settings,
     }
 
@@ -162,6 +164,11 @@ def _notes(snapshot: Snapshot, outcome: Outcome) -> list[str]:
         notes.append(
             f"note: clean accuracy is about chance ({outcome.clean_accuracy:.1%} of {snapshot.n_classes} classes); are "
             "normalisation, class order and architecture those of training?"
+        )
+    if outcome.not_finite:
+        notes.append(
+            f"note: {outcome.label}: {outcome.not_finite} gradients of an image had entries that are not finite (as of "
+            "a square root at 0); those counted as 0"
         )
     if "square" in stages[1:]:
         i = stages.index("square")

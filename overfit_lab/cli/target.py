@@ -87,13 +87,21 @@ class Target:
         return open_source(name, self.config, self.session.data, self.session.device, trust=trust, on_note=note)
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """A snapshot of each checkpoint, loaded one after the other."""
+        """A snapshot of each checkpoint, loaded one after the other; what is doubtful about them is said once."""
+        from overfit_lab.training.doubts import doubt_of
         from overfit_lab.training.subjects import at_checkpoints, foreign_snapshot
 
-        if self.which is None:
-            yield foreign_snapshot(self.session)
-        else:
-            yield from at_checkpoints(self.session, self.folder, self.which, self.weights)
+        said = set()
+        for snapshot in (
+            [foreign_snapshot(self.session)]
+            if self.which is None
+            else at_checkpoints(self.session, self.folder, self.which, self.weights)
+        ):
+            doubt = doubt_of(snapshot, "test")
+            if doubt and doubt not in said:
+                note(doubt)
+                said.add(doubt)
+            yield snapshot
 
 
 def open_target(

@@ -14,7 +14,7 @@ from overfit_lab.config import Options, Pixels, RunConfig, format_pixels
 from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.config.options import accepted
 from overfit_lab.errors import ConfigError
-from overfit_lab.methods.attacks.base import Attack
+from overfit_lab.methods.attacks.base import Attack, refuse_few_classes
 from overfit_lab.methods.attacks.losses import LOSSES, LabelLoss
 from overfit_lab.methods.attacks.transfer import Transfer
 from overfit_lab.methods.threat import ThreatModel
@@ -22,6 +22,7 @@ from overfit_lab.seeds import derive_seed
 
 TRANSFER = "transfer"
 STEPS = 20
+USUAL = {"linf": "8/255", "l2": "128/255"}
 
 
 class AttackOptions(Options):
@@ -71,22 +72,36 @@ class Source:
 
 
 def make_attacker(
-    name: str, config: RunConfig, options: AttackOptions | None = None, source: Source | None = None
+    name: str,
+    config: RunConfig,
+    options: AttackOptions | None = None,
+    source: Source | None = None,
+    n_classes: int | None = None,
 ) -> Attacker:
     """An attack by name: one of the registry, or ``transfer`` for PGD on another model, the source.
 
-    The attacked run's ``config`` gives threat model, steps and seed where the options do not.
+    The attacked run's ``config`` gives threat model, steps and seed where the options do not. Where ``n_classes`` is
+    given, an attack or a loss that needs more is refused here, else when it is run.
 
     Raises:
-        ConfigError: unknown, a noise, options that the attack has no use for, or ``transfer`` without a source.
+        ConfigError: unknown, a noise, options that the attack has no use for, ``transfer`` without a source, a norm
+            without a radius of its own, or too few classes.
     """
     options = options if options is not None else AttackOptions()
+    if options.eps is None and options.norm not in (None, config.attack.norm):
+        raise ConfigError(
+            f"norm = {options.norm}: the run's eps = {format_pixels(config.attack.eps)} is a radius in "
+            f"{config.attack.norm}; give eps too, such as {USUAL[options.norm]}"
+        )
     threat = ThreatModel(options.norm or config.attack.norm, config.attack.eps if options.eps is None else options.eps)
     if name == TRANSFER and source is None:
         raise ConfigError("attack 'transfer' needs a source: a run folder, RUN@CHECKPOINT or a weights file")
     factory = ATTACKS["pgd" if name == TRANSFER else name]
     if not getattr(factory, "adversarial", True):
         raise ConfigError(f"attack {name!r} is a noise; expected an attack such as pgd, square or autoattack")
+    if n_classes is not None:
+        refuse_few_classes(f"attack {name!r}", factory, n_classes)
+        refuse_few_classes(f"loss {options.loss!r}", LOSSES[options.loss], n_classes)
     settings = _settings(config, options, threat)
     ensemble = hasattr(factory, "stages")
     if ensemble and options.n_restarts > 1:

@@ -16,7 +16,7 @@ from overfit_lab.types import Value
 
 ROBUST = -1
 WRONG = -2
-NOTES = ("label", "stages", "settings", "stage", "done", "seconds", "made")
+NOTES = ("label", "stages", "settings", "stage", "done", "seconds", "made", "not_finite")
 ARRAYS = ("index", "y", "clean_prediction", "prediction", "broken_by", "logits", "members")
 
 
@@ -36,6 +36,7 @@ class Outcome:
         stage: the current stage; the number of stages when complete.
         done: members of the current stage that were attacked.
         made: when, where and by which versions it was completed.
+        not_finite: gradients of an image that had entries which are not finite; those counted as 0.
     """
 
     label: str
@@ -52,6 +53,7 @@ class Outcome:
     done: int = 0
     seconds: float = 0.0
     made: dict[str, Any] = field(default_factory=dict)
+    not_finite: int = 0
 
     def __len__(self) -> int:
         return len(self.y)

@@ -18,6 +18,7 @@ from overfit_lab.data.streamed import StreamedImages
 from overfit_lab.errors import ProbeError
 from overfit_lab.evaluation.attackers import Attacker
 from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome, load_outcome
+from overfit_lab.methods.attacks.gradient import counting_not_finite
 from overfit_lab.models.isolation import isolated
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.training.subjects import fingerprint
@@ -161,11 +162,12 @@ def _resume(
         while not outcome.complete:
             members = np.flatnonzero(outcome.members)
             batch = members[outcome.done : outcome.done + batch_size]
+            not_finite = outcome.not_finite
             if len(batch):
                 with _Counted(snapshot, attacker, outcome, len(batch), on_progress):
-                    _attack(snapshot, attacker, samples, outcome, batch, outcome.done // batch_size)
+                    not_finite += _attack(snapshot, attacker, samples, outcome, batch, outcome.done // batch_size)
             done = outcome.done + len(batch)
-            outcome = replace(outcome, done=done, seconds=time.monotonic() - started)
+            outcome = replace(outcome, done=done, not_finite=not_finite, seconds=time.monotonic() - started)
             if done >= len(members):
                 outcome = replace(outcome, stage=outcome.stage + 1, done=0, members=outcome.robust.copy())
             if partial is not None and time.monotonic() - saved > SAVE_EVERY:
@@ -181,19 +183,25 @@ def _resume(
 
 def _attack(
     snapshot: Snapshot, attacker: Attacker, samples: Samples, outcome: Outcome, batch: np.ndarray, number: int
-) -> None:
-    """Attack one batch in the outcome's stage and write the outcome's arrays, all at once."""
+) -> int:
+    """Attack one batch in the outcome's stage and write the outcome's arrays, all at once.
+
+    Returns:
+        The number of gradients that were not finite.
+    """
     index = torch.from_numpy(batch).to(samples.y.device)
     x, y = to_float(samples.x[index]), samples.y[index]
     stage = attacker.stages[outcome.stage]
     generator = snapshot.generator("evaluate", attacker.label, samples.split, outcome.stage, number)
-    x_adv = stage.attack(snapshot.model, x, stage.loss(y), generator=generator)
+    with counting_not_finite() as not_finite:
+        x_adv = stage.attack(snapshot.model, x, stage.loss(y), generator=generator)
     logits = snapshot.model(x_adv).float()
     predicted = logits.argmax(dim=1)
     fooled = (predicted != y).cpu().numpy()
     outcome.logits[batch] = logits.cpu().numpy()
     outcome.prediction[batch] = predicted.cpu().numpy()
     outcome.broken_by[batch[fooled]] = outcome.stage
+    return not_finite.count
 
 
 class _Counted:

@@ -19,6 +19,17 @@ def flat_norm(values: Tensor) -> Tensor:
     return norms.view(-1, *([1] * (values.dim() - 1)))
 
 
+def brought_to_one(values: Tensor) -> Tensor:
+    """Each sample (B, ...) divided by the power of two that brings its largest entry into [1, 2); zeros stay zeros.
+
+    No bit is lost, and the squares of very small or very large entries can then be summed: those of 1e-25 are 0 in
+    float32, and those of 1e25 are infinite.
+    """
+    largest = values.detach().abs().flatten(1).amax(dim=1).clamp_min(torch.finfo(values.dtype).tiny)
+    power = largest / (2 * torch.frexp(largest).mantissa)
+    return values / power.view(-1, *([1] * (values.dim() - 1)))
+
+
 @dataclass(frozen=True)
 class ThreatModel:
     """All images within ``eps`` of the clean one in ``norm``, and within the pixel bounds.
@@ -67,10 +78,14 @@ class ThreatModel:
     def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
         """One step of steepest ascent in this norm, not yet projected.
 
+        Entries of the gradient that are not numbers count as 0, for l_2 infinite ones too: one of them would leave no
+        direction.
+
         Args:
             gradient: gradient of the loss with respect to them (B, ...).
             step_size: length of the step in this norm, in [0, 1] pixels.
         """
         if self.norm == "linf":
-            return x_adv + step_size * gradient.sign()
+            return x_adv + step_size * gradient.sign().nan_to_num(0.0)
+        gradient = brought_to_one(torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0))
         return x_adv + step_size * gradient / flat_norm(gradient).clamp_min(1e-12)

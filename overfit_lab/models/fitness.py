@@ -13,6 +13,11 @@ from overfit_lab.models.compute.verdicts import Verdicts
 from overfit_lab.models.isolation import isolated
 
 TRIED_EVERY = 16
+SUM_WITHIN = 1e-4
+PROBABILITIES = (
+    "the network gives probabilities, as one that ends in a softmax; losses, attacks and probes take them for logits, "
+    "so train and measure it without its last layer"
+)
 _reasons: Verdicts[str] = Verdicts(TRIED_EVERY)
 
 
@@ -33,6 +38,20 @@ def refuse_unfit(model: nn.Module, x: Tensor) -> None:
         reason = _reasons.of(model, (x.shape[1:], x.dtype, x.device), partial(_unfit, model, x[:1].detach()))
     if reason:
         raise ProbeError(reason)
+
+
+@torch.no_grad()
+def gives_probabilities(model: nn.Module, x: Tensor) -> bool:
+    """Whether the outputs on some images are rows of probabilities, which logits are by accident only.
+
+    Args:
+        model: left as it was.
+        x: images in [0, 1] (B, C, H, W).
+    """
+    with isolated(model):
+        outputs = model(x).float()
+    sums = outputs.sum(dim=1)
+    return bool(outputs.shape[1] > 1 and (outputs >= 0).all() and ((sums - 1).abs() < SUM_WITHIN).all())
 
 
 @torch.no_grad()

@@ -115,8 +115,16 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def unmoved_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch norm in train mode uses the batch's statistics inside, but its running statistics do not move."""
+    """Batch norm in train mode uses the batch's statistics inside, but its running statistics do not move.
+
+    What other modules move in train mode, such as the vectors of spectral norm, is put back on leaving.
+
+    Cost: a copy of the buffers of modules in train mode other than batch norm; no synchronisation with the device.
+    """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    others = [m for m in model.modules() if m.training and not isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    buffers = [(m, name, b) for m in others for name, b in m._buffers.items() if b is not None and not b.is_inference()]
+    held = [(m, name, b, b._version, b.detach().clone()) for m, name, b in buffers]
     try:
         # In train mode torch then has no buffers to update; in eval mode it uses the running ones all the same.
         for norm in norms:
@@ -125,6 +133,12 @@ def unmoved_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+        with torch.no_grad():
+            for module, name, buffer, version, value in held:
+                module._buffers[name] = buffer
+                # One that nobody wrote to is not written to either, so that graphs which saved it stand.
+                if buffer._version != version:
+                    buffer.copy_(value)
 
 
 def _eager() -> AbstractContextManager[object]:

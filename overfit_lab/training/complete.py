@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from overfit_lab.config import EvaluationConfig, Part, RunConfig
+from overfit_lab.config import EvaluationConfig, Part, RunConfig, resolve_moment
 from overfit_lab.config.catalog import ATTACKS, DATASETS, LABELS, MODELS, OBJECTIVES, PROBES, REGULARIZERS, SCHEDULES
 from overfit_lab.config.options import dump_options, parse_options
 from overfit_lab.errors import ConfigError
+from overfit_lab.methods.attacks.base import refuse_few_classes
 from overfit_lab.methods.combination import Choice, Combination
 from overfit_lab.models.constants import check_normalize
 from overfit_lab.models.factory import EVERY_MODEL, MODEL_CONTEXT, find_model
@@ -18,12 +19,38 @@ from overfit_lab.types import Dataset
 
 
 def complete(config: RunConfig) -> RunConfig:
-    """The configuration with every component's options checked and its defaults filled in.
+    """The configuration of a new run, with every component's options checked and its defaults filled in.
 
     Raises:
-        ConfigError: see :func:`combine`.
+        ConfigError: see :func:`combine` and :func:`check_moments`.
     """
-    return combine(config).config
+    run = combine(config)
+    check_moments(run)
+    return run.config
+
+
+def check_moments(run: Combination) -> None:
+    """Refuse what would begin when the run is over, and a rise that the run does not see the end of.
+
+    Raises:
+        ConfigError: such a moment, with its key.
+    """
+    n = run.config.epochs
+    parts = {"labels": run.choices["labels"], **{f"regularizers.{name}": choice for name, choice in run.added.items()}}
+    for key, choice in parts.items():
+        start = getattr(choice.options, "start_epoch", None)
+        if start is not None and resolve_moment(start, n) >= n:
+            raise ConfigError(
+                f"{key}.start_epoch = {start}: the run ends after {n} epochs, so {choice.name} would never act; give "
+                f"an epoch below {n} or a share such as 50%"
+            )
+    rises = {"optimizer.warmup": run.config.optimizer.warmup}
+    rises["attack.eps_schedule.until"] = getattr(run.choices["eps_schedule"].options, "until", 0)
+    for key, end in rises.items():
+        if resolve_moment(end, n) > n:
+            raise ConfigError(
+                f"{key} = {end}: the run ends after {n} epochs, before the rise does; give {n} or fewer, or a share"
+            )
 
 
 def combine(config: RunConfig) -> Combination:
@@ -108,11 +135,8 @@ def _check_attacks(run: Combination) -> None:
 
 def check_classes(config: EvaluationConfig, data: Dataset) -> None:
     """Refuse, before anything is trained, an evaluation whose attack needs more classes than there are."""
-    least = getattr(ATTACKS[config.attack], "least_classes", 0)
-    if config.n_steps > 0 and data.n_classes < least:
-        raise ConfigError(
-            f"evaluation.attack = {config.attack!r} needs {least} classes or more; {data.name} has {data.n_classes}"
-        )
+    if config.n_steps > 0:
+        refuse_few_classes(f"evaluation.attack {config.attack!r}", ATTACKS[config.attack], data.n_classes, data.name)
 
 
 def check_shares(config: RunConfig, n_processes: int) -> None:

@@ -21,7 +21,7 @@ from overfit_lab.processes.world import TIMEOUT, joined
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
 from overfit_lab.records.status import mark_ended
-from overfit_lab.training.complete import check_shares, complete
+from overfit_lab.training.complete import check_shares, combine, complete
 from overfit_lab.training.compute import resolve_device
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.run import check_place, resumed_config, train_run
@@ -156,7 +156,7 @@ def _settled(config: RunConfig | None, folder: Path, *, resume: bool, begins: bo
         check_place(folder)
     if config is None:
         raise ConfigError("a new run needs a configuration")
-    return complete(config)
+    return combine(config).config if resume else complete(config)
 
 
 def _meeting_place(where: Layout) -> tuple[Store | None, Layout]:

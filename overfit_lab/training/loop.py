@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from overfit_lab.methods.attacks.gradient import NotFinite, counting_not_finite
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, RunEnded, RunStarted, SecondWeights
@@ -12,6 +13,9 @@ from overfit_lab.training.session import Session
 from overfit_lab.training.step import take_step
 from overfit_lab.training.tally import EpochTallies
 from overfit_lab.types import Value
+
+NOT_FINITE = "gradients_not_finite"
+"""Field of an epoch whose attack met such gradients."""
 
 
 def train(session: Session, bus: EventBus, *, resumed: bool = False) -> None:
@@ -43,15 +47,21 @@ def train_epoch(session: Session, bus: EventBus) -> None:
         session.tallies = EpochTallies(session.device, session.reference)
     tallies = session.tallies
     rows = None if session.sees_whole_batches else lambda n: session.share(n).rows
-    for i, batch in enumerate(session.loader.epoch(epoch, first=first, rows=rows), start=first):
-        n = len(batch.y) if world.size == 1 else len(session.loader.indices(epoch, i))
-        session.clock = replace(session.clock, step=begun + i, progress=epoch + i / n_batches)
-        take_step(session, batch, bus, n)
+    with counting_not_finite() as not_finite:
+        for i, batch in enumerate(session.loader.epoch(epoch, first=first, rows=rows), start=first):
+            n = len(batch.y) if world.size == 1 else len(session.loader.indices(epoch, i))
+            session.clock = replace(session.clock, step=begun + i, progress=epoch + i / n_batches)
+            take_step(session, batch, bus, n)
     session.clock = replace(session.clock, epoch=epoch + 1, step=begun + n_batches, progress=float(epoch + 1))
     session.tallies = None
     for regularizer in session.regularizers.values():
         regularizer.epoch_ended(session.clock)
-    end_epoch(session, bus, tallies.values(len(session.data.splits["train"])))
+    end_epoch(session, bus, [*tallies.values(len(session.data.splits["train"])), *_counted(not_finite, "train")])
+
+
+def _counted(not_finite: NotFinite, split: str) -> list[Value]:
+    """The number of an attack's gradients that were not finite, where there were any."""
+    return [Value(NOT_FINITE, float(not_finite.count), split)] if not_finite.count else []
 
 
 def end_epoch(session: Session, bus: EventBus, values: list[Value]) -> None:

@@ -33,8 +33,9 @@ from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget
 from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
-from overfit_lab.training.complete import complete
+from overfit_lab.training.complete import check_moments, combine
 from overfit_lab.training.compute import compile_training, resolve_device
+from overfit_lab.training.doubts import Doubts
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.keeper import CheckpointKeeper
 from overfit_lab.training.live import LiveProbes
@@ -94,6 +95,7 @@ def train_run(
     if config is None:
         raise ConfigError("a new run needs a configuration")
     if not resume:
+        check_moments(combine(config))
         world.run_on_rank(0, lambda: check_place(folder))
     seed = derive_seed(config.seed, "global", *([world.rank] if world.rank else []))
     with private_streams(seed):
@@ -224,7 +226,7 @@ def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunCo
         recorded = recorded.model_copy(update={"probes": config.probes})
     # Also where it is only compared: completing it imports what it names.
     check_trusted(recorded, str(folder), trust=trust)
-    if config is not None and identity.run(complete(config)) != identity.run(complete(recorded)):
+    if config is not None and identity.run(combine(config).config) != identity.run(combine(recorded).config):
         raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
     return recorded if config is None else config
 
@@ -257,6 +259,7 @@ def _train_with_records(
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
     _subscribe(bus, session, recorder, keeper, failures, _live_budget(session, writer, recorder))
+    Doubts(session.schedule.milestones, on_note).subscribe(bus)
     session.world.broadcast(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))

@@ -306,6 +306,7 @@ def test_labels_say_what_is_not_as_usual(digits_run, name, options, label):
         ("square", {"loss": "margin"}, "square has losses of its own"),
         ("gaussian-noise", {}, "is a noise; expected an attack"),
         ("transfer", {}, "needs a source"),
+        ("pgd", {"norm": "l2"}, "norm = l2: the run's eps = 0.1 is a radius in linf; give eps too, such as 128/255"),
         ("apgd", {}, "unknown attack 'apgd'; did you mean"),
     ],
 )

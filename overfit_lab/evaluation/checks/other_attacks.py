@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from overfit_lab.evaluation.attackers import TRANSFER
 from overfit_lab.evaluation.checks.base import RESTARTS, Bench, Finding, finding, only_by
+from overfit_lab.methods.attacks import losses
 
 BLACK_BOX = 0.02
 """Share that only an attack without gradients, or one made on another model, fools."""
@@ -35,10 +36,13 @@ def transfer(bench: Bench) -> Finding:
 def other_losses(bench: Bench) -> Finding:
     """PGD on losses that do not saturate is not much stronger than on cross entropy (Mosbach et al. 2018).
 
-    The difference of logits ratio has no scale, so a model with huge logits cannot hide behind a saturated softmax.
+    The difference of logits ratio has no scale, so a model with huge logits cannot hide behind a saturated softmax;
+    it needs three classes.
     """
-    others = [bench.outcome(n_steps=bench.steps, loss=loss) for loss in ("margin", "dlr")]
-    share = only_by("fooled by PGD on margin or logits ratio only", others, bench.gradient_attacks())
+    names = [loss for loss in ("margin", "dlr") if bench.snapshot.n_classes >= losses.LOSSES[loss].least_classes]
+    others = [bench.outcome(n_steps=bench.steps, loss=loss) for loss in names]
+    titles = " or ".join("logits ratio" if loss == "dlr" else loss for loss in names)
+    share = only_by(f"fooled by PGD on {titles} only", others, bench.gradient_attacks())
     return finding("other-losses", "another loss is not much stronger than cross entropy", share, LOSSES)
 
 

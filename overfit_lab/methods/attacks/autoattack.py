@@ -19,9 +19,10 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from overfit_lab.errors import ConfigError
-from overfit_lab.methods.attacks.base import Loss, Start
-from overfit_lab.methods.attacks.gradient import Connected
+from overfit_lab.methods.attacks.base import Loss, Start, refuse_few_classes
+from overfit_lab.methods.attacks.gradient import Connected, Sound
 from overfit_lab.methods.attacks.losses import labels_of
+from overfit_lab.methods.attacks.square_l2 import search, tiles_fit
 from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.models.isolation import frozen, mode, unmoved_statistics
 from overfit_lab.seeds import private_streams
@@ -93,11 +94,7 @@ class LabelAttack(ABC):
         ):
             predict = Connected(model)
             n_classes = int(predict(x[:1]).shape[1])
-            if n_classes < self.least_classes:
-                raise ConfigError(
-                    f"attack {self.name!r}: needs {self.least_classes} classes or more, this model has {n_classes}; "
-                    "apgd-ce, fab-t and square do with fewer"
-                )
+            refuse_few_classes(f"attack {self.name!r}", self, n_classes)
             return self.find(predict, x.detach(), y, seed, n_classes).detach()
 
     @abstractmethod
@@ -118,6 +115,10 @@ class LabelAttack(ABC):
         """The same attack with two steps and two queries at most."""
         return type(self)(self.threat, seed=self.seed, n_iter=min(self.n_iter, 2), n_queries=min(self.n_queries, 2))
 
+    def _by_direction(self, predict: nn.Module) -> nn.Module:
+        """For l_2 the model with gradients whose length can be divided by; for l_inf their signs do as they are."""
+        return Sound(predict, directions=True) if self.threat.norm == "l2" else predict
+
     def _common(self, x: Tensor, seed: int) -> dict[str, Any]:
         return {"norm": NORMS[self.threat.norm], "eps": self.threat.eps, "seed": seed, "device": x.device}
 
@@ -133,6 +134,7 @@ class APGD(LabelAttack):
 
     def find(self, predict: nn.Module, x: Tensor, y: Tensor, seed: int, n_classes: int) -> Tensor:
         """See :class:`LabelAttack`."""
+        predict = self._by_direction(predict)
         attack = APGDAttack(
             predict, n_restarts=1, n_iter=self.n_iter, loss=self.loss, logger=QUIET, **self._common(x, seed)
         )
@@ -163,6 +165,7 @@ class APGDTargeted(LabelAttack):
 
     def find(self, predict: nn.Module, x: Tensor, y: Tensor, seed: int, n_classes: int) -> Tensor:
         """See :class:`LabelAttack`."""
+        predict = self._by_direction(predict)
         attack = APGDAttack_targeted(
             predict,
             n_restarts=1,
@@ -191,6 +194,7 @@ class FABTargeted(LabelAttack):
 
     def find(self, predict: nn.Module, x: Tensor, y: Tensor, seed: int, n_classes: int) -> Tensor:
         """See :class:`LabelAttack`."""
+        predict = Sound(predict, directions=False)
         attack = FABAttack_PT(
             predict,
             n_restarts=1,
@@ -222,6 +226,9 @@ class FAB(FABTargeted):
 class Square(LabelAttack):
     """Random search over squares of pixels: no gradient is used (Andriushchenko et al. 2020).
 
+    For l_2 the library's first tiles do not fit on every size of image; on the others the search is our own
+    (:mod:`overfit_lab.methods.attacks.square_l2`), with the same steps.
+
     Unlike the library's own entry point it gives the best image also where the model stayed right, so that
     confidence under this attack can be measured; which images fool the model is the same.
 
@@ -240,7 +247,10 @@ class Square(LabelAttack):
         if right.any():
             torch.manual_seed(seed)
             attack.init_hyperparam(x)
-            _, x_adv[right] = attack.attack_single_run(x[right].clone(), y[right].clone())
+            if self.threat.norm == "l2" and not tiles_fit(*x.shape[-2:]):
+                x_adv[right] = search(attack, x[right], y[right])
+            else:
+                _, x_adv[right] = attack.attack_single_run(x[right].clone(), y[right].clone())
         return x_adv
 
     @property

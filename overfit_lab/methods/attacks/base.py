@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from overfit_lab.errors import ConfigError
 from overfit_lab.methods.threat import ThreatModel
 
 Loss = Callable[[Tensor], Tensor]
@@ -44,6 +45,25 @@ class Attack(Protocol):
     def scaled(self, factor: float) -> Self:
         """The same attack with the radius of its ball and its step times ``factor`` (0 or more)."""
         ...
+
+
+def refuse_few_classes(name: str, component: object, n_classes: int, owner: str = "this model") -> None:
+    """Refuse an attack or a loss that has no gradient, or no target, with so few classes.
+
+    Args:
+        name: of the component, for the message.
+        component: says what it needs as ``least_classes``; nothing where it does not.
+        owner: what has the classes.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    least = getattr(component, "least_classes", 0)
+    if n_classes < least:
+        raise ConfigError(
+            f"{name}: needs {least} classes or more, {owner} has {n_classes}; "
+            "pgd with the loss ce or margin, apgd-ce, fab-t and square do with 2"
+        )
 
 
 A_ = TypeVar("A_")

@@ -2,8 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from overfit_lab.methods.threat import brought_to_one
+
+SMALL = 1e-10
+"""Largest entry of a gradient to which a library's guard of 1e-12 against division by 0 makes a difference."""
+
+
+class NotFinite:
+    """Counts gradients with entries that are not finite, one for each image and step; read once, at the end."""
+
+    def __init__(self) -> None:
+        self._counts: list[Tensor] = []
+
+    def add(self, gradient: Tensor) -> None:
+        """Take in gradients (B, ...). No synchronisation with the device."""
+        count = gradient.detach().isfinite().flatten(1).all(dim=1).logical_not().sum()
+        self._counts = [self._counts[0] + count] if self._counts else [count]
+
+    @property
+    def count(self) -> int:
+        """Gradients so far. Cost: a synchronisation with the device."""
+        return int(self._counts[0]) if self._counts else 0
+
+
+_counters: ContextVar[tuple[NotFinite, ...]] = ContextVar("counters of gradients", default=())
+
+
+@contextmanager
+def counting_not_finite() -> Iterator[NotFinite]:
+    """Count the attacks' gradients that are not finite while inside."""
+    counter = NotFinite()
+    token = _counters.set((*_counters.get(), counter))
+    try:
+        yield counter
+    finally:
+        _counters.reset(token)
 
 
 def input_gradient(total: Tensor, x: Tensor, *, retain_graph: bool = False) -> Tensor:
@@ -18,7 +59,50 @@ def input_gradient(total: Tensor, x: Tensor, *, retain_graph: bool = False) -> T
     if not total.requires_grad:
         return torch.zeros_like(x)
     (gradient,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True, retain_graph=retain_graph)
+    _count(gradient)
     return gradient
+
+
+def _count(gradient: Tensor) -> None:
+    for counter in _counters.get():
+        counter.add(gradient)
+
+
+class _Sound(torch.autograd.Function):
+    """The identity; of its gradients, entries that are not finite count as 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, directions: bool) -> Tensor:
+        ctx.directions = directions
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        _count(gradient)
+        gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        if ctx.directions:
+            largest = gradient.abs().flatten(1).amax(dim=1).view(-1, *([1] * (gradient.dim() - 1)))
+            gradient = torch.where(largest < SMALL, brought_to_one(gradient), gradient)
+        return gradient, None
+
+
+class Sound(nn.Module):
+    """A model whose gradient in the image is finite, for a library that divides by the gradient's length.
+
+    Args:
+        directions: of the gradient only the direction is used, so that a very small one may be made longer.
+    """
+
+    def __init__(self, model: nn.Module, *, directions: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.directions = directions
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, K), the model's own values."""
+        seen: Tensor = _Sound.apply(x, self.directions)  # type: ignore[no-untyped-call]
+        return self.model(seen)  # type: ignore[no-any-return]
 
 
 class Connected(nn.Module):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from overfit_lab.errors import ConfigError
+from overfit_lab.methods.attacks.base import refuse_few_classes
 
 
 class LabelLoss(ABC):
@@ -18,6 +19,8 @@ class LabelLoss(ABC):
     Args:
         y: the labels (B,) int64.
     """
+
+    least_classes: ClassVar[int] = 2
 
     def __init__(self, y: Tensor) -> None:
         self.y = y
@@ -52,13 +55,22 @@ class Margin(LabelLoss):
 class LogitsRatio(LabelLoss):
     """Difference of logits ratio, (max_(j != y) z_j - z_y) / (z_(1) - z_(3)): no scale or shift of logits changes it.
 
-    z_(i) is the i-th largest logit; with two classes the denominator is z_(1) - z_(2). Croce and Hein (2020), Eq. 6.
+    z_(i) is the i-th largest logit. With two classes z_(3) is not there, and with z_(2) in its place the ratio would be
+    the answer itself, 1 or -1, without a gradient. Croce and Hein (2020), Eq. 6.
     """
 
+    least_classes = 3
+
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits (B, K) to losses (B,)."""
-        top = logits.topk(min(3, logits.shape[1]), dim=1).values
-        return Margin(self.y)(logits) / (top[:, 0] - top[:, -1] + 1e-12)
+        """Logits (B, K) to losses (B,).
+
+        Raises:
+            ConfigError: there are fewer than three classes.
+        """
+        refuse_few_classes("loss 'dlr'", self, logits.shape[1])
+        top = logits.topk(3, dim=1).values
+        width = top[:, 0] - top[:, -1]
+        return Margin(self.y)(logits) / torch.where(width > 0, width, 1)
 
 
 LOSSES = {"ce": CrossEntropy, "margin": Margin, "dlr": LogitsRatio}

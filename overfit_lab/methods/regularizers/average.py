@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from overfit_lab import config
 from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
-from overfit_lab.models.isolation import mode
+from overfit_lab.models.isolation import isolated
+from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.types import Split, to_float
 
 CHUNK = 256
@@ -59,23 +60,30 @@ def batch_norms(model: nn.Module) -> Iterator[nn.modules.batchnorm._BatchNorm]:
 
 
 @torch.no_grad()
-def recompute_statistics(model: nn.Module, split: Split) -> None:
+def recompute_statistics(model: nn.Module, split: Split, seed: int) -> None:
     """Recompute a model's batch-norm statistics: equal-weight means over the split's clean images, in chunks of 256.
 
-    A last chunk of fewer than two images is left out. Nothing happens where there is no batch norm.
+    Only batch norms are in train mode: nothing is dropped out, and nothing else moves. A network that draws random
+    numbers in eval mode too draws them from a stream of its own. A last chunk of fewer than two images is left out.
+    Nothing happens where there is no batch norm.
 
-    Cost: one forward pass a sample.
+    Args:
+        seed: of the run.
+
+    Cost: one forward pass a sample, and a copy of the weights.
     """
     norms = list(batch_norms(model))
     if not norms:
         return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # torch then takes the plain mean over chunks
-    with mode(model, training=True):
+    with isolated(model), private_streams(derive_seed(seed, "batch-norm-statistics")):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # torch then takes the plain mean over chunks
+            norm.training = True
         for images in split.x.split(CHUNK):
             if len(images) > 1:
                 model(to_float(images))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+        found = [[buffer.clone() for buffer in norm.buffers(recurse=False)] for norm in norms]
+    for norm, values in zip(norms, found, strict=True):
+        for buffer, value in zip(norm.buffers(recurse=False), values, strict=True):
+            buffer.copy_(value)

@@ -12,6 +12,7 @@ from overfit_lab import config
 from overfit_lab.config import Moment, resolve_moment
 from overfit_lab.methods.combination import Combination
 from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext, Step
+from overfit_lab.methods.threat import brought_to_one
 from overfit_lab.models.isolation import unmoved_statistics
 
 BY_OBJECTIVE: dict[str, tuple[float, Moment]] = {"trades": (5e-3, "5%")}
@@ -72,7 +73,8 @@ class Awp(Regularizer):
             with torch.no_grad():
                 for weight, gradient in zip(weights, gradients, strict=True):
                     if gradient is not None:
-                        weight.add_(gradient * (self.gamma * weight.norm() / gradient.norm().clamp_min(1e-20)))
+                        upwards = brought_to_one(gradient[None])[0]
+                        weight.add_(upwards * (self.gamma * weight.norm() / upwards.norm().clamp_min(1e-20)))
             yield
         finally:
             # Before the optimiser's step, and so before averages (SWA, EMA) see the weights. Copied back: w + v - v is

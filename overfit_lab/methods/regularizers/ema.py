@@ -54,7 +54,7 @@ class Ema(WeightAverage):
         """The average, with batch-norm statistics that go with it."""
         present = super().second_weights(model)
         if present and self.options.bn == "recompute":
-            recompute_statistics(model, self.context.train)
+            recompute_statistics(model, self.context.train, self.context.seed)
         return present
 
 

@@ -38,11 +38,11 @@ class KdSwa(Regularizer):
 
     @classmethod
     def refuse(cls, options: config.Options, run: Combination) -> str | None:
-        """The reason of either half, or that one is listed twice."""
+        """That a half is listed twice, or KD-AT's reason."""
         for half in ("kd-at", "swa"):
             if half in run.regularizers:
                 return f"has {half} in it; list one of the two"
-        return KdAt.refuse(options, run) or Swa.refuse(options, run)
+        return KdAt.refuse(options, run)
 
     def loss(self, loss: Tensor, step: Step, outputs: Outputs) -> Tensor:
         """KD-AT's."""

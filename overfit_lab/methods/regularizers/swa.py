@@ -58,15 +58,6 @@ class Swa(WeightAverage):
             content["start_epoch"] = decays[0] if decays else WITHOUT_DECAY
         return cls.Options.model_validate(content)
 
-    @classmethod
-    def refuse(cls, options: config.Options, run: Combination) -> str | None:
-        """A mean that no epoch enters."""
-        start = getattr(options, "start_epoch", None)
-        n = run.config.epochs
-        if start is not None and resolve_moment(start, n) >= n:
-            return f"start_epoch = {start} is the end of the run ({n} epochs), so no weights would be averaged"
-        return None
-
     def epoch_ended(self, clock: Clock) -> None:
         """Take in the weights, where this epoch counts."""
         # clock.epoch counts the epoch that has just ended, so the first mean is of the weights after start_epoch + 1.
@@ -79,7 +70,7 @@ class Swa(WeightAverage):
         """The mean, with batch-norm statistics that go with it."""
         present = super().second_weights(model)
         if present and self.bn == "recompute":
-            recompute_statistics(model, self.context.train)
+            recompute_statistics(model, self.context.train, self.context.seed)
         return present
 
 

@@ -157,7 +157,7 @@ def test_too_few_classes_are_refused_before_anything_is_trained(tmp_path, monkey
 
     load = build.load_dataset
     monkeypatch.setattr(build, "load_dataset", three_classes)
-    with pytest.raises(ConfigError, match="'autoattack' needs 4 classes or more; digits has 3"):
+    with pytest.raises(ConfigError, match="'autoattack': needs 4 classes or more, digits has 3"):
         train_run(tiny_config("hard", evaluation={"attack": "autoattack"}), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 

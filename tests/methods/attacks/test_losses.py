@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pyautoattack.autopgd_base import APGDAttack
 from torch import nn
@@ -17,6 +17,10 @@ from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.seeds import derive_generator
 
 names = pytest.mark.parametrize("name", list(LOSSES))
+
+
+def classes_enough(name, z):
+    return z.shape[1] >= LOSSES[name].least_classes
 
 
 def plain_ce(z, y):
@@ -41,6 +45,7 @@ PLAIN = {"ce": plain_ce, "margin": plain_margin, "dlr": plain_dlr}
 @given(case=labelled(untied=True) | sampled())
 def test_equals_a_plain_transcription(name, case):
     z, y = case
+    assume(classes_enough(name, z))
     found = LOSSES[name](y)(z)
     expected = [PLAIN[name](row, label) for row, label in zip(z.tolist(), y.tolist(), strict=True)]
     assert found.shape == y.shape
@@ -55,15 +60,13 @@ def test_by_hand():
     whole = math.exp(5) + math.exp(1) + math.exp(3) + math.exp(2)
     expected = torch.tensor([math.log(whole) - v for v in (5.0, 3.0, 1.0)])
     torch.testing.assert_close(CrossEntropy(y)(z), expected)
-    torch.testing.assert_close(LogitsRatio(torch.tensor([0, 1]))(z[:2, :2]), torch.tensor([-1.0, 1.0]))
 
 
 @steady
 @given(labelled(untied=True) | sampled())
 def test_the_ratio_is_that_of_the_authors_code(case):
     z, y = case
-    if z.shape[1] < 3:
-        return
+    assume(z.shape[1] > 2)
     theirs = APGDAttack(nn.Identity(), eps=0.1, device="cpu").dlr_loss(z, y)
     torch.testing.assert_close(LogitsRatio(y)(z), theirs, rtol=1e-6, atol=1e-6)
 
@@ -73,6 +76,7 @@ def test_the_ratio_is_that_of_the_authors_code(case):
 def test_ranges(case):
     """For any logits, ties among them; the ratio is -1 to 0 where the model is right, and has no upper bound."""
     z, y = case
+    assume(z.shape[1] > 2)
     ce, margin, dlr = (LOSSES[name](y) for name in ("ce", "margin", "dlr"))
     right = ~margin.fooled(z)
     assert (ce(z) >= 0).all()
@@ -87,22 +91,22 @@ def test_ranges(case):
 @steady
 @given(labelled(untied=True))
 def test_margin_and_ratio_are_positive_where_the_model_is_fooled(case):
-    """Ties aside. With two classes the ratio is the answer itself, 1 or -1."""
+    """Ties aside."""
     z, y = case
+    assume(z.shape[1] > 2)
     for name in LOSSES:
         assert torch.equal(LOSSES[name](y).fooled(z), z.argmax(dim=1) != y)
     fooled = Margin(y).fooled(z)
     assert torch.equal(Margin(y)(z) > 0, fooled)
     assert torch.equal(LogitsRatio(y)(z) > 0, fooled)
     assert (CrossEntropy(y)(z)[fooled] >= math.log(2) - 1e-6).all()
-    if z.shape[1] == 2:
-        torch.testing.assert_close(LogitsRatio(y)(z), 2 * fooled.float() - 1)
 
 
 @steady
 @given(sampled(), st.floats(0.01, 100), st.floats(-50, 50))
 def test_no_scale_or_shift_changes_the_ratio(case, scale, shift):
     z, y = case
+    assume(z.shape[1] > 2)
     z = z.double()
     dlr, margin, ce = LogitsRatio(y), Margin(y), CrossEntropy(y)
     torch.testing.assert_close(dlr(scale * z + shift), dlr(z), rtol=1e-6, atol=1e-6)
@@ -116,6 +120,7 @@ def test_no_scale_or_shift_changes_the_ratio(case, scale, shift):
 def test_each_sample_has_its_own_loss(name, case, data):
     """To the bit in any order of samples; the numbers of classes play no part."""
     z, y = case
+    assume(classes_enough(name, z))
     found = LOSSES[name](y)(z)
     order = shuffled(data.draw, len(y))
     assert torch.equal(LOSSES[name](y[order])(z[order]), found[order])
@@ -128,6 +133,7 @@ def test_each_sample_has_its_own_loss(name, case, data):
 @given(case=sampled(most=12))
 def test_gradients_are_those_of_finite_differences(name, case):
     z, y = case
+    assume(classes_enough(name, z))
     top = z.sort(dim=1, descending=True).values
     if (top[:, :-1] - top[:, 1:]).min() < 1e-3:  # a kink: another logit comes to be the largest
         return
