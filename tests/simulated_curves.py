@@ -25,6 +25,7 @@ def rows(name, epochs, values, probe, field, split, inputs, n=N_TEST, stderr=Non
     frame = pd.DataFrame({"epoch": np.asarray(epochs, dtype=int), "value": np.asarray(values, dtype=float), "n": n})
     frame["step"], frame["stderr"], frame["seconds"], frame["origin"] = frame["epoch"] * 10, stderr, 0.0, TRAINING
     frame["probe"], frame["field"], frame["split"], frame["inputs"], frame["labels"] = probe, field, split, inputs, ""
+    frame["via"] = ""
     return frame[list(FIELDS)]
 
 
@@ -66,7 +67,9 @@ def accuracies(kind, n, stream, *, correlation=0.3, size=0.008, fall=0.10, shape
 
 def evaluated(kind, n, seed, *, name=None, extra=(), objective="pgd-at", **options):
     """A run with accuracies of a kind, and more records; ``extra`` are made with the run's name, decay and onset."""
-    changes = {key: options.pop(key) for key in ("labels", "regularizers", "data", "info") if key in options}
+    changes = {
+        key: options.pop(key) for key in ("labels", "regularizers", "data", "info", "monitored") if key in options
+    }
     stream = np.random.default_rng(seed)
     epochs, train, test, decay, onset = accuracies(kind, n, stream, **options)
     name = name or f"synthetic-seed{seed}"

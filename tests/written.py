@@ -10,9 +10,9 @@ from overfit_lab.types import Clock, Value
 N, DECAY = 60, 20
 
 
-def begin(folder, *, name="made", epochs=N, decays=(DECAY,), status="running", started="10:00"):
+def begin(folder, *, name="made", epochs=N, decays=(DECAY,), status="running", started="10:00", known=()):
     """A run folder with no record yet, held by the writer that comes back."""
-    config = parse_config({"name": name, "epochs": epochs, "data": {"name": "digits"}})
+    config = parse_config({"name": name, "epochs": epochs, "data": {"name": "digits"}, "monitored": {"known": known}})
     info = {"name": name, "status": status, "started": started, "decay_epochs": list(decays)}
     return RunWriter.create(folder, to_yaml(config), info)
 

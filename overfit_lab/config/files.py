@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from overfit_lab.config.permission import read_from_file
-from overfit_lab.config.schema import FROM_CONTENT, RunConfig
+from overfit_lab.config.schema import FROM_CONTENT, MonitoredConfig, RunConfig
 from overfit_lab.config.upgrade import CURRENT, VERSION_KEY, upgrade
 from overfit_lab.errors import ConfigError, unknown_name
 
@@ -64,8 +64,24 @@ def known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """Nested plain dicts, lists, numbers and strings, as YAML and JSON hold them; the version comes first."""
-    return {VERSION_KEY: CURRENT, **config.model_dump(mode="json")}
+    """Nested plain dicts, lists, numbers and strings, as YAML and JSON hold them; the version comes first.
+
+    Of a monitored run the known keys alone, and of others no section about a monitor.
+    """
+    content = config.model_dump(mode="json")
+    if config.monitored == MonitoredConfig():
+        content.pop("monitored")
+    return {VERSION_KEY: CURRENT, **_known_part(content, config)}
+
+
+def _known_part(content: Mapping[str, Any], config: RunConfig, prefix: str = "") -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    for key, value in content.items():
+        if config.knows(f"{prefix}{key}"):
+            known[key] = value
+        elif isinstance(value, Mapping) and (inner := _known_part(value, config, f"{prefix}{key}.")):
+            known[key] = inner
+    return known
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -279,6 +279,18 @@ class ComputeConfig(Options):
     label_memory_limit: Speed[Size] = Field("1GB", description="most for rows on the device, n K 4 bytes, such as 1GB")
 
 
+class MonitoredConfig(Options):
+    """What the training loop that a monitor looks at said of itself; all other keys of a monitored run are unknown."""
+
+    known: Task[Names[str]] = Field((), description="keys, or groups of them, that a monitor knows; empty: all")
+    method: Method[str | None] = Field(None, description="the method in the user's words, such as PGD-AT + LS")
+    config: Method[dict[str, Any]] = Field(default_factory=dict, description="settings of the user's own")
+    tags: Nothing[Names[str]] = Field((), description="words to find the run by")
+    data: Task[dict[str, Any]] = Field(
+        default_factory=dict, description="what data and network show of themselves: sizes, classes, parameters"
+    )
+
+
 FROM_CONTENT = {"from": "content"}
 """Context of a validation whose content may have been read: to validate it allows nothing."""
 
@@ -304,6 +316,17 @@ class RunConfig(Options):
     probes: ProbesConfig = ProbesConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     compute: ComputeConfig = ComputeConfig()
+    monitored: MonitoredConfig = MonitoredConfig()
+
+    @property
+    def is_monitored(self) -> bool:
+        """Whether somebody else's loop trains, of which only some keys are known."""
+        return bool(self.monitored.known)
+
+    def knows(self, key: str) -> bool:
+        """Whether a key, or group of keys, says what was done; else its value is a default that nobody chose."""
+        prefixes = tuple(f"{known}." for known in (*self.monitored.known, "name", "monitored"))
+        return not self.is_monitored or f"{key}.".startswith(prefixes)
 
     @field_validator("regularizers", mode="before")
     @classmethod

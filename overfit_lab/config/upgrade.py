@@ -11,7 +11,7 @@ from typing import Any
 
 from overfit_lab.errors import ConfigError
 
-CURRENT = 1
+CURRENT = 2
 VERSION_KEY = "schema"
 LATER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "preact-resnet18": {"final_norm": True, "shortcut": "activation"},
@@ -62,5 +62,16 @@ def _from_0(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-STEPS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_0,)
+def _from_1(content: dict[str, Any]) -> dict[str, Any]:
+    """A monitor wrote defaults as if they were the loop's; what it knew is what it measured with."""
+    model = content.get("model")
+    name = str(model.get("name")) if isinstance(model, Mapping) else str(model)
+    if content.get("name") == "monitor" and ":" in name and "monitored" not in content:
+        return {**content, "monitored": {"known": list(MEASURED_WITH)}}
+    return content
+
+
+MEASURED_WITH = ("data.name", "model", "attack.norm", "attack.eps", "evaluation", "probes")
+"""Keys that every monitor with an attack knows."""
+STEPS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_0, _from_1)
 """Step k makes of version k version k + 1."""

@@ -23,7 +23,7 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
-from overfit_lab.data.arrays import images_and_labels
+from overfit_lab.data.arrays import class_labels, images_and_labels, to_tensor
 from overfit_lab.data.split import probe_order
 from overfit_lab.errors import ConfigError
 from overfit_lab.seeds import derive_seed, private_streams
@@ -65,7 +65,7 @@ def by_split(data: Any, test: Any = None, val: Any = None) -> dict[str, Any]:
 
 
 def dataset_from_sources(
-    sources: Mapping[str, Any], *, keep: int, seed: int = 0, device: torch.device | str
+    sources: Mapping[str, Any], *, keep: int, seed: int = 0, device: torch.device | str, y_true: Any = None
 ) -> Dataset:
     """Splits for a training loop outside this package.
 
@@ -78,13 +78,18 @@ def dataset_from_sources(
         sources: of each split, see :func:`by_split`.
         keep: samples of a data set to keep.
         seed: of the probe order, and of the random transforms of a data set while it is read.
+        y_true: the training samples' labels before any noise, in the order of the split; None: those of a third part of
+            its arrays, else the labels themselves.
 
     Raises:
         ConfigError: shapes, kinds or values that do not fit; one line.
 
     Cost: one reading of ``keep`` samples a split; memory is C*H*W bytes a sample, four times that for float32.
     """
-    splits = {name: _split(name, part, keep, seed, device) for name, part in sources.items()}
+    splits = {
+        name: _split(name, part, keep, seed, device, y_true if name == "train" else None)
+        for name, part in sources.items()
+    }
     shapes = {tuple(split.x.shape[1:]) for split in splits.values()}
     if len(shapes) > 1:
         raise ConfigError(f"images of the splits differ in shape: {' and '.join(map(str, sorted(shapes)))}")
@@ -114,11 +119,16 @@ def describe_splits(data: Dataset) -> dict[str, str]:
 
 
 def _top(splits: Mapping[str, Split]) -> int:
-    return max(int(split.y.max()) for split in splits.values())
+    return max(int(labels.max()) for split in splits.values() for labels in (split.y, split.y_true))
 
 
-def _split(name: str, source: Any, keep: int, seed: int, device: torch.device | str) -> Split:
+def _split(name: str, source: Any, keep: int, seed: int, device: torch.device | str, y_true: Any = None) -> Split:
     source = _unwrapped(name, source)
+    if has_true_labels(source):
+        if y_true is not None:
+            raise ConfigError(f"{name}: true labels are given twice, as y_true and as a third part")
+        source, y_true = source[:2], source[2]
+    chosen = None
     if isinstance(source, (tuple, list)) and len(source) == 2 and not _is_item(source[0]):
         x, y = images_and_labels(name, source, keep_floats=True)
         size = len(y)
@@ -130,9 +140,27 @@ def _split(name: str, source: Any, keep: int, seed: int, device: torch.device | 
             items = [_item(name, source[i]) for i in chosen]
         x, y = images_and_labels(name, _stacked(name, items), keep_floats=True)
         order = torch.arange(len(y))
-    clean = torch.zeros(len(y), dtype=torch.bool)
-    tensors = (tensor.to(device) for tensor in (x.contiguous(), y, y, clean, order))
+    true = y if y_true is None else _true_labels(name, y_true, size, chosen)
+    tensors = (tensor.to(device) for tensor in (x.contiguous(), y, true, y != true, order))
     return Split(name, *tensors, n_total=size)
+
+
+def has_true_labels(source: Any) -> bool:
+    """Whether a split is three arrays: images, labels, and labels before any noise."""
+    return isinstance(source, (tuple, list)) and len(source) == 3 and not _is_item(source[0])
+
+
+def _true_labels(name: str, labels: Any, size: int, chosen: list[int] | None) -> Tensor:
+    """Labels before any noise of the samples that are kept.
+
+    Raises:
+        ConfigError: not one label a sample of the split.
+    """
+    tensor = to_tensor(f"{name} y_true", labels)
+    if tensor.shape != (size,):
+        raise ConfigError(f"{name} y_true has shape {tuple(tensor.shape)}; expected ({size},), a label a sample")
+    tensor = class_labels(f"{name} y_true", tensor)
+    return tensor if chosen is None else tensor[chosen]
 
 
 def _unwrapped(name: str, source: Any) -> Any:

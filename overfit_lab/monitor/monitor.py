@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from math import isfinite
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from overfit_lab.config import (
     AttackConfig,
     DataConfig,
     EvaluationConfig,
+    MonitoredConfig,
     Part,
     ProbesConfig,
     RunConfig,
@@ -28,7 +30,7 @@ from overfit_lab.config import (
 )
 from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.data.arrays import channel_statistics
-from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, with_classes
+from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, has_true_labels, with_classes
 from overfit_lab.errors import ConfigError, ProbeError, RunFolderError, to_stderr
 from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
@@ -38,7 +40,7 @@ from overfit_lab.monitor.steps import Steps
 from overfit_lab.probes.base import Failure, Probe, attempt, dry_run
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import Snapshot
-from overfit_lab.records import layout
+from overfit_lab.records import identity, layout
 from overfit_lab.records.changes import change_probes
 from overfit_lab.records.environment import hardware, now, versions
 from overfit_lab.records.failures import Failures
@@ -78,11 +80,20 @@ class Monitor:
             or a torch data set, or a data loader for its data set, of which a fixed, seeded part is read and kept, see
             :attr:`kept`. Transforms are applied once, on reading; give data without augmentation.
         train: the training split, where ``data`` is not given.
+        y_true: the training samples' labels before noise was put on them, in the order of the split, which memorisation
+            is measured by; or the third part of its arrays. What differs from the split's labels counts as corrupted.
         probes: names of metrics; ``overfit-lab list metrics`` shows them. Default: gradient-norm and iiw, and with a
-            test split calibration and confidence.
+            test split calibration and confidence, and with ``y_true`` memorisation.
         attack: attack for adversarial inputs; None measures clean inputs alone.
         n: samples of each split that are looked at; None is each probe's own choice, and 1000 of a data set.
         n_epochs: length of the run, where known; the features probe draws its t-SNE map at the last epoch.
+        name: names the run.
+        method: how the loop trains, in your words: ``"PGD-AT + LS"``. Runs of one method and ``config`` with other
+            seeds are seeds of one experiment; runs that say neither cannot be told apart, and are never averaged.
+        seed: of the training, where known; the draws of probes depend on it too, and are those of 0 without it.
+        config: settings of the loop, such as ``vars(args)``: what runs of one method may differ in. ``seed`` in it is
+            the seed.
+        tags: words to find the run by.
         batch_size: samples of a training batch, where known, for readings that are per mini-batch; without it the
             gradient norm has no ``minibatch``.
         penultimate: name of the last linear layer, for the features probe.
@@ -111,6 +122,7 @@ class Monitor:
         val: Any = None,
         *,
         train: Any = None,
+        y_true: Any = None,
         probes: Sequence[str] | None = None,
         attack: Attack | None = None,
         every: int = 1,
@@ -118,7 +130,11 @@ class Monitor:
         n_epochs: int | None = None,
         penultimate: str | None = None,
         batch_size: int | None = None,
-        seed: int = 0,
+        name: str | None = None,
+        method: str | None = None,
+        seed: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
         folder: str | Path | None = None,
         options: dict[str, dict[str, Any]] | None = None,
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
@@ -136,25 +152,31 @@ class Monitor:
         self.penultimate = penultimate if penultimate is not None else getattr(model, "penultimate", None)
         parts = by_split(data if data is not None else train, test, val)
         if probes is None:
-            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()))
+            noisy = y_true is not None or has_true_labels(parts["train"])
+            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *(("memorisation",) if noisy else ()))
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
-        name = f"{type(model).__module__}:{type(model).__qualname__}"
+        network = f"{type(model).__module__}:{type(model).__qualname__}"
+        said = plain_settings(config or {})
+        seed = _seed_of(seed, said.pop("seed", None))
+        lengths = {"seed": seed, "epochs": n_epochs or None, "batch_size": batch_size}
+        lengths = {key: value for key, value in lengths.items() if value is not None}
+        known = [*MEASURED_WITH, *(("attack.norm", "attack.eps") if attack is not None else ()), *lengths]
         evaluation = EvaluationConfig(every=every, n_train=n or 1000, n_test=n, n_val=n, **_evaluated_by(attack))
         self._config = RunConfig(
             data=DataConfig(name=GIVEN),
             attack=_threat_of(attack),
-            name="monitor",
-            seed=seed,
-            epochs=n_epochs or 1,
-            **({"batch_size": batch_size} if batch_size is not None else {}),
-            model=Part(name=name),
+            name=name or "monitor",
+            **{"epochs": 1, **lengths},
+            model=Part(name=network),
             probes=settings,
             evaluation=evaluation,
+            monitored=MonitoredConfig(known=tuple(known), method=method, config=said, tags=tags),
         )
         live = make_probes(settings)
         keep = max([n or KEPT, *(probe.options.n for probe in live)])
         self.adapter = adapter if adapter is not None else Adapter()
-        self.data = self._read(parts, keep, normalize, parameter.device)
+        self.data = self._read(parts, keep, normalize, parameter.device, y_true)
+        self._config = self._with_data()
         self.reference: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
         self._priors = PriorStore()
         self._started = False
@@ -190,9 +212,10 @@ class Monitor:
         keep: int,
         normalize: tuple[Sequence[float], Sequence[float]] | None,
         device: torch.device,
+        y_true: Any,
     ) -> Dataset:
         """The data, with as many classes as the model gives logits."""
-        data = dataset_from_sources(parts, keep=keep, seed=self._config.seed, device=device)
+        data = dataset_from_sources(parts, keep=keep, seed=self._config.seed, device=device, y_true=y_true)
         image = data.splits["train"].x[:1]
         if normalize is not None:
             constants = channel_statistics(*normalize, image.shape[1])
@@ -200,6 +223,15 @@ class Monitor:
         with self.adapted():
             n_classes = count_logits(self.model, to_float(image))
         return with_classes(data, n_classes)
+
+    def _with_data(self) -> RunConfig:
+        """The configuration with what tells data and network from others of the same name."""
+        data, image = self.data, self.data.splits["train"].x
+        sizes = {name: part.size for name, part in data.splits.items()}
+        shape = {"n_classes": data.n_classes, "image": list(image.shape[1:])}
+        n_parameters = {"n_parameters": sum(p.numel() for p in self.model.parameters())}
+        monitored = self._config.monitored.model_copy(update={"data": {**sizes, **shape, **n_parameters}})
+        return self._config.model_copy(update={"monitored": monitored})
 
     def adapted(self) -> AbstractContextManager[None]:
         """Inside, the model maps images in [0, 1] to logits; for a probe of your own on :meth:`snapshot`."""
@@ -471,17 +503,26 @@ class Monitor:
         if resume and layout.is_run(folder):
             recorded = load_config(layout.config_path(folder))
             may_differ = {"epochs", "probes"}
+            if not recorded.monitored.data:  # of a monitor that did not write what it knew
+                may_differ |= {"monitored", *(key for key in RunConfig.model_fields if not recorded.knows(key))}
             may_differ |= set() if recorded.data.name == GIVEN else {"data", "attack", "evaluation"}
-            if recorded.model_copy(update={key: getattr(self._config, key) for key in may_differ}) != self._config:
-                raise RunFolderError(f"{folder}: holds a run of another configuration; give another folder")
+            difference = identity.changed(recorded, self._config, sorted(may_differ))
+            if difference:
+                raise RunFolderError(
+                    f"{folder}: holds a run of another configuration ({difference}); give another folder"
+                )
             writer = RunWriter.reopen(folder)
             writer.update_info(status="running")
             return writer
         device = next(model.parameters()).device
         info = {
-            "name": "monitor",
+            "name": self._config.name,
             "status": "running",
-            "seed": self._config.seed,
+            "seed": self._config.seed if self._config.knows("seed") else None,
+            "monitored": {
+                **self._config.monitored.model_dump(mode="json", include={"method", "config", "tags"}),
+                "unknown": [key for key in RunConfig.model_fields if not _any_known(self._config, key)],
+            },
             "started": now(),
             "versions": versions(),
             "device": device.type,
@@ -516,6 +557,42 @@ def _evaluated_by(attack: Attack | None) -> dict[str, Any]:
     if isinstance(attack, PGD):
         return {"n_steps": attack.n_steps, "n_restarts": attack.n_restarts, "step_size": attack.step_size}
     return {"attack": f"{type(attack).__module__}:{type(attack).__qualname__}"}
+
+
+MEASURED_WITH = ("data.name", "model", "evaluation", "probes")
+"""Keys of the configuration that a monitor knows whatever the loop says."""
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a configuration can hold them: numbers, truths, texts, lists and groups; anything else as text."""
+    return {str(key): _plain(value) for key, value in settings.items()}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item") and getattr(value, "size", 1) == 1 and not isinstance(value, Tensor):
+        value = value.item()  # a number of numpy's
+    if isinstance(value, Mapping):
+        return plain_settings(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    plain = value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and isfinite(value))
+    return value if plain else str(value)
+
+
+def _seed_of(seed: int | None, in_settings: Any) -> int | None:
+    """The seed, wherever it is said.
+
+    Raises:
+        ConfigError: it is said twice, and not alike.
+    """
+    if seed is not None and in_settings is not None and seed != in_settings:
+        raise ConfigError(f"seed = {seed}: config says seed = {in_settings}; expected one of them")
+    return seed if in_settings is None else in_settings
+
+
+def _any_known(config: RunConfig, section: str) -> bool:
+    """Whether anything of a section is known."""
+    return config.knows(section) or any(key.startswith(f"{section}.") for key in config.monitored.known)
 
 
 def _threat_of(attack: Attack | None) -> AttackConfig:

@@ -19,6 +19,7 @@ SETTING = frozenset((Affects.TASK, Affects.MEASURE))
 EXPERIMENT = SETTING | {Affects.METHOD}
 TRAINING = frozenset((Affects.TASK, Affects.METHOD, Affects.SEED))
 RUN = frozenset(Affects) - {Affects.NOTHING}
+KNOWN, SETTINGS = "monitored.known", "monitored.config"
 ORDER = "regularizers.order"
 """Stands for the order in which regularizers are applied, where there are several."""
 
@@ -44,6 +45,24 @@ def training(config: RunConfig) -> dict[str, Any]:
 def run(config: RunConfig) -> dict[str, Any]:
     """What must be equal for a run to be gone on with as another: all but its name and where its data lie."""
     return _part(config, RUN)
+
+
+def changed(recorded: RunConfig, now: RunConfig, also_free: Sequence[str] = ()) -> str:
+    """The first key in which a run cannot be gone on with as another, with both values; "" where it can.
+
+    Example:
+        >>> changed(RunConfig(epochs=5), RunConfig(epochs=8))
+        'epochs is 5 there and 8 now'
+    """
+    before, after = (_part(config, RUN, also_free) for config in (recorded, now))
+    for key in dict.fromkeys([*before, *after]):
+        if before.get(key) != after.get(key):
+            return f"{key} is {_shown(before.get(key))} there and {_shown(after.get(key))} now"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def affects(key: str, schema: type[RunConfig] = RunConfig) -> Affects:
@@ -85,9 +104,11 @@ def _part(config: RunConfig, wanted: frozenset[Affects], also_free: Sequence[str
     flat = flatten(config.model_dump(mode="json"))
     if len(config.regularizers) > 1:
         flat[ORDER] = ", ".join(part.name for part in config.regularizers)
+    if not config.monitored.config:
+        flat.pop(SETTINGS, None)  # no settings are no value of a setting
     free = tuple(f"{key}." for key in also_free)
     return {
         key: value
         for key, value in flat.items()
-        if affects(key, type(config)) in wanted and not f"{key}.".startswith(free)
+        if affects(key, type(config)) in wanted and config.knows(key) and not f"{key}.".startswith(free)
     }

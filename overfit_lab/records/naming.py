@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from overfit_lab.config import RunConfig
 from overfit_lab.config.upgrade import later_options
@@ -46,6 +46,8 @@ MODELS = {
     "mlp": "MLP",
     "small-cnn": "small CNN",
 }
+UNKNOWN = "unknown method"
+"""Title of the method of a monitored run that does not say it."""
 NORMS = {"linf": "l_inf", "l2": "l_2"}
 ATTACKS = {
     "autoattack": "AutoAttack",
@@ -62,8 +64,11 @@ def method_key(config: RunConfig) -> str:
     """The method for comparison with other tables: objective, label mode and regularizers joined by "+".
 
     Hard labels are left out, and so is PGD-AT where regularizers alone are added to it: ``pgd-at``, ``pgd-at+sglr``,
-    ``trades+sglr``, ``awp``, ``kd-swa``. Constants of a method are not part of its key.
+    ``trades+sglr``, ``awp``, ``kd-swa``. Constants of a method are not part of its key. A monitored run,
+    whose method is in its user's words, has none: "".
     """
+    if config.is_monitored:
+        return ""
     labels = [] if config.labels.name == "hard" else [config.labels.name]
     added = [part.name for part in config.regularizers]
     if config.objective.name == "pgd-at" and added and not labels:
@@ -72,7 +77,12 @@ def method_key(config: RunConfig) -> str:
 
 
 def method_title(config: RunConfig) -> str:
-    """The method as papers print it: ``PGD-AT``, ``PGD-AT + LS``, ``TRADES + SGLR``, ``PGD-AT + AWP``."""
+    """The method as papers print it: ``PGD-AT``, ``PGD-AT + LS``, ``TRADES + SGLR``, ``PGD-AT + AWP``.
+
+    That of a monitored run is in its user's words; where they say none, :data:`UNKNOWN`.
+    """
+    if config.is_monitored:
+        return config.monitored.method or UNKNOWN
     objective = OBJECTIVES.get(config.objective.name, config.objective.name)
     labels = [] if config.labels.name == "hard" else [LABELS.get(config.labels.name, config.labels.name)]
     added = [REGULARIZERS.get(part.name, part.name) for part in config.regularizers]
@@ -132,7 +142,9 @@ def attack_title(attack: str) -> str:
 
 
 def threat_title(config: RunConfig) -> str:
-    """The threat model: ``l_inf eps 8/255``."""
+    """The threat model: ``l_inf eps 8/255``; that of a monitor without an attack is not known."""
+    if not config.knows("attack.eps"):
+        return "threat model not known"
     return f"{NORMS[config.attack.norm]} eps {pixels(config.attack.eps)}"
 
 
@@ -144,3 +156,17 @@ def pixels(eps: float) -> str:
 
 def _plain(value: object) -> str:
     return "-".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def common_name(names: Sequence[str]) -> str:
+    """What names of runs have in common at the beginning, without a trailing "-seed".
+
+    Example:
+        >>> common_name(["digits-hard-seed0", "digits-hard-seed1"])
+        'digits-hard'
+    """
+    if len(names) == 1:
+        return names[0]
+    shortest = min(names, key=len)
+    length = next((i for i, c in enumerate(shortest) if any(name[i] != c for name in names)), len(shortest))
+    return shortest[:length].rstrip("-_0123456789").removesuffix("seed").rstrip("-_") or names[0]

@@ -10,6 +10,7 @@ from typing import Any
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.environment import now
+from overfit_lab.records.reader import Run
 from overfit_lab.records.writer import RunWriter
 
 
@@ -21,6 +22,12 @@ def status_of(folder: Path) -> Any:
         RunFolderError: run.json is damaged.
     """
     return layout.read_info(folder).get("status") if layout.is_run(folder) else None
+
+
+def ended_at(run: Run) -> str:
+    """How far a run came, in words: ``interrupted at epoch 3 of 100``; without its length where that is not known."""
+    length = f" of {run.config.epochs}" if run.config.knows("epochs") else ""
+    return f"{run.info.get('status', 'unknown')} at epoch {run.info.get('epoch', '?')}{length}"
 
 
 def end(writer: RunWriter, status: str, **changes: Any) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records import identity
 from overfit_lab.records.best import INPUTS, SPLITS, Best, after_robustness, best_of, choosing
+from overfit_lab.records.experiments import experiment_key, unrepeated
+from overfit_lab.records.naming import common_name, method_title
 from overfit_lab.records.reader import Run
 
 ENDINGS = {
@@ -95,14 +95,13 @@ def summarise_run(run: Run, weights: str = RAW, by: str = "auto") -> dict[str, A
     """
     best = best_epoch(run, weights, by)
     final = final_epoch(run)
-    noise = run.config.data.noise
     row: dict[str, Any] = {
         "run": run.name,
         "status": run.info.get("status", "unknown"),
-        "group": f"{weights} {group_key(run)}",
+        "group": f"{weights} {experiment_key(run)}",
         "labels": label_name(run),
         "weights": weights,
-        "noise": "none" if noise.kind == "none" else f"{noise.kind} {noise.rate:g}",
+        "noise": noise_words(run),
         "seed": run.config.seed,
         "chosen_on": best.chosen_on,
         "best_epoch": best.epoch,
@@ -121,19 +120,24 @@ def summarise_run(run: Run, weights: str = RAW, by: str = "auto") -> dict[str, A
     return row
 
 
+def noise_words(run: Run) -> str:
+    """Kind and rate of the label noise, ``none``, or ``unknown`` where another loop's data were monitored."""
+    noise = run.config.data.noise
+    if not run.config.knows("data.noise"):
+        return "unknown"
+    return "none" if noise.kind == "none" else f"{noise.kind} {noise.rate:g}"
+
+
 def label_name(run: Run) -> str:
     """The label mode, with regularizers after it, and the objective before it where that is not pgd-at.
 
-    Such as ``sglr``, ``hard + awp``, ``trades, sglr``.
+    Such as ``sglr``, ``hard + awp``, ``trades, sglr``; of a monitored run the method in its own words.
     """
+    if run.config.is_monitored:  # a comma would end the objective's name
+        return method_title(run.config).replace(", ", ",\u00a0")
     objective = run.config.objective.name
     labels = " + ".join([run.config.labels.name, *(part.name for part in run.config.regularizers)])
     return labels if objective == "pgd-at" else f"{objective}, {labels}"
-
-
-def group_key(run: Run) -> str:
-    """What seeds of one experiment have in common, as text."""
-    return json.dumps(identity.experiment(run.config), sort_keys=True)
 
 
 def summarise(runs: Sequence[Run], by: str = "auto") -> pd.DataFrame:
@@ -162,20 +166,9 @@ def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def common_name(names: Sequence[str]) -> str:
-    """What names of runs have in common at the beginning, without a trailing "-seed".
-
-    Example:
-        >>> common_name(["digits-hard-seed0", "digits-hard-seed1"])
-        'digits-hard'
-    """
-    if len(names) == 1:
-        return names[0]
-    shortest = min(names, key=len)
-    length = next((i for i, c in enumerate(shortest) if any(name[i] != c for name in names)), len(shortest))
-    return shortest[:length].rstrip("-_0123456789").removesuffix("seed").rstrip("-_") or names[0]
-
-
 def compare(runs: Sequence[Run], by: str = "auto") -> pd.DataFrame:
-    """The best/final/diff table of runs: over seeds where some differ in the seed alone, else run by run."""
-    return aggregate(summarise(runs, by))
+    """The best/final/diff table of runs: over seeds where some differ in the seed alone, else run by run.
+
+    Each seed counts once; :func:`overfit_lab.records.experiments.unrepeated` says which runs are left out.
+    """
+    return aggregate(summarise(unrepeated(runs)[0], by))

@@ -9,12 +9,12 @@ from overfit_lab.cli.main import run
 from overfit_lab.config import Part, RunConfig, apply_settings, parse_config, to_yaml
 from overfit_lab.config.schema import Affects
 from overfit_lab.records import identity
-from overfit_lab.records.experiments import differences, experiments, tell_apart
+from overfit_lab.records.experiments import differences, experiments, tell_apart, unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import compare
 from overfit_lab.views.diagnosis.subject import settings_of, subjects_of
 from overfit_lab.views.figures.experiments import by_experiment
-from overfit_lab.views.tables.entries import entries, unrepeated
+from overfit_lab.views.tables.entries import entries
 from run_factory import make_run
 
 BASE = {
@@ -99,6 +99,11 @@ OTHER = {
     "compute.batch_norm": "per-device",
     "compute.label_memory": "disk",
     "compute.label_memory_limit": "2GB",
+    "monitored.known": ["data.name", "model"],
+    "monitored.method": "theirs",
+    "monitored.config": {"lr": 0.3},
+    "monitored.tags": ["first"],
+    "monitored.data": {"train": 50},
 }
 """Every key of the schema with another value than :data:`BASE` has; None where there is only one."""
 JUDGES = {

@@ -186,7 +186,8 @@ class OverfitCallback(_Watch, *BASES):  # type: ignore[misc]
         data: as for :class:`overfit_lab.monitor.monitor.Monitor`.
         model: picks the network out of the module, such as ``lambda module: module.net``; None: the module itself.
         log: numbers for Lightning's loggers, as ``PROBE/FIELD``: ``("iiw/iiw", "evaluation/acc_adv")``.
-        **options: every other argument of the monitor.
+        **options: every other argument of the monitor, such as ``method``, ``seed``, ``config`` and ``tags``, which
+            tell runs apart.
 
     Raises:
         MissingPackageError: on import, where Lightning is not installed.

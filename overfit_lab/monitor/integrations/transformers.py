@@ -47,7 +47,8 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         data: as for :class:`overfit_lab.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
         model: picks the network out of the Trainer's model; None: the model itself.
         adapter: how the network is called, where it is not as above.
-        **options: every other argument of the monitor.
+        **options: every other argument of the monitor, such as ``method``, ``seed``, ``config`` and ``tags``, which
+            tell runs apart.
 
     Raises:
         MissingPackageError: on import, where transformers is not installed.

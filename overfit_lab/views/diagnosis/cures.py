@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from overfit_lab.config import RunConfig
 from overfit_lab.probes.metrics.phases import WINDOW
 from overfit_lab.records.experiments import differences
+from overfit_lab.records.naming import method_title
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.views.diagnosis.loss import ends_of
 from overfit_lab.views.diagnosis.onset import fall_of, is_judged
 from overfit_lab.views.diagnosis.over_seeds import Mean, between
-from overfit_lab.views.diagnosis.readings import diverged_at, evaluations_of
+from overfit_lab.views.diagnosis.readings import diverged_at, evaluations_of, is_monitored
 from overfit_lab.views.diagnosis.subject import subjects_of
 from overfit_lab.views.diagnosis.words import Numbers, listed
 
@@ -62,7 +64,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     helped = sorted((c for c in compared if c.helps), key=lambda c: -c.less.value)
     numbers = Numbers()
     lost = [loss for run in baseline.runs if (loss := loss_of(run)) is not None]
-    head = f"{baseline.name} (PGD-AT, hard labels) loses {numbers.points('baseline', float(np.mean(lost)))} points"
+    what = "PGD-AT" if is_monitored(baseline.runs[0]) else "PGD-AT, hard labels"
+    head = f"{baseline.name} ({what}) loses {numbers.points('baseline', float(np.mean(lost)))} points"
     count = f"{numbers.plain('n_helped', len(helped))} of {numbers.plain('n_compared', len(compared))}"
     verdict: Verdict = "yes"
     if helped:
@@ -84,6 +87,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
 def is_baseline(run: Run) -> bool:
     """PGD-AT with hard labels and nothing added."""
     config = run.config
+    if config.is_monitored:
+        return (config.monitored.method or "").casefold() == method_title(RunConfig()).casefold()
     plain = config.objective.name == "pgd-at" and config.labels.name == "hard" and not config.regularizers
     return plain and not run.is_imported
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from overfit_lab.config.catalog import FINDINGS
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Diagnosis, Finding, Question, Subject
 from overfit_lab.views.diagnosis.subject import ALL, settings_of, subjects_of
@@ -34,7 +35,7 @@ def diagnose(runs: Sequence[Run]) -> Diagnosis:
                 answer = question.find(subject, before)
                 if answer is not None:
                     findings.append(answer)
-    return Diagnosis(tuple(subjects), tuple(findings))
+    return Diagnosis(tuple(subjects), tuple(findings), unrepeated(runs)[1])
 
 
 def questions(over: str) -> list[Question]:

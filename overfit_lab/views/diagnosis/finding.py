@@ -79,10 +79,13 @@ class Diagnosis:
     Args:
         subjects: what was looked at, each experiment once.
         findings: by subject, in the order in which they are to be read; those about all subjects together last.
+        notes: sentences on runs that were left out or stand alone, see
+            :func:`overfit_lab.records.experiments.unrepeated`.
     """
 
     subjects: tuple[Subject, ...]
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     def of(self, subject: str) -> list[Finding]:
         """The findings about one subject."""

@@ -34,6 +34,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     probability 1 / K at most. Clear is the exact 95% interval of the share.
     """
     noisy = any(run.config.data.noise.kind != "none" and run.config.data.noise.rate > 0 for run in subject.runs)
+    measured = [run for run in subject.runs if run.config.is_monitored and len(run.series(*SOURCES[0]))]
+    noisy |= bool(measured)  # a monitor's noise is seen by what was measured on it alone
     if all(run.is_imported for run in subject.runs):
         return None
     if not noisy:
@@ -61,7 +63,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         under = [run.series(*attacked)["value"].iloc[-1] for run in have if len(run.series(*attacked))]
         text += f"; under attack it is {numbers.percent('fitted_adversarial', _mean(under))}"
     names = tuple(run.name for run in have)
-    return Finding("memorisation", subject.name, verdict, f"{text}.", numbers, "fig4", names)
+    figure = None if measured else "fig4"  # which is by the rate of noise
+    return Finding("memorisation", subject.name, verdict, f"{text}.", numbers, figure, names)
 
 
 def _is_counted(run: Run, source: tuple[str, str, str, str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from overfit_lab.records.naming import UNKNOWN, method_title
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.cures import is_baseline
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
@@ -50,7 +51,9 @@ def _cures(parts: Sequence[Subject], before: Sequence[Finding]) -> list[str]:
     names, least, monitored = [], [], False
     for setting in settings_of(parts):
         members = subjects_of(setting.runs)
-        if any(not is_baseline(member.runs[0]) for member in members):
+        if any(
+            not is_baseline(member.runs[0]) and method_title(member.runs[0].config) != UNKNOWN for member in members
+        ):
             continue
         sick_parts = [part for part in parts if part.name in sick and part.runs[0] in setting.runs]
         names += [part.name for part in sick_parts]

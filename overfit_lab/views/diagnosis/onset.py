@@ -11,7 +11,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
 from overfit_lab.views.diagnosis.over_seeds import median, within
 from overfit_lab.views.diagnosis.phases_of import onset_in, overfits, peak_in, phases_of
-from overfit_lab.views.diagnosis.readings import decays_in, diverged_at, evaluations_of
+from overfit_lab.views.diagnosis.readings import decays_in, diverged_at, evaluations_of, is_monitored
 from overfit_lab.views.diagnosis.words import Numbers, listed, overfitting_of, plain, seeds
 
 UNSEEN = 0.05
@@ -102,7 +102,7 @@ def _why_not(runs: Sequence[Run]) -> str:
 def _more(runs: Sequence[Run]) -> str:
     if all(run.is_imported for run in runs) or any(diverged_at(run) is not None for run in runs):
         return ""
-    if all(run.config.epochs < LEAST for run in runs):
+    if all(run.config.epochs < LEAST for run in runs) or all(map(is_monitored, runs)):
         return f"Train for longer: {LEAST} evaluations are needed."
     return "Train with an evaluation every epoch: `overfit-lab train RUN/config.yaml --set evaluation.every=1`."
 

@@ -82,7 +82,7 @@ def diverged_at(run: Run) -> int | None:
 
 def is_monitored(run: Run) -> bool:
     """Whether somebody's own loop trained the run, so that no command can train it again or find its checkpoints."""
-    return run.info.get("name") == "monitor"
+    return run.config.is_monitored
 
 
 def first_with(runs: Sequence[Run], sources: Sequence[tuple[str, str, str, str]]) -> tuple[str, str, str, str] | None:

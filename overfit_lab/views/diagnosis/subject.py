@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overfit_lab.records import identity
-from overfit_lab.records.experiments import experiments, noise_name
-from overfit_lab.records.naming import data_title, model_title, threat_title
+from overfit_lab.records.experiments import experiments, noise_name, unrepeated
+from overfit_lab.records.naming import common_name, data_title, model_title, threat_title
 from overfit_lab.records.reader import Run
-from overfit_lab.records.summary import common_name
 from overfit_lab.views.diagnosis.finding import Subject
 
 ALL = "all runs"
@@ -16,26 +15,16 @@ ALL = "all runs"
 
 
 def subjects_of(runs: Sequence[Run]) -> list[Subject]:
-    """One subject an experiment, its runs in order of their seeds; of runs of one seed that with the most records.
+    """One subject an experiment, its runs in order of their seeds, each seed once.
 
     Subjects are called by what their runs' names have in common, and by their first folder where that is not unique.
     """
-    parts = [_seeds(part) for part in experiments(runs)]
+    parts = [sorted(part, key=lambda run: run.config.seed) for part in experiments(unrepeated(runs)[0])]
     names = [common_name([run.name for run in part]) for part in parts]
     return [
         Subject(name if names.count(name) == 1 else str(part[0].folder), tuple(part))
         for name, part in zip(names, parts, strict=True)
     ]
-
-
-def _seeds(runs: Sequence[Run]) -> list[Run]:
-    """One run a seed, in order."""
-    best: dict[int, Run] = {}
-    for run in runs:
-        known = best.get(run.config.seed)
-        if known is None or len(run.records) > len(known.records):
-            best[run.config.seed] = run
-    return [best[seed] for seed in sorted(best)]
 
 
 def settings_of(subjects: Sequence[Subject]) -> list[Subject]:

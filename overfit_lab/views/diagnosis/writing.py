@@ -27,12 +27,14 @@ def as_text(diagnosis: Diagnosis) -> str:
             command = figure_command(diagnosis, finding)
             lines += [f"  figure: {command}"] if command else []
             lines.append("")
+    for note in diagnosis.notes:
+        lines += [*_wrapped(note, ""), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
     """Indented lines; hyphens are not broken at, so that a command can be copied."""
-    return textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.wrap(text, WIDTH - 2, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def as_markdown(diagnosis: Diagnosis) -> str:
@@ -45,6 +47,8 @@ def as_markdown(diagnosis: Diagnosis) -> str:
             figure = f" Figure: `{command}`." if command else ""
             lines.append(f"- **{finding.name}: {finding.verdict}.** {finding.sentence}{figure}")
         lines.append("")
+    for note in diagnosis.notes:
+        lines += [note, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -55,7 +59,8 @@ def as_json(diagnosis: Diagnosis) -> str:
         for subject in diagnosis.subjects
     ]
     findings = [_plain(diagnosis, finding) for finding in diagnosis.findings]
-    return json.dumps({"subjects": subjects, "findings": findings}, indent=1, allow_nan=False) + "\n"
+    content = {"subjects": subjects, "findings": findings, "notes": list(diagnosis.notes)}
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Diagnosis], str]] = {"text": as_text, "json": as_json, "markdown": as_markdown}

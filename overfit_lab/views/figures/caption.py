@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 import pandas as pd
 
 from overfit_lab.records import naming
-from overfit_lab.records.experiments import experiments, noise_name
+from overfit_lab.records.experiments import experiments, noise_name, unrepeated
 from overfit_lab.records.reader import Run
 
 
@@ -20,13 +20,15 @@ def caption(runs: Sequence[Run], *, split: str = "", extra: str = "", shows: str
     models = _each(naming.model_title(run.config) for run in runs)
     attacks = _each(attack_name(run) for run in runs)
     parts = [data, models, attacks, noise_name(runs), seeds_drawn(runs, shows), split, extra]
-    return "; ".join(part for part in parts if part) + "."
+    return " ".join(["; ".join(part for part in parts if part) + ".", *unrepeated(runs)[1]])
 
 
 def seeds_drawn(runs: Sequence[Run], shows: str) -> str:
     """How many seeds a curve is of, each setting counted by itself, and how they are drawn; see :func:`caption`."""
     counts = [len({run.config.seed for run in part}) for part in experiments(runs)]
     number = span(counts)
+    if number == "1" and not all(run.config.knows("seed") for run in runs):
+        return "one run each" if len(runs) > 1 else "one run"
     if number == "1":
         return "one seed" if len({run.config.seed for run in runs}) == 1 else "one seed each"
     if shows == "first":

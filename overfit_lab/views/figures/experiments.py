@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.experiments import differences, experiments, tell_apart
+from overfit_lab.records.experiments import alike, differences, experiments, tell_apart, unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.series import by_labels, noise_rate, split_name, title_of
 
@@ -22,7 +22,7 @@ def apart(groups: Mapping[str, Sequence[Run]]) -> dict[str, list[Run]]:
     """Groups of runs, each split into its experiments, which have words on what tells them apart in their names."""
     named: dict[str, list[Run]] = {}
     for name, members in groups.items():
-        parts = experiments(members)
+        parts = experiments(unrepeated(members)[0])
         for part, words in zip(parts, tell_apart(parts), strict=True):
             named[f"{name} ({words})" if words else name] = part
     return named
@@ -44,6 +44,8 @@ def need_alike(runs: Sequence[Run], figure: str, complaint: str, also_free: Sequ
         RunFolderError: they do; the message begins with the complaint and says in what.
     """
     differing = differences(runs, also_free)
+    if not differing and len(experiments(runs, also_free)) > 1:
+        raise RunFolderError(f"{figure}: {' '.join(alike(runs))[:1].lower()}{' '.join(alike(runs))[1:]}")
     if differing:
         listed = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in list(differing.items())[:3])
         more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, legend_above, mark_best_and_last
@@ -86,6 +87,9 @@ def by_schedule(runs: Sequence[Run], labels: str) -> dict[str, list[Run]]:
     Raises:
         RunFolderError: they differ in more than the seed and the schedule.
     """
+    unknown = [run.name for run in runs if not run.config.knows("schedule")]
+    if unknown:
+        raise RunFolderError(f"figb7: the schedule of monitored runs is not known ({', '.join(unknown[:3])})")
     complaint = f"the runs with {title_of(labels)} differ in more than the seed and the schedule"
     need_alike(runs, "figb7", complaint, ("schedule",))
     names = sorted({run.config.schedule.name for run in runs}, key=_place)

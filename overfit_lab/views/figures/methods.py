@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.naming import UNKNOWN
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
@@ -45,6 +46,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     table = table.sort_values("robust_final", kind="stable").reset_index(drop=True)
     table["others"] = [sorted(set(table["weights"]) - {RAW})] * len(table)
     names = [row_title(row) for _, row in table.iterrows()]
+    names = [f"{name} ({run})" if name == UNKNOWN else name for name, run in zip(names, table["run"], strict=True)]
     columns = [(column, title) for column, title in PANELS if column in table and table[column].notna().any()]
     rows = np.arange(len(table))
     with style():

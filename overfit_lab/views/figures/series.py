@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import label_name
 from overfit_lab.views.diagnosis.readings import decays_in
@@ -106,9 +107,12 @@ def pooled_bins(runs: Sequence[Run], inputs: str) -> np.ndarray | None:
 
 
 def by_labels(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by label mode (with the objective where that is not pgd-at): hard, smooth, sglr first, others by name."""
+    """Runs by label mode (with the objective where that is not pgd-at): hard, smooth, sglr first, others by name.
+
+    Each seed of an experiment counts once.
+    """
     groups: dict[str, list[Run]] = {}
-    for run in runs:
+    for run in unrepeated(runs)[0]:
         groups.setdefault(label_name(run), []).append(run)
     return {name: groups[name] for name in sorted(groups, key=_place)}
 

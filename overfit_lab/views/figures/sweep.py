@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from overfit_lab.config import parse_fraction
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import identity
-from overfit_lab.records.experiments import differences, experiments
+from overfit_lab.records.experiments import differences, experiments, unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, compare
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import chosen_on, legend_above, note_no_reading, spread_of
-from overfit_lab.views.figures.experiments import one_a_seed
 from overfit_lab.views.figures.series import check_some
 from overfit_lab.views.figures.style import GREY, LINES, PAGE, Look, new_figure, style
 
@@ -50,7 +49,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         RunFolderError: no records; the runs differ in nothing, or in so much that there would be too many lines.
     """
     check_some(runs, "sweep")
-    parts = [one_a_seed(part) for part in experiments(runs)]
+    parts = experiments(unrepeated(runs)[0])
     swept = swept_settings(parts)
     table = measured(parts, swept)
     kind = "robust" if table["robust_final"].notna().any() else "clean"

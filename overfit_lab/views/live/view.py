@@ -217,9 +217,9 @@ def _accuracies(numbers: Numbers) -> dict[tuple[str, str], float]:
 
 
 def _n_epochs(run: Followed) -> int | None:
-    """Epochs of the run; None for a monitor without a plan, whose configuration says 1."""
+    """Epochs of the run; None where they are not known, as of a monitor without a plan."""
     n = run.config.epochs
-    return None if run.numbers.epoch > n or (n == 1 and run.config.name == "monitor") else n
+    return None if run.numbers.epoch > n or not run.config.knows("epochs") else n
 
 
 def _status(run: Followed, time: float) -> tuple[str, float | None]:

@@ -38,7 +38,8 @@ def headings(table: Table) -> list[str]:
 def as_plain(table: Table) -> str:
     """Plain text: groups above their columns, sections below their headings, notes at the end."""
     if table.wide:
-        return _turned([headings(table), *(_plain_cells(row, table) for row in table.rows)])
+        turned = _turned([headings(table), *(_plain_cells(row, table) for row in table.rows)])
+        return "\n".join([turned, *(f"{note}\n" for note in table.notes)])
     body = [(section, [_plain_cells(row, table) for row in rows]) for section, rows in table.sections()]
     head = headings(table)
     widths = _widths([head, *(cells for _, rows in body for cells in rows)])

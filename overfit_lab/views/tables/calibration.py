@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.views.tables.beside import comparison_notes, lines_for, published_label, with_published
 from overfit_lab.views.tables.cells import Seeds, caption, sample_note, spread_over_seeds
-from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.entries import Entry, entries
 from overfit_lab.views.tables.methods import imported_note
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.readings import RUN_ATTACK, Reading, attack_titles, read

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from overfit_lab.records import summary
+from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, TEXTS, TITLES
 from overfit_lab.views.tables.options import TableOptions
@@ -26,11 +27,14 @@ def compare(runs: Sequence[Run], options: TableOptions) -> Table:
         RunFolderError: a run without an evaluation, or without one on the split that chooses.
     """
     options.need_default("compare", "attacks", "published")
-    return table_of(summary.compare(runs, options.best_by))
+    return table_of(summary.compare(runs, options.best_by), unrepeated(runs)[1])
 
 
-def table_of(frame: pd.DataFrame) -> Table:
-    """The table of what :func:`overfit_lab.records.summary.compare` gives; columns without a value are left out."""
+def table_of(frame: pd.DataFrame, notes: tuple[str, ...] = ()) -> Table:
+    """The table of what :func:`overfit_lab.records.summary.compare` gives; columns without a value are left out.
+
+    ``notes`` stand below it.
+    """
     keys = [key for key in TITLES if key in frame and frame[key].notna().any() and key != "run"]
     if "weights" in keys and (frame["weights"] == RAW).all():
         keys.remove("weights")
@@ -41,7 +45,7 @@ def table_of(frame: pd.DataFrame) -> Table:
         for key in keys
     )
     rows = tuple(Row(row["run"], tuple(_cell(row, key) for key in keys)) for _, row in frame.iterrows())
-    return Table("compare", (), "run", columns, rows, wide=True)
+    return Table("compare", (), "run", columns, rows, notes, wide=True)
 
 
 def digits_of(key: str, value: float = 0.0) -> int:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW
 from overfit_lab.views.published.reader import ablation
 from overfit_lab.views.tables.beside import THEIR_ATTACK, comparison_notes
 from overfit_lab.views.tables.cells import shared_setting
-from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.entries import Entry, entries
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.pivot import Read, final_cell, places, seeds_note, unfinished_note
 from overfit_lab.views.tables.readings import RUN_ATTACK, attack_titles, check_attacks, read_attack, read_natural
@@ -40,6 +41,10 @@ def constants(runs: Sequence[Run], options: TableOptions) -> Table:
     options.need_default("constants", "best_by")
     check_attacks(options.attacks, runs)
     for run in runs:
+        if run.config.is_monitored:
+            raise RunFolderError(
+                f"{run.folder}: a monitored run, whose labels are not known; table 'constants' is of sglr"
+            )
         if run.config.labels.name != "sglr":
             raise RunFolderError(f"{run.folder}: label mode {run.config.labels.name!r}, table 'constants' is of sglr")
     runs, notes = unrepeated(runs)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from overfit_lab.records import identity
 from overfit_lab.records.experiments import experiments, noise_name, tell_apart
 from overfit_lab.records.naming import data_title, method_key, method_title, model_title, threat_title
 from overfit_lab.records.reader import Run
+from overfit_lab.records.status import ended_at
 from overfit_lab.records.summary import RAW, second_weights
 
 ORDER = (
@@ -54,39 +53,22 @@ class Entry:
     def unfinished(self) -> str:
         """Runs that did not come to their end, in words; "" where all did."""
         runs = [
-            f"{run.name} ({status} at epoch {run.info.get('epoch', '?')} of {run.config.epochs})"
+            f"{run.name} ({ended_at(run)})"
             for run in self.runs
-            if (status := run.info.get("status", "unknown")) not in ("completed", "imported")
+            if run.info.get("status", "unknown") not in ("completed", "imported")
         ]
         return f"not completed: {', '.join(runs)}" if runs else ""
-
-
-def unrepeated(runs: Sequence[Run]) -> tuple[list[Run], tuple[str, ...]]:
-    """Runs in an order of their own, each experiment's seed once, and a note on those that were left out.
-
-    Of two runs of one experiment and seed the one with more records stands: counted twice it would narrow the spread.
-    """
-    standing: dict[str, Run] = {}
-    dropped = []
-    for run in sorted(runs, key=lambda run: (-len(run.records), run.name, str(run.folder))):
-        config = run.config
-        same = json.dumps([identity.experiment(config), config.seed, config.data.seed], sort_keys=True)
-        first = standing.setdefault(str(run.folder) if run.is_imported else same, run)
-        if first is not run:
-            dropped.append(f"{run.name} (as {first.name})")
-    ordered = sorted(standing.values(), key=lambda run: (run.config.seed, run.name, str(run.folder)))
-    note = f"Left out, the same experiment with the same seed as another: {', '.join(sorted(dropped))}."
-    return ordered, (note,) if dropped else ()
 
 
 def entries(runs: Sequence[Run], also_free: Sequence[str] = (), *, noise: bool = True) -> list[Entry]:
     """Rows in the order printed: by section, then as :data:`ORDER`.
 
     Args:
-        runs: as :func:`unrepeated` gives them.
+        runs: as :func:`overfit_lab.records.experiments.unrepeated` gives them.
         also_free: settings that a table has columns for, so that runs of one row may differ in them.
         noise: whether label noise is named in the section.
     """
+    runs = sorted(runs, key=lambda run: (run.config.seed, run.name, str(run.folder)))
     rows = []
     by_method: dict[tuple[str, str], list[Run]] = {}
     for run in runs:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from overfit_lab.errors import RunFolderError
+from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.views.published.reader import noise_errors
 from overfit_lab.views.tables.beside import comparison_notes, published_label
 from overfit_lab.views.tables.cells import shared_setting
-from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.entries import Entry, entries
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.pivot import final_cell, mark_fewer, places, seeds_note, unfinished_note
 from overfit_lab.views.tables.readings import Reading, read_natural
@@ -29,6 +31,9 @@ def label_noise(runs: Sequence[Run], options: TableOptions) -> Table:
         ConfigError: an option that has no meaning here.
     """
     options.need_default("label-noise", "best_by", "attacks")
+    unknown = [run.name for run in runs if not run.config.knows("data.noise")]
+    if unknown:
+        raise RunFolderError(f"label-noise: the label noise of monitored runs is not known ({', '.join(unknown[:3])})")
     runs, notes = unrepeated(runs)
     entry_list = entries(runs, ("data.noise",), noise=False)
     noises = sorted({_noise(run) for run in runs} | (_published_noises() if options.published else set()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.naming import PGD, attack_title
 from overfit_lab.records.reader import Run
 from overfit_lab.views.tables.beside import (
@@ -24,7 +25,7 @@ from overfit_lab.views.tables.cells import (
     sample_note,
     spread_over_seeds,
 )
-from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.entries import Entry, entries
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.readings import (
     RUN_ATTACK,

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.naming import MODELS
 from overfit_lab.records.reader import Run
 from overfit_lab.views.published.reader import printed
 from overfit_lab.views.tables.beside import comparison_notes, lines_for, printed_cells, published_label, with_published
 from overfit_lab.views.tables.cells import Seeds, caption, checkpoints, sample_note, spread_over_seeds
-from overfit_lab.views.tables.entries import Entry, entries, unrepeated
+from overfit_lab.views.tables.entries import Entry, entries
 from overfit_lab.views.tables.methods import DIFF, ENDS, imported_note
 from overfit_lab.views.tables.options import TableOptions
 from overfit_lab.views.tables.readings import Reading, read

@@ -406,8 +406,7 @@ def test_what_next_names_untried_cures_missing_probes_and_seeds():
 
 
 def test_a_monitored_run_is_not_advised_commands_that_need_our_checkpoints_or_trainer():
-    run = evaluated("overfits", 50, 0)
-    run.info["name"] = "monitor"
+    run = evaluated("overfits", 50, 0, monitored={"known": ["model"]})
     findings = diagnose([run]).findings
     (found,) = [f for f in findings if f.name == "next"]
     check(found)

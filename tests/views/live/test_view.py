@@ -71,7 +71,7 @@ def test_a_strange_plan_of_decays_is_passed_over(tmp_path, planned):
 
 
 def test_a_monitor_of_unknown_length_and_standard_training(tmp_path):
-    with begin(tmp_path / "run", name="monitor", epochs=1) as writer:
+    with begin(tmp_path / "run", name="monitor", epochs=1, known=("data", "model")) as writer:
         assert view(tmp_path / "run").n_epochs is None
         clean = [r for r in records_of(1) if r.field == "acc_clean"]
         writer.append(clean)
