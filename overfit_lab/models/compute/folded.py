@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.models.compute.agreement import agree
-from overfit_lab.models.compute.folding import FoldedModel
+from overfit_lab.models.compute.folding import FoldedModel, is_listened_to
 from overfit_lab.models.compute.forms import form_of
 from overfit_lab.models.isolation import isolated
 from overfit_lab.models.remembered import remembered
@@ -76,6 +76,8 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
 
 
 def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:
+    if is_listened_to(model):  # asked before isolation, which silences hooks on gradients
+        return None
     with isolated(model), _unsaid():
         try:
             twin = FoldedModel(model).to(memory_format=torch.channels_last)

@@ -198,7 +198,7 @@ class _Root(nn.Module):
 
 def _trace(model: nn.Module) -> tuple[fx.Graph, dict[str, nn.Module]]:
     """The operations of the model, and the modules among them by name, ``model.`` before each."""
-    if any(_listeners(module) for module in model.modules()):
+    if is_listened_to(model):
         raise NotFoldable("somebody listens to its modules")
     root = _Root(model)
     calls = [(module, getattr(module, "_compiled_call_impl", None)) for module in model.modules()]
@@ -272,9 +272,9 @@ def _is_plain_norm(norm: nn.Module) -> bool:
     return type(norm) in NORMS and norm.running_mean is not None
 
 
-def _listeners(module: nn.Module) -> list[object]:
-    """A module's hooks, which would no longer be called, but for pure ones."""
-    return [hook for hook in hooks_of(module) if not getattr(hook, "is_pure", False)]
+def is_listened_to(model: nn.Module) -> bool:
+    """Whether a module has hooks that would no longer be called, which pure ones need not be."""
+    return any(not getattr(hook, "is_pure", False) for module in model.modules() for hook in hooks_of(module))
 
 
 def _takes_in(node: fx.Node, leaves: dict[str, nn.Module], calls: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.evaluation.attackers import Source, make_attacker
 from overfit_lab.evaluation.checks.base import Bench, Share, broken, only_by, worst_case
 from overfit_lab.evaluation.checks.larger_eps import radii_of
+from overfit_lab.evaluation.checks.other_attacks import other_losses
 from overfit_lab.evaluation.checks.report import run_checks
 from overfit_lab.evaluation.outcome import ROBUST, WRONG, Outcome
 from overfit_lab.evaluation.run import evaluate
@@ -259,3 +261,21 @@ def test_the_picture_shows_the_records(checked):
 def test_a_run_that_was_not_checked_says_so(digits_run):
     with pytest.raises(RunFolderError, match="was not checked; use `overfit-lab check"):
         draw([Run.open(digits_run)])
+
+
+@pytest.mark.parametrize(("n_classes", "asked"), [(2, ["margin"]), (3, ["margin", "dlr"])])
+def test_two_classes_are_checked_without_the_ratio_of_logits(n_classes, asked):
+    """With two classes the ratio is a constant, and PGD on it is refused."""
+    losses = []
+
+    class Unbroken(list):
+        broken_by = np.full(4, ROBUST)
+
+    def outcome(*, n_steps, loss):
+        losses.append(loss)
+        return Unbroken([0] * 4)
+
+    snapshot = SimpleNamespace(n_classes=n_classes)
+    bench = SimpleNamespace(snapshot=snapshot, steps=2, outcome=outcome, gradient_attacks=lambda: [Unbroken([0] * 4)])
+    assert other_losses(bench).status == "passed"
+    assert losses == asked
