@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +50,7 @@ def demo(
     page = out / "report.html"
     write_text(make_report(runs, "Robust overfitting on digits"), page)
     typer.echo(f"\nEverything in one page, with a diagnosis in words: {page}")
-    typer.echo(f"Records: {out}/RUN/records.jsonl. Next: overfit-lab probe {out}/digits-hard --metric iiw")
+    typer.echo(f"Records: {out}/RUN/records.jsonl. Next: overfit-lab probe {quote(f'{out}/digits-hard')} --metric iiw")
 
 
 def train_all(out: Path, seed: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -107,4 +108,4 @@ def tell_end(status: str, folder: Path) -> None:
     if status == "interrupted":
         raise Interrupted(f"the same command with --resume goes on in {folder}")
     typer.echo(f"{status}: {folder}")
-    typer.echo(f"next: overfit-lab figure overview {folder} --out overview.png")
+    typer.echo(f"next: overfit-lab figure overview {quote(str(folder))} --out overview.png")

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -172,7 +173,7 @@ def resumable(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         if not manifest_path(folder).is_file():
             raise
-        raise Interrupted(f"overfit-lab sweep resume {folder} goes on") from None
+        raise Interrupted(f"overfit-lab sweep resume {quote(str(folder))} goes on") from None
 
 
 def _changes(spec: SweepSpec, address: str | None, option: list[str] | None, **keys: Any) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def tell(result: SweepResult) -> None:
     folder = result.folder
     if result.detached:
         typer.echo(f"submitted: {result.n_trained} of {len(result.cells)} cells in {folder}")
-        typer.echo(f"next: overfit-lab sweep status {folder}")
+        typer.echo(f"next: overfit-lab sweep status {quote(str(folder))}")
         return
     from overfit_lab.sweeps.work import last_lines, log_path
 
@@ -218,9 +219,9 @@ def tell(result: SweepResult) -> None:
             for line in last_lines(log):
                 typer.echo(f"    {line}", err=True)
     if result.failures:
-        typer.echo(f"overfit-lab: overfit-lab sweep resume {folder} tries again what failed", err=True)
+        typer.echo(f"overfit-lab: overfit-lab sweep resume {quote(str(folder))} tries again what failed", err=True)
         raise typer.Exit(1)
-    typer.echo(f"next: overfit-lab sweep collect {folder} --out table.csv --figure sweep.png")
+    typer.echo(f"next: overfit-lab sweep collect {quote(str(folder))} --out table.csv --figure sweep.png")
 
 
 def _print_status(cells: list[CellStatus]) -> None:

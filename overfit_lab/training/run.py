@@ -226,8 +226,11 @@ def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunCo
         recorded = recorded.model_copy(update={"probes": config.probes})
     # Also where it is only compared: completing it imports what it names.
     check_trusted(recorded, str(folder), trust=trust)
-    if config is not None and identity.run(combine(config).config) != identity.run(combine(recorded).config):
-        raise RunFolderError(f"{folder}: holds a run of another configuration; give another --out, or none to resume")
+    difference = identity.changed(combine(recorded).config, combine(config).config) if config is not None else ""
+    if difference:
+        raise RunFolderError(
+            f"{folder}: holds a run of another configuration ({difference}); give another --out, or none to resume"
+        )
     return recorded if config is None else config
 
 

@@ -205,4 +205,4 @@ def test_a_run_is_gone_on_with_where_its_data_lie_now_and_with_no_other_settings
     assert run([*again, "--set", f"data.root={tmp_path}", "--set", "name=moved"]) == 0
     capsys.readouterr()
     assert run([*again, "--set", "evaluation.every=3"]) == 2
-    assert "holds a run of another configuration" in capsys.readouterr().err
+    assert "holds a run of another configuration (evaluation.every is 1 there and 3 now)" in capsys.readouterr().err

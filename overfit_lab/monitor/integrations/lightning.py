@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from torch import Tensor, nn
 
-from overfit_lab.errors import ConfigError, ProbeError, missing
+from overfit_lab.errors import ConfigError, ProbeError, missing, to_stderr
+from overfit_lab.models.adapt import unwrapped
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.records import FIELDS
 
@@ -52,6 +53,8 @@ class _Watch:
         self._folder = folder
         self._options = options
         self._state: dict[str, Any] | None = None
+        self._before = 0
+        self._is_trial = False
         self._step = 0
         self._batch = self._pending = 0
 
@@ -61,7 +64,10 @@ class _Watch:
         return self.monitor.records if self.monitor is not None else pd.DataFrame(columns=list(FIELDS))
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """The weights now are theta_0, unless the checkpoint that is resumed from carries it."""
+        """The weights now are theta_0, unless a checkpoint carries it or the same network is fitted on.
+
+        A ``fast_dev_run`` is a trial: it leaves the run folder free.
+        """
         if not trainer.is_global_zero:
             return
         completed = trainer.ckpt_path is not None
@@ -73,7 +79,16 @@ class _Watch:
         net = self._model(pl_module) if self._model is not None else pl_module
         n_epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         options = {"n_epochs": n_epochs, **self._options}
-        self.monitor = Monitor(net, self._data, folder=self._folder, resume=completed, **options)
+        goes_on = not completed and self.monitor is not None and self.monitor.model is unwrapped(net)
+        state = self.monitor.state_dict() if self.monitor is not None and goes_on and not self._is_trial else None
+        self._is_trial = bool(getattr(trainer, "fast_dev_run", False))
+        folder = None if self._is_trial else self._folder
+        self.monitor = Monitor(net, self._data, folder=folder, resume=completed or state is not None, **options)
+        self._before = 0
+        if state is not None and state["epoch"]:
+            self.monitor.load_state_dict(state)
+            self._before = state["epoch"] - trainer.current_epoch
+            to_stderr(f"fitting on after epoch {state['epoch']}: theta_0 is still that of the first fit")
         self._step = self._batch = self._pending = 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -109,9 +124,9 @@ class _Watch:
         """Evaluate, probe and record, on the first process alone."""
         if self.monitor is None:
             return
-        epoch = trainer.current_epoch + 1
+        epoch = trainer.current_epoch + 1 + self._before
         stops = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
-        is_last = bool(stops or (trainer.max_epochs is not None and 0 < trainer.max_epochs <= epoch))
+        is_last = bool(stops or (trainer.max_epochs is not None and 0 < trainer.max_epochs <= epoch - self._before))
         self.monitor.epoch_ended(epoch, is_last=is_last)
         self._send(trainer, epoch)
 

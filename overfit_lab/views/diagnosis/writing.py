@@ -6,6 +6,7 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from overfit_lab.views.diagnosis.finding import Diagnosis, Finding
@@ -82,7 +83,7 @@ def figure_command(diagnosis: Diagnosis, finding: Finding) -> str:
 
 def _folders(diagnosis: Diagnosis, names: Sequence[str]) -> list[str]:
     folders = {run.name: str(run.folder) for subject in diagnosis.subjects for run in subject.runs}
-    return [folders.get(name, name) for name in names] if 0 < len(names) <= MOST_FOLDERS else ["RUN..."]
+    return [quote(folders.get(name, name)) for name in names] if 0 < len(names) <= MOST_FOLDERS else ["RUN..."]
 
 
 def _plain(diagnosis: Diagnosis, finding: Finding) -> dict[str, Any]:

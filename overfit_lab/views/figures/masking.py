@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def _checked(run: Run) -> list[tuple[str, dict[str, np.ndarray]]]:
             title = ", ".join(part for part in parts if part)
             checked.append((title, run.arrays(probe, epochs[-1])))
     if not checked:
-        raise RunFolderError(f"masking: {run.folder} was not checked; use `overfit-lab check {run.folder}`")
+        raise RunFolderError(f"masking: {run.folder} was not checked; use `overfit-lab check {quote(str(run.folder))}`")
     return checked
 
 

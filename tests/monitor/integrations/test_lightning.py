@@ -186,3 +186,29 @@ def test_warnings_of_a_fit_are_lightnings_alone(tmp_path):
         warnings.simplefilter("always")
         fit(Classifier(), train, tmp_path, [callback(train, test)], epochs=1)
     assert not [w for w in caught if "overfit_lab" in w.filename]
+
+
+def test_a_trial_leaves_the_run_folder_free_and_a_fit_that_goes_on_keeps_theta_0(tmp_path, capsys):
+    train, test = digits()
+    module = Classifier()
+    watch = callback(train, test, probes=["iiw"], folder=tmp_path / "run")
+    trainer(tmp_path, [watch], fast_dev_run=True).fit(module, loader(train))
+    assert not (tmp_path / "run").exists()
+    fit(module, train, tmp_path, [watch])
+    theta_0 = {name: tensor.clone() for name, tensor in watch.monitor.reference.items()}
+    capsys.readouterr()
+    fit(module, train, tmp_path, [watch], epochs=1)
+    assert "fitting on after epoch 2: theta_0 is still that of the first fit" in capsys.readouterr().err
+    for name, tensor in theta_0.items():
+        assert torch.equal(watch.monitor.reference[name], tensor)
+    run = Run.open(tmp_path / "run")
+    assert sorted(run.records["epoch"].unique()) == [1, 2, 3]
+    assert run.info["status"] == "completed"
+
+
+def test_a_callback_says_what_a_run_is(tmp_path):
+    train, test = digits()
+    watch = callback(train, test, probes=[], folder=tmp_path / "run", method="TRADES", seed=3, config={"beta": 6})
+    fit(Classifier(), train, tmp_path, [watch], epochs=1)
+    config = Run.open(tmp_path / "run").config
+    assert (config.monitored.method, config.seed, config.monitored.config) == ("TRADES", 3, {"beta": 6})
