@@ -15,6 +15,10 @@ Slots = Any
 """A container that refers to objects: the attributes of a module, or a dict, list, deque or set among them."""
 
 
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By the bytes of a number."""
+
+
 @dataclass
 class _Contents:
     """A container and what it referred to, in its order."""
@@ -163,10 +167,16 @@ def _grad(tensor: Tensor) -> Tensor | None:
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors of one type hold the same bits, also where they are not numbers."""
+    if a.is_meta:  # it has none
+        return True
     if a.layout is not torch.strided or a.is_quantized:
         return False
-    return torch.equal(_bytes(a), _bytes(b))
+    return torch.equal(_as_integers(a), _as_integers(b))
 
 
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+def _as_integers(tensor: Tensor) -> Tensor:
+    """The same memory, in the same order, read as integers."""
+    tensor = tensor.detach()
+    if tensor.dtype == torch.complex128:
+        tensor = torch.view_as_real(tensor)
+    return tensor.view(INTEGERS[tensor.element_size()])
