@@ -15,7 +15,7 @@ DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "monitor.md"
 sys.path.insert(0, str(DOCS.parent / "tests"))
 
-from zoo.table import page_with, table  # noqa: E402
+from zoo.page_rows import page_with, table  # noqa: E402
 
 
 def main(argv: list[str]) -> int:

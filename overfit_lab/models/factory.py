@@ -61,9 +61,9 @@ def build_model(part: Part, data: Dataset, device: torch.device, *, seed: int) -
     try:
         with private_streams(derive_seed(seed, "model")):
             model = factory(**accepted, **options)
-    except (OverfitLabError, MemoryError):
+    except OverfitLabError:
         raise
-    except Exception as error:
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:  # what wrong options lead to
         raise ConfigError(
             f"model.name = {part.name!r}: cannot be made with these options ({_first_line(error)})"
         ) from error

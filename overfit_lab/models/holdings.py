@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 Slots = Any
 """A container that refers to objects: the attributes of a module, or a dict, list, deque or set among them."""
@@ -87,7 +88,8 @@ class Holdings:
             values = [value for contents in self._contents for _, value in contents.items]
             values += [*model.parameters(), *model.buffers()]
             tensors = {id(value): value for value in values if _has_values(value)}
-            self._bits = [_Bits(t, t.detach().clone(), t.requires_grad, _grad(t)) for t in tensors.values()]
+            with _disable_current_modes():  # who counts the network's operations does not mean these
+                self._bits = [_Bits(t, t.detach().clone(), t.requires_grad, _grad(t)) for t in tensors.values()]
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -101,8 +103,9 @@ class Holdings:
         for module, mode in self._modes:
             if module.training is not mode:
                 module.training = mode
-        for entry in self._bits:
-            entry.restore()
+        with _disable_current_modes():
+            for entry in self._bits:
+                entry.restore()
 
 
 def containers(model: nn.Module) -> Iterator[Slots]:

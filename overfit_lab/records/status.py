@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.environment import now
-from overfit_lab.records.reader import Run
 from overfit_lab.records.writer import RunWriter
+
+if TYPE_CHECKING:
+    from overfit_lab.records.reader import Run  # brings pandas, which whoever only asks for a state need not wait for
 
 
 def status_of(folder: Path) -> Any:

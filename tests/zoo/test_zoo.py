@@ -38,7 +38,7 @@ from zoo.outcomes import (
     run_round,
     take_a_step,
 )
-from zoo.table import BEGIN, row
+from zoo.page_rows import BEGIN, row
 
 PAGE = (Path(__file__).parents[2] / "docs" / "monitor.md").read_text(encoding="utf-8")
 WHOLE = os.environ.get("OVERFIT_LAB_ZOO") == "whole"

@@ -279,8 +279,7 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         teacher_bytes=of_teachers,
         label_bytes=_bytes(t for t in session.labels.state_dict().values() if t.dim() > 1) // n,
         step_bytes=round((of_step - 4 * n_parameters - momentum - of_teachers) * batch / n),
-        # Isolation holds a copy of the weights beside what the images take.
-        chunk_bytes=_bytes(weights) + round((peak - stays - _bytes(weights)) * chunk / m),
+        chunk_bytes=round((peak - stays) * chunk / m),
         evaluated_bytes=stays // m,
     )
 
