@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from overfit_lab.methods.threat import brought_to_one
 
@@ -24,8 +25,9 @@ class NotFinite:
 
     def add(self, gradient: Tensor) -> None:
         """Take in gradients (B, ...). No synchronisation with the device."""
-        count = gradient.detach().isfinite().flatten(1).all(dim=1).logical_not().sum()
-        self._counts = [self._counts[0] + count] if self._counts else [count]
+        with _disable_current_modes():  # who counts the attack's operations does not mean these
+            count = gradient.detach().isfinite().flatten(1).all(dim=1).logical_not().sum()
+            self._counts = [self._counts[0] + count] if self._counts else [count]
 
     @property
     def count(self) -> int:
