@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 Slots = Any
 """A container that refers to objects: the attributes of a module, or a dict, list, deque or set among them."""
+
+
+_keeping_books: ContextVar[bool] = ContextVar("operations that are no network's", default=False)
+
+
+@contextmanager
+def bookkeeping() -> Iterator[None]:
+    """Operations inside are no network's and no attack's; who counts those asks :func:`is_bookkeeping`."""
+    token = _keeping_books.set(True)
+    try:
+        yield
+    finally:
+        _keeping_books.reset(token)
+
+
+def is_bookkeeping() -> bool:
+    """Whether what is done now is :func:`bookkeeping`."""
+    return _keeping_books.get()
 
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -88,7 +106,7 @@ class Holdings:
             values = [value for contents in self._contents for _, value in contents.items]
             values += [*model.parameters(), *model.buffers()]
             tensors = {id(value): value for value in values if _has_values(value)}
-            with _disable_current_modes():  # who counts the network's operations does not mean these
+            with bookkeeping():
                 self._bits = [_Bits(t, t.detach().clone(), t.requires_grad, _grad(t)) for t in tensors.values()]
 
     @property
@@ -103,7 +121,7 @@ class Holdings:
         for module, mode in self._modes:
             if module.training is not mode:
                 module.training = mode
-        with _disable_current_modes():
+        with bookkeeping():
             for entry in self._bits:
                 entry.restore()
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 from overfit_lab.methods.threat import brought_to_one
+from overfit_lab.models.holdings import bookkeeping
 
 SMALL = 1e-10
 """Largest entry of a gradient to which a library's guard of 1e-12 against division by 0 makes a difference."""
@@ -25,7 +25,7 @@ class NotFinite:
 
     def add(self, gradient: Tensor) -> None:
         """Take in gradients (B, ...). No synchronisation with the device."""
-        with _disable_current_modes():  # who counts the attack's operations does not mean these
+        with bookkeeping():
             count = gradient.detach().isfinite().flatten(1).all(dim=1).logical_not().sum()
             self._counts = [self._counts[0] + count] if self._counts else [count]
 

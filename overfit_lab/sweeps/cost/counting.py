@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
 from overfit_lab.models.compute.memory import PeakBytes
+from overfit_lab.models.holdings import is_bookkeeping
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.processes.share import Share
 from overfit_lab.processes.world import World
@@ -64,7 +65,7 @@ class Work:
 
 
 class Counter(PeakBytes):
-    """Counts the work of everything inside, and the bytes of the tensors that it makes.
+    """Counts the work of everything inside but bookkeeping, and the bytes of all the tensors that it makes.
 
     Args:
         without_numbers: the tensors are on the meta device, so random numbers are not drawn.
@@ -82,8 +83,9 @@ class Counter(PeakBytes):
             self._keep_off_numbers(func, args, kwargs)
         run = SHAPES.get(func, func) if self.without_numbers else func
         result = super().__torch_dispatch__(run, types, args, kwargs)
-        formula = flop_registry.get(func._overloadpacket)
-        self.work += Work(formula(*args, **kwargs, out_val=result) if formula else 0, 1)
+        if not is_bookkeeping():
+            formula = flop_registry.get(func._overloadpacket)
+            self.work += Work(formula(*args, **kwargs, out_val=result) if formula else 0, 1)
         return result
 
     @staticmethod

@@ -279,7 +279,8 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         teacher_bytes=of_teachers,
         label_bytes=_bytes(t for t in session.labels.state_dict().values() if t.dim() > 1) // n,
         step_bytes=round((of_step - 4 * n_parameters - momentum - of_teachers) * batch / n),
-        chunk_bytes=round((peak - stays) * chunk / m),
+        # Isolation holds a copy of the weights, which does not grow with the images.
+        chunk_bytes=_bytes(weights) + round((peak - stays - _bytes(weights)) * chunk / m),
         evaluated_bytes=stays // m,
     )
 
