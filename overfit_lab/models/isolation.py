@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import checkpoint
 
@@ -88,17 +88,22 @@ class _Kept:
         return function(*args)
 
 
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module) -> AbstractContextManager[None]:
     """Parameters need no gradient inside, so that a backward pass computes the input's gradient alone."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    return requiring(model.parameters(), False)
+
+
+@contextmanager
+def requiring(tensors: Iterable[Tensor], needed: bool = True) -> Iterator[None]:
+    """Tensors require a gradient inside, or none; those that were otherwise are so again on leaving."""
+    others = [tensor for tensor in tensors if tensor.requires_grad != needed]
     try:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
+        for tensor in others:
+            tensor.requires_grad_(needed)
         yield
     finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+        for tensor in others:
+            tensor.requires_grad_(not needed)
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+Network = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) to logits (B, K), in the mode to be tried."""
 LOGITS_WITHIN, GRADIENTS_ALIKE = 1e-3, 0.999
 MIXED_WITHIN, MIXED_ALIKE = 0.05, 0.9
 """Largest difference of logits, as a share of the largest, and least cosine of input gradients that count as the same;
@@ -28,7 +30,7 @@ def same_products(expected: Tensor, actual: Tensor) -> bool:
 
 
 @torch.no_grad()
-def is_samplewise(network: Callable[[Tensor], Tensor], x: Tensor) -> bool | None:
+def is_samplewise(network: Network, x: Tensor) -> bool | None:
     """Whether two different images have the logits together that they have apart; None where logits are not finite.
 
     How far rounding depends on the batch's size alone is measured on an image beside itself, which counts as no
@@ -47,7 +49,7 @@ def is_samplewise(network: Callable[[Tensor], Tensor], x: Tensor) -> bool | None
     return bool((apart - together).abs().max() <= SAMPLEWISE_WITHIN * apart.abs().max().clamp_min(1e-6) + 4 * rounding)
 
 
-def agree(model: nn.Module, twin: nn.Module, x: Tensor) -> bool:
+def agree(model: Network, twin: Network, x: Tensor) -> bool:
     """Whether two networks give the same logits and input gradients, to rounding.
 
     Args:
@@ -66,7 +68,7 @@ def agree(model: nn.Module, twin: nn.Module, x: Tensor) -> bool:
     return bool(functional.cosine_similarity(a, b, dim=0) >= alike)
 
 
-def _logits_and_gradient(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def _logits_and_gradient(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, K), and the image gradient (B, C, H, W) of a fixed combination of them."""
     images = x.detach().clone().requires_grad_(True)
     with torch.enable_grad():

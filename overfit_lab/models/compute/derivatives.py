@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from overfit_lab.models.compute.folded import folded
 from overfit_lab.models.compute.folding import state_of
 from overfit_lab.models.compute.verdicts import Verdicts
 from overfit_lab.models.holdings import with_weights
+from overfit_lab.models.isolation import requiring
 
 Tensors = Mapping[str, Tensor]
 Moved = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -175,19 +175,6 @@ def gradients_of(value: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 
 def _inner(gradients: Sequence[Tensor], direction: Sequence[Tensor]) -> Tensor:
     return torch.stack([(g.double() * d.double()).sum() for g, d in zip(gradients, direction, strict=True)]).sum()
-
-
-@contextmanager
-def requiring(tensors: Any) -> Iterator[None]:
-    """Tensors require a gradient inside, also those that are frozen."""
-    frozen = [tensor for tensor in tensors if not tensor.requires_grad]
-    try:
-        for tensor in frozen:
-            tensor.requires_grad_(True)
-        yield
-    finally:
-        for tensor in frozen:
-            tensor.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import AbstractContextManager, redirect_stderr
 from dataclasses import dataclass, field
-from io import StringIO
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +76,7 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
 def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:
     if is_listened_to(model):  # asked before isolation, which silences hooks on gradients
         return None
-    with isolated(model), _unsaid():
+    with isolated(model):
         try:
             twin = FoldedModel(model).to(memory_format=torch.channels_last)
             twin.fit_cache(x)
@@ -88,13 +86,8 @@ def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:
 
 
 def _agrees_now(model: nn.Module, twin: FoldedModel, x: Tensor) -> bool:
-    with isolated(model), _unsaid():
+    with isolated(model):
         try:
-            return agree(model, twin.network, x)
+            return agree(model, twin.network.forward, x)
         except Exception:  # such as a view of what lies in memory in another order there
             return False
-
-
-def _unsaid() -> AbstractContextManager[object]:
-    """A context without what a traced network prints of its errors."""
-    return redirect_stderr(StringIO())

@@ -95,7 +95,7 @@ class FoldedModel(nn.Module):
         return self._in_pieces(self._run, x)
 
     def _run(self, x: Tensor) -> Tensor:
-        run = self.compiled if self.compiled is not None and x.shape[0] == self.compiled_size else self.network
+        run = self.compiled if self.compiled is not None and x.shape[0] == self.compiled_size else self.network.forward
         return run(x)  # type: ignore[no-any-return]
 
     def _in_pieces(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class FoldedModel(nn.Module):
         Args:
             x: images (B, C, H, W) such as will be asked about.
         """
-        if x.device.type == "cpu" and is_samplewise(self.network, x):
+        if x.device.type == "cpu" and is_samplewise(self.network.forward, x):
             self.piece = max(LEAST_PIECE, CACHE_BYTES // (4 * _largest_output(self.network, x[:1])))
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from overfit_lab.models.compute.derivatives import forward_product, gradients_of, requiring
+from overfit_lab.models.compute.derivatives import forward_product, gradients_of
 from overfit_lab.models.holdings import with_weights
+from overfit_lab.models.isolation import requiring
 from overfit_lab.probes.metrics.layer_kinds.base import CallCache, LayerKind
 from overfit_lab.probes.metrics.local import LayerCall
 from overfit_lab.probes.metrics.pieces import gradients_at_once
