@@ -28,7 +28,6 @@ class Network:
         penultimate: its last linear layer, None where there is no such module.
         output: where in its return value the logits are, as the adapter takes it.
         casts: whether it casts images to its own type itself.
-        sigmas: standard errors that a trace from random vectors may be off by.
         smooth_gradient: whether its gradient is the derivative of its values (not so for a straight-through one).
     """
 
@@ -39,7 +38,6 @@ class Network:
     penultimate: str | None = "head"
     output: str | None = None
     casts: bool = False
-    sigmas: float = 4
     smooth_gradient: bool = True
 
     def make(self, seed: int = 0) -> nn.Module:
