@@ -4,10 +4,15 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from overfit_lab.errors import ProbeError
+from overfit_lab.models.compute.agreement import is_samplewise
 from overfit_lab.models.compute.derivatives import WAYS, fastest_way, random_direction
+from overfit_lab.models.compute.folded import folded
 from overfit_lab.models.compute.verdicts import MOST, Verdicts
+from overfit_lab.models.preact_resnet import preact_resnet18
+from overfit_lab.models.spec import ModelSpec
 from overfit_lab.probes.metrics.directional import logit_derivatives, refuse_mixing
 from overfit_lab.probes.metrics.per_sample_norms import gradient_way, per_sample_norms
 
@@ -174,7 +179,37 @@ def test_a_network_without_finite_logits_is_not_called_mixing():
     model = net(plain)
     with torch.no_grad():
         model.fc.bias[0] = torch.nan
-    refuse_mixing(model, torch.rand(3, 3, 8, 8))
+    x = torch.rand(3, 3, 8, 8)
+    assert is_samplewise(model, x) is None
+    refuse_mixing(model, x)
+
+
+def work(compute):
+    with FlopCounterMode(display=False) as counter:
+        compute()
+    return counter.get_total_flops()
+
+
+def test_a_trial_takes_some_passes_of_two_images_and_the_next_question_none():
+    torch.manual_seed(0)
+    model, x = preact_resnet18(ModelSpec(4, (3, 16, 16)), width=4).eval(), torch.rand(8, 3, 16, 16)
+    direction = random_direction(model, dict(model.named_parameters()))
+    with torch.no_grad():
+        two = work(lambda: model(x[:2]))
+    for question, passes in (
+        (lambda: refuse_mixing(model, x), 3),
+        (lambda: fastest_way(model, direction, x), 20),
+        (lambda: gradient_way(model, x), 10),
+    ):
+        assert 0 < work(question) <= passes * two
+        assert work(question) == 0
+
+
+def test_a_fold_that_cannot_be_followed_says_nothing(capfd):
+    """In the fold convolutions give channels-last memory, which a view of all numbers in a row cannot be of."""
+    model = net(lambda h: h.relu().view(h.size(0), -1)[:, :6])
+    assert folded(model, torch.rand(3, 3, 8, 8)) is None
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_answer_holds_until_the_form_changes_or_it_is_old():
