@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -40,11 +41,13 @@ class Adapter:
         normalize: applied to the images first; None where the network or nothing does it.
         keyword: name of the argument that takes the images; None for the first.
         output: attribute or key of what the network returns that holds the logits; None where it returns them.
+        dtype: type that images come in; None: that of the weights, as they are computed with.
     """
 
     normalize: Normalize | None = None
     keyword: str | None = None
     output: str | None = None
+    dtype: torch.dtype | None = None
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
@@ -54,8 +57,9 @@ class Adapter:
             hooks.enter_context(torch.inference_mode(False))
             hooks.enter_context(torch.autocast(device, enabled=False))
             hooks.enter_context(in_float32(model))
-            if weight_dtype(model) == torch.float64:
-                hooks.enter_context(_handle(model.register_forward_pre_hook(InFront(TO_FLOAT64))))
+            dtype = self.dtype or weight_dtype(model)
+            if dtype not in (None, torch.float32):
+                hooks.enter_context(_handle(model.register_forward_pre_hook(InFront(_cast_to(dtype)))))
             if self.normalize is not None:
                 hooks.enter_context(_handle(model.register_forward_pre_hook(InFront(self.normalize))))
             if self.keyword is not None:
@@ -85,8 +89,10 @@ class Cast(nn.Module):
         return x.to(self.dtype)
 
 
-TO_FLOAT64 = Cast(torch.float64)
-"""One for all, so that a network is recognised when the hook comes again."""
+@cache
+def _cast_to(dtype: torch.dtype) -> Cast:
+    """One for all, so that a network is recognised when the hook comes again."""
+    return Cast(dtype)
 
 
 def weight_dtype(model: nn.Module) -> torch.dtype | None:
