@@ -18,9 +18,8 @@ class Picky(nn.Module):
     def forward(self, x):
         if self.wanted is not None and x.dtype != self.wanted:
             raise TypeError(f"images of {x.dtype}")
-        self.seen.add(
-            (x.dtype, self.fc.weight.dtype, torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled())
-        )
+        mode = torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled()
+        self.note((x.dtype, self.fc.weight.dtype, *mode))
         return self.fc(x.flatten(1).to(self.fc.weight.dtype))
 
 

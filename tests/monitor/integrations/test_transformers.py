@@ -2,68 +2,19 @@
 
 import pytest
 import torch
-from trainers import BATCH, EPOCHS, PROBES, assert_same_records, assert_same_weights, digits, net, plain
+from hugging_face import Items, Small, arguments, transformers, vit
+from trainers import BATCH, EPOCHS, PROBES, assert_same_records, assert_same_weights, digits, plain
 
-transformers = pytest.importorskip(
-    "transformers", reason="transformers is not installed: pip install 'overfit-lab[transformers]'"
-)
-pytest.importorskip("accelerate", reason="accelerate is not installed: pip install 'overfit-lab[transformers]'")
-
-from overfit_lab.errors import ProbeError  # noqa: E402
-from overfit_lab.methods.attacks.pgd import PGD  # noqa: E402
-from overfit_lab.methods.threat import ThreatModel  # noqa: E402
-from overfit_lab.models.adapt import Adapter  # noqa: E402
-from overfit_lab.monitor.integrations.transformers import STATE_FILE, OverfitCallback  # noqa: E402
-from overfit_lab.monitor.monitor import Monitor  # noqa: E402
-from overfit_lab.monitor.steps import CLIPPED  # noqa: E402
-from overfit_lab.records.reader import Run  # noqa: E402
+from overfit_lab.errors import ProbeError
+from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.methods.threat import ThreatModel
+from overfit_lab.models.adapt import Adapter
+from overfit_lab.monitor.integrations.transformers import STATE_FILE, OverfitCallback
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.monitor.steps import CLIPPED
+from overfit_lab.records.reader import Run
 
 ATTACK = PGD(ThreatModel(eps=0.1), step_size=0.05, n_steps=2)
-
-
-def vit():
-    """A vision transformer of some 3,000 parameters; its attention is PyTorch's fused one."""
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=8,
-        patch_size=4,
-        num_channels=1,
-        num_labels=10,
-        hidden_dropout_prob=0.0,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return transformers.ViTForImageClassification(config)
-
-
-class Small(torch.nn.Module):
-    """A stranger's network under the Trainer: no network of transformers, and a plain dictionary comes back.
-
-    The resume test takes it since transformers 5.23 does not load a checkpoint of its own ViT back under the Trainer.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.net = net()
-
-    def forward(self, pixel_values, labels=None):
-        logits = self.net(pixel_values)
-        loss = None if labels is None else torch.nn.functional.cross_entropy(logits, labels)
-        return {"loss": loss, "logits": logits}
-
-
-class Items(torch.utils.data.Dataset):
-    def __init__(self, pair):
-        self.x, self.y = pair
-
-    def __len__(self):
-        return len(self.y)
-
-    def __getitem__(self, i):
-        return {"pixel_values": self.x[i].float() / 255, "labels": int(self.y[i])}
 
 
 class InOrder(transformers.Trainer):
@@ -72,22 +23,7 @@ class InOrder(transformers.Trainer):
 
 
 def train(model, pair, folder, callbacks, epochs=EPOCHS, resume=None, **options):
-    settings = {"max_grad_norm": 0.0, "save_strategy": "no", **options}
-    args = transformers.TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=epochs,
-        per_device_train_batch_size=BATCH,
-        learning_rate=0.1,
-        lr_scheduler_type="constant",
-        use_cpu=True,
-        report_to=[],
-        disable_tqdm=True,
-        logging_strategy="no",
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-        optim="sgd",
-        **settings,
-    )
+    args = arguments(folder, num_train_epochs=epochs, learning_rate=0.1, **options)
     made = InOrder(model=model, args=args, train_dataset=Items(pair), callbacks=callbacks)
     made.train(resume_from_checkpoint=resume)
     return made

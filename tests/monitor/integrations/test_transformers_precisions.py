@@ -3,62 +3,14 @@
 import pandas as pd
 import pytest
 import torch
-from torch.nn import functional
-from trainers import BATCH, assert_same_weights, digits, net
+from hugging_face import Items, Small, arguments, transformers, vit
+from trainers import assert_same_weights, digits
 
 from dense import dense_numbers, measured_numbers
-
-transformers = pytest.importorskip(
-    "transformers", reason="transformers is not installed: pip install 'overfit-lab[transformers]'"
-)
-pytest.importorskip("accelerate", reason="accelerate is not installed: pip install 'overfit-lab[transformers]'")
-
-from overfit_lab.monitor.integrations.transformers import OverfitCallback  # noqa: E402
+from overfit_lab.monitor.integrations.transformers import OverfitCallback
 
 TRAIN, TEST = digits()
 N = 30
-
-
-def vit():
-    """A vision transformer of some 3,000 parameters; its attention is PyTorch's fused one."""
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=8,
-        patch_size=4,
-        num_channels=1,
-        num_labels=10,
-        hidden_dropout_prob=0.0,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return transformers.ViTForImageClassification(config)
-
-
-class Small(torch.nn.Module):
-    """A network that is none of transformers, also one that casts inside as mixed precision does."""
-
-    def __init__(self, inside=False):
-        super().__init__()
-        self.net, self.inside = net(), inside
-
-    def forward(self, pixel_values, labels=None):
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.inside):
-            logits = self.net(pixel_values.to(self.net[1].weight.dtype))
-        return {"loss": None if labels is None else functional.cross_entropy(logits.float(), labels), "logits": logits}
-
-
-class Items(torch.utils.data.Dataset):
-    def __init__(self, pair, n=None):
-        self.x, self.y = pair[0][:n], pair[1][:n]
-
-    def __len__(self):
-        return len(self.y)
-
-    def __getitem__(self, i):
-        return {"pixel_values": self.x[i].float() / 255, "labels": int(self.y[i])}
 
 
 class Stream(torch.utils.data.IterableDataset):
@@ -68,22 +20,7 @@ class Stream(torch.utils.data.IterableDataset):
 
 
 def train(model, data, folder, callbacks, **options):
-    settings = {"max_grad_norm": 0.0, "num_train_epochs": 2, **options}
-    args = transformers.TrainingArguments(
-        output_dir=str(folder),
-        save_strategy="no",
-        per_device_train_batch_size=BATCH,
-        learning_rate=0.05,
-        lr_scheduler_type="constant",
-        use_cpu=True,
-        report_to=[],
-        disable_tqdm=True,
-        logging_strategy="no",
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-        optim="sgd",
-        **settings,
-    )
+    args = arguments(folder, learning_rate=0.05, **{"num_train_epochs": 2, **options})
     transformers.Trainer(model=model, args=args, train_dataset=data, callbacks=callbacks).train()
     return model
 
