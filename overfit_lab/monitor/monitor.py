@@ -155,22 +155,9 @@ class Monitor:
             noisy = y_true is not None or has_true_labels(parts["train"])
             probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *(("memorisation",) if noisy else ()))
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
-        network = f"{type(model).__module__}:{type(model).__qualname__}"
-        said = plain_settings(config or {})
-        seed = _seed_of(seed, said.pop("seed", None))
-        lengths = {"seed": seed, "epochs": n_epochs or None, "batch_size": batch_size}
-        lengths = {key: value for key, value in lengths.items() if value is not None}
-        known = [*MEASURED_WITH, *(("attack.norm", "attack.eps") if attack is not None else ()), *lengths]
-        evaluation = EvaluationConfig(every=every, n_train=n or 1000, n_test=n, n_val=n, **_evaluated_by(attack))
-        self._config = RunConfig(
-            data=DataConfig(name=GIVEN),
-            attack=_threat_of(attack),
-            name=name or "monitor",
-            **{"epochs": 1, **lengths},
-            model=Part(name=network),
-            probes=settings,
-            evaluation=evaluation,
-            monitored=MonitoredConfig(known=tuple(known), method=method, config=said, tags=tags),
+        lengths = {"epochs": n_epochs or None, "batch_size": batch_size}
+        self._config = _configuration(
+            model, attack, settings, lengths, seed=seed, name=name, method=method, config=config, tags=tags
         )
         live = make_probes(settings)
         keep = max([n or KEPT, *(probe.options.n for probe in live)])
@@ -548,6 +535,36 @@ def _first_parameter(model: nn.Module) -> nn.Parameter:
     if parameter is None:
         raise ProbeError("the model has no parameters, so there is nothing to monitor")
     return parameter
+
+
+def _configuration(
+    model: nn.Module,
+    attack: Attack | None,
+    probes: ProbesConfig,
+    lengths: Mapping[str, int | None],
+    *,
+    seed: int | None,
+    name: str | None,
+    method: str | None,
+    config: Mapping[str, Any] | None,
+    tags: Sequence[str],
+) -> RunConfig:
+    """What a run is, as far as its loop says so; the keys that are known are listed in it."""
+    said = plain_settings(config or {})
+    numbers = {"seed": _seed_of(seed, said.pop("seed", None)), **lengths}
+    numbers = {key: value for key, value in numbers.items() if value is not None}
+    known = [*MEASURED_WITH, *(("attack.norm", "attack.eps") if attack is not None else ()), *numbers]
+    n, every = probes.n, probes.every
+    return RunConfig(
+        data=DataConfig(name=GIVEN),
+        attack=_threat_of(attack),
+        name=name or "monitor",
+        **{"epochs": 1, **numbers},
+        model=Part(name=f"{type(model).__module__}:{type(model).__qualname__}"),
+        probes=probes,
+        evaluation=EvaluationConfig(every=every, n_train=n or 1000, n_test=n, n_val=n, **_evaluated_by(attack)),
+        monitored=MonitoredConfig(known=tuple(known), method=method, config=said, tags=tags),
+    )
 
 
 def _evaluated_by(attack: Attack | None) -> dict[str, Any]:
