@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from overfit_lab.errors import ConfigError
 from overfit_lab.records.files import output
@@ -153,6 +153,8 @@ def epoch_axis(axes: Axes, last: float, decays: Sequence[int] = (), **marks: boo
     """The horizontal axis in epochs, from 0 to the last, with the marks of :func:`mark_stages`."""
     axes.set_xlim(0, last)
     axes.set_xlabel("epoch")
+    # As by default, but that there is no part of an epoch.
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     mark_stages(axes, decays, last, **marks)
 
 
