@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -22,10 +23,13 @@ class Verdicts(Generic[T]):
     Args:
         every: how often an answer is used before it is tried again: the form of a model cannot show all that its
             forward pass may depend on.
+        is_open: whether an answer is none yet, and is not remembered.
     """
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    def __init__(
+        self, every: float = math.inf, *, is_open: Callable[[T], bool] = lambda answer: answer is None
+    ) -> None:
+        self.every, self.is_open = every, is_open
         self._known: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, tuple[T, int]]] = remembered()
 
     def of(self, model: nn.Module, key: Hashable, trial: Callable[[], T]) -> T:
@@ -40,7 +44,8 @@ class Verdicts(Generic[T]):
         answer, uses = known.pop(full) if full in known else (trial(), 0)
         if uses >= self.every:
             answer, uses = trial(), 0
-        known[full] = (answer, uses + 1)
+        if not self.is_open(answer):
+            known[full] = (answer, uses + 1)
         while len(known) > MOST:
             del known[next(iter(known))]
         return answer

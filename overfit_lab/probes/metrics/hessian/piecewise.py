@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from overfit_lab.errors import ProbeError
-from overfit_lab.models.compute.forms import build_of
-from overfit_lab.models.remembered import remembered
+from overfit_lab.models.compute.verdicts import Verdicts
 from overfit_lab.probes.metrics.directional import refuse_mixing
 from overfit_lab.probes.metrics.layers import trainable_by_name
 
 SAMPLES = 4
 
 
-_known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], tuple[bool | None, str]]] = remembered()
+_known: Verdicts[tuple[bool | None, str]] = Verdicts(is_open=lambda answer: answer[0] is None)
 
 
 def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
@@ -25,13 +24,7 @@ def known_piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, st
     It is a property of the network's form, so training does not change it. An undecided test (None) is not
     remembered.
     """
-    form = (build_of(model), tuple(module.training for module in model.modules()))
-    known = _known.get(model)
-    if known is None or known[0] != form:
-        known = (form, piecewise_linear(model, x))
-        if known[1][0] is not None:
-            _known[model] = known
-    return known[1]
+    return _known.of(model, None, partial(piecewise_linear, model, x))
 
 
 def piecewise_linear(model: nn.Module, x: Tensor) -> tuple[bool | None, str]:
