@@ -45,12 +45,16 @@ def check_moments(run: Combination) -> None:
                 f"an epoch below {n} or a share such as 50%"
             )
     rises = {"optimizer.warmup": run.config.optimizer.warmup}
-    rises["attack.eps_schedule.until"] = getattr(run.choices["eps_schedule"].options, "until", 0)
+    rises["labels.ramp_end"] = getattr(run.choices["labels"].options, "ramp_end", 0)
     for key, end in rises.items():
         if resolve_moment(end, n) > n:
             raise ConfigError(
                 f"{key} = {end}: the run ends after {n} epochs, before the rise does; give {n} or fewer, or a share"
             )
+    schedules = {"schedule": run.schedule, "attack.eps_schedule": run.choices["eps_schedule"].make(n)}
+    for key, schedule in schedules.items():
+        if reason := schedule.refusal():
+            raise ConfigError(f"{key}.{reason}")
 
 
 def combine(config: RunConfig) -> Combination:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from overfit_lab.errors import to_stderr
 from overfit_lab.models.fitness import PROBABILITIES, gives_probabilities
@@ -19,11 +19,11 @@ class Doubts:
     """Listens to a run.
 
     Args:
-        milestones: completed epochs at which the learning rate drops.
+        milestones: completed epochs at which something drops, by what drops.
         on_note: told in a line; default: a line on stderr.
     """
 
-    def __init__(self, milestones: Sequence[int] = (), on_note: OnNote | None = None) -> None:
+    def __init__(self, milestones: Mapping[str, Sequence[int]], on_note: OnNote | None = None) -> None:
         self._milestones = milestones
         self._on_note = on_note if on_note is not None else to_stderr
         self._said: set[str] = set()
@@ -35,12 +35,13 @@ class Doubts:
 
     def _started(self, event: RunStarted) -> None:
         n_epochs = event.snapshot.clock.n_epochs
-        late = [str(milestone) for milestone in self._milestones if milestone >= n_epochs]
-        if late and not event.resumed:
-            self._on_note(
-                f"the learning rate does not drop at epoch {', '.join(late)}: the run ends after {n_epochs} epochs; "
-                "milestones may be shares, such as schedule.milestones=[50%,75%]"
-            )
+        for what, milestones in self._milestones.items():
+            late = [str(milestone) for milestone in milestones if milestone >= n_epochs]
+            if late and not event.resumed:
+                self._on_note(
+                    f"{what} does not drop at epoch {', '.join(late)}: the run ends after {n_epochs} epochs; "
+                    "milestones may be shares, such as schedule.milestones=[50%,75%]"
+                )
         doubt = doubt_of(event.snapshot, "train")
         if doubt:
             self._on_note(doubt)

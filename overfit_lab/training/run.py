@@ -264,7 +264,9 @@ def _train_with_records(
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
     _subscribe(bus, session, recorder, keeper, failures, _live_budget(session, writer, recorder))
-    Doubts(session.schedule.milestones, on_note).subscribe(bus)
+    schedules = {"the learning rate": session.schedule, "eps": session.eps_schedule}
+    milestones = {what: schedule.milestones for what, schedule in schedules.items() if schedule is not None}
+    Doubts(milestones, on_note).subscribe(bus)
     session.world.broadcast(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))

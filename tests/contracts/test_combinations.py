@@ -95,6 +95,26 @@ REFUSED = {
         {"attack": {"eps_schedule": {"name": "ramp", "until": 5}}},
         "eps_schedule.until = 5: the run ends after 4 epochs",
     ),
+    "a learning rate that rises beyond the end": (
+        {"schedule": {"name": "ramp", "until": 5}},
+        "schedule.until = 5: the run ends after 4 epochs",
+    ),
+    "a pull that grows beyond the end": (
+        {"labels": {"name": "te", "start_epoch": 1, "ramp_end": 5}},
+        "labels.ramp_end = 5: the run ends after 4 epochs",
+    ),
+    "a peak after the end": (
+        {"schedule": {"name": "cyclic", "peak": 9}},
+        "schedule.peak = 9: a cycle ends after 4 of the run's 4 epochs",
+    ),
+    "a peak at the end of its cycle": (
+        {"attack": {"eps_schedule": {"name": "cyclic", "peak": "100%"}}},
+        "attack.eps_schedule.peak = 100%: a cycle ends after 4",
+    ),
+    "a peak after its cycle": (
+        {"schedule": {"name": "cyclic", "peak": 3, "n_cycles": 2}},
+        "schedule.peak = 3: a cycle ends after 2 of the run's 4 epochs",
+    ),
     "a regularizer listed twice": ({"regularizers": ["awp", "awp"]}, "listed 2 times"),
     "more than everything to teachers": ({"regularizers": [{"name": "kd-at", "l1": 0.5}]}, "expected at most 1"),
     "noise as the attack of evaluation": ({"evaluation": {"attack": "gaussian-noise"}}, "evaluation.corruption"),

@@ -62,7 +62,11 @@ def test_milestones_that_are_not_reached_are_said(tmp_path):
     schedule = {"name": "piecewise", "milestones": [1, 2, 9]}
     changes = {"schedule": schedule, "epochs": 2, "model": {"name": "mlp", "hidden": 4}}
     train_run(config_of(**changes), tmp_path / "run", device="cpu", on_note=notes.append)
-    assert [note for note in notes if "does not drop at epoch 2, 9: the run ends after 2 epochs" in note] == notes
+    says = "does not drop at epoch 2, 9: the run ends after 2 epochs"
+    assert [note for note in notes if f"the learning rate {says}" in note] == notes
+    changes |= {"attack": {"eps_schedule": schedule}, "schedule": "constant"}
+    train_run(config_of(**changes), tmp_path / "eps", device="cpu", on_note=notes.append)
+    assert f"eps {says}" in notes[1]
 
 
 def test_a_start_after_the_end_is_refused_before_a_folder_is_made_but_an_older_run_opens(tmp_path):

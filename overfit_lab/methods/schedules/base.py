@@ -20,6 +20,13 @@ class Schedule(ABC):
         self.options, self.n_epochs = options, n_epochs
         self.milestones: list[int] = []
 
+    def refusal(self) -> str | None:
+        """Why no new run of this length should have these options, such as a rise that it does not see the end of.
+
+        It begins with the option and its value: ``until = 60: ...``. None where it may.
+        """
+        return None
+
     @abstractmethod
     def factor(self, progress: float) -> float:
         """Factor >= 0 at ``progress`` completed epochs (fractions count), in [0, n_epochs]."""

@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from overfit_lab import config
-from overfit_lab.config import Moment, resolve_moment
+from overfit_lab.config import Moment
+from overfit_lab.config.quantities import parse_percent
 from overfit_lab.methods.schedules.base import Schedule
 
 
@@ -21,18 +22,28 @@ class Cyclic(Schedule):
     """From 0 linearly up to 1 at the peak and down to 0 at the end of each cycle; one cycle in Rice et al. (2020)."""
 
     Options = CyclicOptions
+    options: CyclicOptions
 
     def __init__(self, options: CyclicOptions, n_epochs: int) -> None:
         super().__init__(options, n_epochs)
         self.length = n_epochs / options.n_cycles
-        share = options.peak if isinstance(options.peak, str) else None
-        peak = float(share[:-1]) / 100 * self.length if share else float(resolve_moment(options.peak, n_epochs))
-        self.peak = min(peak, self.length)
+        share = parse_percent(options.peak)
+        self.peak = share * self.length if share is not None else float(options.peak)
+
+    def refusal(self) -> str | None:
+        """A peak at the end of its cycle or after it, from which nothing comes down."""
+        if self.peak < self.length:
+            return None
+        return (
+            f"peak = {self.options.peak}: a cycle ends after {self.length:g} of the run's {self.n_epochs} epochs, so "
+            f"nothing would come down from its peak; give an epoch below {self.length:g}, or a share such as 40%"
+        )
 
     def factor(self, progress: float) -> float:
         """Linear up to the peak, linear down after it."""
         within = progress % self.length if progress < self.n_epochs else self.length
-        return float(np.interp(within, [0, self.peak, self.length], [0 if self.peak else 1, 1, 0]))
+        peak = min(self.peak, self.length)  # of a run from before a later one was refused
+        return float(np.interp(within, [0, peak, self.length], [0 if peak else 1, 1, 0]))
 
 
 REGISTER = {"cyclic": Cyclic}
