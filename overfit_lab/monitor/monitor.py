@@ -52,6 +52,7 @@ from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
 from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
+from overfit_lab.training.doubts import say_doubt
 from overfit_lab.training.evaluation import accuracy_and_loss, evaluated, try_to_evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.live import LiveProbes
@@ -176,6 +177,8 @@ class Monitor:
             self._check(live)
         chosen = make_sinks(sinks)
         self._writer = self._open(Path(folder), model, resume) if folder is not None else None
+        with self.adapted():
+            say_doubt(self.snapshot(), writer=self._writer)
         self._recorder = Recorder(self._memory, *([self._writer] if self._writer is not None else []))
         self._failures = Failures(self._recorder, self._writer)
         self._mirror = self._mirrored(chosen)
