@@ -152,9 +152,10 @@ class Monitor:
         self._strict = strict
         self.penultimate = penultimate if penultimate is not None else getattr(model, "penultimate", None)
         parts = by_split(data if data is not None else train, test, val)
+        self._knows_noise = y_true is not None or has_true_labels(parts["train"])
         if probes is None:
-            noisy = y_true is not None or has_true_labels(parts["train"])
-            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *(("memorisation",) if noisy else ()))
+            noisy = ("memorisation",) if self._knows_noise else ()
+            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *noisy)
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
         lengths = {"epochs": n_epochs or None, "batch_size": batch_size}
         self._config = _configuration(
@@ -504,7 +505,7 @@ class Monitor:
             writer = RunWriter.reopen(folder)
             writer.update_info(status="running")
             return writer
-        device = next(model.parameters()).device
+        device, train = next(model.parameters()).device, self.data.splits["train"]
         info = {
             "name": self._config.name,
             "status": "running",
@@ -522,6 +523,7 @@ class Monitor:
                 "name": "arrays",
                 "sizes": {name: part.size for name, part in self.data.splits.items()},
                 "kept": {name: len(part) for name, part in self.data.splits.items()},
+                **({"n_changed": int((train.y != train.y_true).sum())} if self._knows_noise else {}),
             },
         }
         return RunWriter.create(folder, to_yaml(self._config), info)
