@@ -78,14 +78,25 @@ class ThreatModel:
     def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
         """One step of steepest ascent in this norm, not yet projected.
 
-        Entries of the gradient that are not numbers count as 0, for l_2 infinite ones too: one of them would leave no
-        direction.
-
         Args:
             gradient: gradient of the loss with respect to them (B, ...).
             step_size: length of the step in this norm, in [0, 1] pixels.
         """
+        direction, length = self._upwards(gradient)
+        return x_adv + step_size * direction / length
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The direction of steepest ascent (B, ...), of length 1 in this norm however small the gradient; 0 of 0."""
+        direction, length = self._upwards(gradient)
+        return direction / length
+
+    def _upwards(self, gradient: Tensor) -> tuple[Tensor, Tensor | float]:
+        """A direction of steepest ascent (B, ...) and its length in this norm.
+
+        Entries of the gradient that are not numbers count as 0, for l_2 infinite ones too: one of them would leave no
+        direction.
+        """
         if self.norm == "linf":
-            return x_adv + step_size * gradient.sign().nan_to_num(0.0)
-        gradient = brought_to_one(torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0))
-        return x_adv + step_size * gradient / flat_norm(gradient).clamp_min(1e-12)
+            return gradient.sign().nan_to_num(0.0), 1.0
+        direction = brought_to_one(torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0))
+        return direction, flat_norm(direction).clamp_min(1e-12)

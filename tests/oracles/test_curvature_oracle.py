@@ -286,6 +286,8 @@ def test_a_density_whose_iterations_end_early_has_all_eigenvalues():
     assert known.sum(1).tolist() == [2, 2]
     assert found.nodes[known] == pytest.approx([1, 4, 1, 4])
     assert found.weights[known] == pytest.approx([0.75, 0.25, 0.75, 0.25])
+    small = spectral_density(*of_matrix(h * 2.0**-60), generator=torch.Generator().manual_seed(0), n_vectors=2, steps=4)
+    assert small.density * 2.0**-60 == pytest.approx(found.density)
     nan = spectral_density(*of_matrix(h * float("nan")), generator=torch.Generator().manual_seed(0))
     assert np.isnan(nan.density).all()
 

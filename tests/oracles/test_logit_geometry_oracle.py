@@ -200,6 +200,47 @@ def test_what_cannot_be_fooled_has_no_perturbation_and_what_is_not_finite_no_num
     assert minimal_perturbation(constant, x, y, ThreatModel(), first=found.predicted).radius.isnan().all()
 
 
+class Scaled(nn.Module):
+    def __init__(self, model, factor):
+        super().__init__()
+        self.model, self.factor = model, factor
+
+    def forward(self, x):
+        return self.factor * self.model(x)
+
+
+@pytest.mark.parametrize("factor", [1e-25, 1e-15, 1e-10, 1e-5, 1e5, 1e10])
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_scale_of_the_logits_does_not_matter(trained, norm, factor):
+    """Gradients of any length: squares of 1e-25 are 0 in float32, and guards against 0 catch what is small."""
+    model, x, y = trained
+    plain, scaled = (logit_geometry(net, x, y, norm=norm) for net in (model, Scaled(model, factor)))
+    torch.testing.assert_close(scaled.direction, plain.direction, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scaled.cosine, plain.cosine, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(scaled.gradient_gap / factor, plain.gradient_gap, rtol=1e-5, atol=0)
+    threat = ThreatModel(norm, eps=0.5)
+    settings = {"first": plain.predicted, "n_steps": 6, "n_bisections": 6}
+    found = [minimal_perturbation(net, x, y, threat, **settings).radius for net in (model, Scaled(model, factor))]
+    torch.testing.assert_close(*found, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_an_infinite_gradient_leaves_a_search(norm):
+    """Black pixels behind a root: their gradients count as 0, and the others lead to an error."""
+    model, x, y = affine(3, torch.float32)
+    rooted = nn.Sequential(Root(), model)
+    x[:, :, 0] = 0
+    y = rooted(x).argmax(dim=1)
+    found = minimal_perturbation(rooted, x, y, ThreatModel(norm), first=torch.full((len(x),), 0.1))
+    assert found.x_adv.isfinite().all()
+    assert found.radius.isfinite().all()
+
+
+class Root(nn.Module):
+    def forward(self, x):
+        return x.sqrt()
+
+
 def test_a_model_that_cuts_the_way_to_the_image_has_flat_logits():
     class Rounding(nn.Module):
         def __init__(self):

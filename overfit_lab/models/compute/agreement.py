@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 Network = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) to logits (B, K), in the mode to be tried."""
@@ -46,7 +45,7 @@ def is_samplewise(network: Network, x: Tensor) -> bool | None:
     if not (apart.isfinite().all() and together.isfinite().all()):
         return None
     rounding = (network(twice) - apart[:1]).abs().max()
-    return bool((apart - together).abs().max() <= SAMPLEWISE_WITHIN * apart.abs().max().clamp_min(1e-6) + 4 * rounding)
+    return bool((apart - together).abs().max() <= SAMPLEWISE_WITHIN * apart.abs().max() + 4 * rounding)
 
 
 def agree(model: Network, twin: Network, x: Tensor) -> bool:
@@ -60,12 +59,12 @@ def agree(model: Network, twin: Network, x: Tensor) -> bool:
     mixed = torch.is_autocast_enabled(x.device.type)
     within, alike = (MIXED_WITHIN, MIXED_ALIKE) if mixed else (LOGITS_WITHIN, GRADIENTS_ALIKE)
     # "not <=" rather than ">": NaN logits disagree.
-    if not (actual - expected).abs().max() <= within * expected.abs().max().clamp_min(1e-6):
+    if not (actual - expected).abs().max() <= within * expected.abs().max():
         return False
     a, b = slope.double().flatten(), other.double().flatten()
     if not (a.any() and b.any()):
         return bool(a.any() == b.any())
-    return bool(functional.cosine_similarity(a, b, dim=0) >= alike)
+    return bool(a @ b >= alike * a.norm() * b.norm())
 
 
 def _logits_and_gradient(network: Network, x: Tensor) -> tuple[Tensor, Tensor]:

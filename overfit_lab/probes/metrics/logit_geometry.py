@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from overfit_lab.methods.attacks.gradient import input_gradient
-from overfit_lab.methods.threat import Norm, flat_norm
+from overfit_lab.methods.threat import Norm, ThreatModel, brought_to_one
 from overfit_lab.models.isolation import frozen
 
 
@@ -72,7 +72,10 @@ def _of_batch(model: nn.Module, x: Tensor, y: Tensor, norm: Norm) -> LogitGeomet
         flat = slope.flatten(1).double()
         size = flat.norm(p=1 if norm == "linf" else 2, dim=1)
         if rank == 0:
-            gradient_gap, cosine = size, torch.cosine_similarity(label_gradient, label_gradient - flat, dim=1)
+            gradient_gap = size
+            # Brought to one: of a length below 1e-8 torch makes 1e-8.
+            of_others = brought_to_one(label_gradient - flat)
+            cosine = torch.cosine_similarity(brought_to_one(label_gradient), of_others, dim=1)
         radius = gaps[:, rank].detach().double() / size
         nearest = (-slope).where((radius < predicted).view(-1, *([1] * (x.dim() - 1))), nearest)
         predicted = radius.minimum(predicted)
@@ -85,5 +88,5 @@ def _of_batch(model: nn.Module, x: Tensor, y: Tensor, norm: Norm) -> LogitGeomet
         gradient_gap=gradient_gap.where(defined, nan),
         cosine=cosine.where(defined, nan),
         predicted=predicted.where(defined, nan),
-        direction=nearest.sign() if norm == "linf" else nearest / flat_norm(nearest).clamp_min(1e-30),
+        direction=ThreatModel(norm).steepest(nearest),
     )

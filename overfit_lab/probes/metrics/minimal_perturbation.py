@@ -126,8 +126,7 @@ class _Search:
 
     def _step(self, x_adv: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
         size = FIRST_STEP * share * radius
-        unit = gradient.sign() if self.threat.norm == "linf" else gradient / flat_norm(gradient).clamp_min(1e-12)
-        return self._within(x_adv + size * unit, radius)
+        return self._within(x_adv + size * self.threat.steepest(gradient), radius)
 
     def _within(self, x_adv: Tensor, radius: Tensor) -> Tensor:
         """Projected to each image's ball and to the pixel bounds."""

@@ -413,6 +413,16 @@ def test_agreement_is_about_logits_and_gradients(model):
         assert not agree(model, Bent(model, shift=0.2), IMAGES)
 
 
+@pytest.mark.parametrize("factor", [1e-20, 1e-8, 1e8])
+def test_agreement_does_not_depend_on_the_scale_of_the_logits(model, factor):
+    def scaled(net):
+        return lambda x: factor * net(x)
+
+    assert agree(scaled(model), scaled(folded(model, IMAGES)), IMAGES)
+    assert not agree(scaled(model), scaled(Bent(model, shift=0.01)), IMAGES)
+    assert not agree(scaled(model), scaled(Bent(model, turn=2.0)), IMAGES)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_kinks_do_not_rule_a_network_out(seed):
     """Of wide networks on many images some input of some ReLU is always within rounding of 0."""

@@ -97,7 +97,7 @@ def _smooth(nodes: np.ndarray, weights: np.ndarray, points: int, width: float) -
         return np.full(points, np.nan), np.full(points, np.nan)
     values, share = nodes[known], weights[known] / len(nodes)
     low, high = float(values.min()), float(values.max())
-    sigma = width * max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-12)
+    sigma = width * (max(high - low, 1e-6 * max(abs(low), abs(high))) or 1e-12)
     grid = np.linspace(low - 5 * sigma, high + 5 * sigma, points)
     bells = np.exp(-0.5 * ((grid[:, None] - values) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
     return grid, bells @ share
