@@ -41,6 +41,7 @@ def train_grid(
     folder = out if out is not None else Path("runs") / f"{config.name}-grid"
     from overfit_lab.cli.jobs import RunsProgress
     from overfit_lab.cli.sweep import resumable, tell
+    from overfit_lab.cli.target import note
     from overfit_lab.sweeps.manifest import manifest_path, read_manifest
     from overfit_lab.sweeps.run import run_sweep
 
@@ -49,7 +50,7 @@ def train_grid(
     elif manifest_path(folder).is_file():
         raise RunFolderError(f"{folder}: already holds a sweep; go on with it by --resume, or choose another --out")
     with resumable(folder):
-        result = run_sweep(spec, folder, watch=RunsProgress)
+        result = run_sweep(spec, folder, watch=RunsProgress, on_note=note)
     _print_table(result.completed)
     tell(result)
 

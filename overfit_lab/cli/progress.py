@@ -10,6 +10,7 @@ from rich.progress import TaskID, TextColumn, TimeElapsedColumn, TimeRemainingCo
 from overfit_lab.cli.jobs import ETA, Bars, new_bar
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
+from overfit_lab.training.subjects import data_line
 
 LINES = 10
 
@@ -48,7 +49,7 @@ class TrainingProgress(Bars):
 
     def _run_started(self, event: RunStarted, name: str) -> None:
         clock = event.snapshot.clock
-        print(f"{name}: data {event.snapshot.data.describe()}", file=sys.stderr, flush=True)
+        print(f"{name}: {data_line(event.snapshot.data.describe())}", file=sys.stderr, flush=True)
         self.name, self._status = name, ""
         self._first, self._started = clock.epoch, time.monotonic()
         if self._bar is not None:

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from overfit_lab.cli.source import TrustOption, yaml_value
+from overfit_lab.cli.target import note
 from overfit_lab.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def run(
     from overfit_lab.sweeps.run import run_sweep
 
     with resumable(folder):
-        result = run_sweep(spec, folder, beside=file.parent, detach=detach, trust=trust, watch=RunsProgress)
+        result = run_sweep(
+            spec, folder, beside=file.parent, detach=detach, trust=trust, watch=RunsProgress, on_note=note
+        )
     tell(result)
 
 
@@ -106,7 +109,7 @@ def resume(
     from overfit_lab.sweeps.run import resume_sweep
 
     with resumable(folder):
-        result = resume_sweep(folder, changes, detach=detach, trust=trust, watch=RunsProgress)
+        result = resume_sweep(folder, changes, detach=detach, trust=trust, watch=RunsProgress, on_note=note)
     tell(result)
 
 

@@ -74,9 +74,7 @@ class Target:
             return self.path
         from overfit_lab.evaluation.store import import_folder
 
-        folder = import_folder(self.path, self.session, self.out)
-        note(f"data {self.session.data.describe()}")
-        return folder
+        return import_folder(self.path, self.session, self.out)
 
     @property
     def config(self) -> RunConfig:

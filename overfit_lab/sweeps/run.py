@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from overfit_lab.sweeps.manifest import (
 )
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 from overfit_lab.sweeps.work import CellJob
+from overfit_lab.training.subjects import OnNote, data_line
 
 Watch = Callable[[int, int], AbstractContextManager[Watcher]]
 
@@ -64,6 +65,7 @@ def run_sweep(
     detach: bool = False,
     trust: bool = False,
     watch: Watch = lambda *_: nullcontext(Watcher()),
+    on_note: OnNote | None = None,
 ) -> SweepResult:
     """Train every cell of a sweep that is not completed; one that fails stops no other.
 
@@ -83,6 +85,7 @@ def run_sweep(
         trust: the code that the sweep names may be imported.
         watch: is called with the number of cells and that of those completed before; what it gives is told how the
             cells get on.
+        on_note: told in a line what data the cells read, once where they read the same.
 
     Raises:
         ConfigError: a wrong key, value or cell; the message names it.
@@ -102,7 +105,7 @@ def run_sweep(
         if not is_new:
             manifest = extend(read_manifest(folder), manifest, folder)
         write_manifest(folder, manifest)
-        return _train(folder, manifest, manifest.cells[:n_cells], backend, detach, watch)
+        return _train(folder, manifest, manifest.cells[:n_cells], backend, detach, watch, on_note)
 
 
 def resume_sweep(
@@ -112,6 +115,7 @@ def resume_sweep(
     detach: bool = False,
     trust: bool = False,
     watch: Watch = lambda *_: nullcontext(Watcher()),
+    on_note: OnNote | None = None,
 ) -> SweepResult:
     """Go on with what of a sweep is not completed, from its folder alone.
 
@@ -121,6 +125,7 @@ def resume_sweep(
         detach: do not wait for the cells, where the backend can do that.
         trust: the code that the folder's configurations name may be imported.
         watch: see :func:`run_sweep`.
+        on_note: see :func:`run_sweep`.
 
     Raises:
         ConfigError: a wrong change, or code without ``trust``.
@@ -137,7 +142,7 @@ def resume_sweep(
     with _held(folder):
         manifest = replace(manifest, spec=spec)
         write_manifest(folder, manifest)
-        return _train(folder, manifest, manifest.cells, backend, detach, watch)
+        return _train(folder, manifest, manifest.cells, backend, detach, watch, on_note)
 
 
 def _backend(spec: SweepSpec, detach: bool) -> Backend:
@@ -148,7 +153,13 @@ def _backend(spec: SweepSpec, detach: bool) -> Backend:
 
 
 def _train(
-    folder: Path, manifest: Manifest, cells: list[SweepCell], backend: Backend, detach: bool, watch: Watch
+    folder: Path,
+    manifest: Manifest,
+    cells: list[SweepCell],
+    backend: Backend,
+    detach: bool,
+    watch: Watch,
+    on_note: OnNote | None,
 ) -> SweepResult:
     spec = manifest.spec
     waiting = [cell for cell in cells if not is_completed(folder, cell)]
@@ -169,8 +180,42 @@ def _train(
         backend.submit(jobs, folder)
         return SweepResult(folder, manifest.cells, len(jobs), {}, detached=True)
     with watch(len(cells), len(cells) - len(waiting)) as watcher:
-        failures = backend.run(jobs, watcher) if jobs else {}
+        told = watcher if on_note is None else _TellsData(watcher, jobs, on_note)
+        failures = backend.run(jobs, told) if jobs else {}
     return SweepResult(folder, manifest.cells, len(jobs), failures)
+
+
+class _TellsData(Watcher):
+    """Passes on what it is told of the cells; what data they read is said once, as soon as the first one has."""
+
+    def __init__(self, watcher: Watcher, jobs: Sequence[CellJob], on_note: OnNote) -> None:
+        self._watcher, self._on_note = watcher, on_note
+        self._unread = {job.name: job.folder for job in jobs}
+        self._said: set[str] = set()
+
+    def started(self, name: str) -> None:
+        """A cell begins or is resumed."""
+        self._watcher.started(name)
+
+    def progressed(self, name: str, share: float, text: str) -> None:
+        """A cell has done a share of its epochs."""
+        self._look(name)
+        self._watcher.progressed(name, share, text)
+
+    def ended(self, name: str, failure: str | None) -> None:
+        """A cell is done or has failed."""
+        self._look(name)
+        self._watcher.ended(name, failure)
+
+    def _look(self, name: str) -> None:
+        folder = self._unread.get(name)
+        if folder is None or not layout.is_run(folder):
+            return
+        del self._unread[name]
+        described = layout.read_info(folder).get("data", {}).get("read_as")
+        if described and described not in self._said:
+            self._said.add(described)
+            self._on_note(data_line(described))
 
 
 def _named_apart(cells: list[SweepCell]) -> list[SweepCell]:

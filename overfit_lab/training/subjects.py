@@ -50,6 +50,7 @@ def describe(session: Session, status: str = "running") -> dict[str, Any]:
         "n_parameters": sum(p.numel() for p in session.model.parameters()),
         "data": {
             "name": session.data.name,
+            "read_as": session.data.describe(),
             "n_classes": session.data.n_classes,
             "class_names": list(session.data.class_names[:MOST_NAMES]),
             "shape": list(session.data.shape),
@@ -167,7 +168,7 @@ def open_weights(
         path: .safetensors, .pt, .pth, .ckpt and the like; loaded as weights only.
         config: model, data, attack and seed; its training settings play no part.
         device: ``auto``, ``cpu`` or ``cuda``.
-        on_note: told in a line what was taken from the file where that is not plain.
+        on_note: told in a line what was taken from the file where that is not plain, and in one what data were read.
         which: key of the weights to take where the file holds several; None: the first that are no average.
 
     Raises:
@@ -177,10 +178,17 @@ def open_weights(
     state, choice = read_weights(path, which)
     session = build(config, resolve_device(device))
     session.weights_note = "; ".join(part for part in (choice, load_into(session.model, state)) if part)
-    if session.weights_note and on_note is not None:
-        on_note(f"{path}: {session.weights_note}")
+    if on_note is not None:
+        if session.weights_note:
+            on_note(f"{path}: {session.weights_note}")
+        on_note(data_line(session.data.describe()))
     session.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
     return session
+
+
+def data_line(described: str) -> str:
+    """What is said of a data set before it is used, from :meth:`overfit_lab.types.Dataset.describe`."""
+    return f"data {described}"
 
 
 def foreign_snapshot(session: Session) -> Snapshot:

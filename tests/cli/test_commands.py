@@ -88,7 +88,9 @@ def test_probe_of_a_weights_file_equals_the_run(trained, tmp_path, capfd):
     common = ["--metric", "calibration,iiw", "--json", "--n", "40", "--device", "cpu"]
     reference = ["--model", "mlp", "--data", "digits", "--reference", str(tmp_path / "start.pt")]
     assert run(["probe", str(tmp_path / "w.pth"), *common, *reference, *flags]) == 0
-    weights = json.loads(capfd.readouterr()[0])
+    out, err = capfd.readouterr()
+    weights = json.loads(out)
+    assert f"data {Run.open(trained).info['data']['read_as']}" in err
     assert run(["probe", str(trained), *common, "--no-save"]) == 0
     own = json.loads(capfd.readouterr()[0])
     key = lambda row: (row["probe"], row["field"], row["split"], row["inputs"])  # noqa: E731

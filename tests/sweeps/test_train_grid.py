@@ -51,7 +51,10 @@ def test_every_cell_is_completed_and_told_of(finished):
     assert {run.info["status"] for run in find_runs([folder / "grid"])} == {"completed"}
     assert "completed: 4 of 4 cells in grid, 4 of them trained now" in done.stdout
     assert "robust final %" in done.stdout
-    lines = done.stderr.splitlines()
+    said, *lines = done.stderr.splitlines()
+    assert said.startswith("overfit-lab: data digits: train 96 from its one pool, ")
+    read = {run.info["data"]["read_as"] for run in find_runs([folder / "grid"])}
+    assert read == {said.removeprefix("overfit-lab: data ")}
     assert sorted(line.split(":")[0] for line in lines) == sorted(NAMES)
     assert [line.split("(")[1].split(",")[0] for line in lines] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
 
