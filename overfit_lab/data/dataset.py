@@ -70,6 +70,15 @@ def _takes_config(source: Source) -> bool:
         return False
 
 
+def may_have_validation(config: DataConfig) -> bool:
+    """Whether there may be a validation split: one that is cut out, or the set's own.
+
+    A registered source whose splits have no names brings none. Which others do is known when they are read.
+    """
+    prefix = config.name.partition(":")[0]
+    return config.n_val > 0 or prefix not in DATASETS or _takes_config(DATASETS[prefix])
+
+
 def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device | str) -> Dataset:
     """Stratified, seeded splits of raw data. Validation is taken from the training part, before training."""
     order = stratified_order(raw.y_train, seed=seed, name="train")

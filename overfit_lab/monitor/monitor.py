@@ -52,6 +52,7 @@ from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
 from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
+from overfit_lab.training.doubts import say_doubt
 from overfit_lab.training.evaluation import accuracy_and_loss, evaluated, try_to_evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.live import LiveProbes
@@ -155,9 +156,10 @@ class Monitor:
         self._strict = strict
         self.penultimate = penultimate if penultimate is not None else getattr(model, "penultimate", None)
         parts = by_split(data if data is not None else train, test, val)
+        self._knows_noise = y_true is not None or has_true_labels(parts["train"])
         if probes is None:
-            noisy = y_true is not None or has_true_labels(parts["train"])
-            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *(("memorisation",) if noisy else ()))
+            noisy = ("memorisation",) if self._knows_noise else ()
+            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *noisy)
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
         lengths = {"epochs": n_epochs or None, "batch_size": batch_size}
         self._config = _configuration(
@@ -180,6 +182,8 @@ class Monitor:
             self._check(live)
         chosen = make_sinks(sinks)
         self._writer = self._open(Path(folder), model, resume) if folder is not None else None
+        with self.adapted():
+            say_doubt(self.snapshot(), writer=self._writer)
         self._recorder = Recorder(self._memory, *([self._writer] if self._writer is not None else []))
         self._failures = Failures(self._recorder, self._writer)
         self._mirror = self._mirrored(chosen)
@@ -520,7 +524,7 @@ class Monitor:
             writer = RunWriter.reopen(folder)
             writer.update_info(status="running")
             return writer
-        device = next(model.parameters()).device
+        device, train = next(model.parameters()).device, self.data.splits["train"]
         info = {
             "name": self._config.name,
             "status": "running",
@@ -538,6 +542,7 @@ class Monitor:
                 "name": "arrays",
                 "sizes": {name: part.size for name, part in self.data.splits.items()},
                 "kept": {name: len(part) for name, part in self.data.splits.items()},
+                **({"n_changed": int((train.y != train.y_true).sum())} if self._knows_noise else {}),
             },
         }
         return RunWriter.create(folder, to_yaml(self._config), info)

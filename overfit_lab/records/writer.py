@@ -160,6 +160,12 @@ class RunWriter:
         """Change keys of run.json, atomically."""
         self.replace_info({**layout.read_info(self.folder), **changes})
 
+    def add_to_info(self, key: str, line: str) -> None:
+        """Add a line to a list of run.json, atomically, unless it is there."""
+        there = layout.read_info(self.folder).get(key, [])
+        if line not in there:
+            self.update_info(**{key: [*there, line]})
+
     def replace_info(self, content: Mapping[str, Any]) -> None:
         """Write run.json anew, atomically."""
         write_json(layout.info_path(self.folder), content)

@@ -274,7 +274,7 @@ def _train_with_records(
     _subscribe(bus, session, recorder, keeper, failures, _live_budget(session, writer, recorder))
     schedules = {"the learning rate": session.schedule, "eps": session.eps_schedule}
     milestones = {what: schedule.milestones for what, schedule in schedules.items() if schedule is not None}
-    Doubts(milestones, on_note).subscribe(bus)
+    Doubts(milestones, on_note, writer).subscribe(bus)
     session.world.broadcast(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
