@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.probes.metrics.phases import noise_of
+from overfit_lab.probes.metrics.noise import noise_of
 
 LEAST_READINGS = 6
 """Readings that a run needs for its noise to be told from its growth."""

@@ -1,4 +1,4 @@
-"""Whether and from when on a run overfits robustly: tests on its accuracies over epochs."""
+"""Whether and from when on a run overfits robustly: the one judge, of its accuracies over epochs."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.stats import t as student
 
-ALPHA = 0.05
-"""Level of either test; a verdict of overfitting needs both to be significant."""
+from overfit_lab.probes.metrics.collapse import Collapse, collapse_of
+from overfit_lab.probes.metrics.drop import TAIL, Drop, drop_of, width_for
+from overfit_lab.probes.metrics.noise import MOST_CORRELATION, autoregressive, noise_in, noise_of
+from overfit_lab.probes.metrics.unimodal import LEAST, Peak, peak_of
+
+THRESHOLD = 0.01
+"""Drop of accuracy that is worth a word, unless a user says otherwise."""
+LEAST_CHANGED = 6
+"""Test samples that must have changed from right to wrong at least: with fewer, a sign test does not reach 2.5%."""
 LEVEL = 0.95
-"""Coverage of the interval of the onset."""
-LEAST = 10
-"""Evaluations that the tests need; with fewer there is not enough evidence."""
-WINDOW = 3
-"""Evaluations that a best or a final accuracy is the mean of."""
+"""Coverage of the interval of the epoch from which a gap grows."""
+ALPHA = 0.05
+"""Level of the test against a level gap."""
 MARGIN = 2
-"""Evaluations that must lie on either side of an onset."""
-NEIGHBOURS = 11
-"""Consecutive changes whose median gives the noise at an evaluation."""
-LEAST_NOISE = 0.3
-"""Noise at an evaluation is at least this share of the run's; accuracies are counts and may repeat exactly."""
-MOST_CORRELATION = 0.8
-"""Cap on the estimated correlation of noise from one evaluation to the next."""
-MOST_CHANGE = 2.5
-"""Changes beyond so many standard deviations, such as a jump at a decay, are cut to that."""
-OFFSET, FACTOR = 0.25, 0.7
-"""An estimated correlation is about OFFSET + FACTOR times the true one (simulated, 100 to 200 evaluations)."""
+"""Evaluations that must lie on either side of that epoch."""
 N_DRAWS = 499
-"""Simulated curves for each test and interval; a p-value is never below 1 / (N_DRAWS + 1)."""
+"""Simulated curves for that test and its interval; a p-value is never below 1 / (N_DRAWS + 1)."""
+AT_DECAY = 1
+"""Evaluations after a decay of the learning rate up to which a peak is said to be at it."""
 
-Verdict = Literal["robust overfitting", "none", "not enough evidence"]
+Verdict = Literal["robust overfitting", "catastrophic overfitting", "none", "not enough evidence"]
+When = Literal["before any decay", "at a decay", "after a decay", ""]
 
 
 @dataclass(frozen=True)
@@ -49,38 +48,44 @@ class Onset:
 
 
 @dataclass(frozen=True)
-class Fall:
-    """How far an accuracy lies below its peak at the end.
+class Widening:
+    """Growth of the gap train - test from the best evaluations of test accuracy to the last ones, with its interval."""
 
-    Args:
-        peak_epoch: middle of the ``WINDOW`` evaluations with the largest mean.
-        loss: that mean minus the mean of the last ``WINDOW``, less what a maximum over noise gives by itself.
-        stderr: standard error of ``loss``: of the noise between epochs, and of the draw of samples where it is known,
-            as if both accuracies were measured on samples of their own (so too large rather than too small).
-        p: of the test against an accuracy that never falls.
-        drop: the loss as it is read, before that correction; the true loss lies between the two, but for noise.
-    """
-
-    peak_epoch: float
-    loss: float
-    stderr: float
-    p: float
-    drop: float = float("nan")
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Phases:
-    """What the evaluations of a run say; parts that cannot be told are None."""
+    """What the evaluations of a run say; parts that cannot be told are None.
+
+    Args:
+        verdict: the answer.
+        drop: of test accuracy.
+        gap: its widening since the peak; None where train accuracy was not recorded.
+        peak: of test accuracy, for a run that overfits: the epoch from which it falls.
+        onset: where the gap begins to grow, whether test accuracy falls or not; None where it stays level.
+        collapse: of catastrophic overfitting.
+        when: where the peak lies beside the decays of the learning rate; empty without either.
+        decay_epoch: the last decay before the peak.
+        few: samples that changed, where they are too few to tell.
+    """
 
     verdict: Verdict
-    fall: Fall | None = None
+    drop: Drop | None = None
+    gap: Widening | None = None
+    peak: Peak | None = None
     onset: Onset | None = None
+    collapse: Collapse | None = None
+    when: When = ""
     decay_epoch: float | None = None
+    few: int | None = None
 
     @property
     def overfits(self) -> float:
-        """1 for robust overfitting, 0 for none, NaN where there is not enough evidence."""
-        return {"robust overfitting": 1.0, "none": 0.0}.get(self.verdict, float("nan"))
+        """1 for overfitting, robust or catastrophic, 0 for none, NaN where there is not enough evidence."""
+        return {"none": 0.0, "not enough evidence": float("nan")}.get(self.verdict, 1.0)
 
 
 def phases(
@@ -88,56 +93,121 @@ def phases(
     train: np.ndarray,
     test: np.ndarray,
     *,
-    stderr: np.ndarray | None = None,
     decays: Sequence[float] = (),
+    clean: np.ndarray | None = None,
+    n_test: int | None = None,
+    threshold: float = THRESHOLD,
     seed: int = 0,
 ) -> Phases:
-    """Overfitting is where the gap train - test begins to grow AND test accuracy falls past its peak.
+    """A run overfits where test accuracy ends below its best by more than noise and enough to care, as its gap widens.
 
-    Definition of robust overfitting: Rice et al. 2020 (arXiv 2002.11569); stationary and growth stage: SGLR
-    (Yu et al. 2024). The tests are described at :func:`onset_of` and :func:`fall_of`.
+    Definition of robust overfitting: Rice et al. 2020 (arXiv 2002.11569). The drop is :func:`.drop.drop_of`; a collapse
+    is an answer of its own. Yes needs a drop whose interval lies above 0, an estimate of ``threshold`` at least, and a
+    gap train - test that grows beyond its noise, by ``threshold`` too, from the best evaluations to the last. No needs
+    an interval of the drop, or of the gap's growth, below ``threshold``. Whatever the schedule: decays of the learning
+    rate are steps that the curve may have and places to describe the peak by, no condition.
 
-    Epochs (n,) increase; accuracies (n,) are in [0, 1], ``stderr`` (n,) is that of each test accuracy by the draw of
-    samples. ``decays`` are epochs after which the learning rate was lowered, where known; an onset before the first of
-    them is not looked for, since robust overfitting is what follows a decay.
+    Args:
+        epochs: (n,), increasing.
+        train: accuracies in [0, 1] (n,), NaN where not recorded; with fewer than 10 the drop alone is judged.
+        test: accuracies (n,), of the same samples at every evaluation; those that are not finite are passed over.
+        decays: epochs after which the learning rate was lowered, where known.
+        clean: clean test accuracies (n,), which tell a collapse of robust accuracy from training that diverged.
+        n_test: test samples.
+        threshold: drop that counts, in (0, 1).
+        seed: of simulated noise.
 
-    Cost: a few matrix products of ``N_DRAWS`` by n by n; below 0.1 s for 200 evaluations.
+    Cost: .2 s for 100 evaluations, 2 s for 500.
     """
-    finite = np.isfinite(epochs) & np.isfinite(train) & np.isfinite(test)
-    if finite.sum() < LEAST:
+    seen = np.isfinite(epochs) & np.isfinite(test)
+    if seen.sum() < LEAST:
         return Phases("not enough evidence")
-    error = None if stderr is None else np.nan_to_num(stderr[finite])
-    epochs, train, test = epochs[finite].astype(float), train[finite], test[finite]
-    stream = np.random.default_rng(seed)
-    begin = min(decays, default=-np.inf)
-    if (epochs[MARGIN:-MARGIN] >= begin).sum() < 1:
-        return Phases("not enough evidence")
-    onset = onset_of(epochs, train - test, stream, begin)
-    fall = fall_of(epochs, test, stream, error)
-    grows, falls = onset.p < ALPHA, fall.p < ALPHA
-    before = [decay for decay in decays if decay <= onset.high]
+    epochs, train, test = np.asarray(epochs, float)[seen], np.asarray(train, float)[seen], np.asarray(test, float)[seen]
+    steps = steps_at(epochs, decays)
+    drop = drop_of(epochs, test, steps, seed)
+    collapse = collapse_of(epochs, test, None if clean is None else np.asarray(clean, float)[seen])
+    gap = widening_of(epochs, train, test, drop)
+    few = None if n_test is None or drop.value * n_test >= LEAST_CHANGED else round(drop.value * n_test)
+    verdict: Verdict = "catastrophic overfitting" if collapse else _verdict(drop, gap, threshold, few)
+    peak = peak_of(epochs, test, seed) if verdict == "robust overfitting" else None
+    when, decay = ("", None) if peak is None else _beside(peak, epochs, decays)
+    onset, both = None, np.isfinite(train)
+    if both.sum() >= LEAST:
+        begin = -np.inf if decay is None else decay
+        onset = onset_of(epochs[both], (train - test)[both], np.random.default_rng(seed), begin)
     return Phases(
-        verdict="robust overfitting" if grows and falls else "none",
-        fall=fall,
-        onset=onset if grows else None,
-        decay_epoch=max(before) if grows and before else None,
+        verdict,
+        drop,
+        gap,
+        peak,
+        onset if onset is not None and onset.p < ALPHA else None,
+        collapse,
+        when,
+        decay,
+        few if verdict == "not enough evidence" and drop.low > 0 else None,
     )
 
 
-def onset_of(epochs: np.ndarray, gap: np.ndarray, stream: np.random.Generator, begin: float = -np.inf) -> Onset:
-    """The knot of the curve a + b [e > first decay] + c max(0, e - knot), c > 0, that fits a gap best by least squares.
+def widening_of(epochs: np.ndarray, train: np.ndarray, test: np.ndarray, drop: Drop) -> Widening | None:
+    """Growth of the gap from the best evaluations of test accuracy to the last ones; None without train accuracies.
 
-    The gap is level in the stationary stage, but for a step at the first decay where that is known, and grows in a line
-    in the growth stage. A slow growth before the onset pulls the knot to earlier epochs, a growth that speeds up to
+    The luck of the best ones, the raw drop less its estimate, makes their gap too small and is taken off.
+    """
+    both = np.isfinite(train)
+    if both.sum() < LEAST:
+        return None
+    gap, at = (train - test)[both], int(np.abs(epochs[both] - drop.peak).argmin())
+    n, width = len(gap), width_for(int(both.sum()))
+    noise = noise_in(gap)
+    contrast = np.zeros((1, n))
+    first = int(np.clip(at - width // 2, 0, n - width))
+    contrast[0, first : first + width] -= 1 / width
+    contrast[0, -width:] += 1 / width
+    growth = float(contrast[0] @ gap) - max(0.0, drop.raw - drop.value)
+    reach = float(student.ppf(1 - TAIL, noise.freedom) * noise.error_of(contrast)[0])
+    return Widening(growth, growth - reach, growth + reach)
+
+
+def steps_at(epochs: np.ndarray, decays: Sequence[float]) -> list[int]:
+    """Positions of the last evaluations before each decay, of those that lie within the series (n,)."""
+    at = [int(np.searchsorted(epochs, decay, side="right")) - 1 for decay in decays]
+    return sorted({i for i in at if 0 <= i < len(epochs) - 1})
+
+
+def _verdict(drop: Drop, gap: Widening | None, threshold: float, few: int | None) -> Verdict:
+    if gap is not None and gap.high < threshold:
+        return "none"
+    if drop.high < threshold:
+        return "none"
+    falls = drop.low > 0 and drop.value >= threshold and few is None
+    widens = gap is None or (gap.low > 0 and gap.value >= threshold)
+    return "robust overfitting" if falls and widens else "not enough evidence"
+
+
+def _beside(peak: Peak, epochs: np.ndarray, decays: Sequence[float]) -> tuple[When, float | None]:
+    """Where a peak lies beside the decays, and the last of them before it."""
+    if not decays:
+        return "", None
+    past = [decay for decay in decays if decay < peak.epoch]
+    if not past:
+        return "before any decay", None
+    since = ((epochs > max(past)) & (epochs <= peak.epoch)).sum()
+    return ("at a decay" if since <= AT_DECAY else "after a decay"), max(past)
+
+
+def onset_of(epochs: np.ndarray, gap: np.ndarray, stream: np.random.Generator, begin: float = -np.inf) -> Onset:
+    """The knot of the curve a + b [e > begin] + c max(0, e - knot), c > 0, that fits a gap best by least squares.
+
+    The gap is level in the stationary stage, but for a step at a decay where one is known, and grows in a line in the
+    growth stage. A slow growth before the onset pulls the knot to earlier epochs, a growth that speeds up to
     later ones; a first piece with a slope would find no change in a gap that grows steadily from the first decay on.
     The test against a level gap takes the largest F statistic over all knots (Andrews 1993; Hansen 1996); its
     distribution is that of simulated level gaps with the run's noise (its size at each evaluation, and autoregressive
     of order 1). The interval holds the middle ``LEVEL`` of knots refitted to simulated curves (parametric bootstrap).
-    Epochs (n,) increase, n is at least ``LEAST``; ``begin`` is the epoch of the first decay: of the step, and of the
-    earliest knot to consider.
+    Epochs (n,) increase, n is at least ``LEAST``; ``begin`` is an epoch of the step, and before the earliest knot.
     """
     knots = epochs[MARGIN:-MARGIN]
-    knots = knots[knots >= begin]
+    knots = knots[knots >= begin] if (knots >= begin).any() else knots
     level = _level(epochs, begin)
     hinges = np.maximum(epochs - knots[:, None], 0)
     centred = hinges - hinges @ level @ level.T
@@ -164,81 +234,6 @@ def onset_of(epochs: np.ndarray, gap: np.ndarray, stream: np.random.Generator, b
     )
 
 
-def fall_of(
-    epochs: np.ndarray, test: np.ndarray, stream: np.random.Generator, stderr: np.ndarray | None = None
-) -> Fall:
-    """How far a test accuracy lies below its peak at the end, corrected for the luck of a maximum, and the test of it.
-
-    Best and final are means of ``WINDOW`` consecutive evaluations. Their difference is compared with that of simulated
-    accuracies which never fall: the non-decreasing curve nearest to the run's (isotonic regression) with the run's
-    noise. Their mean difference is what the maximum over noise gives by itself, and is subtracted; it is the largest
-    such bias, since a curve that does fall has fewer evaluations near its peak. ``stderr`` (n,) is that of
-    each accuracy by the draw of samples.
-    """
-    noise, correlation = noise_of(test)
-    draws = _never_falling(test) + noise * autoregressive(stream, N_DRAWS, len(test), correlation)
-    null, _ = _drop(draws)
-    (drop,), (peak,) = _drop(test[None])
-    variance = null.var(ddof=1)
-    if stderr is not None:
-        variance += stderr[peak] ** 2 + stderr[-1] ** 2
-    return Fall(
-        peak_epoch=float(epochs[peak]),
-        loss=float(drop - null.mean()),
-        stderr=float(np.sqrt(variance)),
-        p=_p_value(drop, null),
-        drop=float(drop),
-    )
-
-
-def decays_of(epochs: np.ndarray, lr: np.ndarray) -> list[float]:
-    """Epochs after which a learning rate that had been constant fell to half or less; none for a smooth schedule."""
-    held = np.isclose(lr[1:-1], lr[:-2], rtol=1e-6)
-    return [float(epoch) for epoch in epochs[1:-1][held & (lr[2:] <= 0.5 * lr[1:-1])]]
-
-
-def noise_of(series: np.ndarray) -> tuple[np.ndarray, float]:
-    """Standard deviation of a series' noise at each point (n,), and its correlation from one point to the next.
-
-    From changes less their running median, by medians and with outliers cut, so that a trend and a jump count little:
-    with noise of order 1 the variance of changes is 2 s^2 (1 - rho), and the correlation of one change with the next is
-    -(1 - rho) / 2. What detrending and scaling do to that correlation is undone by constants that were measured on
-    simulated noise; in short series it stays too large, which makes the tests cautious. The size may differ along the
-    series (it drops with the learning rate), the correlation not. Binomial errors play no part here: every evaluation
-    uses the same samples. n is at least 4.
-    """
-    changes = np.diff(series)
-    changes = changes - _running_median(changes)
-    overall = float(np.sqrt(np.mean(np.square(changes))))
-    local = np.maximum(_running_median(np.abs(changes)) / 0.6745, max(LEAST_NOISE * overall, 1e-9))
-    scaled = np.clip(changes / local, -MOST_CHANGE, MOST_CHANGE)
-    raw = 1 + 2 * np.mean(scaled[1:] * scaled[:-1]) / max(float(np.mean(np.square(scaled))), 1e-12)
-    correlation = float(np.clip((raw - OFFSET) / FACTOR, 0, MOST_CORRELATION))
-    local = np.interp(np.arange(len(series)), np.arange(len(local)) + 0.5, local)
-    return local / np.sqrt(2 * (1 - correlation)), correlation
-
-
-def _running_median(values: np.ndarray) -> np.ndarray:
-    """Median of the ``NEIGHBOURS`` values around each (n,), or of all where they are fewer."""
-    if len(values) <= NEIGHBOURS:
-        return np.full(len(values), np.median(values))
-    padded = np.pad(values, NEIGHBOURS // 2, mode="reflect")
-    middle: np.ndarray = np.median(np.lib.stride_tricks.sliding_window_view(padded, NEIGHBOURS), axis=1)
-    return middle
-
-
-def _never_falling(series: np.ndarray) -> np.ndarray:
-    """The non-decreasing curve nearest to a series (n,): at t the maximum over i <= t of the least mean i..j >= t."""
-    n = len(series)
-    sums = np.concatenate([[0.0], np.cumsum(series)])
-    lengths = np.arange(1, n + 1) - np.arange(n)[:, None]
-    means = np.where(lengths > 0, (sums[1:] - sums[:-1, None]) / np.maximum(lengths, 1), np.inf)
-    smallest = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]
-    smallest = np.where(lengths > 0, smallest, -np.inf)
-    curve: np.ndarray = smallest.max(axis=0)
-    return curve
-
-
 def _level(epochs: np.ndarray, step: float) -> np.ndarray:
     """Orthonormal basis (n, 1 or 2) of curves that are level, but for a step after an epoch."""
     after = (epochs > step).astype(float)
@@ -254,22 +249,6 @@ def _best_knot(curves: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.nd
     best = np.maximum(along[np.arange(len(curves)), which], 0)
     rest = np.maximum(np.square(curves).sum(axis=1) - np.square(best), 1e-300)
     return np.square(best) / (rest / (curves.shape[1] - 3)), which, best
-
-
-def _drop(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best minus final of each curve (m, n), each a mean of ``WINDOW``, and where the middle of the best one lies."""
-    sums = np.cumsum(np.pad(curves, ((0, 0), (1, 0))), axis=1)
-    means = (sums[:, WINDOW:] - sums[:, :-WINDOW]) / WINDOW
-    return means.max(axis=1) - means[:, -1], means.argmax(axis=1) + WINDOW // 2
-
-
-def autoregressive(stream: np.random.Generator, n_draws: int, n: int, correlation: float) -> np.ndarray:
-    """Stationary normal noise of order 1 and unit variance (n_draws, n)."""
-    draws = stream.standard_normal((n_draws, n))
-    fresh = np.sqrt(1 - correlation**2)
-    for i in range(1, n):
-        draws[:, i] = correlation * draws[:, i - 1] + fresh * draws[:, i]
-    return draws
 
 
 def _lag_one(residuals: np.ndarray) -> float:
