@@ -18,6 +18,9 @@ def diagnose(
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write: .txt, .md or .json; default: print.")
     ] = None,
+    least_drop: Annotated[
+        float, typer.Option("--least-drop", help="Drop of test accuracy, in points, that counts as overfitting.")
+    ] = 1.0,
 ) -> None:
     """Say in words, with numbers, whether and when runs overfit robustly, what goes with it, what helped, what next.
 
@@ -29,4 +32,4 @@ def diagnose(
     from overfit_lab.views.diagnosis.writing import FORMATS, SUFFIXES
 
     to_text = writer_for(style, out, FORMATS, SUFFIXES)
-    write_or_print(to_text(diagnosing.diagnose(find_runs(runs))), out)
+    write_or_print(to_text(diagnosing.diagnose(find_runs(runs), least_drop / 100)), out)

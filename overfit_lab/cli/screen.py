@@ -151,11 +151,18 @@ def alert_line(view: View) -> str:
     """A sentence on what the alarm detected."""
     alert = view.alert
     assert alert is not None
-    onset, fall = alert.onset, alert.fall
-    interval = f"epoch {onset.epoch:g} (95% interval {onset.low:g} to {onset.high:g})"
-    lost = f"{100 * fall.loss:.1f} +- {100 * fall.stderr:.1f} points below its peak at epoch {fall.peak_epoch:g}"
+    if (collapse := alert.phases.collapse) is not None:
+        return (
+            f"catastrophic overfitting, seen at epoch {alert.epoch}: robust test accuracy collapsed from "
+            f"{_percent(collapse.accuracy)} at epoch {collapse.before:g} to {_percent(collapse.left)}"
+        )
+    drop, peak = alert.phases.drop, alert.phases.peak
+    assert drop is not None
+    assert peak is not None
+    interval = f"epoch {peak.epoch:g} (95% interval {peak.low:g} to {peak.high:g})"
+    points = f"{100 * drop.value:.1f} points (95% interval {100 * drop.low:.1f} to {100 * drop.high:.1f})"
     seen = f"{overfitting_of(view.judged)}, seen at epoch {alert.epoch}"
-    return f"{seen}: the gap grows since {interval}; test accuracy was {lost} by then"
+    return f"{seen}: test accuracy falls from {interval} on, by {points} by then, and the gap widens"
 
 
 def _alert(view: View) -> RenderableType:
@@ -216,7 +223,7 @@ def _axis(view: View, size: int, x_range: tuple[float, float], ascii_only: bool)
     if view.best is not None:
         marks.append((float(view.best.epoch), "b", "green"))
     if view.alert is not None:
-        marks.append((view.alert.onset.epoch, "o", "bold red"))
+        marks.append((view.alert.onset, "o", "bold red"))
     styled: list[tuple[int, str]] = []
     for epoch, letter, style in marks:
         column = 1 + int(columns_of(np.array([epoch]), size, x_range)[0])

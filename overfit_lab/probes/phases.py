@@ -7,9 +7,9 @@ import torch
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.probes.base import Field, Probe
+from overfit_lab.probes.metrics.decays import decays_of
 from overfit_lab.probes.metrics.growth import growth_of
-from overfit_lab.probes.metrics.phases import Phases, decays_of, phases
-from overfit_lab.probes.metrics.unimodal import peak_of
+from overfit_lab.probes.metrics.phases import Phases, phases
 from overfit_lab.probes.snapshot import RAW, History, Snapshot
 from overfit_lab.types import Measurement, Value
 
@@ -30,17 +30,21 @@ class PhasesProbe(Probe):
     source = "Rice et al. 2020 (arXiv 2002.11569); SGLR (Yu et al. 2024), Fig. 1; Hansen 1996 (tests for a change)"
     default_inputs = ("adversarial",)
     fields = (
-        Field("overfits", "1 where the gap begins to grow and test accuracy falls, both beyond noise; else 0"),
+        Field("overfits", "1 where test accuracy drops as the gap to train widens, or collapses; 0 where not"),
+        Field("drop", "test accuracy at its best minus its end, less the luck of a maximum", better="lower"),
+        Field("drop_low", "lower end of its 95% interval"),
+        Field("drop_high", "upper end of its 95% interval"),
+        Field("drop_p", "p-value of the test against an accuracy that never falls"),
+        Field("gap_growth", "growth of train minus test accuracy since the best evaluations", better="lower"),
+        Field("peak_epoch", "epoch from which test accuracy falls, else that of its best evaluations", unit="epochs"),
+        Field("peak_low", "lower end of its 95% interval", unit="epochs"),
+        Field("peak_high", "upper end of its 95% interval", unit="epochs"),
+        Field("collapse_epoch", "first evaluation after a collapse of robust accuracy", unit="epochs"),
         Field("onset_epoch", "epoch at which the generalisation gap begins to grow", unit="epochs"),
         Field("onset_low", "lower end of its 95% interval", unit="epochs"),
         Field("onset_high", "upper end of its 95% interval", unit="epochs"),
         Field("onset_p", "p-value of the test against a level gap"),
-        Field("decay_epoch", "last decay of the learning rate before the onset", unit="epochs"),
-        Field("peak_epoch", "epoch at which test accuracy is best", unit="epochs"),
-        Field(
-            "loss_since_peak", "test accuracy at its best minus final, corrected for a maximum's luck", better="lower"
-        ),
-        Field("fall_p", "p-value of the test against an accuracy that never falls"),
+        Field("decay_epoch", "last decay of the learning rate before the peak", unit="epochs"),
         Field(
             "growth_ratio", "gradient norm of the last readings over that of the stationary stage, see metrics.growth"
         ),
@@ -73,35 +77,49 @@ class PhasesProbe(Probe):
 
     def _measure(self, snapshot: Snapshot, history: History, split: str, inputs: str) -> list[Value]:
         evaluation, field = snapshot.name_of("evaluation"), ACCURACIES[inputs]
-        train_epochs, train, _ = history.series(evaluation, field, "train", inputs)
-        epochs, test, stderr = history.series(evaluation, field, split, inputs)
-        common, mine, theirs = np.intersect1d(epochs, train_epochs, return_indices=True)
+        epochs, test, _ = history.series(evaluation, field, split, inputs)
+        train, clean = (
+            _at(epochs, *history.series(evaluation, *place)[:2])
+            for place in ((field, "train", inputs), ("acc_clean", split, "clean"))
+        )
         lr_epochs, lr, _ = history.series("training", "lr")
         decays = decays_of(lr_epochs, lr)
         # The seed of the simulated curves is the default one, as in a diagnosis: one series has one verdict.
-        result = phases(common, train[theirs], test[mine], stderr=stderr[mine], decays=decays)
-        peak = peak_of(common, test[mine]) if result.overfits == 1 else None
+        result = phases(epochs, train, test, decays=decays, clean=clean if inputs == "adversarial" else None)
         numbers = _numbers(result)
-        ratio = _growth(snapshot, history, None if peak is None else peak.epoch, decays)
+        ratio = _growth(snapshot, history, None if result.peak is None else result.peak.epoch, decays)
         if ratio is not None:
             numbers["growth_ratio"] = ratio
-        n = len(common)
+        n = len(epochs)
         return [Value(name, value, split, inputs, "given", n, error) for name, (value, error) in numbers.items()]
+
+
+def _at(epochs: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values at some epochs (n,), NaN where there are none."""
+    there = dict(zip(known.tolist(), values.tolist(), strict=True))
+    return np.array([there.get(epoch, float("nan")) for epoch in epochs.tolist()])
 
 
 def _numbers(result: Phases) -> dict[str, tuple[float, float | None]]:
     """Field to value and standard error, those that exist."""
     numbers: dict[str, tuple[float, float | None]] = {"overfits": (result.overfits, None)}
+    if result.drop is not None:
+        drop = result.drop
+        numbers |= {"drop": (drop.value, None), "drop_low": (drop.low, None), "drop_high": (drop.high, None)}
+        numbers |= {"drop_p": (drop.p, None), "peak_epoch": (drop.peak, None)}
+    if result.gap is not None:
+        numbers["gap_growth"] = (result.gap.value, None)
+    if result.peak is not None:
+        peak = result.peak
+        numbers |= {"peak_epoch": (peak.epoch, None), "peak_low": (peak.low, None), "peak_high": (peak.high, None)}
+    if result.collapse is not None:
+        numbers["collapse_epoch"] = (result.collapse.epoch, None)
     if result.onset is not None:
         onset = result.onset
         numbers |= {"onset_epoch": (onset.epoch, None), "onset_low": (onset.low, None)}
         numbers |= {"onset_high": (onset.high, None), "onset_p": (onset.p, None)}
     if result.decay_epoch is not None:
         numbers["decay_epoch"] = (result.decay_epoch, None)
-    if result.fall is not None:
-        fall = result.fall
-        numbers |= {"peak_epoch": (fall.peak_epoch, None), "loss_since_peak": (fall.loss, fall.stderr)}
-        numbers["fall_p"] = (fall.p, None)
     return numbers
 
 

@@ -17,7 +17,7 @@ from overfit_lab.records.writer import RunWriter
 from overfit_lab.sweeps.collect import _numbers
 from overfit_lab.training import keeper as keeping
 from overfit_lab.types import Clock, Value
-from overfit_lab.views.diagnosis.loss import ends_of
+from overfit_lab.views.diagnosis.drop import ends_of
 from overfit_lab.views.diagnosis.readings import evaluations_of
 from overfit_lab.views.figures.figb3 import epoch_of
 from overfit_lab.views.live.alarm import Alarm

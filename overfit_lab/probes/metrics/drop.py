@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from overfit_lab.probes.metrics.monotone import flattened, nearest_unimodal
-from overfit_lab.probes.metrics.noise import Noise, noise_in, without_bad
+from overfit_lab.probes.metrics.noise import Noise, breaks_in, noise_in, without_bad
 
 TAIL = 0.015
 """On either side of the interval. With 2.5% it would cover too seldom where noise is strongly correlated, which a
@@ -34,6 +35,9 @@ BLOCK = 16
 """Where the curve is given a larger drop than it has, best and end change over an n-th part of the evaluations."""
 SHARES = np.linspace(0, 1, 9)
 """Parts of a change of the drop that the best takes, the end the rest; that which fits best counts."""
+LEAST_POWER = 0.16
+"""The upper end is not below what this share of curves without a drop would give at most (a power-constrained limit:
+Cowan, Cranmer, Gross & Vitells 2011, arXiv 1105.3166): a series that luckily shows less says no more than that."""
 N_HALVINGS = 9
 Readings = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -72,7 +76,8 @@ class DropTest:
     A statistic reads the drop from the series: the largest, over ways to read it, of reading minus ``CAUTION`` standard
     errors (in the manner of Chernozhukov, Lee & Rosen 2013). Ways are the mean of any stretch of evaluations minus that
     of the last few, and a line that is level up to a kink and goes down to the end. For a drop that is put to the test,
-    the curve nearest to the series with just that drop is taken (it rises and then falls, the best or the end moved),
+    the curve nearest to the series with just that drop is taken (it rises and then falls between steps, the best or the
+    end moved),
     noise is added as :func:`.noise.noise_in` knows it, and the statistic is read: a test inverted by simulation, as the
     grid bootstrap of Hansen (1999), which holds at the bound of 0 where a bootstrap does not. For the lower end the
     curve's top is cut as flat as the fit allows, since luck gives most there; for the upper end it stays sharp.
@@ -84,9 +89,10 @@ class DropTest:
     """
 
     def __init__(self, series: np.ndarray, steps: Sequence[int] = (), seed: int = 0) -> None:
-        self.series = without_bad(np.asarray(series, dtype=float))
+        self.series = without_bad(np.asarray(series, dtype=float), steps)
         self.noise = noise_in(self.series, steps)
         self._weights = 1 / np.square(self.noise.errors)
+        self._breaks = breaks_in(self.series, self.noise.errors, steps)
         self._readings = _Readings(self.noise)
         draws = self.noise.draws(np.random.default_rng(seed), N_DRAWS)
         self._draws = tuple(part.astype(np.float32) for part in self._readings.of(draws))
@@ -94,31 +100,44 @@ class DropTest:
 
     @cached_property
     def sharp(self) -> np.ndarray:
-        """The nearest curve that rises and then falls (n,)."""
-        return nearest_unimodal(self.series, self._weights)
+        """The nearest curve that rises and then falls between its steps (n,)."""
+        ends = [0, *(i + 1 for i in self._breaks if i + 1 < len(self.series)), len(self.series)]
+        pieces = [slice(i, j) for i, j in pairwise(ends)]
+        return np.concatenate([nearest_unimodal(self.series[piece], self._weights[piece]) for piece in pieces])
 
     @cached_property
     def flat(self) -> np.ndarray:
         """The same with its top cut."""
         return flattened(self.series, self.sharp, self._independent, FLATTENING)
 
-    def p(self, drop: float, *, flat: bool = True) -> float:
+    def p(self, drop: float) -> float:
         """Share of simulated curves with that drop whose statistic is at least the series'; grows with the drop."""
-        curve = self._with_drop(self.flat if flat else self.sharp, drop)
-        top, end, line = (part.astype(np.float32) for part in self._readings.of(curve[None]))
-        tops, ends, lines = self._draws
-        readings = top + tops, end + ends, line + lines
-        return float((1 + (self._readings.statistic(readings) >= self._statistic).sum()) / (1 + N_DRAWS))
+        return float((1 + (self._simulated(self.flat, drop) >= self._statistic).sum()) / (1 + N_DRAWS))
 
-    def quantile(self, share: float, *, flat: bool) -> float:
+    def lower(self, share: float) -> float:
         """The drop at which :meth:`p` is ``share``; 0 where it is above at a drop of 0."""
-        if self.p(0.0, flat=flat) > share:
-            return 0.0
+        return self._quantile(self.flat, self._statistic, share)
+
+    def upper(self, share: float) -> float:
+        """The drop at which ``share`` of the curves with a sharp peak show at least as much as the series."""
+        least = float(np.quantile(self._simulated(self.sharp, 0.0), LEAST_POWER))
+        return self._quantile(self.sharp, max(self._statistic, least), share)
+
+    def _quantile(self, base: np.ndarray, statistic: float, share: float) -> float:
         low, high = 0.0, float(np.ptp(self.series) + 6 * np.median(self.noise.errors))
+        if np.mean(self._simulated(base, low) >= statistic) > share:
+            return 0.0
         for _ in range(N_HALVINGS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self.p(middle, flat=flat) > share else (middle, high)
+            above = np.mean(self._simulated(base, middle) >= statistic) > share
+            low, high = (low, middle) if above else (middle, high)
         return (low + high) / 2
+
+    def _simulated(self, base: np.ndarray, drop: float) -> np.ndarray:
+        """The statistic of simulated curves with that drop (N_DRAWS,)."""
+        top, end, line = (part.astype(np.float32) for part in self._readings.of(self._with_drop(base, drop)[None]))
+        tops, ends, lines = self._draws
+        return self._readings.statistic((top + tops, end + ends, line + lines))
 
     @property
     def _independent(self) -> np.ndarray:
@@ -162,8 +181,7 @@ def drop_of(epochs: np.ndarray, series: np.ndarray, steps: Sequence[int] = (), s
     Cost: some 40 readings of ``N_DRAWS`` curves; .1 s for 100 evaluations, 1 s for 500.
     """
     test = DropTest(series, steps, seed)
-    low, high = test.quantile(TAIL, flat=True), test.quantile(1 - TAIL, flat=False)
-    value = (test.quantile(0.5, flat=True) + test.quantile(0.5, flat=False)) / 2
+    low, high, value = test.lower(TAIL), test.upper(1 - TAIL), (test.lower(0.5) + test.upper(0.5)) / 2
     width = width_for(len(series))
     means = np.convolve(test.series, np.full(width, 1 / width), "valid")
     return Drop(

@@ -33,12 +33,18 @@ SHAPES = (0.0, 0.5, 1.0)
 SHAPE_COST = 3.0
 """What a power of 1 must gain in log-likelihood, since the local sizes were estimated from the same series."""
 BAD = 5.0
-"""Evaluations that lie so many standard deviations of a change off their neighbours, one or two, are set aside."""
+"""Evaluations that lie so many standard deviations of a change below their neighbours, one or two, are set aside."""
 JUMP = 4.0
 """Changes beyond so many standard deviations are jumps of the curve, not noise; ``MOST_JUMPS`` at most."""
 MOST_JUMPS = 3
 MOST_STEPS = 4
 """Steps known beforehand, such as decays of the learning rate, that the curve may have."""
+BEGINNING = 20
+"""The first n-th part of the evaluations, where a curve rises too steeply to be told from noise, is passed over."""
+LEAST_BENT, BENT = 40, 0.05
+"""Evaluations from which a curve may bend after a step, and the share of them over which it does."""
+LEAST_STRETCH = 8
+"""Changes from which a size of noise is estimated by itself."""
 SPACING = 40
 """Evaluations per knot of the curve under which noise is seen."""
 
@@ -89,7 +95,8 @@ def noise_in(series: np.ndarray, steps: Sequence[int] = ()) -> Noise:
     """The noise around a smooth curve, by restricted maximum likelihood with what is unknown left unknown.
 
     The curve is a constant, a line, two saturating exponentials of the beginning, a kink at its peak, a knot for every
-    ``SPACING`` evaluations, and a step with a kink at ``steps`` and at jumps that are no noise. The restricted
+    ``SPACING`` evaluations, and a step with a kink and a bend at ``steps`` and
+    at jumps that are no noise. The restricted
     likelihood (Patterson & Thompson 1971; Harville 1977) takes the fit of the curve into account; over the correlation
     it is integrated, not maximised: a series of 10 says little of it, and then what follows from the noise is as
     uncertain as that.
@@ -100,9 +107,11 @@ def noise_in(series: np.ndarray, steps: Sequence[int] = ()) -> Noise:
 
     Cost: 60 least squares with n rows and about 10 columns.
     """
-    n, local = len(series), local_sizes(series)
+    every = local_sizes(series, steps)
+    first = len(series) // BEGINNING if len(series) >= 20 else 0
+    n, series, local = len(series) - first, series[first:], every[first:]
     middle = float(np.exp(np.log(local).mean()))
-    curve = _curves(series, local, steps)
+    curve = _curves(series, local, [step - first for step in steps if step >= first])
     prior = np.where(CORRELATIONS > 0, CORRELATIONS**SLOPE, 0)
     prior *= (1 - INDEPENDENT) / prior.sum()
     prior[0] = INDEPENDENT
@@ -116,19 +125,22 @@ def noise_in(series: np.ndarray, steps: Sequence[int] = ()) -> Noise:
         posterior = np.exp(likelihoods - likelihoods.max()) * prior
         evidence = likelihoods.max() + np.log(posterior.sum()) - np.log(sizes).sum() - SHAPE_COST * shape
         if best is None or evidence > best[0]:
-            best = float(evidence), Noise(sizes, posterior / posterior.sum(), squares, freedom)
+            best = (
+                float(evidence),
+                Noise(middle * (every / middle) ** shape, posterior / posterior.sum(), squares, freedom),
+            )
     assert best is not None
     return best[1]
 
 
-def without_bad(series: np.ndarray) -> np.ndarray:
-    """The series with evaluations that stand off their neighbours, one or two in a row, replaced by their median.
+def without_bad(series: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
+    """The series with evaluations far below their neighbours, one or two in a row, replaced by their median.
 
     A failed epoch is no property of the curve; from three in a row on it may be one. n is at least 7.
     """
-    n, error = len(series), np.sqrt(2) * local_sizes(series)
+    n, error = len(series), np.sqrt(2) * local_sizes(series, steps)
     around = np.array([np.median(series[(start := min(max(i - 3, 0), n - 7)) : start + 7]) for i in range(n)])
-    bad = np.abs(series - around) > BAD * error
+    bad = around - series > BAD * error
     clean, i = series.copy(), 0
     while i < n:
         end = i
@@ -140,15 +152,29 @@ def without_bad(series: np.ndarray) -> np.ndarray:
     return clean
 
 
-def local_sizes(series: np.ndarray) -> np.ndarray:
-    """Size of the noise at each evaluation (n,), from changes less their trend, as if they were independent."""
+def local_sizes(series: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
+    """Size of the noise at each evaluation (n,), from changes less their trend, as if they were independent.
+
+    It may change at ``steps``: stretches between them that are long enough are looked at by themselves.
+    """
     changes = np.diff(series)
+    bounds = [0]
+    for step in steps:
+        if step - bounds[-1] >= LEAST_STRETCH and len(changes) - step - 1 >= LEAST_STRETCH:
+            bounds.append(step + 1)
+    parts = [_sizes_of_changes(changes[i:j]) for i, j in zip(bounds, [*bounds[1:], len(changes)], strict=True)]
+    local = np.concatenate(parts)
+    known: np.ndarray = np.concatenate([local[:1], local]) / np.sqrt(2)
+    if len(parts) == 1:
+        known = np.interp(np.arange(len(series)), np.arange(len(local)) + 0.5, local) / np.sqrt(2)
+    return known
+
+
+def _sizes_of_changes(changes: np.ndarray) -> np.ndarray:
     changes = changes - running_median(changes)
-    wide = int(np.clip(len(series) // 4, 7, 31)) | 1
+    wide = int(np.clip(len(changes) // 4, 7, 31)) | 1
     overall = max(float(np.median(np.abs(changes))) / QUANTILE, 1e-6)
-    local = np.maximum(running_median(np.abs(changes), wide) / QUANTILE, LEAST_NOISE * overall)
-    sizes: np.ndarray = np.interp(np.arange(len(series)), np.arange(len(local)) + 0.5, local) / np.sqrt(2)
-    return sizes
+    return np.maximum(running_median(np.abs(changes), wide) / QUANTILE, LEAST_NOISE * overall)
 
 
 def noise_of(series: np.ndarray) -> tuple[np.ndarray, float]:
@@ -190,6 +216,15 @@ def autoregressive(stream: np.random.Generator, n_draws: int, n: int, correlatio
     return draws
 
 
+def breaks_in(series: np.ndarray, sizes: np.ndarray, steps: Sequence[int] = ()) -> list[int]:
+    """Positions after which a curve steps: those known, ``MOST_STEPS`` at most, and jumps beyond noise of ``sizes``."""
+    changes = np.diff(series)
+    size = np.abs(changes - running_median(changes)) / (np.sqrt(2) * sizes[1:])
+    first = len(series) / BEGINNING
+    jumps = [int(i) for i in np.argsort(-size)[:MOST_JUMPS] if size[i] > JUMP and i > first]
+    return sorted({*steps[:MOST_STEPS], *jumps})
+
+
 def _restricted(series: np.ndarray, curves: np.ndarray, correlation: float) -> tuple[float, float]:
     """Restricted log-likelihood of a correlation, sizes profiled out, and the residual sum of squares."""
     n, p = curves.shape
@@ -211,12 +246,11 @@ def _curves(series: np.ndarray, sizes: np.ndarray, steps: Sequence[int]) -> np.n
     columns = [np.ones(n), at / n]
     if n >= 20:
         columns += [np.exp(-(at + 1) / (n * rate)) for rate in (0.02, 0.06)]
-    changes = np.diff(series)
-    size = np.abs(changes - running_median(changes)) / (np.sqrt(2) * sizes[1:])
-    jumps = [int(i) for i in np.argsort(-size)[:MOST_JUMPS] if size[i] > JUMP and i > n / 20]
-    breaks = list(dict.fromkeys([*steps[:MOST_STEPS], *jumps]))
+    breaks = breaks_in(series, sizes, steps)
     for i in breaks:
         columns += [(at > i).astype(float), np.maximum(at - i, 0) / n]
+        if n >= LEAST_BENT:
+            columns.append(np.where(at > i, np.exp(-np.maximum(at - i, 0) / (n * BENT)), 0.0))
     weights = 1 / np.square(sizes)
     peak = int(nearest_unimodal(series, weights).argmax())
     near = n / 16

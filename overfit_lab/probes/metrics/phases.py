@@ -126,8 +126,10 @@ def phases(
     steps = steps_at(epochs, decays)
     drop = drop_of(epochs, test, steps, seed)
     collapse = collapse_of(epochs, test, None if clean is None else np.asarray(clean, float)[seen])
-    gap = widening_of(epochs, train, test, drop)
-    few = None if n_test is None or drop.value * n_test >= LEAST_CHANGED else round(drop.value * n_test)
+    gap = widening_of(epochs, train, test, drop, decays)
+    few = None
+    if n_test is not None and drop.low > 0 and threshold <= drop.value < LEAST_CHANGED / n_test:
+        few = round(drop.value * n_test)
     verdict: Verdict = "catastrophic overfitting" if collapse else _verdict(drop, gap, threshold, few)
     peak = peak_of(epochs, test, seed) if verdict == "robust overfitting" else None
     when, decay = ("", None) if peak is None else _beside(peak, epochs, decays)
@@ -144,11 +146,13 @@ def phases(
         collapse,
         when,
         decay,
-        few if verdict == "not enough evidence" and drop.low > 0 else None,
+        few if verdict == "not enough evidence" else None,
     )
 
 
-def widening_of(epochs: np.ndarray, train: np.ndarray, test: np.ndarray, drop: Drop) -> Widening | None:
+def widening_of(
+    epochs: np.ndarray, train: np.ndarray, test: np.ndarray, drop: Drop, decays: Sequence[float] = ()
+) -> Widening | None:
     """Growth of the gap from the best evaluations of test accuracy to the last ones; None without train accuracies.
 
     The luck of the best ones, the raw drop less its estimate, makes their gap too small and is taken off.
@@ -158,7 +162,7 @@ def widening_of(epochs: np.ndarray, train: np.ndarray, test: np.ndarray, drop: D
         return None
     gap, at = (train - test)[both], int(np.abs(epochs[both] - drop.peak).argmin())
     n, width = len(gap), width_for(int(both.sum()))
-    noise = noise_in(gap)
+    noise = noise_in(gap, steps_at(epochs[both], decays))
     contrast = np.zeros((1, n))
     first = int(np.clip(at - width // 2, 0, n - width))
     contrast[0, first : first + width] -= 1 / width

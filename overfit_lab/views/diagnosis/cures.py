@@ -1,4 +1,4 @@
-"""Which of the methods in the records lost less than the baseline."""
+"""Which of the methods in the records dropped less than the baseline."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from overfit_lab.config import RunConfig
-from overfit_lab.probes.metrics.phases import WINDOW
+from overfit_lab.probes.metrics.drop import width_for
 from overfit_lab.records.experiments import differences
 from overfit_lab.records.naming import method_title
 from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.drop import ends_of
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
-from overfit_lab.views.diagnosis.loss import ends_of
-from overfit_lab.views.diagnosis.onset import fall_of, is_judged
+from overfit_lab.views.diagnosis.onset import is_judged
 from overfit_lab.views.diagnosis.over_seeds import Mean, between
+from overfit_lab.views.diagnosis.phases_of import phases_of
 from overfit_lab.views.diagnosis.readings import diverged_at, evaluations_of, is_monitored
 from overfit_lab.views.diagnosis.subject import subjects_of
 from overfit_lab.views.diagnosis.words import Numbers, listed
 
 LEAST_HELP = 0.01
-"""A method helps where it loses at least one percentage point less, and the interval of that is above 0."""
+"""A method helps where it drops by one percentage point less at least, and the interval of that is above 0."""
 MOST_NAMED = 6
 """Methods that the sentence names, those that help most; the others are counted."""
 
@@ -32,7 +33,7 @@ class Comparison:
 
     Args:
         name: of the method's experiment.
-        less: loss of the baseline minus loss of the method.
+        less: drop of the baseline minus drop of the method.
         stopping: final accuracy of the method minus best accuracy of the baseline, which is the most that early
             stopping gives; the best is not corrected here, so that what is said to be above it is.
     """
@@ -43,14 +44,14 @@ class Comparison:
 
     @property
     def helps(self) -> bool:
-        """Whether it loses less, clear of the spread over seeds."""
+        """Whether it drops less, clear of the spread over seeds."""
         return self.less.low > 0 and self.less.value >= LEAST_HELP
 
 
 def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
-    """Yes where a method lost less than PGD-AT with hard labels, paired by seed, clear of the spread over seeds.
+    """Yes where a method dropped less than PGD-AT with hard labels, paired by seed, clear of the spread over seeds.
 
-    Loss is best - final corrected for the luck of a maximum. Where the baseline does not lose, nothing is to cure.
+    The drop is best - final less the luck of a maximum. Where the baseline has none, nothing is to cure.
     """
     parts = subjects_of(subject.runs)
     baseline = baseline_of(parts)
@@ -63,9 +64,9 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         return Finding("cures", subject.name, "not enough evidence", text, figure="methods", runs=names)
     helped = sorted((c for c in compared if c.helps), key=lambda c: -c.less.value)
     numbers = Numbers()
-    lost = [loss for run in baseline.runs if (loss := loss_of(run)) is not None]
+    drops = [drop for run in baseline.runs if (drop := drop_of(run)) is not None]
     what = "PGD-AT" if is_monitored(baseline.runs[0]) else "PGD-AT, hard labels"
-    head = f"{baseline.name} ({what}) loses {numbers.points('baseline', float(np.mean(lost)))} points"
+    head = f"{baseline.name} ({what}) drops by {numbers.points('baseline', float(np.mean(drops)))} points"
     count = f"{numbers.plain('n_helped', len(helped))} of {numbers.plain('n_compared', len(compared))}"
     verdict: Verdict = "yes"
     if helped:
@@ -74,7 +75,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         text = f"{head}; {count} other methods helped, paired by seed: {'; '.join(named)}{more}."
     elif all(method.less.high < LEAST_HELP for method in compared):
         verdict = "no"
-        text = f"{head}; {count} other methods helped: none lost less by {numbers.points('least', LEAST_HELP)} points."
+        text = f"{head}; {count} other methods helped: none drops less by {numbers.points('least', LEAST_HELP)} points."
     else:
         verdict = "not enough evidence"
         best = max(compared, key=lambda method: method.less.value)
@@ -95,55 +96,55 @@ def is_baseline(run: Run) -> bool:
 
 def baseline_of(parts: Sequence[Subject]) -> Subject | None:
     """Of the experiments with PGD-AT and hard labels that which differs least from all the others."""
-    plain = [part for part in parts if is_baseline(part.runs[0]) and any(loss_of(run) is not None for run in part.runs)]
+    plain = [part for part in parts if is_baseline(part.runs[0]) and any(drop_of(run) is not None for run in part.runs)]
     if not plain:
         return None
     return min(plain, key=lambda part: sum(len(differences([part.runs[0], other.runs[0]])) for other in parts))
 
 
-def loss_of(run: Run) -> float | None:
-    """Accuracy lost since the best, corrected where that can be; None for a run that diverged or was not evaluated."""
+def drop_of(run: Run) -> float | None:
+    """The drop of accuracy, less luck where that can be told; None for a run that diverged or was not evaluated."""
     ends = ends_of(run)
     if ends is None or diverged_at(run) is not None:
         return None
-    fall = fall_of(run)
-    return fall.loss if fall is not None else ends[0] - ends[1]
+    drop = phases_of(run).drop
+    return drop.value if drop is not None else ends[0] - ends[1]
 
 
 def compare(baseline: Subject, method: Subject) -> Comparison | None:
     """Paired by seed; None where no seed has both, or not the same accuracy is judged."""
-    theirs = {run.config.seed: run for run in method.runs if loss_of(run) is not None}
+    theirs = {run.config.seed: run for run in method.runs if drop_of(run) is not None}
     less, stopping = [], []
     for run in baseline.runs:
         other = theirs.get(run.config.seed)
-        mine = loss_of(run)
+        mine = drop_of(run)
         if other is None or mine is None or evaluations_of(run).inputs != evaluations_of(other).inputs:
             continue
         if is_judged(run) != is_judged(other):
             continue
-        loss = loss_of(other)
-        assert loss is not None
-        less.append(mine - loss)
-        stopping.append(_last(other) - _last(run) - _drop(run))
+        drop = drop_of(other)
+        assert drop is not None
+        less.append(mine - drop)
+        stopping.append(_last(other) - _last(run) - _raw_drop(run))
     return Comparison(method.name, between(less), between(stopping)) if less else None
 
 
 def _last(run: Run) -> float:
     """Final accuracy, a mean of the last few evaluations where there are enough, as the drop has it."""
     test = evaluations_of(run).test
-    return float(test[-WINDOW:].mean() if is_judged(run) else test[-1])
+    return float(test[-width_for(len(test)) :].mean() if is_judged(run) else test[-1])
 
 
-def _drop(run: Run) -> float:
+def _raw_drop(run: Run) -> float:
     """Best minus final as it is read."""
-    fall, ends = fall_of(run), ends_of(run)
+    drop, ends = phases_of(run).drop, ends_of(run)
     assert ends is not None
-    return fall.drop if fall is not None else ends[0] - ends[1]
+    return drop.raw if drop is not None else ends[0] - ends[1]
 
 
 def _say(method: Comparison, numbers: Numbers) -> str:
     name, less = method.name, method.less
-    text = f"{name} loses {numbers.points(f'less/{name}', less.value)} points less"
+    text = f"{name} drops by {numbers.points(f'less/{name}', less.value)} points less"
     if not np.isfinite(less.low):
         return f"{text} on one seed, which has no interval"
     low, high = numbers.points(f"low/{name}", less.low), numbers.points(f"high/{name}", less.high)

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from overfit_lab.config.catalog import FINDINGS
-from overfit_lab.errors import RunFolderError
+from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.probes.metrics.phases import THRESHOLD
 from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Diagnosis, Finding, Question, Subject
 from overfit_lab.views.diagnosis.subject import ALL, settings_of, subjects_of
 
 
-def diagnose(runs: Sequence[Run]) -> Diagnosis:
+def diagnose(runs: Sequence[Run], threshold: float = THRESHOLD) -> Diagnosis:
     """What the records of some runs say about robust overfitting.
 
     Args:
         runs: any runs; seeds of one experiment are judged together.
+        threshold: drop of accuracy that counts as overfitting, in (0, 1).
 
     Raises:
         RunFolderError: no runs, or a run's files are damaged.
+        ConfigError: no such threshold.
 
-    Cost: no pass of a model; below 1 s a run of 100 evaluations.
+    Cost: no pass of a model; below 1 s a run of 200 evaluations.
     """
     if not runs:
         raise RunFolderError("no runs to diagnose")
-    subjects = subjects_of(runs)
-    everything = Subject(ALL, tuple(run for subject in subjects for run in subject.runs))
+    if not 0 < threshold < 1:
+        raise ConfigError(f"least drop {100 * threshold:g} points; it lies above 0 and below 100")
+    subjects = [replace(subject, threshold=threshold) for subject in subjects_of(runs)]
+    everything = Subject(ALL, tuple(run for subject in subjects for run in subject.runs), threshold)
     findings: list[Finding] = []
     for over, about in (("experiment", subjects), ("setting", settings_of(subjects)), ("all", [everything])):
         for subject in about:

@@ -17,6 +17,10 @@ from overfit_lab.views.diagnosis.words import Numbers
 
 MOST_LOWER = 0.10
 """AutoAttack may find so much less robust accuracy than the run's own attack; 3 to 7 points are usual for PGD-20."""
+LEAST_LEFT = 0.75
+"""Share of the run's own robust accuracy that AutoAttack leaves at least; .85 to .95 is usual for PGD-20."""
+CLEAR = 1.96
+"""Standard errors that such a share must be clear of."""
 MOST_ERROR = 0.03
 """Standard error of an accuracy by the draw of test samples, above which they are too few."""
 TRAINED = ("evaluation", "acc_adv", "test", "adversarial")
@@ -39,7 +43,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     lower, few = _autoattack(runs, numbers, parts), _few(runs)
     suspicious = _checks(runs, numbers, parts)
     verdict: Verdict = "not enough evidence" if lower is None or suspicious is None or few else "yes"
-    if suspicious or (lower is not None and lower > MOST_LOWER):
+    if suspicious or (lower is not None and (lower[0] > MOST_LOWER or lower[1] < LEAST_LEFT)):
         verdict = "no"
     attack, check = ATTACK, CHECK
     if any(map(is_monitored, runs)):
@@ -49,9 +53,10 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     reasons += ["evaluate on more test samples: `--set evaluation.n_test=null`"] if few else []
     if verdict == "no":
         reasons = [f"quote AutoAttack or the worst case of the checks, not the run's own attack: `{attack}`"]
-    head = {"yes": "The evaluation can be trusted", "no": "The evaluation cannot be trusted"}.get(
-        verdict, "Not enough evidence that the evaluation can be trusted"
-    )
+    head = {
+        "yes": "Nothing that was tried speaks against the evaluation",
+        "no": "The robust accuracy is overstated, or may be",
+    }.get(verdict, "Not enough evidence that the robust accuracy can be taken as it is")
     advice = "; ".join(reasons)
     checked = [run for run in runs if _checked(run) is not None]
     return Finding(
@@ -90,8 +95,11 @@ def _trained(runs: Sequence[Run], numbers: Numbers) -> str:
     )
 
 
-def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> float | None:
-    """How much lower AutoAttack is than the run's own attack at the same epoch; None where it was not run."""
+def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> tuple[float, float] | None:
+    """How much lower AutoAttack is than the run's own attack at the same epoch, and what share of it is left.
+
+    None where it was not run.
+    """
     readings = [pair for run in runs if (pair := _autoattacked(run)) is not None]
     if not readings:
         parts.append("AutoAttack was not run on the final checkpoint")
@@ -102,12 +110,19 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> floa
         f"AutoAttack leaves {numbers.percent('autoattack', under)} of {numbers.plain('n_autoattack', n)} at the final "
         f"checkpoint{_of(readings, runs, 'attacked', numbers)}"
     )
-    lower = [pair[1] - pair[0] for pair in readings if pair[1] is not None]
-    if lower:
+    beside = [(pair[0], pair[1]) for pair in readings if pair[1] is not None]
+    own = float(np.mean([pair[1] for pair in beside])) if beside else under
+    left = float(np.mean([pair[0] for pair in beside])) if beside else under
+    if beside:
         attack = attack_title(evaluation_attack(runs[0].config))
-        text += f", {numbers.points('lower', float(np.mean(lower)))} points less than {attack} there"
+        text += (
+            f", {numbers.points('lower', own - left)} points less than the {numbers.percent('own', own)} that "
+            f"{attack} leaves there of {numbers.plain('n_own', min(int(row['n']) for row in _final_rows(runs)))}"
+        )
     parts.append(text)
-    return float(np.mean(lower)) if lower else 0.0
+    error = max((_error(value, pair[2]) for pair in readings for value in pair[:2] if value is not None), default=0.0)
+    beyond_noise = own - left > CLEAR * np.sqrt(2) * error
+    return own - left, left / own if beyond_noise else 1.0
 
 
 def _of(part: Sequence[object], runs: Sequence[Run], name: str, numbers: Numbers) -> str:
@@ -136,23 +151,25 @@ def _checks(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> int | No
     if not counts:
         parts.append("it was not checked for masked gradients")
         return None
-    suspicious, n = int(sum(part[0] for part in counts)), sum(part[1] for part in counts)
+    suspicious, n = int(sum(part[0] for part in counts)), sum(len(part[1]) for part in counts)
+    names = sorted({name for part in counts for name in part[1]})
     parts.append(
         f"{numbers.plain('suspicious', suspicious)} of {numbers.plain('n_checks', n)} checks for masked gradients "
-        f"{'is' if suspicious == 1 else 'are'} suspicious{_of(counts, runs, 'checked', numbers)}"
+        f"({', '.join(names)}) {'is' if suspicious == 1 else 'are'} suspicious"
+        f"{_of(counts, runs, 'checked', numbers)}"
     )
     return suspicious
 
 
-def _checked(run: Run) -> tuple[int, int] | None:
-    """Suspicious checks and checks run, at the last epoch that was checked."""
+def _checked(run: Run) -> tuple[int, tuple[str, ...]] | None:
+    """Suspicious checks and the names of those run, at the last epoch that was checked."""
     series = run.series("masking", "suspicious", "test", "adversarial")
     if series.empty:
         return None
     frame = run.records
     checks = (frame["probe"] == "masking") & (frame["epoch"] == series["epoch"].iloc[-1])
-    n = frame.loc[checks & frame["field"].str.startswith("evidence/"), "field"].nunique()
-    return int(series["value"].iloc[-1]), int(n)
+    fields = frame.loc[checks & frame["field"].str.startswith("evidence/"), "field"].unique()
+    return int(series["value"].iloc[-1]), tuple(field.removeprefix("evidence/") for field in fields)
 
 
 def _few(runs: Sequence[Run]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from overfit_lab.probes.metrics.phases import THRESHOLD
 from overfit_lab.records.reader import Run
 
 Verdict = Literal["yes", "no", "not enough evidence"]
@@ -18,10 +19,12 @@ class Subject:
     Args:
         name: unique, plain text.
         runs: its runs, one a seed, in order of their seeds.
+        threshold: drop of accuracy that counts, in (0, 1).
     """
 
     name: str
     runs: tuple[Run, ...]
+    threshold: float = THRESHOLD
 
 
 @dataclass(frozen=True)

@@ -98,24 +98,30 @@ def _earlier(runs: Sequence[Run], source: tuple[str, str, str, str], numbers: Nu
 
 
 def _without_noise(subject: Subject) -> Finding:
-    """From train accuracy and its gap to test accuracy."""
-    judged = [run for run in subject.runs if is_judged(run)]
+    """From train accuracy and its gap to test accuracy; a gap that stays says no more than that it stays."""
+    judged = [run for run in subject.runs if is_judged(run) and evaluations_of(run).has_train]
     if not judged:
         text = "Not enough evidence: no corrupted labels are known, and too few evaluations to look at the gap."
         return Finding("memorisation", subject.name, "not enough evidence", text)
     rows = []
     for run in judged:
         seen, peak = evaluations_of(run), peak_in(run)
-        best = int(np.flatnonzero(seen.epochs == peak.epoch)[0]) if peak is not None else 0
-        rows.append((seen.train[best], seen.train[-1], (seen.train - seen.test)[best], (seen.train - seen.test)[-1]))
+        both = np.isfinite(seen.train)
+        epochs, train, gap = seen.epochs[both], seen.train[both], (seen.train - seen.test)[both]
+        best = int(np.abs(epochs - peak.epoch).argmin()) if peak is not None else 0
+        rows.append((train[best], train[-1], gap[best], gap[-1]))
     grows = sum(phases_of(run).onset is not None for run in judged)
     verdict: Verdict = "yes" if 2 * grows > len(judged) else "no"
     train, end, gap, last = np.mean(rows, axis=0)
     numbers = Numbers()
     kind = evaluations_of(judged[0]).kind
+    head = {
+        "yes": "training samples are fitted beyond what carries over to test samples",
+        "no": "no sign that training samples are memorised",
+    }[verdict]
     text = (
-        f"No labels are known to be corrupted; by accuracy, training samples are {'' if verdict == 'yes' else 'not '}"
-        f"memorised: {kind} train accuracy goes from {numbers.percent('train_best', train)} at the best epoch to "
+        f"No labels are known to be corrupted; by accuracy, {head}: "
+        f"{kind} train accuracy goes from {numbers.percent('train_best', train)} at the best epoch to "
         f"{numbers.percent('train_final', end)}, its gap to test accuracy from {numbers.points('gap_best', gap)} to "
         f"{numbers.points('gap_final', last)} points (growing beyond noise {seeds(grows, len(judged))})."
     )

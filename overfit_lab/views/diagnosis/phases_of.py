@@ -1,10 +1,10 @@
-"""The tests for robust overfitting on one run's records."""
+"""The judge of robust overfitting, asked about one run's records."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from overfit_lab.probes.metrics.phases import Phases, phases
+from overfit_lab.probes.metrics.phases import THRESHOLD, Phases, phases
 from overfit_lab.probes.metrics.unimodal import Peak, peak_of
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.readings import CACHED, decays_in, evaluations_of
@@ -14,17 +14,26 @@ SEED = 0
 
 
 @lru_cache(maxsize=CACHED)
-def phases_of(run: Run) -> Phases:
-    """Whether a run overfits, from when on its gap grows, and how far its accuracy fell; see ``metrics.phases``.
+def phases_of(run: Run, threshold: float = THRESHOLD) -> Phases:
+    """Whether a run overfits, by how much and since when; see ``metrics.phases``.
 
-    Robust accuracy is judged, or clean accuracy for standard training (``readings.inputs_of`` says which). The draw of
-    test samples is no noise here: every evaluation looks at the same ones.
+    Robust accuracy is judged, or clean accuracy for standard training (``readings.inputs_of`` says which).
 
     Args:
-        run: with evaluations on train and test.
+        run: with evaluations on test.
+        threshold: drop of accuracy that counts.
     """
     seen = evaluations_of(run)
-    return phases(seen.epochs, seen.train, seen.test, decays=decays_in(run), seed=SEED)
+    return phases(
+        seen.epochs,
+        seen.train,
+        seen.test,
+        decays=decays_in(run),
+        clean=seen.clean if seen.inputs == "adversarial" else None,
+        n_test=seen.n_test,
+        threshold=threshold,
+        seed=SEED,
+    )
 
 
 @lru_cache(maxsize=CACHED)
@@ -34,12 +43,14 @@ def peak_in(run: Run) -> Peak | None:
     return peak_of(seen.epochs, seen.test, SEED)
 
 
-def overfits(run: Run) -> bool:
-    """Whether the tests detect overfitting; False with too few evaluations."""
-    return phases_of(run).verdict == "robust overfitting"
+def overfits(run: Run, threshold: float = THRESHOLD) -> bool:
+    """Whether overfitting is found, robust or catastrophic; False with too few evaluations."""
+    return phases_of(run, threshold).overfits == 1
 
 
 def onset_in(run: Run) -> float | None:
     """Epoch from which a run that overfits does so; None for any other."""
-    peak = peak_in(run) if overfits(run) else None
-    return None if peak is None else peak.epoch
+    judged = phases_of(run)
+    if judged.collapse is not None:
+        return judged.collapse.before
+    return None if judged.peak is None else judged.peak.epoch

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from overfit_lab.probes.metrics.phases import decays_of
+from overfit_lab.probes.metrics.decays import decays_of
 from overfit_lab.records.best import INPUTS, WHAT, after_robustness, judged
 from overfit_lab.records.reader import Run
 
@@ -18,21 +18,28 @@ CACHED = 256
 
 @dataclass(frozen=True)
 class Evaluations:
-    """Accuracies of a run at the epochs at which it has them on train and test.
+    """Accuracies of a run at the epochs at which it has them on test.
 
     Args:
         epochs: (n,), increasing.
-        train: accuracy, in [0, 1] (n,).
+        train: accuracy, in [0, 1], NaN where it was not recorded (n,).
         test: accuracy (n,).
-        stderr: of the test accuracy by the draw of samples (n,), NaN where unknown.
+        clean: clean test accuracy, NaN where it was not recorded (n,).
+        n_test: test samples; None where unknown.
         inputs: ``adversarial``, or ``clean`` for standard training and where no attack was run.
     """
 
     epochs: np.ndarray
     train: np.ndarray
     test: np.ndarray
-    stderr: np.ndarray
+    clean: np.ndarray
+    n_test: int | None
     inputs: str
+
+    @property
+    def has_train(self) -> bool:
+        """Whether train accuracy was recorded at any of the epochs."""
+        return bool(np.isfinite(self.train).any())
 
     @property
     def kind(self) -> str:
@@ -53,14 +60,17 @@ def inputs_of(run: Run) -> str:
 
 @lru_cache(maxsize=CACHED)
 def evaluations_of(run: Run) -> Evaluations:
-    """The accuracies that are judged, on train and test, at the epochs that have both; possibly none."""
+    """The accuracies that are judged, at the epochs that have one on test (on val, where test has none); maybe none."""
     inputs = inputs_of(run)
     field = "acc_adv" if inputs == "adversarial" else "acc_clean"
-    train = run.series("evaluation", field, "train", inputs)
     test = run.series("evaluation", field, "test", inputs)
-    both = test.merge(train, on="epoch", suffixes=("", "_train")).sort_values("epoch")
-    epochs, on_train, on_test, stderr = both[["epoch", "value_train", "value", "stderr"]].to_numpy(dtype=float).T
-    return Evaluations(epochs, on_train, on_test, stderr, inputs)
+    split = "test" if len(test) else "val"
+    test = (test if len(test) else run.series("evaluation", field, split, inputs)).sort_values("epoch")
+    sizes = test["n"].dropna()
+    others = (run.series("evaluation", *place) for place in ((field, "train", inputs), ("acc_clean", split, "clean")))
+    train, clean = (other.set_index("epoch")["value"].reindex(test["epoch"]).to_numpy(float) for other in others)
+    epochs, values = test[["epoch", "value"]].to_numpy(dtype=float).T
+    return Evaluations(epochs, train, values, clean, int(sizes.min()) if len(sizes) else None, inputs)
 
 
 @lru_cache(maxsize=CACHED)

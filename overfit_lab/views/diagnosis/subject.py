@@ -42,6 +42,7 @@ def settings_of(subjects: Sequence[Subject]) -> list[Subject]:
         Subject(
             title if titles.count(title) == 1 else f"{title}: {members[0].name}",
             tuple(run for member in members for run in member.runs),
+            members[0].threshold,
         )
         for title, (_, members) in zip(titles, groups, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The onset of robust overfitting and the accuracy lost, drawn on the curves that they were tested on."""
+"""The onset of robust overfitting and the drop of accuracy, drawn on the curves that they were tested on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
-from overfit_lab.views.diagnosis.phases_of import overfits, peak_in, phases_of
+from overfit_lab.views.diagnosis.phases_of import overfits, phases_of
 from overfit_lab.views.diagnosis.readings import Evaluations, evaluations_of
 from overfit_lab.views.figures.caption import caption, samples
 from overfit_lab.views.figures.draw import draw_curve, legend_above, once
@@ -31,15 +31,14 @@ from overfit_lab.views.figures.style import (
 
 if TYPE_CHECKING:
     from overfit_lab.probes.metrics.phases import Phases
-    from overfit_lab.probes.metrics.unimodal import Peak
 
 COLUMNS = 3
 NOTE = (
-    "gap: train minus test; shaded and bar: 95% intervals; arrow: loss since the peak, of means of three evaluations "
-    "(in the title less what a maximum over noise gives); dotted: learning-rate decays"
+    "gap: train minus test; shaded and bar: 95% intervals; arrow: drop since the peak, of means of a few evaluations "
+    "(in the title less what a maximum over noise gives, with its 95% interval); dotted: learning-rate decays"
 )
 LEAST = 0.01
-"""A loss of less has no arrow, whose head would be longer."""
+"""A drop of less has no arrow, whose head would be longer."""
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -47,7 +46,7 @@ def draw(runs: Sequence[Run]) -> Figure:
 
     Robust accuracy, and clean accuracy of standard training. Where a run overfits, the line is the onset, the epoch
     from which test accuracy falls, in a band that is its 95% interval; the bar on the gap's curve is where that begins
-    to grow, with its 95% interval; the arrow is what is lost to the end. Seeds are not averaged, since each run is
+    to grow, with its 95% interval; the arrow is the drop to the end. Seeds are not averaged, since each run is
     tested by itself. These are the numbers of the diagnosis; tests and constants: :mod:`~.metrics.phases` and
     :mod:`~.metrics.unimodal`.
 
@@ -83,14 +82,22 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def in_words(phases: Phases, peak: Peak | None) -> str:
+def in_words(phases: Phases) -> str:
     """The verdict with its numbers, in two lines at most."""
-    lines: list[str] = ["no overfitting" if phases.verdict == "none" else str(phases.verdict)]
-    if phases.verdict == "robust overfitting" and peak is not None:
-        lines[0] = f"overfits from epoch {peak.epoch:.0f} [{peak.low:.0f}, {peak.high:.0f}]"
-    if phases.fall is not None:
-        loss, error = 100 * phases.fall.loss, 100 * phases.fall.stderr
-        lines.append(f"loses {loss:.1f} ± {error:.1f} points".replace("-", "−"))
+    lines = {
+        "none": ["no overfitting"],
+        "not enough evidence": ["cannot tell"],
+        "catastrophic overfitting": ["catastrophic overfitting"],
+        "robust overfitting": ["overfits"],
+    }[phases.verdict]
+    if phases.peak is not None:
+        peak = phases.peak
+        lines = [f"overfits from epoch {peak.epoch:.0f} [{peak.low:.0f}, {peak.high:.0f}]"]
+    elif phases.collapse is not None:
+        lines = [f"catastrophic overfitting after epoch {phases.collapse.before:.0f}"]
+    if phases.drop is not None:
+        value, low, high = (100 * number for number in (phases.drop.value, phases.drop.low, phases.drop.high))
+        lines.append(f"drops {value:.1f} [{low:.1f}, {high:.1f}] points")
     return "\n".join(lines)
 
 
@@ -104,11 +111,13 @@ def _measured(shown: Sequence[Run], seen: Mapping[Run, Evaluations]) -> str:
 
 def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> None:
     train, test, gap = (Curve(seen.epochs, v, v, v, 1) for v in (seen.train, seen.test, seen.train - seen.test))
-    draw_curve(axes, train, "train", **SPLITS["train"])
     draw_curve(axes, test, "test", **SPLITS["test"])
-    draw_curve(axes, gap, "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
-    phases, peak = phases_of(run), peak_in(run)
-    if overfits(run) and peak is not None:
+    if seen.has_train:
+        draw_curve(axes, train, "train", **SPLITS["train"])
+        draw_curve(axes, gap, "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
+    phases = phases_of(run)
+    peak = phases.peak
+    if peak is not None:
         axes.axvspan(peak.low, peak.high, color=ORANGE, alpha=0.25, linewidth=0, zorder=0.4)
         axes.axvline(peak.epoch, color="#8A5A00", linewidth=1.2, label="onset: test falls", zorder=1.5)
     if overfits(run) and phases.onset is not None:
@@ -117,10 +126,10 @@ def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> 
         ends = [[knot.epoch - knot.low], [knot.high - knot.epoch]]
         look: dict[str, Any] = {"markerfacecolor": "white", "markersize": 4.5, "elinewidth": 0.9, "capsize": 2}
         axes.errorbar([knot.epoch], [level], xerr=ends, fmt="^", color=BLACK, label="gap grows", zorder=4, **look)
-    if phases.fall is not None and overfits(run):
-        peak_epoch = phases.fall.peak_epoch
+    if phases.drop is not None and overfits(run):
+        peak_epoch = phases.drop.peak
         _fall(axes, peak_epoch, level_around(test, peak_epoch), level_around(test, last), 0.97 * last)
-    axes.set_title(f"{title}\n{in_words(phases, peak)}", loc="left", fontsize=7, linespacing=1.25)
+    axes.set_title(f"{title}\n{in_words(phases)}", loc="left", fontsize=7, linespacing=1.25)
     epoch_axis(axes, last, decays([run]), shade=False)
     axes.tick_params(labelbottom=True)
 

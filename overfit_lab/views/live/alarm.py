@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.probes.metrics.phases import LEAST, WINDOW, Fall, Onset, Phases, phases
+from overfit_lab.probes.metrics.drop import DropTest
+from overfit_lab.probes.metrics.phases import THRESHOLD, Phases, phases, steps_at
+from overfit_lab.probes.metrics.unimodal import LEAST
 
 LOOKS = 3
-"""Evaluations in a row at which both tests must be significant."""
-LEVEL = 0.01
-"""Significance level of either test at each evaluation."""
+"""Evaluations in a row at which the drop must be significant and the gap wider."""
+LEVEL = 0.005
+"""Significance level of the drop at each evaluation."""
 
 
 @dataclass(frozen=True)
@@ -21,48 +23,63 @@ class Alert:
 
     Args:
         epoch: the evaluation that completed them.
-        onset: where the gap begins to grow, as seen then.
-        fall: how far test accuracy fell by then.
+        phases: what the judge said then; its verdict is overfitting.
     """
 
     epoch: int
-    onset: Onset
-    fall: Fall
+    phases: Phases
+
+    @property
+    def onset(self) -> float:
+        """Epoch from which accuracy falls, as seen then."""
+        if self.phases.collapse is not None:
+            return self.phases.collapse.before
+        return self.phases.peak.epoch if self.phases.peak is not None else float(self.epoch)
 
 
 class Alarm:
-    """Tests a run at every new evaluation and raises one alert when it overfits.
+    """Asks the judge about a run at every new evaluation and raises one alert when it overfits.
 
-    The diagnosis tests a run once; the alarm applies the same tests at every evaluation, so it needs a stricter rule.
-
-    The tests are those of :func:`~.metrics.phases.phases`, whose level holds for a single look. At one look
-    an epoch the chance of a false alarm somewhere in a run is several times that: so each look asks for ``LEVEL``, and
-    the alarm for ``LOOKS`` looks in a row. docs/watch.md has the false alarms and the delay that this gives in
-    simulated runs. No bound for all runs follows from it.
+    The diagnosis judges a run once; the alarm does so at every evaluation, so it needs a stricter rule. At one look an
+    epoch the chance of a false alarm somewhere in a run is several times the level of one look: so each look asks for a
+    drop at ``LEVEL``, and the alarm for ``LOOKS`` looks in a row. docs/watch.md has the false alarms and the delay that
+    this gives in simulated runs. No bound for all runs follows from it.
 
     An alarm that was raised stands, as that of any sequential test, unless the run is cut back to before it.
+
+    Args:
+        threshold: drop of accuracy that counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threshold: float = THRESHOLD) -> None:
         self.alert: Alert | None = None
         self.phases: Phases | None = None
+        self.threshold = threshold
         self._n_looked = 0
         self._in_a_row = 0
 
-    def look(self, epochs: np.ndarray, train: np.ndarray, test: np.ndarray, decays: Sequence[float]) -> Alert | None:
+    def look(
+        self,
+        epochs: np.ndarray,
+        train: np.ndarray,
+        test: np.ndarray,
+        decays: Sequence[float],
+        clean: np.ndarray | None = None,
+    ) -> Alert | None:
         """Look at every evaluation that is new, in order; so when and how often this is called makes no difference.
 
         Args:
             epochs: of the evaluations (n,), increasing.
-            train: accuracy (n,).
+            train: accuracy (n,), NaN where unknown.
             test: accuracy (n,).
             decays: epochs after which the learning rate is lowered, those to come included.
+            clean: clean test accuracy (n,), NaN where unknown.
 
         Returns:
             The alert, if it was raised now.
 
-        Cost: :func:`phases`, some 10 ms at 100 evaluations, for the last evaluation and for each new one that is after
-        the first decay, before the alert and not the best so far.
+        Cost: :func:`phases`, .1 s at 100 evaluations, for the last evaluation and for each new one at which the drop is
+        significant; some 5 ms for every other new one before the alert.
         """
         n = len(epochs)
         if n < self._n_looked:
@@ -72,29 +89,36 @@ class Alarm:
                 self.alert = None
         before = self.alert
         for k in range(self._n_looked + 1, n + 1):
-            if k == n or (self.alert is None and _lies_below_its_best(test[:k])):
-                self._look_at(epochs[:k], train[:k], test[:k], decays)
-            else:
-                self._in_a_row = 0
+            known = None if clean is None else clean[:k]
+            self._look_at(epochs[:k], train[:k], test[:k], decays, known, is_last=k == n)
         self._n_looked = n
         return self.alert if self.alert is not before else None
 
-    def _look_at(self, epochs: np.ndarray, train: np.ndarray, test: np.ndarray, decays: Sequence[float]) -> None:
-        if len(epochs) < LEAST:
+    def _look_at(
+        self,
+        epochs: np.ndarray,
+        train: np.ndarray,
+        test: np.ndarray,
+        decays: Sequence[float],
+        clean: np.ndarray | None,
+        *,
+        is_last: bool,
+    ) -> None:
+        seen = np.isfinite(test)
+        if seen.sum() < LEAST:
             return
-        self.phases = tests = phases(epochs, train, test, decays=decays)
-        onset, fall = tests.onset, tests.fall
-        if onset is None or fall is None or max(onset.p, fall.p) >= LEVEL:
-            self._in_a_row = 0
-            return
-        self._in_a_row += 1
-        if self.alert is None and self._in_a_row >= LOOKS:
-            self.alert = Alert(int(epochs[-1]), onset, fall)
+        falls = self.alert is None and _falls(epochs[seen], test[seen], decays)
+        judged = None
+        if falls or is_last:
+            judged = phases(epochs, train, test, decays=decays, clean=clean, threshold=self.threshold)
+        if is_last:
+            self.phases = judged
+        counts = judged is not None and judged.overfits == 1 and (falls or judged.collapse is not None)
+        self._in_a_row = self._in_a_row + 1 if counts else 0
+        if self.alert is None and self._in_a_row >= LOOKS and judged is not None:
+            self.alert = Alert(int(epochs[-1]), judged)
 
 
-def _lies_below_its_best(test: np.ndarray) -> bool:
-    """Whether the mean of the last ``WINDOW`` evaluations is not the largest; else the test for a fall gives p = 1."""
-    if len(test) < WINDOW:
-        return False
-    means = np.convolve(test, np.full(WINDOW, 1 / WINDOW), "valid")
-    return bool(means[-1] < means.max())
+def _falls(epochs: np.ndarray, test: np.ndarray, decays: Sequence[float]) -> bool:
+    """Whether test accuracy drops at the level of one look."""
+    return DropTest(test, steps_at(epochs, decays)).p(0.0) < LEVEL

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from overfit_lab.probes.metrics.phases import Phases, decays_of
+from overfit_lab.probes.metrics.decays import decays_of
+from overfit_lab.probes.metrics.phases import Phases
 from overfit_lab.records.best import INPUTS, WHAT, Best, after_robustness, best_of, choosing, judged
 from overfit_lab.records.writer import is_held
 from overfit_lab.views.live.alarm import Alarm, Alert
@@ -154,9 +155,16 @@ def look(alarm: Alarm, numbers: Numbers, decays: list[float], robust: bool) -> s
     """Update the alarm with the accuracy that a diagnosis judges; return ``robust`` or ``clean``."""
     metric, split = judged(robust, lambda *place: len(accuracy(numbers, *place)) > 0) or ("acc_adv", "test")
     train, test = accuracy(numbers, metric, "train"), accuracy(numbers, metric, split)
-    common, mine, theirs = np.intersect1d(test.epochs, train.epochs, return_indices=True)
-    alarm.look(common, train.values[theirs], test.values[mine], decays)
+    clean = accuracy(numbers, "acc_clean", split)
+    on_train, on_clean = (at(other, test.epochs) for other in (train, clean))
+    alarm.look(test.epochs, on_train, test.values, decays, on_clean if metric == "acc_adv" else None)
     return WHAT[INPUTS[metric]]
+
+
+def at(series: Series, epochs: np.ndarray) -> np.ndarray:
+    """The values of a series at some epochs (n,), NaN where it has none."""
+    there = dict(zip(series.epochs.tolist(), series.values.tolist(), strict=True))
+    return np.array([there.get(epoch, float("nan")) for epoch in epochs.tolist()])
 
 
 def decays_so_far(info: Mapping[str, Any], numbers: Numbers) -> list[float]:
