@@ -24,10 +24,13 @@ QUANTILE = 0.6745
 
 CORRELATIONS = np.linspace(0, 0.95, 20)
 """Correlations from one evaluation to the next that noise may have."""
-INDEPENDENT = 0.75
-"""Prior weight of noise without correlation. The rest has a density that grows as the power ``SLOPE`` of the
-correlation, since what is taken for independent though it is not makes false alarms."""
-SLOPE = 1.5
+INDEPENDENT = 0.9
+"""Prior weight of noise without correlation, in a series that says enough of it; in a short one it is less."""
+SHORT = 40
+"""That weight is (n - 5) / ``SHORT`` where this is less."""
+SLOPE = 16
+"""The rest of the prior grows as that power of the correlation: what is taken for less correlated than it is makes false
+alarms."""
 SHAPES = (0.0, 0.5, 1.0)
 """Powers of the local sizes of noise that are tried: 0 is noise of one size."""
 SHAPE_COST = 3.0
@@ -41,7 +44,9 @@ MOST_STEPS = 4
 """Steps known beforehand, such as decays of the learning rate, that the curve may have."""
 BEGINNING = 20
 """The first n-th part of the evaluations, where a curve rises too steeply to be told from noise, is passed over."""
-LEAST_BENT, BENT = 40, 0.05
+NEAR = 1
+"""Evaluations by which a step may come earlier or later than the learning rate says."""
+LEAST_BENT, BENT = 60, 0.05
 """Evaluations from which a curve may bend after a step, and the share of them over which it does."""
 LEAST_STRETCH = 8
 """Changes from which a size of noise is estimated by itself."""
@@ -113,8 +118,9 @@ def noise_in(series: np.ndarray, steps: Sequence[int] = ()) -> Noise:
     middle = float(np.exp(np.log(local).mean()))
     curve = _curves(series, local, [step - first for step in steps if step >= first])
     prior = np.where(CORRELATIONS > 0, CORRELATIONS**SLOPE, 0)
-    prior *= (1 - INDEPENDENT) / prior.sum()
-    prior[0] = INDEPENDENT
+    independent = min(INDEPENDENT, (len(every) - 5) / SHORT)
+    prior *= (1 - independent) / prior.sum()
+    prior[0] = independent
     freedom = n - curve.shape[1]
     best: tuple[float, Noise] | None = None
     for shape in SHAPES:
@@ -150,6 +156,20 @@ def without_bad(series: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
             clean[i:end] = np.median(np.concatenate([series[i - 3 : i], series[end : end + 3]]))
         i = max(i + 1, end)
     return clean
+
+
+def aligned(series: np.ndarray, steps: Sequence[int]) -> list[int]:
+    """Steps moved to the largest change of the series within ``NEAR`` evaluations.
+
+    Some record the learning rate that an epoch began with, some that with which it ended.
+    """
+    changes = np.abs(np.diff(series))
+    moved = set()
+    for step in steps:
+        first, end = max(step - NEAR, 0), min(step + NEAR + 1, len(changes))
+        if first < end:
+            moved.add(first + int(changes[first:end].argmax()))
+    return sorted(moved)
 
 
 def local_sizes(series: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from overfit_lab.probes.metrics.collapse import Collapse, collapse_of
 from overfit_lab.probes.metrics.drop import TAIL, Drop, drop_of, width_for
-from overfit_lab.probes.metrics.noise import MOST_CORRELATION, autoregressive, noise_in, noise_of
+from overfit_lab.probes.metrics.noise import MOST_CORRELATION, aligned, autoregressive, noise_in, noise_of
 from overfit_lab.probes.metrics.unimodal import LEAST, Peak, peak_of
 
 THRESHOLD = 0.01
@@ -102,9 +102,10 @@ def phases(
     """A run overfits where test accuracy ends below its best by more than noise and enough to care, as its gap widens.
 
     Definition of robust overfitting: Rice et al. 2020 (arXiv 2002.11569). The drop is :func:`.drop.drop_of`; a collapse
-    is an answer of its own. Yes needs a drop whose interval lies above 0, an estimate of ``threshold`` at least, and a
-    gap train - test that grows beyond its noise, by ``threshold`` too, from the best evaluations to the last. No needs
-    an interval of the drop, or of the gap's growth, below ``threshold``. Whatever the schedule: decays of the learning
+    is an answer of its own. Yes needs a drop whose interval lies above 0, an estimate of ``threshold`` at least, half
+    of which is exceeded with a confidence of 95%, and a gap train - test that grows beyond its noise, by ``threshold``
+    too, from the best evaluations to the last. No needs an interval of the drop, or of the gap's growth, below
+    ``threshold``. Whatever the schedule: decays of the learning
     rate are steps that the curve may have and places to describe the peak by, no condition.
 
     Args:
@@ -162,7 +163,7 @@ def widening_of(
         return None
     gap, at = (train - test)[both], int(np.abs(epochs[both] - drop.peak).argmin())
     n, width = len(gap), width_for(int(both.sum()))
-    noise = noise_in(gap, steps_at(epochs[both], decays))
+    noise = noise_in(gap, aligned(gap, steps_at(epochs[both], decays)))
     contrast = np.zeros((1, n))
     first = int(np.clip(at - width // 2, 0, n - width))
     contrast[0, first : first + width] -= 1 / width
@@ -183,7 +184,7 @@ def _verdict(drop: Drop, gap: Widening | None, threshold: float, few: int | None
         return "none"
     if drop.high < threshold:
         return "none"
-    falls = drop.low > 0 and drop.value >= threshold and few is None
+    falls = drop.low > 0 and drop.value >= threshold and drop.least >= threshold / 2 and few is None
     widens = gap is None or (gap.low > 0 and gap.value >= threshold)
     return "robust overfitting" if falls and widens else "not enough evidence"
 
