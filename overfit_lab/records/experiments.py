@@ -122,8 +122,8 @@ def _setting(key: str, value: Any) -> str:
 
 
 def noise_name(runs: Sequence[Run]) -> str:
-    """The runs' label noise in words; nothing is known of imported weights and arrays given to a monitor."""
-    runs = [run for run in runs if not run.is_imported and run.config.data.name != "arrays"]
+    """The runs' label noise in words; nothing is known of imported weights and of other loops."""
+    runs = [run for run in runs if not run.is_imported and run.config.knows("data.noise")]
     kinds = {(noise.rate, noise.kind) for run in runs if (noise := run.config.data.noise).kind != "none"}
     noisy = [f"{rate:.0%} {kind} label noise" for rate, kind in sorted(kinds) if rate > 0]
     without = any(run.config.data.noise.kind == "none" or run.config.data.noise.rate == 0 for run in runs)

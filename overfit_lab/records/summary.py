@@ -12,6 +12,7 @@ from overfit_lab.records.best import INPUTS, SPLITS, Best, after_robustness, bes
 from overfit_lab.records.experiments import experiment_key, unrepeated
 from overfit_lab.records.naming import common_name, method_title
 from overfit_lab.records.reader import Run
+from overfit_lab.records.status import COMPLETE
 
 ENDINGS = {
     "ece_adv_final": ("calibration", "ece", "test", "adversarial"),
@@ -155,7 +156,7 @@ def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
         first = group.iloc[0]
         row: dict[str, Any] = {key: first[key] for key in ("labels", "weights", "noise", "chosen_on")}
         row["run"] = common_name(list(group["run"]))
-        unfinished = sorted(set(group["status"]) - {"completed"})
+        unfinished = sorted(set(group["status"]) - set(COMPLETE))
         row["status"] = ", ".join(unfinished) if unfinished else None
         row["n_seeds"] = group["seed"].nunique()
         for column in group.columns:
