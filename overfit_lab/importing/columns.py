@@ -101,7 +101,7 @@ def words_of(column: str) -> list[str]:
 
 def read_name(column: str) -> Reading:
     """The fields that a column may be by its name; none where a word is not understood."""
-    if column in AXES or column in SIZES or column in FIELDS:
+    if column in AXES or column in SIZES or (column in FIELDS and column != OBJECTIVE):
         return Reading((column,), kind=column if column not in FIELDS else _kind(column))
     if FULL_NAME.fullmatch(column) and _is_full(column):
         return Reading((column,), kind=column)
@@ -245,7 +245,7 @@ def _settled(column: str, columns: Sequence[str], fixed: Collection[str]) -> Rea
     robust |= {name for name in fixed if "robust_" in name}
     plain = tuple(name for name in reading.fields if "robust_" not in name)
     twins = {name.replace("_", "_robust_", 1) for name in plain}
-    if reading.kind == "loss" and plain in (("train_loss",), ALL_LOSSES) and not twins & robust:
+    if reading.kind == "loss" and plain in ((OBJECTIVE,), ALL_LOSSES) and not twins & robust:
         return Reading(("loss",), reading.open - {"inputs", "split"}, reading.kind)
     convention = {name.rpartition("_")[0] for name in robust}
     beside = {twin.rpartition("_")[0] for twin in twins} & convention
@@ -254,6 +254,8 @@ def _settled(column: str, columns: Sequence[str], fixed: Collection[str]) -> Rea
     return reading
 
 
+OBJECTIVE = "train_loss"
+"""What many loops call the loss that they train on, and :data:`FIELDS` that on clean training images."""
 ALL_LOSSES = ("test_loss", "train_loss", "val_loss")
 
 

@@ -230,7 +230,7 @@ def _joined(tables: Sequence[tuple[str, Table]]) -> list[tuple[str, Table]]:
 
 
 def _distinct(tables: Sequence[tuple[str, Table]], paths: Sequence[Path]) -> list[tuple[str, Table]]:
-    """Tables with names of their own: where files are called alike, their folders are in the name."""
+    """Tables with names of their own: where files are called alike, the folders of all are in their names."""
     names = [table.name for _, table in tables]
     if len(set(names)) == len(names):
         return list(tables)
@@ -240,7 +240,7 @@ def _distinct(tables: Sequence[tuple[str, Table]], paths: Sequence[Path]) -> lis
         folder = os.path.relpath(os.path.dirname(os.path.abspath(table.source)), top)
         longer = table.name if folder == "." or table.name in folder else f"{folder}/{table.name}"
         longer = folder if folder != "." and table.name in folder else longer
-        distinct.append((name, replace(table, name=longer if names.count(table.name) > 1 else table.name)))
+        distinct.append((name, replace(table, name=longer)))
     return distinct
 
 
