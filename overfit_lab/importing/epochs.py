@@ -102,19 +102,19 @@ def _by_epoch(
         say("epochs have fractions: each row counts for the epoch that it lies in")
         return np.ceil(values - 1e-9).astype(np.int64)
     epochs = values.astype(np.int64)
-    zero = _counts_from_zero(epochs, bool(trains[positions[epochs == 0]].any()), table.numbering, first)
+    zero = _counts_from_zero(epochs, trains[positions], table.numbering, first)
     if zero:
         say("epochs are counted from 0: 1 is added")
     return epochs + (1 if zero else 0)
 
 
-def _counts_from_zero(numbers: np.ndarray, trained: bool, numbering: str, first: int | None) -> bool:
-    """Whether the row 0 is of the first epoch, and not from before training: it has numbers on train."""
+def _counts_from_zero(numbers: np.ndarray, trains: np.ndarray, numbering: str, first: int | None) -> bool:
+    """Whether 0 is the first epoch, and not before training: its row has a number on train, or no row has."""
     if first is not None:
         return first == 0
     if numbering != "guess":
         return numbering == "zero"
-    return bool((numbers == 0).any()) and trained
+    return bool((numbers == 0).any()) and bool(trains[numbers == 0].any() or not trains.any())
 
 
 def _by_step(
@@ -136,7 +136,7 @@ def _by_step(
                 f"{table.source}: {column!r} counts steps{apart}, and no column counts epochs; "
                 f"give --steps-per-epoch N or --map epoch=COLUMN"
             )
-        zero = _counts_from_zero(steps, bool(trains[positions[steps == 0]].any()), table.numbering, first)
+        zero = _counts_from_zero(steps, trains[positions], table.numbering, first)
         say(f"{column!r} goes up by one: it is taken as epochs" + (", counted from 0: 1 is added" if zero else ""))
         return steps + (1 if zero else 0)
     last = np.isclose(np.mod(steps + 1, per_epoch), 0).mean() > np.isclose(np.mod(steps, per_epoch), 0).mean()

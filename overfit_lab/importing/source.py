@@ -61,6 +61,14 @@ class Source:
         parent = path.parent.name or stem
         return f"{path.parent.parent.name}/{parent}" if parent.startswith("version_") else parent
 
+    def begins_with(self, mark: bytes) -> bool:
+        """Whether it is a file that begins with some bytes."""
+        try:
+            with open(self.path, "rb") as file:
+                return file.read(len(mark)) == mark
+        except OSError:
+            return False
+
     @cached_property
     def content(self) -> bytes:
         """The bytes, unpacked.

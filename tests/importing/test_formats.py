@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import sqlite3
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -158,8 +160,9 @@ def test_a_fit_of_lightnings_trainer(tmp_path):
     assert list(numbers(run, "training", "loss")) == [1, 2, 3]
 
 
-def test_a_local_folder_that_mlflow_wrote(tmp_path):
+def test_a_local_folder_that_mlflow_wrote(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
     with mlflow.start_run(run_name="mine"):
         for row in curves(4):
@@ -187,6 +190,24 @@ def test_a_folder_in_mlflows_layout(tmp_path):
     write(run / "metrics" / "test_robust_acc", "170 many 1\n")
     with pytest.raises(ConfigError, match=r"test_robust_acc, line 1: expected time, value and step"):
         read(tmp_path / "mlruns", tmp_path)
+
+
+def test_a_database_in_mlflows_layout(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("CREATE TABLE runs (run_uuid, name, start_time)")
+        database.execute("CREATE TABLE params (run_uuid, key, value)")
+        database.execute("CREATE TABLE metrics (run_uuid, key, value, step, timestamp, is_nan)")
+        database.execute("INSERT INTO runs VALUES ('id', 'mine', 1)")
+        for row in curves(4):
+            number = ("id", "test_robust_acc", row["test_robust_acc"], row["epoch"], row["epoch"], 0)
+            database.execute("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", number)
+        database.commit()
+    (run,), _ = read(tmp_path / "mlflow.db", tmp_path)
+    assert run.name == "mine"
+    assert numbers(run) == expected(curves(4))
+    write(tmp_path / "other.db", "SQLite format 3\0" + "x" * 100)
+    with pytest.raises(ConfigError, match="is no database of MLflow's"):
+        read(tmp_path / "other.db", tmp_path)
 
 
 def test_what_mlflows_server_exports(tmp_path):

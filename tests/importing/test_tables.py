@@ -273,7 +273,7 @@ def test_steps_become_epochs_and_the_last_row_of_each_counts(tmp_path):
 
 def test_rows_that_count_by_one_are_epochs(tmp_path):
     folder, said = of("_step,test_robust_acc\n0,0.1\n1,0.2\n", tmp_path)
-    assert values(folder)["epoch"].tolist() == [0, 1]
+    assert values(folder)["epoch"].tolist() == [1, 2]
     assert "goes up by one" in said
 
 
