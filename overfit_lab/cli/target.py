@@ -91,20 +91,15 @@ class Target:
 
     def snapshots(self) -> Iterator[Snapshot]:
         """A snapshot of each checkpoint, loaded one after the other; what is doubtful about them is said once."""
-        from overfit_lab.training.doubts import doubt_of
+        from overfit_lab.training.doubts import doubted
         from overfit_lab.training.subjects import at_checkpoints, foreign_snapshot
 
-        said = set()
-        for snapshot in (
+        snapshots = (
             [foreign_snapshot(self.session)]
             if self.which is None
             else at_checkpoints(self.session, self.folder, self.which, self.weights)
-        ):
-            doubt = doubt_of(snapshot, "test")
-            if doubt and doubt not in said:
-                note(doubt)
-                said.add(doubt)
-            yield snapshot
+        )
+        return doubted(snapshots, note, lambda: self.folder)
 
 
 def open_target(

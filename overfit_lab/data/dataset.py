@@ -17,7 +17,7 @@ from overfit_lab.data.arrays import channel_statistics, class_labels, images_and
 from overfit_lab.data.base import RawData, Source, check_raw
 from overfit_lab.data.noise import corrupt
 from overfit_lab.data.placing import Placing
-from overfit_lab.data.samples import SampleSources
+from overfit_lab.data.samples import SampleSources, names_in
 from overfit_lab.data.split import probe_order, stratified_order, take
 from overfit_lab.errors import ConfigError
 from overfit_lab.types import Dataset, Images, Provenance, Split
@@ -70,6 +70,15 @@ def _takes_config(source: Source) -> bool:
         return False
 
 
+def may_have_validation(config: DataConfig) -> bool:
+    """Whether there may be a validation split: one that is cut out, or the set's own.
+
+    A registered source whose splits have no names brings none. Which others do is known when they are read.
+    """
+    prefix = config.name.partition(":")[0]
+    return config.n_val > 0 or prefix not in DATASETS or _takes_config(DATASETS[prefix])
+
+
 def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device | str) -> Dataset:
     """Stratified, seeded splits of raw data. Validation is taken from the training part, before training."""
     order = stratified_order(raw.y_train, seed=seed, name="train")
@@ -110,7 +119,7 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
     for split, (part, index) in chosen.items():
         images = parts[part]
         assert images is not None
-        splits[split] = replace(splits[split], sources=SampleSources(images, part, index))
+        splits[split] = replace(splits[split], sources=SampleSources(names_in(images, part), index))
     provenance = Provenance({split: _origin(raw, split, part) for split, (part, _) in chosen.items()}, raw.notes)
     return Dataset(config.name, splits, raw.class_names, raw.mean, raw.std, provenance)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -41,7 +41,7 @@ from overfit_lab.probes.base import Failure, Probe, attempt, dry_run
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import identity, layout
-from overfit_lab.records.changes import change_probes
+from overfit_lab.records.changes import change_settings
 from overfit_lab.records.environment import hardware, now, versions
 from overfit_lab.records.failures import Failures
 from overfit_lab.records.history import MemoryHistory
@@ -52,10 +52,12 @@ from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
 from overfit_lab.records.status import end
 from overfit_lab.records.writer import RunWriter
+from overfit_lab.training.doubts import say_doubt
 from overfit_lab.training.evaluation import accuracy_and_loss, evaluated, try_to_evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.parts import make_probes
+from overfit_lab.training.subjects import save_samples
 from overfit_lab.types import Clock, Dataset, Value, to_float
 
 E_ = TypeVar("E_")
@@ -63,6 +65,8 @@ KEPT = 1000
 """Samples of a data set's split that are kept where ``n`` does not say."""
 ON_TRAIN, ON_TEST = ("gradient-norm", "iiw"), ("calibration", "confidence")
 """Probes by default, by the split that they look at."""
+LENGTHS = ("epochs", "n_epochs", "num_epochs", "max_epochs", "num_train_epochs")
+"""What loops call their length among their settings."""
 GIVEN = "arrays"
 """What data that the user gave are called in the configuration; older folders have the name of a default there."""
 
@@ -78,7 +82,8 @@ class Monitor:
         data: the training split, or a mapping with ``train`` and, where there are, ``test`` and ``val``. A split is a
             pair of arrays, images (N, C, H, W) in uint8 or floats in [0, 1] and integer labels (N,), which is copied;
             or a torch data set, or a data loader for its data set, of which a fixed, seeded part is read and kept, see
-            :attr:`kept`. Transforms are applied once, on reading; give data without augmentation.
+            :attr:`kept`; or a split of :func:`overfit_lab.data.dataset.load_dataset`.
+            Transforms are applied once, on reading; give data without augmentation.
         train: the training split, where ``data`` is not given.
         y_true: the training samples' labels before noise was put on them, in the order of the split, which memorisation
             is measured by; or the third part of its arrays. What differs from the split's labels counts as corrupted.
@@ -101,7 +106,8 @@ class Monitor:
         normalize: mean and standard deviation of each channel, where the loop normalises images before they reach the
             model; probes then do as well.
         adapter: how to call a model that does not map images to logits itself.
-        resume: go on with the run folder where there is one; call :meth:`load_state_dict` next.
+        resume: go on with the run folder where there is one; call :meth:`load_state_dict` next. ``n_epochs`` may be
+            another then, and a length that ``config`` says a larger one.
         sinks: get every record too: names such as ``"tensorboard"``, ``package.module:Class``, or objects. One that
             fails is left alone, with a line on stderr, and neither the model nor the records depend on it.
         strict: let errors of a measurement go on to the loop. Otherwise none ends training: what fails is recorded as
@@ -111,7 +117,8 @@ class Monitor:
         ConfigError: an unknown metric or sink, or data that do not fit together or are normalised.
         MissingPackageError: a sink's package is not installed.
         ProbeError: the model does not give logits for the images, or a dry run of a probe on a few samples fails.
-        RunFolderError: the folder is occupied, or with ``resume`` of another configuration.
+        RunFolderError: the folder is occupied, or with ``resume`` of another configuration. One to which no epoch was
+            ever written is free.
     """
 
     def __init__(
@@ -151,9 +158,10 @@ class Monitor:
         self._strict = strict
         self.penultimate = penultimate if penultimate is not None else getattr(model, "penultimate", None)
         parts = by_split(data if data is not None else train, test, val)
+        self._knows_noise = y_true is not None or has_true_labels(parts["train"])
         if probes is None:
-            noisy = y_true is not None or has_true_labels(parts["train"])
-            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *(("memorisation",) if noisy else ()))
+            noisy = ("memorisation",) if self._knows_noise else ()
+            probes = (*ON_TRAIN, *(ON_TEST if "test" in parts else ()), *noisy)
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
         lengths = {"epochs": n_epochs or None, "batch_size": batch_size}
         self._config = _configuration(
@@ -166,7 +174,7 @@ class Monitor:
         self._config = self._with_data()
         self.reference: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
         self._priors = PriorStore()
-        self._started = False
+        self._started = self._closed = False
         self._memory = MemoryWriter()
         self._batch_size = batch_size
         self._steps = self._no_steps()
@@ -176,6 +184,8 @@ class Monitor:
             self._check(live)
         chosen = make_sinks(sinks)
         self._writer = self._open(Path(folder), model, resume) if folder is not None else None
+        with self.adapted():
+            say_doubt(self.snapshot(), writer=self._writer)
         self._recorder = Recorder(self._memory, *([self._writer] if self._writer is not None else []))
         self._failures = Failures(self._recorder, self._writer)
         self._mirror = self._mirrored(chosen)
@@ -328,10 +338,11 @@ class Monitor:
                 raise ProbeError(wrong)
             to_stderr(wrong)
             return
+        self._check_folder()
         if self._mirror is not None and not self._mirror.begun:
             self._mirror.begin(self._memory.records, self._clock.epoch)
         if self._writer is not None and self._last is None:
-            change_probes(self._writer, self._config.probes, self._clock.epoch)
+            change_settings(self._writer, self._config, self._clock.epoch)
         n_before = len(self._memory.records)
         epoch = int(epoch) if epoch is not None else self._clock.epoch + 1
         n_epochs = epoch if is_last else self._clock.n_epochs
@@ -428,7 +439,7 @@ class Monitor:
         if self._mirror is not None and "sinks" in state:
             self._mirror.load_state_dict(state["sinks"])
         if self._writer is not None:
-            change_probes(self._writer, self._config.probes, epoch)
+            change_settings(self._writer, self._config, epoch)
             there = self._writer.keep_until(epoch)
             if not there:
                 self._writer.append(self._memory.records)
@@ -440,15 +451,29 @@ class Monitor:
         Args:
             status: ``completed``, ``interrupted`` or ``failed``.
         """
+        if self._closed:
+            return
+        self._closed = True
         self._bus.emit(RunEnded(status, self._clock))
+        self._check_folder()
         if self._writer is not None:
             end(self._writer, status, epoch=self._clock.epoch)
-            self._writer.close()
-            self._recorder.writers.remove(self._writer)
-            self._writer = None
+            self._let_go()
         if self._mirror is not None:
             self._mirror.end(status)
             self._mirror = None
+
+    def _check_folder(self) -> None:
+        """Another monitor of this process may have begun anew in a folder to which no epoch was written."""
+        if self._writer is not None and self._writer.closed:
+            to_stderr(f"{self._writer.folder}: another monitor began there, so this one writes nothing there any more")
+            self._let_go()
+
+    def _let_go(self) -> None:
+        assert self._writer is not None
+        self._writer.close()
+        self._recorder.writers.remove(self._writer)
+        self._writer = None
 
     def snapshot(self) -> Snapshot:
         """The model as it stands, for a probe of your own, inside of :meth:`adapted`."""
@@ -487,9 +512,9 @@ class Monitor:
         return Mirror(chosen, Beginning(name, run_id(name, now(), id(self)), None, config, 0)) if chosen else None
 
     def _open(self, folder: Path, model: nn.Module, resume: bool) -> RunWriter:
-        if resume and layout.is_run(folder):
+        if resume and layout.is_run(folder) and not layout.is_blank(folder):
             recorded = load_config(layout.config_path(folder))
-            may_differ = {"epochs", "probes"}
+            may_differ = {"epochs", "probes", "monitored.known", *_longer(recorded, self._config)}
             if not recorded.monitored.data:  # of a monitor that did not write what it knew
                 may_differ |= {"monitored", *(key for key in RunConfig.model_fields if not recorded.knows(key))}
             may_differ |= set() if recorded.data.name == GIVEN else {"data", "attack", "evaluation"}
@@ -500,8 +525,10 @@ class Monitor:
                 )
             writer = RunWriter.reopen(folder)
             writer.update_info(status="running")
+            if not layout.samples_path(folder).is_file():  # of a monitor that did not write it
+                save_samples(folder, self.data)
             return writer
-        device = next(model.parameters()).device
+        device, train = next(model.parameters()).device, self.data.splits["train"]
         info = {
             "name": self._config.name,
             "status": "running",
@@ -517,11 +544,23 @@ class Monitor:
             "n_parameters": sum(p.numel() for p in model.parameters()),
             "data": {
                 "name": "arrays",
+                "read_from": self.data.provenance.read_from,
                 "sizes": {name: part.size for name, part in self.data.splits.items()},
                 "kept": {name: len(part) for name, part in self.data.splits.items()},
+                **({"n_changed": int((train.y != train.y_true).sum())} if self._knows_noise else {}),
             },
         }
-        return RunWriter.create(folder, to_yaml(self._config), info)
+        writer = RunWriter.create(folder, to_yaml(self._config), info)
+        save_samples(folder, self.data)
+        return writer
+
+
+def _longer(recorded: RunConfig, now: RunConfig) -> Iterator[str]:
+    """Keys of the loop's own settings by which it is only longer now; what its schedule makes of that is its affair."""
+    for name in LENGTHS:
+        before, after = (config.monitored.config.get(name) for config in (recorded, now))
+        if isinstance(before, int) and isinstance(after, int) and before < after:
+            yield f"{identity.SETTINGS}.{name}"
 
 
 def _first_parameter(model: nn.Module) -> nn.Parameter:

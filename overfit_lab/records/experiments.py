@@ -11,6 +11,7 @@ from typing import Any
 
 from overfit_lab.records import identity
 from overfit_lab.records.naming import common_name
+from overfit_lab.records.noise import noise_name
 from overfit_lab.records.reader import Run
 
 MOST_SETTINGS = 2
@@ -119,12 +120,3 @@ def _setting(key: str, value: Any) -> str:
     group = key.rpartition(".")[0].rpartition(".")[2]
     spoken = group if short == "name" and group else short
     return f"{spoken.replace('_', ' ')} {value}"
-
-
-def noise_name(runs: Sequence[Run]) -> str:
-    """The runs' label noise in words; nothing is known of imported weights and of other loops."""
-    runs = [run for run in runs if not run.is_imported and run.config.knows("data.noise")]
-    kinds = {(noise.rate, noise.kind) for run in runs if (noise := run.config.data.noise).kind != "none"}
-    noisy = [f"{rate:.0%} {kind} label noise" for rate, kind in sorted(kinds) if rate > 0]
-    without = any(run.config.data.noise.kind == "none" or run.config.data.noise.rate == 0 for run in runs)
-    return " / ".join([*(["no label noise"] if without else []), *noisy])

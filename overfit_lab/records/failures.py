@@ -60,7 +60,7 @@ class Failures:
             self._write()
 
     def _write(self) -> None:
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.closed:
             self._writer.update_info(**{KEY: self._noted})
 
 

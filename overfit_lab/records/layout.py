@@ -77,7 +77,7 @@ def resumable_path(folder: Path) -> Path | None:
     paths = [
         path for path in (checkpoints(folder) / "midway.safetensors", checkpoint_path(folder, "last")) if path.is_file()
     ]
-    return max(paths, key=lambda path: _clock_of(path)["step"], default=None)
+    return max(paths, key=lambda path: clock_of(path)["step"], default=None)
 
 
 def arrays_path(folder: Path, probe: str, epoch: int) -> Path:
@@ -166,16 +166,21 @@ def epoch_of(checkpoint: Path) -> int:
     Raises:
         RunFolderError: damaged, or no checkpoint of ours.
     """
-    return _clock_of(checkpoint)["epoch"]
+    return int(clock_of(checkpoint)["epoch"])
 
 
-def _clock_of(checkpoint: Path) -> dict[str, int]:
+def clock_of(checkpoint: Path) -> dict[str, Any]:
+    """Where training stands at a checkpoint, as its file says: epoch and step, and progress in epochs.
+
+    Raises:
+        RunFolderError: damaged, or no checkpoint of ours.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(checkpoint, framework="np") as file:
             clock = json.loads((file.metadata() or {})["overfit-lab"])["clock"]
-            return {key: int(clock[key]) for key in ("epoch", "step")}
+            return {"epoch": int(clock["epoch"]), "step": int(clock["step"]), "progress": float(clock["progress"])}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{checkpoint}: damaged, or not a checkpoint of overfit-lab ({error})") from error
 
@@ -183,6 +188,15 @@ def _clock_of(checkpoint: Path) -> dict[str, int]:
 def is_run(folder: Path) -> bool:
     """Whether the folder holds a run."""
     return config_path(folder).is_file() and info_path(folder).is_file()
+
+
+def is_blank(folder: Path) -> bool:
+    """Whether the folder holds no more than the beginning of a monitored run: no epoch was ever recorded."""
+    if not is_run(folder) or (records_path(folder).is_file() and records_path(folder).stat().st_size):
+        return False
+    beginning = {path.name for path in (config_path(folder), info_path(folder), records_path(folder))}
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return there <= beginning and "monitored" in read_info(folder)
 
 
 def check_run(folder: Path) -> Path:
@@ -199,7 +213,7 @@ def check_run(folder: Path) -> Path:
 
 
 def check_vacant(folder: Path) -> None:
-    """Refuse a folder that holds anything.
+    """Refuse a folder that holds anything but the beginning of a monitored run; see :func:`is_blank`.
 
     Raises:
         RunFolderError: it is occupied, or a file, or the current folder, which cannot appear whole or not at all.
@@ -208,7 +222,7 @@ def check_vacant(folder: Path) -> None:
         raise RunFolderError(f"{folder}: is the current folder; give --out a folder to make, such as runs/mine")
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: is a file, expected a folder to make")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()) and not is_blank(folder):
         reason = "already holds a run; go on with it by --resume, or" if is_run(folder) else "is not empty;"
         raise RunFolderError(f"{folder}: {reason} choose another --out")
 

@@ -11,6 +11,7 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.records.best import INPUTS, SPLITS, Best, after_robustness, best_of, choosing
 from overfit_lab.records.experiments import experiment_key, unrepeated
 from overfit_lab.records.naming import common_name, method_title
+from overfit_lab.records.noise import noise_words
 from overfit_lab.records.reader import Run
 from overfit_lab.records.status import COMPLETE
 
@@ -121,14 +122,6 @@ def summarise_run(run: Run, weights: str = RAW, by: str = "auto") -> dict[str, A
     return row
 
 
-def noise_words(run: Run) -> str:
-    """Kind and rate of the label noise, ``none``, or ``unknown`` where another loop's data were monitored."""
-    noise = run.config.data.noise
-    if not run.config.knows("data.noise"):
-        return "unknown"
-    return "none" if noise.kind == "none" else f"{noise.kind} {noise.rate:g}"
-
-
 def label_name(run: Run) -> str:
     """The label mode, with regularizers after it, and the objective before it where that is not pgd-at.
 
@@ -154,7 +147,8 @@ def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, group in summary.groupby("group", sort=False):
         first = group.iloc[0]
-        row: dict[str, Any] = {key: first[key] for key in ("labels", "weights", "noise", "chosen_on")}
+        row: dict[str, Any] = {key: first[key] for key in ("labels", "weights", "chosen_on")}
+        row["noise"] = " / ".join(dict.fromkeys(group["noise"]))
         row["run"] = common_name(list(group["run"]))
         unfinished = sorted(set(group["status"]) - set(COMPLETE))
         row["status"] = ", ".join(unfinished) if unfinished else None

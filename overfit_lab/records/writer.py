@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -25,17 +26,21 @@ class RunWriter:
     Make one with :meth:`create` or :meth:`reopen`.
     """
 
+    _in_process: ClassVar[WeakValueDictionary[Path, RunWriter]] = WeakValueDictionary()
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = take_lock(folder)
         self._records: IO[bytes] = open(layout.records_path(folder), "ab")  # noqa: SIM115 (closed by close)
+        self._in_process[folder.resolve()] = self
 
     @classmethod
     def create(cls, folder: Path, config_yaml: str, info: Mapping[str, Any]) -> RunWriter:
         """Make the folder with its configuration and run.json in it; it appears whole or not at all.
 
         Args:
-            folder: must not exist or be empty.
+            folder: must not exist, be empty or be blank, see :func:`overfit_lab.records.layout.is_blank`; a writer of
+                this process that holds it blank lets go of it.
             config_yaml: the complete configuration.
             info: what run.json says.
 
@@ -43,6 +48,8 @@ class RunWriter:
             RunFolderError: occupied, or it cannot be made.
         """
         layout.check_vacant(folder)
+        if layout.is_blank(folder):
+            return cls._begin_anew(folder, config_yaml, info)
         try:
             with making_folder(folder) as beginning:
                 write_bytes(layout.config_path(beginning), config_yaml.encode())
@@ -50,6 +57,16 @@ class RunWriter:
         except OSError as error:
             raise RunFolderError(f"{folder}: cannot write a run folder there ({error.strerror})") from error
         return cls(folder)
+
+    @classmethod
+    def _begin_anew(cls, folder: Path, config_yaml: str, info: Mapping[str, Any]) -> RunWriter:
+        before = cls._in_process.get(folder.resolve())
+        if before is not None:
+            before.close()
+        writer = cls.reopen(folder)
+        writer.replace_info(info)
+        write_bytes(layout.config_path(folder), config_yaml.encode())
+        return writer
 
     @classmethod
     def reopen(cls, folder: Path) -> RunWriter:
@@ -143,9 +160,20 @@ class RunWriter:
         """Change keys of run.json, atomically."""
         self.replace_info({**layout.read_info(self.folder), **changes})
 
+    def add_to_info(self, key: str, line: str) -> None:
+        """Add a line to a list of run.json, atomically, unless it is there."""
+        there = layout.read_info(self.folder).get(key, [])
+        if line not in there:
+            self.update_info(**{key: [*there, line]})
+
     def replace_info(self, content: Mapping[str, Any]) -> None:
         """Write run.json anew, atomically."""
         write_json(layout.info_path(self.folder), content)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the folder was let go of."""
+        return self._lock.closed
 
     def close(self) -> None:
         """Close the files and let go of the folder."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from overfit_lab.errors import to_stderr
 from overfit_lab.models.fitness import PROBABILITIES, gives_probabilities
 from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted
 from overfit_lab.training.loop import NOT_FINITE
 from overfit_lab.training.subjects import OnNote
 from overfit_lab.types import to_float
 
 N_SHOWN = 8
+KEY = "doubts"
+"""Where run.json lists what is doubtful about the model."""
 
 
 class Doubts:
@@ -21,10 +25,14 @@ class Doubts:
     Args:
         milestones: completed epochs at which something drops, by what drops.
         on_note: told in a line; default: a line on stderr.
+        writer: of the run folder, which keeps what is doubtful about the model.
     """
 
-    def __init__(self, milestones: Mapping[str, Sequence[int]], on_note: OnNote | None = None) -> None:
+    def __init__(
+        self, milestones: Mapping[str, Sequence[int]], on_note: OnNote | None = None, writer: RunWriter | None = None
+    ) -> None:
         self._milestones = milestones
+        self._writer = writer
         self._on_note = on_note if on_note is not None else to_stderr
         self._said: set[str] = set()
 
@@ -42,9 +50,7 @@ class Doubts:
                     f"{what} does not drop at epoch {', '.join(late)}: the run ends after {n_epochs} epochs; "
                     "milestones may be shares, such as schedule.milestones=[50%,75%]"
                 )
-        doubt = doubt_of(event.snapshot, "train")
-        if doubt:
-            self._on_note(doubt)
+        say_doubt(event.snapshot, self._on_note, self._writer)
 
     def _epoch_ended(self, event: EpochEnded) -> None:
         for value in event.values:
@@ -56,13 +62,35 @@ class Doubts:
                 )
 
 
-def doubt_of(snapshot: Snapshot, split: str) -> str | None:
+def say_doubt(snapshot: Snapshot, on_note: OnNote = to_stderr, writer: RunWriter | None = None) -> None:
+    """Say what is doubtful about a model, where anything is, and keep it in run.json."""
+    doubt = doubt_of(snapshot)
+    if doubt is not None:
+        on_note(doubt)
+        if writer is not None:
+            writer.add_to_info(KEY, doubt)
+
+
+def doubted(
+    snapshots: Iterable[Snapshot], on_note: OnNote | None, folder: Callable[[], Path] | None = None
+) -> Iterator[Snapshot]:
+    """The same snapshots; what is doubtful about them is said once, and kept in the run folder where one is named."""
+    said = set()
+    for snapshot in snapshots:
+        doubt = doubt_of(snapshot)
+        if doubt is not None and doubt not in said:
+            said.add(doubt)
+            (on_note or to_stderr)(doubt)
+            if folder is not None:
+                with RunWriter.reopen(folder()) as writer:
+                    writer.add_to_info(KEY, doubt)
+        yield snapshot
+
+
+def doubt_of(snapshot: Snapshot) -> str | None:
     """Why a model's numbers may mean something else than they seem to; None where nothing is amiss.
 
     Cost: a forward pass of eight images.
     """
-    part = snapshot.data.splits.get(split)
-    images = next(iter(part.x.split(N_SHOWN)), None) if part is not None else None
-    if images is None or not len(images):
-        return None
+    images = next(iter(snapshot.data.splits["train"].x.split(N_SHOWN)))
     return PROBABILITIES if gives_probabilities(snapshot.model, to_float(images)) else None

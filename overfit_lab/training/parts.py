@@ -121,6 +121,7 @@ def build_regularizers(run: Combination, data: Dataset, model: nn.Module, teache
         n_epochs=config.epochs,
         seed=config.seed,
         robust=robust,
+        has_validation="val" in data.splits,
         teacher=teachers,
     )
     return {name: choice.make(context) for name, choice in run.added.items()}

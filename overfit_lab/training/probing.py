@@ -11,7 +11,7 @@ import torch
 
 from overfit_lab.config import ProbesConfig, RunConfig, load_config
 from overfit_lab.config.trust import check_trusted
-from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError
+from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, to_stderr
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, dry_run, refusal, run_probe
@@ -22,6 +22,7 @@ from overfit_lab.records.recorder import to_records
 from overfit_lab.records.records import Record
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.budget import OnBudget, Spending, chosen_before, parse_budget, training_seconds
+from overfit_lab.training.doubts import doubted, say_doubt
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.parts import make_probe
 from overfit_lab.training.session import Session
@@ -67,7 +68,8 @@ def probe_run(
         n: size of the probe subset.
         weights: ``raw``, or the name of a regularizer that keeps second weights, such as ``swa``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        on_note: told in a line how a prior's weights file was read where that is not plain.
+        on_note: told in a line how a prior's weights file was read where that is not plain, and what is doubtful about
+            the network; that is said on stderr without it.
         prior_bus: gives the bus for the events of a prior that has to be trained, by its name.
         budget: most time for all checkpoints together, a share of the run's training (``5%``) or a time (``30s``);
             the probes get as many samples as fit, and no more than ``n`` where it is given.
@@ -94,7 +96,8 @@ def probe_run(
     session.priors.save, session.priors.bus, session.priors.on_note = save, prior_bus, on_note
     spending = Spending(allowed, training, settings, probes, n_measurements, on_budget)
     records = []
-    for snapshot in at_checkpoints(session, folder, checkpoint, weights):
+    snapshots = at_checkpoints(session, folder, checkpoint, weights)
+    for snapshot in doubted(snapshots, on_note, (lambda: folder) if save else None):
         with spending.measuring(snapshot) as chosen:
             records += _measure(chosen, snapshot, folder if save else None, on_record)
     spending.tell(folder if save else None)
@@ -174,7 +177,8 @@ def probe_weights(
         device: ``auto``, ``cpu`` or ``cuda``.
         reference: weights file of theta_0, for probes that compare with it.
         which: key of the weights to take where the file holds several; None: the first that are no average.
-        on_note: called with one line on how the file was read, and one for each metric that is passed over.
+        on_note: called with one line on how the file was read, one on what is doubtful about the network, and one for
+            each metric that is passed over.
         budget: most time, such as ``30s``; see :func:`probe_run`.
         on_budget: called with what was chosen and what it took.
 
@@ -192,6 +196,7 @@ def probe_weights(
     snapshot = foreign_snapshot(session)
     if reference is not None:
         snapshot = replace(snapshot, reference=_reference_of(session, reference))
+    say_doubt(snapshot, on_note or to_stderr)
     snapshot.priors.on_note = on_note
     spending.probes = _able(probes, snapshot, on_note)
     with spending.measuring(snapshot) as chosen:

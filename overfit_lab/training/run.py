@@ -19,7 +19,7 @@ from overfit_lab.probes.base import Probe, dry_run
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.records import identity, layout
 from overfit_lab.records.best import Best
-from overfit_lab.records.changes import change_probes
+from overfit_lab.records.changes import change_settings
 from overfit_lab.records.failures import Failures
 from overfit_lab.records.history import FolderHistory, no_history
 from overfit_lab.records.reader import read_records
@@ -37,6 +37,7 @@ from overfit_lab.training.complete import check_moments, combine
 from overfit_lab.training.compute import compile_training, resolve_device
 from overfit_lab.training.doubts import Doubts
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
+from overfit_lab.training.extension import why_not_longer
 from overfit_lab.training.keeper import CheckpointKeeper
 from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.loop import train
@@ -214,24 +215,31 @@ def check_probes(session: Session) -> None:
 
 
 def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
-    """The configuration that a run is gone on with: the folder's own, or one that differs from it in its probes alone.
+    """The configuration that a run is gone on with: the folder's own, or one that differs in probes or a later end.
 
     Where the data lie, and what the run is called, may be said anew too.
 
     Raises:
-        RunFolderError: no run, or one of another configuration.
+        RunFolderError: no run, or one of another configuration, or one whose past depends on its length.
     """
     recorded = load_config(layout.config_path(layout.check_run(folder)))
     if config is not None:
         recorded = recorded.model_copy(update={"probes": config.probes})
     # Also where it is only compared: completing it imports what it names.
     check_trusted(recorded, str(folder), trust=trust)
-    difference = identity.changed(combine(recorded).config, combine(config).config) if config is not None else ""
+    if config is None:
+        return recorded
+    before, now = combine(recorded), combine(config)
+    longer = config.epochs > recorded.epochs
+    difference = identity.changed(before.config, now.config, ["epochs"] if longer else [])
+    if longer and not difference:
+        reason = why_not_longer(before, now, folder)
+        difference = reason and f"{identity.changed(before.config, now.config)}: {reason}"
     if difference:
         raise RunFolderError(
             f"{folder}: holds a run of another configuration ({difference}); give another --out, or none to resume"
         )
-    return recorded if config is None else config
+    return config
 
 
 def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
@@ -239,10 +247,10 @@ def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
         writer, last = RunWriter.reopen(folder), layout.resumable_path(folder)
         epoch = layout.epoch_of(last) if last is not None else 0
         if epoch < session.config.epochs:
-            change_probes(writer, session.config.probes, epoch)
+            change_settings(writer, session.config, epoch)
         return writer
     writer = RunWriter.create(folder, to_yaml(session.config), describe(session))
-    save_samples(folder, session)
+    save_samples(folder, session.data)
     return writer
 
 
@@ -266,7 +274,7 @@ def _train_with_records(
     _subscribe(bus, session, recorder, keeper, failures, _live_budget(session, writer, recorder))
     schedules = {"the learning rate": session.schedule, "eps": session.eps_schedule}
     milestones = {what: schedule.milestones for what, schedule in schedules.items() if schedule is not None}
-    Doubts(milestones, on_note).subscribe(bus)
+    Doubts(milestones, on_note, writer).subscribe(bus)
     session.world.broadcast(None)  # the others have read the checkpoint that this one goes on from
     if mirror is not None:
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))

@@ -31,9 +31,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from overfit_lab.config import resolve_moment
+from overfit_lab.config import RunConfig, resolve_moment
 from overfit_lab.methods.labels.base import CleanForward, LabelMode, Refresh
 from overfit_lab.methods.regularizers.base import Step
+from overfit_lab.methods.schedules.base import Schedule
 from overfit_lab.models.isolation import mode, unmoved_statistics
 from overfit_lab.processes.draws import for_rows
 from overfit_lab.processes.share import Share
@@ -64,14 +65,17 @@ def take_step(session: Session, batch: Batch, bus: EventBus, n: int) -> None:
 
 def set_learning_rate(session: Session) -> float:
     """The learning rate of this step, put into the optimiser."""
-    options, progress = session.config.optimizer, session.clock.progress
-    lr = options.lr * session.schedule.factor(progress)
-    warmup = resolve_moment(options.warmup, session.config.epochs)
-    if progress < warmup:
-        lr *= (progress + 1 / session.loader.n_batches) / warmup
+    lr = learning_rate(session.config, session.schedule, session.clock.progress, session.loader.n_batches)
     for group in session.optimizer.param_groups:
         group["lr"] = lr
     return lr
+
+
+def learning_rate(config: RunConfig, schedule: Schedule, progress: float, n_batches: int) -> float:
+    """The learning rate after some completed epochs (fractions count) of so many batches."""
+    lr = config.optimizer.lr * schedule.factor(progress)
+    warmup = resolve_moment(config.optimizer.warmup, config.epochs)
+    return lr * ((progress + 1 / n_batches) / warmup) if progress < warmup else lr
 
 
 def train_step(session: Session, batch: Batch, bus: EventBus, share: Share | None = None) -> Tensor:

@@ -14,8 +14,13 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from image_sets import encoded, load, pictures, write_set
+from overfit_lab.config import DataConfig
 from overfit_lab.data.dataset import dataset_from_arrays
 from overfit_lab.errors import ConfigError, DataUnavailableError
+from overfit_lab.records.reader import Run
+from overfit_lab.training.complete import complete
+from overfit_lab.training.run import train_run
+from tiny import tiny_config
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +57,30 @@ def test_a_validation_split_that_is_there_is_the_validation_split(kind, spelling
     assert sizes(load(name, n_val=2)) == {"train": 8, "val": 2, "test": 4}
     seen = {image.numpy().tobytes() for image in data.splits["val"].x}
     assert seen == {image.transpose(2, 0, 1).tobytes() for image in pictures(6, seed=6)}
+
+
+def stopping(name, **data):
+    settings = {"probes": {}, "model": {"name": "mlp", "hidden": 4}, "epochs": 2, "attack": {"n_steps": 1}}
+    config = tiny_config("hard", **settings, regularizers=["early-stopping"])
+    return config.model_copy(update={"data": DataConfig(name=name, **data)})
+
+
+def test_early_stopping_takes_the_sets_own_validation_split(tmp_path):
+    name = in_parts("imagefolder", tmp_path / "set", train=8, test=4, dev=6)
+    assert train_run(stopping(name), tmp_path / "run", device="cpu") == "completed"
+    assert (
+        Run.open(tmp_path / "run").series("evaluation@early-stopping", "acc_adv", "val", "adversarial")["n"].min() == 6
+    )
+    (tmp_path / "set" / "dev").rename(tmp_path / "set" / "holdout")
+    assert train_run(stopping(name, splits={"val": "holdout"}), tmp_path / "named", device="cpu") == "completed"
+    (tmp_path / "set" / "holdout").rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        ConfigError, match=r"'early-stopping': .* there is none; set data.n_val, or .* data.splits.val="
+    ):
+        train_run(stopping(name), tmp_path / "none", device="cpu")
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(ConfigError, match=r"'early-stopping': .* there is none"):
+        complete(stopping("digits"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

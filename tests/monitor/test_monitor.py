@@ -14,6 +14,7 @@ from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.methods.threat import ThreatModel
 from overfit_lab.models.normalize import Normalize, put_in_front
 from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records import identity
 from overfit_lab.records.reader import Run
 from overfit_lab.training.events import EpochEnded
 from overfit_lab.views.figures.caption import caption
@@ -178,6 +179,49 @@ def test_a_resumed_loop_may_have_other_probes(tmp_path):
     assert (change["epoch"], change["before"]["metrics"], change["now"]["metrics"]) == (
         1, ["calibration", "confidence"], ["iiw"],
     )  # fmt: skip
+
+
+def test_a_folder_to_which_no_epoch_was_written_is_free(tmp_path, capsys):
+    train, test = arrays()
+    folder = tmp_path / "run"
+    first = Monitor(stranger(), train, test, probes=[], folder=folder, seed=1)  # still open, as in a notebook
+    second = Monitor(stranger(), train, test, probes=["iiw"], folder=folder, seed=2)
+    first.epoch_ended()
+    assert "run: another monitor began there, so this one writes nothing there any more" in capsys.readouterr().err
+    first.close("failed")
+    second.epoch_ended()
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        Monitor(stranger(), train, test, folder=folder)
+    second.close()
+    run = Run.open(folder)
+    assert (run.config.seed, run.info["status"], run.config.probes.metrics) == (2, "completed", ("iiw",))
+    third = Monitor(stranger(), train, test, probes=[], folder=tmp_path / "other", seed=1)
+    third.close("failed")
+    Monitor(stranger(), train, test, probes=[], folder=tmp_path / "other", seed=2, resume=True).close()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        Monitor(stranger(), train, test, folder=tmp_path / "other")
+
+
+@pytest.mark.parametrize("say", [lambda n: {"n_epochs": n}, lambda n: {"config": {"epochs": n, "lr": 0.1}}])
+def test_a_resumed_loop_may_be_longer(tmp_path, say):
+    train, test = arrays()
+    given = {"probes": [], "folder": tmp_path / "run"}
+    first = Monitor(stranger(), train, test, **given, **say(5))
+    first.epoch_ended()
+    state = first.state_dict()
+    first.close()
+    second = Monitor(stranger(), train, test, resume=True, **given, **say(8))
+    second.load_state_dict(state)
+    second.epoch_ended()
+    second.close()
+    run, whole = Run.open(tmp_path / "run"), Monitor(stranger(), train, test, folder=tmp_path / "whole", **say(8))
+    whole.close()
+    assert identity.experiment(run.config) == identity.experiment(Run.open(tmp_path / "whole").config)
+    assert sorted(set(run.records["epoch"])) == [1, 2]
+    assert [change["epoch"] for change in run.info["epochs_changed"]] == [1]
+    with pytest.raises(RunFolderError, match="batch_size is not set there and 7 now"):
+        Monitor(stranger(), train, test, resume=True, batch_size=7, **given, **say(9))
 
 
 class Still:

@@ -4,10 +4,14 @@ import pytest
 import torch
 from loops import arrays, stranger
 
-from overfit_lab.errors import ConfigError
+from overfit_lab.config.catalog import TABLES
+from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records.noise import noise_name
 from overfit_lab.records.reader import Run
+from overfit_lab.records.summary import compare
 from overfit_lab.views.diagnosis.diagnose import diagnose
+from overfit_lab.views.tables.options import TableOptions
 
 
 def noisy():
@@ -46,6 +50,23 @@ def test_true_labels_are_a_third_part_or_an_argument(tmp_path):
     findings = diagnose([Run.open(tmp_path / "run")]).findings
     (found,) = [finding for finding in findings if finding.name == "memorisation"]
     assert found.sentence.startswith("Corrupted labels are")
+
+
+def test_the_share_of_changed_labels_is_known_to_everyone_who_names_the_noise(tmp_path):
+    x, y, y_true, test = noisy()
+    runs = []
+    for name, given in (("changed", y_true), ("same", y), ("unsaid", None)):
+        settings = {"probes": [], "method": name, "seed": 0, "folder": tmp_path / name}
+        monitor = Monitor(stranger(), {"train": (x, y), "test": test}, y_true=given, **settings)
+        monitor.epoch_ended()
+        monitor.close()
+        runs.append(Run.open(tmp_path / name))
+    assert compare(runs)["noise"].tolist() == ["measured 0.25", "none", "unknown"]
+    assert [noise_name([run]) for run in runs] == ["25% measured label noise", "no label noise", ""]
+    columns = TABLES["label-noise"](runs[:2], TableOptions()).columns
+    assert [(column.group, column.name) for column in columns] == [("", "0%"), ("measured label noise", "25%")]
+    with pytest.raises(RunFolderError, match=r"label noise of unsaid is not known; Monitor\(y_true=...\) says it"):
+        TABLES["label-noise"](runs, TableOptions())
 
 
 def test_a_part_of_a_data_set_is_kept_with_its_true_labels():

@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from overfit_lab.cli.main import run
 from overfit_lab.errors import ConfigError
 from overfit_lab.evaluation.attackers import AttackOptions, make_attacker
 from overfit_lab.evaluation.run import evaluate
 from overfit_lab.models.fitness import gives_probabilities
+from overfit_lab.monitor.monitor import Monitor
+from overfit_lab.records import layout
 from overfit_lab.records.reader import Run
 from overfit_lab.training.build import build
 from overfit_lab.training.run import train_run
@@ -52,9 +55,39 @@ def test_a_network_that_gives_probabilities_is_said_to(tmp_path):
     notes = []
     train_run(config_of(softmax=True), tmp_path / "run", device="cpu", on_note=notes.append)
     assert sum("ends in a softmax" in note for note in notes) == 1
+    assert said_in(tmp_path / "run") == notes[:1]
+    train_run(None, tmp_path / "run", device="cpu", resume=True, on_note=notes.append)
+    assert len(said_in(tmp_path / "run")) == 1
     x = torch.rand(4, 1, 8, 8)
     assert gives_probabilities(Rooted(softmax=True), x)
     assert not gives_probabilities(Rooted(), x)
+
+
+def said_in(folder):
+    return layout.read_info(folder)["doubts"]
+
+
+def test_every_door_says_of_a_network_that_it_gives_probabilities_once(tmp_path, capfd):
+    """A monitor, and probe, evaluate and check of a weights file and of a run."""
+    model, x = Rooted(softmax=True), torch.rand(20, 1, 8, 8)
+    Monitor(model, (x, torch.arange(20) % 10), probes=["gradient-norm"], folder=tmp_path / "watched").close()
+    (line,) = said_in(tmp_path / "watched")
+    assert capfd.readouterr().err == f"overfit-lab: {line}\n"
+    Monitor(Rooted(), (x, torch.arange(20) % 10), probes=["gradient-norm"], folder=tmp_path / "logits").close()
+    assert "doubts" not in layout.read_info(tmp_path / "logits")
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    train_run(config_of(softmax=True), tmp_path / "run", device="cpu", on_note=print)
+    few = ["--n", "20", "--device", "cpu"]
+    foreign = ["--model", "training.test_doubts:Rooted", "--data", "digits", "--set", "model.softmax=true"]
+    probe, checks = ["--metric", "calibration", "--inputs", "clean"], ["--only", "deterministic"]
+    for command, options in (("probe", probe), ("evaluate", ["--steps", "1"]), ("check", checks)):
+        out = [] if command == "probe" else ["--out", str(tmp_path / command)]
+        for target in ([str(tmp_path / "w.pt"), *foreign, *out], [str(tmp_path / "run"), "--trust"]):
+            capfd.readouterr()
+            assert run([command, *target, *options, *few]) == 0
+            assert capfd.readouterr().err.count("ends in a softmax") == 1, (command, target)
+        assert all(said_in(folder) == [line] for folder in ([tmp_path / command] if out else []))
+    assert said_in(tmp_path / "run") == [line]
 
 
 def test_milestones_that_are_not_reached_are_said(tmp_path):

@@ -25,6 +25,7 @@ class RegularizerContext:
     """What a regularizer is built with.
 
     Args:
+        has_validation: whether the data have a validation split.
         teacher: gives a teacher by its name; see :class:`overfit_lab.methods.teachers.Teachers`.
     """
 
@@ -33,6 +34,7 @@ class RegularizerContext:
     n_epochs: int
     seed: int
     robust: bool
+    has_validation: bool
     teacher: Callable[[str], Predict]
 
 

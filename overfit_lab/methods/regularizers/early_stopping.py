@@ -7,10 +7,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overfit_lab import config
+from overfit_lab.data.dataset import may_have_validation
+from overfit_lab.errors import ConfigError
 from overfit_lab.methods.combination import Combination
 from overfit_lab.methods.regularizers.base import Regularizer, RegularizerContext
 from overfit_lab.records.best import is_better
 from overfit_lab.types import Clock, Value
+
+NO_VALIDATION = (
+    "stops by accuracy on the validation split, and there is none; set data.n_val, or name a split of the set by "
+    "data.splits.val="
+)
 
 
 class EarlyStoppingOptions(config.Options):
@@ -22,7 +29,7 @@ class EarlyStoppingOptions(config.Options):
 
 
 class EarlyStopping(Regularizer):
-    """Keeps the weights of the best epoch so far by accuracy on the validation split.
+    """Keeps the weights of the best epoch so far by accuracy on the validation split: the set's own, or that of n_val.
 
     The accuracy is the robust one where the objective is after robustness. The weights are evaluated and probed beside
     the raw ones, as ``@early-stopping``: their curve at an epoch is what stopping there would have given. Training goes
@@ -35,6 +42,8 @@ class EarlyStopping(Regularizer):
 
     def __init__(self, options: EarlyStoppingOptions, context: RegularizerContext) -> None:
         super().__init__(options, context)
+        if not context.has_validation:
+            raise ConfigError(f"regularizers 'early-stopping': {NO_VALIDATION}")
         self.patience = options.patience
         self.field = "acc_adv" if context.robust else "acc_clean"
         self.best = {name: t.detach().clone() for name, t in context.model.state_dict().items()}
@@ -45,9 +54,7 @@ class EarlyStopping(Regularizer):
     @classmethod
     def refuse(cls, options: config.Options, run: Combination) -> str | None:
         """Choosing on the test split would be no validation."""
-        if run.config.data.n_val == 0:
-            return "stops by accuracy on the validation split, and there is none; set data.n_val"
-        return None
+        return None if may_have_validation(run.config.data) else NO_VALIDATION
 
     @torch.no_grad()
     def evaluated(self, values: list[Value], clock: Clock) -> None:

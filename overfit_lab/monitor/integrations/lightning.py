@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from torch import Tensor, nn
 
-from overfit_lab.errors import ConfigError, ProbeError, missing, to_stderr
-from overfit_lab.models.adapt import unwrapped
+from overfit_lab.errors import ConfigError, ProbeError, missing
+from overfit_lab.monitor.fits import Fits
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.records import FIELDS
 
@@ -46,17 +46,17 @@ class _Watch:
         **options: Any,
     ) -> None:
         super().__init__()
-        self.monitor: Monitor | None = None
-        self._data = data
+        self._fits = Fits(data, folder, options)
         self._model = model
         self._log = _checked(log)
-        self._folder = folder
-        self._options = options
         self._state: dict[str, Any] | None = None
-        self._before = 0
-        self._is_trial = False
         self._step = 0
         self._batch = self._pending = 0
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """That of the present fit, or of the last one."""
+        return self._fits.monitor
 
     @property
     def records(self) -> pd.DataFrame:
@@ -77,24 +77,19 @@ class _Watch:
                 "callback; iiw would measure from weights that are trained already"
             )
         net = self._model(pl_module) if self._model is not None else pl_module
-        n_epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        options = {"n_epochs": n_epochs, **self._options}
-        goes_on = not completed and self.monitor is not None and self.monitor.model is unwrapped(net)
-        state = self.monitor.state_dict() if self.monitor is not None and goes_on and not self._is_trial else None
-        self._is_trial = bool(getattr(trainer, "fast_dev_run", False))
-        folder = None if self._is_trial else self._folder
-        self.monitor = Monitor(net, self._data, folder=folder, resume=completed or state is not None, **options)
-        self._before = 0
-        if state is not None and state["epoch"]:
-            self.monitor.load_state_dict(state)
-            self._before = state["epoch"] - trainer.current_epoch
-            to_stderr(f"fitting on after epoch {state['epoch']}: theta_0 is still that of the first fit")
+        self._fits.begin(
+            net,
+            n_epochs=trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None,
+            counted=trainer.current_epoch,
+            resumes=completed,
+            is_trial=bool(getattr(trainer, "fast_dev_run", False)),
+        )
         self._step = self._batch = self._pending = 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """A resumed fit knows only now how many epochs are complete."""
         if self.monitor is not None and self._state is not None:
-            self.monitor.load_state_dict(self._state, epoch=trainer.current_epoch)
+            self._fits.load_state_dict(self._state, trainer.current_epoch)
             self._state = None
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -124,9 +119,11 @@ class _Watch:
         """Evaluate, probe and record, on the first process alone."""
         if self.monitor is None:
             return
-        epoch = trainer.current_epoch + 1 + self._before
+        epoch = trainer.current_epoch + 1 + self._fits.before
         stops = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
-        is_last = bool(stops or (trainer.max_epochs is not None and 0 < trainer.max_epochs <= epoch - self._before))
+        is_last = bool(
+            stops or (trainer.max_epochs is not None and 0 < trainer.max_epochs <= epoch - self._fits.before)
+        )
         self.monitor.epoch_ended(epoch, is_last=is_last)
         self._send(trainer, epoch)
 
@@ -142,9 +139,7 @@ class _Watch:
 
     def state_dict(self) -> dict[str, Any]:
         """Goes into Lightning's checkpoints: theta_0, clock and records."""
-        if self.monitor is not None:
-            return self.monitor.state_dict()
-        return dict(self._state or {})
+        return self._fits.state_dict() or dict(self._state or {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """What a checkpoint of Lightning's carries."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from overfit_lab.errors import ProbeError, RunFolderError, missing
 from overfit_lab.models.adapt import Adapter
+from overfit_lab.monitor.fits import Fits
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.records import FIELDS
 from overfit_lab.records.tensorfile import read_tensors, write_tensors
@@ -40,8 +41,8 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
     (``max_grad_norm``): the reading is then called ``grad_norm_minibatch-clipped``. With fp16 and without clipping
     gradients still hold the scaler's factor, so nothing is read. The loss is the Trainer's own to log.
 
-    theta_0 is what the weights are when training starts. Each checkpoint folder gets ``overfit-lab.safetensors`` with
-    it, and a resumed training takes it from there.
+    theta_0 is what the weights are when training starts; training the same network on keeps it, and says so. Each
+    checkpoint folder gets ``overfit-lab.safetensors`` with it, and a resumed training takes it from there.
 
     Args:
         data: as for :class:`overfit_lab.Monitor`; samples may be mappings with ``pixel_values`` and ``labels``.
@@ -63,13 +64,15 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         folder: str | Path | None = None,
         **options: Any,
     ) -> None:
-        self.monitor: Monitor | None = None
+        self._fits = Fits(data, folder, options)
         self._samples = [0]
-        self._data = data
         self._model = model
         self._adapter = adapter if adapter is not None else Adapter(keyword="pixel_values", output="logits")
-        self._folder = folder
-        self._options = options
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """That of the present training, or of the last one."""
+        return self._fits.monitor
 
     @property
     def records(self) -> pd.DataFrame:
@@ -77,24 +80,22 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         return self.monitor.records if self.monitor is not None else pd.DataFrame(columns=list(FIELDS))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The weights now are theta_0, unless training is resumed from a checkpoint."""
+        """The weights now are theta_0, unless training is resumed from a checkpoint or the same network trained on."""
         if not state.is_world_process_zero:
             return
         saved = self._saved(args, state) if state.global_step > 0 else None
         model = kwargs["model"]
         batch_size = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         self._samples = _samples_of_steps(args, kwargs.get("train_dataloader"))
-        defaults = {"n_epochs": math.ceil(args.num_train_epochs) if args.max_steps <= 0 else None}
-        self.monitor = Monitor(
+        self._fits.begin(
             self._model(model) if self._model is not None else model,
-            self._data,
+            n_epochs=math.ceil(args.num_train_epochs) if args.max_steps <= 0 else None,
+            resumes=saved is not None,
             adapter=self._adapter,
-            folder=self._folder,
-            resume=saved is not None,
-            **{**defaults, "batch_size": batch_size, **self._options},
+            batch_size=batch_size,
         )
         if saved is not None:
-            self.monitor.load_state_dict(saved, epoch=math.floor(state.epoch + 1e-6))
+            self._fits.load_state_dict(saved, math.floor(state.epoch + 1e-6))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Gradients of all accumulated batches, clipped where the Trainer clips."""
@@ -108,13 +109,13 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         """Evaluate, probe and record."""
         if self.monitor is not None:
             is_last = bool(state.global_step >= state.max_steps or control.should_training_stop)
-            self.monitor.epoch_ended(math.ceil(state.epoch - 1e-6), is_last=is_last)
+            self.monitor.epoch_ended(math.ceil(state.epoch - 1e-6) + self._fits.before, is_last=is_last)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The state goes into the checkpoint that was just written."""
         folder = _checkpoint(args, state)
         if self.monitor is not None and folder.is_dir():
-            state = self.monitor.state_dict()
+            state = self._fits.state_dict()
             write_tensors(folder / STATE_FILE, state.pop("reference"), state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -63,7 +63,7 @@ class HeldOutPrior(Prior):
         if len(snapshot.data.splits.get(SPLIT, ())) < 2:
             raise ProbeError(
                 "prior 'held-out': is trained on the validation split, and this run has none; "
-                "train with data.n_val = 2 or more"
+                "train with data.n_val = 2 or more, or with a set that has its own"
             )
         if not snapshot.reference:
             raise ProbeError("prior 'held-out': starts from the run's initial weights (theta_0), which are not known")

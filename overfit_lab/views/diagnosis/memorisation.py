@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from overfit_lab.probes.metrics.proportion import interval
+from overfit_lab.records.noise import is_noisy, noise_of
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.views.diagnosis.onset import is_judged
@@ -33,9 +34,9 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     A model that has learnt nothing by heart answers the true label or guesses: it gives a changed label with
     probability 1 / K at most. Clear is the exact 95% interval of the share.
     """
-    noisy = any(run.config.data.noise.kind != "none" and run.config.data.noise.rate > 0 for run in subject.runs)
+    noisy = any(map(is_noisy, subject.runs))
     measured = [run for run in subject.runs if run.config.is_monitored and len(run.series(*SOURCES[0]))]
-    noisy |= bool(measured)  # a monitor's noise is seen by what was measured on it alone
+    noisy |= any(noise_of(run) is None for run in measured)  # of a folder that does not say what was measured
     if all(run.is_imported for run in subject.runs):
         return None
     if not noisy:

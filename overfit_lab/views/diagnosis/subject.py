@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overfit_lab.records import identity
-from overfit_lab.records.experiments import experiments, noise_name, unrepeated
+from overfit_lab.records.experiments import experiments, unrepeated
 from overfit_lab.records.naming import common_name, data_title, model_title, threat_title
+from overfit_lab.records.noise import noise_name
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Subject
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 import pandas as pd
 
 from overfit_lab.records import naming
-from overfit_lab.records.experiments import experiments, noise_name, unrepeated
+from overfit_lab.records.experiments import experiments, unrepeated
+from overfit_lab.records.noise import noise_name
 from overfit_lab.records.reader import Run
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from overfit_lab.records.experiments import noise_name
 from overfit_lab.records.naming import DATA, MODELS, data_title, model_title, pixels
+from overfit_lab.records.noise import is_noisy, noise_name
 from overfit_lab.records.reader import Run
 from overfit_lab.views.published.reader import CITATION, Printed, lines_of
 from overfit_lab.views.tables.entries import Entry
@@ -107,7 +107,7 @@ def _against(run: Run, *, noise: bool) -> str:
     config = run.config
     n_train = run.sizes.get("train", config.data.n_train)
     images = f"{n_train:,} training images" if n_train else "all training images"
-    noisy = f", {noise_name([run])}" if noise and config.data.noise.rate else ""
+    noisy = f", {noise_name([run])}" if noise and is_noisy(run) else ""
     ours = f"{data_title(config)}, {images}{noisy}, {model_title(config)}"
     theirs = f"{DATA[dataset]}, {N_TRAIN:,} training images, {THEIR_MODELS[architecture]}"
     rest = f"{config.epochs} epochs, eps {pixels(config.attack.eps)}"

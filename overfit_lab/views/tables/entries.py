@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from overfit_lab.records.experiments import experiments, noise_name, tell_apart
+from overfit_lab.records.experiments import experiments, tell_apart
 from overfit_lab.records.naming import data_title, method_key, method_title, model_title, threat_title
+from overfit_lab.records.noise import is_noisy, noise_name
 from overfit_lab.records.reader import Run
 from overfit_lab.records.status import COMPLETE, ended_at
 from overfit_lab.records.summary import RAW, second_weights
@@ -109,6 +110,6 @@ def section(run: Run, *, noise: bool = True) -> str:
     """Data, model and threat model in words, which must agree for numbers to be comparable."""
     names = {"train": "training", "test": "test"}
     counts = [f"{run.sizes[split]:,} {name} images" for split, name in names.items() if split in run.sizes]
-    noisy = [noise_name([run])] if noise and run.config.data.noise.rate > 0 else []
+    noisy = [noise_name([run])] if noise and is_noisy(run) else []
     data = ", ".join([data_title(run.config), *counts, *noisy])
     return "; ".join([data, model_title(run.config), threat_title(run.config)])

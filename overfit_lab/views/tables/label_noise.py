@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records.experiments import unrepeated
+from overfit_lab.records.noise import NO_NOISE, noise_of
 from overfit_lab.records.reader import Run
 from overfit_lab.views.published.reader import noise_errors
 from overfit_lab.views.tables.beside import comparison_notes, published_label
@@ -16,7 +17,6 @@ from overfit_lab.views.tables.pivot import final_cell, mark_fewer, places, seeds
 from overfit_lab.views.tables.readings import Reading, read_natural
 from overfit_lab.views.tables.table import EMPTY, PUBLISHED, Cell, Column, Footnotes, Row, Table
 
-NO_NOISE = ("", 0.0)
 THEIR_NOISE = "symmetric"
 
 
@@ -31,9 +31,11 @@ def label_noise(runs: Sequence[Run], options: TableOptions) -> Table:
         ConfigError: an option that has no meaning here.
     """
     options.need_default("label-noise", "best_by", "attacks")
-    unknown = [run.name for run in runs if not run.config.knows("data.noise")]
+    unknown = [run.name for run in runs if noise_of(run) is None]
     if unknown:
-        raise RunFolderError(f"label-noise: the label noise of monitored runs is not known ({', '.join(unknown[:3])})")
+        raise RunFolderError(
+            f"label-noise: the label noise of {', '.join(unknown[:3])} is not known; Monitor(y_true=...) says it"
+        )
     runs, notes = unrepeated(runs)
     entry_list = entries(runs, ("data.noise",), noise=False)
     noises = sorted({_noise(run) for run in runs} | (_published_noises() if options.published else set()))
@@ -65,9 +67,7 @@ def read_error(run: Run, epoch: int | None, weights: str) -> Reading:
 
 
 def _noise(run: Run) -> tuple[str, float]:
-    """Kind and rate; one place for all that have none."""
-    noise = run.config.data.noise
-    return (noise.kind, noise.rate) if noise.rate > 0 else NO_NOISE
+    return noise_of(run) or NO_NOISE
 
 
 def _published_noises() -> set[tuple[str, float]]:

@@ -12,7 +12,7 @@ from trainers import BATCH, EPOCHS, PROBES, as_floats, assert_same_records, asse
 lightning = pytest.importorskip("lightning", reason="lightning is not installed: pip install 'overfit-lab[lightning]'")
 pl = pytest.importorskip("lightning.pytorch")
 
-from overfit_lab.errors import ConfigError, ProbeError  # noqa: E402
+from overfit_lab.errors import ConfigError, ProbeError, RunFolderError  # noqa: E402
 from overfit_lab.methods.attacks.pgd import PGD  # noqa: E402
 from overfit_lab.methods.threat import ThreatModel  # noqa: E402
 from overfit_lab.monitor.integrations.lightning import OverfitCallback, batch_size_of  # noqa: E402
@@ -212,3 +212,55 @@ def test_a_callback_says_what_a_run_is(tmp_path):
     fit(Classifier(), train, tmp_path, [watch], epochs=1)
     config = Run.open(tmp_path / "run").config
     assert (config.monitored.method, config.seed, config.monitored.config) == ("TRADES", 3, {"beta": 6})
+
+
+class Fails(pl.Callback):
+    """Breaks a fit at a moment of its own."""
+
+    def __init__(self, moment):
+        setattr(self, moment, self.fail)
+
+    def fail(self, *_):
+        raise ValueError("broken")
+
+
+class Validated(Classifier):
+    def validation_step(self, batch, _):
+        pass
+
+
+@pytest.mark.parametrize("moment", ["on_validation_batch_start", "on_train_start", "on_train_batch_end"])
+@pytest.mark.filterwarnings("ignore:.*number of training batches")
+def test_a_fit_that_fails_before_an_epoch_leaves_the_run_folder_free(tmp_path, moment):
+    train, test = digits()
+
+    def fitted(module, *callbacks):
+        trainer(tmp_path, [*callbacks], epochs=1).fit(module, loader(train), loader(test))
+
+    module, folder, other = Validated(), tmp_path / "run", tmp_path / "other"
+    start = {name: tensor.clone() for name, tensor in module.net.named_parameters()}
+    first = callback(train, test, probes=["iiw"], folder=folder)
+    with pytest.raises(ValueError, match="broken"):
+        fitted(module, first, Fails(moment))
+    assert Run.open(folder).info["status"] == "failed"
+    fitted(module.train(), first)
+    assert all(torch.equal(first.monitor.reference[name], tensor) for name, tensor in start.items())
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        fitted(Validated(), callback(train, test, probes=[], folder=folder))
+    with pytest.raises(ValueError, match="broken"):
+        fitted(Validated(), callback(train, test, folder=other, config={"lr": 0.1}), Fails(moment))
+    fitted(Validated(), callback(train, test, probes=[], folder=other, config={"lr": 0.2}, seed=4))
+    run = Run.open(other)
+    assert (run.config.seed, run.config.monitored.config, run.info["status"]) == (4, {"lr": 0.2}, "completed")
+    assert set(run.records["epoch"]) == {1}
+
+
+def test_a_fit_that_goes_on_has_the_length_of_all(tmp_path):
+    train, test = digits()
+    module = Classifier()
+    watch = callback(train, test, probes=[], folder=tmp_path / "run")
+    fit(module, train, tmp_path, [watch], epochs=1)
+    fit(module, train, tmp_path, [watch], epochs=2)
+    run = Run.open(tmp_path / "run")
+    assert run.config.epochs == 3
+    assert run.info["epochs_changed"] == [{"epoch": 1, "before": 1, "now": 3}]

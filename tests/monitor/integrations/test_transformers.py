@@ -98,3 +98,34 @@ def test_resumed_training_measures_from_the_same_theta_0(tmp_path, folder):
     (checkpoint / STATE_FILE).write_bytes(b"nonsense")
     with pytest.raises(ProbeError, match="damaged"):
         train(Small(), pair, tmp_path / "parts", [callback(pair, test)], epochs=4, resume=str(checkpoint))
+
+
+def test_training_on_keeps_theta_0_also_after_a_crash(tmp_path, capsys):
+    pair, test = digits()
+    model, folder = Small(), tmp_path / "run"
+    theta_0 = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+    watch = callback(pair, test, probes=["iiw"], folder=folder)
+    stop = Stop()
+    with pytest.raises(KeyboardInterrupt):
+        train(model, pair, tmp_path, [watch, stop], epochs=4)  # in the third epoch
+    made = train(model, pair, tmp_path, [watch], epochs=1)
+    assert "fitting on after epoch 2: theta_0 is still that of the first fit" in capsys.readouterr().err
+    made.train()
+    assert all(torch.equal(watch.monitor.reference[name], tensor) for name, tensor in theta_0.items())
+    run = Run.open(folder)
+    assert sorted(run.records["epoch"].unique()) == [1, 2, 3, 4]
+    assert (run.config.epochs, run.info["status"]) == (4, "completed")
+
+
+class Crash(transformers.TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        raise ValueError("broken")
+
+
+def test_a_training_that_fails_before_an_epoch_leaves_the_run_folder_free(tmp_path):
+    pair, test = digits()
+    watches = [callback(pair, test, probes=[], folder=tmp_path / "run", seed=seed) for seed in (1, 2)]
+    with pytest.raises(ValueError, match="broken"):
+        train(Small(), pair, tmp_path, [watches[0], Crash()])
+    train(Small(), pair, tmp_path, [watches[1]], epochs=1)
+    assert Run.open(tmp_path / "run").config.seed == 2
