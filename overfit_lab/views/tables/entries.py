@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from overfit_lab.records.experiments import experiments, tell_apart
+from overfit_lab.records.layout import IMPORTED
 from overfit_lab.records.naming import data_title, method_key, method_title, model_title, threat_title
 from overfit_lab.records.noise import is_noisy, noise_name
 from overfit_lab.records.reader import Run
@@ -56,7 +57,7 @@ class Entry:
         runs = [
             f"{run.name} ({ended_at(run)})"
             for run in self.runs
-            if run.info.get("status", "unknown") not in ("completed", "imported")
+            if run.info.get("status", "unknown") not in ("completed", IMPORTED)
         ]
         return f"not completed: {', '.join(runs)}" if runs else ""
 
