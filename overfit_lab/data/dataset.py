@@ -17,7 +17,7 @@ from overfit_lab.data.arrays import channel_statistics, class_labels, images_and
 from overfit_lab.data.base import RawData, Source, check_raw
 from overfit_lab.data.noise import corrupt
 from overfit_lab.data.placing import Placing
-from overfit_lab.data.samples import SampleSources
+from overfit_lab.data.samples import SampleSources, names_in
 from overfit_lab.data.split import probe_order, stratified_order, take
 from overfit_lab.errors import ConfigError
 from overfit_lab.types import Dataset, Images, Provenance, Split
@@ -119,7 +119,7 @@ def split_raw(raw: RawData, config: DataConfig, seed: int, device: torch.device 
     for split, (part, index) in chosen.items():
         images = parts[part]
         assert images is not None
-        splits[split] = replace(splits[split], sources=SampleSources(images, part, index))
+        splits[split] = replace(splits[split], sources=SampleSources(names_in(images, part), index))
     provenance = Provenance({split: _origin(raw, split, part) for split, (part, _) in chosen.items()}, raw.notes)
     return Dataset(config.name, splits, raw.class_names, raw.mean, raw.std, provenance)
 

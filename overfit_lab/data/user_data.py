@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from math import prod
 from typing import Any
@@ -24,10 +25,11 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from overfit_lab.data.arrays import class_labels, images_and_labels, to_tensor
+from overfit_lab.data.samples import SampleSources, UserSources, row_name
 from overfit_lab.data.split import probe_order
 from overfit_lab.errors import ConfigError
 from overfit_lab.seeds import derive_seed, private_streams
-from overfit_lab.types import Dataset, Split
+from overfit_lab.types import Dataset, Provenance, Split
 
 KINDS = "a pair of images and labels, a torch data set or data loader"
 OTHER_NAMES = {"validation": "val", "valid": "val"}
@@ -43,12 +45,14 @@ def by_split(data: Any, test: Any = None, val: Any = None) -> dict[str, Any]:
     """The source of each split, in the order train, val, test.
 
     Args:
-        data: the training split, or a mapping of ``train``, ``val`` (also ``validation``) and ``test``.
+        data: the training split, or a mapping of ``train``, ``val`` (also ``validation``) and ``test``, or a
+            :class:`~overfit_lab.types.Dataset`.
 
     Raises:
         ConfigError: no training split, an unknown name of a split, or a split that is given twice.
     """
     sources = {"test": test, "val": val}
+    data = data.splits if isinstance(data, Dataset) else data
     if isinstance(data, Mapping):
         for key, part in data.items():
             name = OTHER_NAMES.get(key, key)
@@ -86,16 +90,17 @@ def dataset_from_sources(
 
     Cost: one reading of ``keep`` samples a split; memory is C*H*W bytes a sample, four times that for float32.
     """
-    splits = {
-        name: _split(name, part, keep, seed, device, y_true if name == "train" else None)
-        for name, part in sources.items()
-    }
+    splits, read_from, known = {}, {}, UserSources()
+    for name, part in sources.items():
+        splits[name], read_from[name] = _split(
+            name, part, keep, seed, device, known, y_true if name == "train" else None
+        )
     shapes = {tuple(split.x.shape[1:]) for split in splits.values()}
     if len(shapes) > 1:
         raise ConfigError(f"images of the splits differ in shape: {' and '.join(map(str, sorted(shapes)))}")
     names = tuple(str(k) for k in range(_top(splits) + 1))
     channels = splits["train"].x.shape[1]
-    return Dataset("arrays", splits, names, (0.0,) * channels, (1.0,) * channels)
+    return Dataset("arrays", splits, names, (0.0,) * channels, (1.0,) * channels, Provenance(read_from))
 
 
 def with_classes(data: Dataset, n_classes: int) -> Dataset:
@@ -122,17 +127,31 @@ def _top(splits: Mapping[str, Split]) -> int:
     return max(int(labels.max()) for split in splits.values() for labels in (split.y, split.y_true))
 
 
-def _split(name: str, source: Any, keep: int, seed: int, device: torch.device | str, y_true: Any = None) -> Split:
+def _split(
+    name: str,
+    source: Any,
+    keep: int,
+    seed: int,
+    device: torch.device | str,
+    known: UserSources,
+    y_true: Any = None,
+) -> tuple[Split, str]:
+    """A split, and in words what its samples are named after."""
     source = _unwrapped(name, source)
     if has_true_labels(source):
         if y_true is not None:
-            raise ConfigError(f"{name}: true labels are given twice, as y_true and as a third part")
+            raise ConfigError(f"{name}: true labels are given twice, as y_true and with the split")
+        if isinstance(source, Split):
+            moved = {key: getattr(source, key).to(device) for key in ("y", "y_true", "corrupted", "order")}
+            images = source.x.to(device) if isinstance(source.x, Tensor) else source.x
+            return replace(source, name=name, x=images, **moved), f"the split {source.name} of a set loaded here"
         source, y_true = source[:2], source[2]
     chosen = None
     if isinstance(source, (tuple, list)) and len(source) == 2 and not _is_item(source[0]):
         x, y = images_and_labels(name, source, keep_floats=True)
         size = len(y)
         order = probe_order(size, seed=seed, split=name)
+        named, words = SampleSources(partial(row_name, name), range(size)), "rows of the arrays given"
     else:
         size = _length(name, source)
         chosen = probe_order(size, seed=seed, split=name)[:keep].tolist()
@@ -140,13 +159,16 @@ def _split(name: str, source: Any, keep: int, seed: int, device: torch.device | 
             items = [_item(name, source[i]) for i in chosen]
         x, y = images_and_labels(name, _stacked(name, items), keep_floats=True)
         order = torch.arange(len(y))
+        named, words = known.of(name, source, chosen)
     true = y if y_true is None else _true_labels(name, y_true, size, chosen)
     tensors = (tensor.to(device) for tensor in (x.contiguous(), y, true, y != true, order))
-    return Split(name, *tensors, n_total=size)
+    return Split(name, *tensors, n_total=size, sources=named), words
 
 
 def has_true_labels(source: Any) -> bool:
-    """Whether a split is three arrays: images, labels, and labels before any noise."""
+    """Whether a split is three arrays: images, labels, and labels before any noise; or one of this package's sets."""
+    if isinstance(source, Split):
+        return True
     return isinstance(source, (tuple, list)) and len(source) == 3 and not _is_item(source[0])
 
 

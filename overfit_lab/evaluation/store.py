@@ -117,5 +117,5 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
         "decay_epochs": [],
     }
     RunWriter.create(out, text, info).close()
-    save_samples(out, session)
+    save_samples(out, session.data)
     return out

@@ -57,6 +57,7 @@ from overfit_lab.training.evaluation import accuracy_and_loss, evaluated, try_to
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
 from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.parts import make_probes
+from overfit_lab.training.subjects import save_samples
 from overfit_lab.types import Clock, Dataset, Value, to_float
 
 E_ = TypeVar("E_")
@@ -81,7 +82,8 @@ class Monitor:
         data: the training split, or a mapping with ``train`` and, where there are, ``test`` and ``val``. A split is a
             pair of arrays, images (N, C, H, W) in uint8 or floats in [0, 1] and integer labels (N,), which is copied;
             or a torch data set, or a data loader for its data set, of which a fixed, seeded part is read and kept, see
-            :attr:`kept`. Transforms are applied once, on reading; give data without augmentation.
+            :attr:`kept`; or a split of :func:`overfit_lab.data.dataset.load_dataset`.
+            Transforms are applied once, on reading; give data without augmentation.
         train: the training split, where ``data`` is not given.
         y_true: the training samples' labels before noise was put on them, in the order of the split, which memorisation
             is measured by; or the third part of its arrays. What differs from the split's labels counts as corrupted.
@@ -523,6 +525,8 @@ class Monitor:
                 )
             writer = RunWriter.reopen(folder)
             writer.update_info(status="running")
+            if not layout.samples_path(folder).is_file():  # of a monitor that did not write it
+                save_samples(folder, self.data)
             return writer
         device, train = next(model.parameters()).device, self.data.splits["train"]
         info = {
@@ -540,12 +544,15 @@ class Monitor:
             "n_parameters": sum(p.numel() for p in model.parameters()),
             "data": {
                 "name": "arrays",
+                "read_from": self.data.provenance.read_from,
                 "sizes": {name: part.size for name, part in self.data.splits.items()},
                 "kept": {name: len(part) for name, part in self.data.splits.items()},
                 **({"n_changed": int((train.y != train.y_true).sum())} if self._knows_noise else {}),
             },
         }
-        return RunWriter.create(folder, to_yaml(self._config), info)
+        writer = RunWriter.create(folder, to_yaml(self._config), info)
+        save_samples(folder, self.data)
+        return writer
 
 
 def _longer(recorded: RunConfig, now: RunConfig) -> Iterator[str]:

@@ -9,7 +9,7 @@ from overfit_lab.probes.base import Field, LogitsOptions, Probe
 from overfit_lab.probes.metrics.calibration import mean_and_stderr
 from overfit_lab.probes.metrics.confidence import confidences, label_probability
 from overfit_lab.probes.snapshot import Snapshot
-from overfit_lab.types import Measurement
+from overfit_lab.types import Measurement, Value
 
 
 class ConfidenceProbe(Probe):
@@ -31,7 +31,8 @@ class ConfidenceProbe(Probe):
 
     def measure(self, snapshot: Snapshot, *, generator: torch.Generator) -> Measurement:
         """Confidences on each view. Cost: nothing beyond the view's logits."""
-        values, arrays = [], {}
+        values: list[Value] = []
+        arrays: dict[str, np.ndarray] = {}
         for view in self.views(snapshot):
             confidence, correct = confidences(view.logits, view.y)
             of_label = label_probability(view.logits, view.y)
@@ -45,7 +46,7 @@ class ConfidenceProbe(Probe):
                 if len(group):
                     mean, stderr = mean_and_stderr(group)
                     values.append(view.value(field, mean, stderr=stderr, n=len(group)))
-            arrays[f"label-prob-{view.split}-{view.inputs}"] = of_label.cpu().numpy().astype(np.float32)
+            arrays |= view.arrays(label_prob=of_label.cpu().numpy().astype(np.float32))
         return Measurement(values, arrays)
 
 

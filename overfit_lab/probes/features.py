@@ -78,9 +78,8 @@ class FeaturesProbe(Probe):
                 key = f"{view.split}-{view.inputs}"
                 initial = self._earlier_map(snapshot, key, y)
                 seed = generator.initial_seed()
-                arrays[f"tsne-{key}"] = tsne(points, seed=seed, initial=initial, perplexity=self.options.perplexity)
-                arrays[f"label-{key}"] = y
-                arrays[f"pred-{key}"] = view.logits.argmax(1).cpu().numpy()
+                tsne_map = tsne(points, seed=seed, initial=initial, perplexity=self.options.perplexity)
+                arrays |= view.arrays(tsne=tsne_map, label=y, pred=view.logits.argmax(1).cpu().numpy())
         return Measurement(values, arrays)
 
     def _numbers(self, points: np.ndarray, y: np.ndarray) -> dict[str, float | None]:

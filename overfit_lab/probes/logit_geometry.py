@@ -77,7 +77,7 @@ class LogitGeometryProbe(Probe):
             if self.options.measured:
                 values += _mean_and_median(view, "measured", columns["measured"])
                 values += _compared(view, columns["predicted"], columns["measured"])
-            arrays[f"geometry-{view.split}-{view.inputs}"] = torch.stack(list(columns.values()), dim=1).cpu().numpy()
+            arrays |= view.arrays(geometry=torch.stack(list(columns.values()), dim=1).cpu().numpy())
         return Measurement(values, arrays)
 
     def _threat(self, snapshot: Snapshot) -> ThreatModel:

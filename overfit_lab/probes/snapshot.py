@@ -52,6 +52,14 @@ class View:
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
+    def arrays(self, **per_sample: np.ndarray) -> dict[str, np.ndarray]:
+        """Arrays of a row a sample, named ``NAME-SPLIT-INPUTS``, with ``index``: the positions of the samples.
+
+        By these samples.npz says which file or row each of them is. An underscore in a name becomes a hyphen.
+        """
+        named = {**per_sample, "index": self.index.cpu().numpy()}
+        return {f"{name.replace('_', '-')}-{self.split}-{self.inputs}": array for name, array in named.items()}
+
     def value(
         self,
         field: str,

@@ -250,7 +250,7 @@ def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
             change_settings(writer, session.config, epoch)
         return writer
     writer = RunWriter.create(folder, to_yaml(session.config), describe(session))
-    save_samples(folder, session)
+    save_samples(folder, session.data)
     return writer
 
 

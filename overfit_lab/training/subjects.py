@@ -26,7 +26,7 @@ from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint, restore
 from overfit_lab.training.compute import resolve_device
 from overfit_lab.training.session import Session
-from overfit_lab.types import Clock
+from overfit_lab.types import Clock, Dataset
 
 MOST_NAMES = 1000
 OnNote = Callable[[str], None]
@@ -66,9 +66,9 @@ def describe(session: Session, status: str = "running") -> dict[str, Any]:
     }
 
 
-def save_samples(folder: Path, session: Session) -> None:
+def save_samples(folder: Path, data: Dataset) -> None:
     """Keep in a run folder which file or row of the source each sample of each split is."""
-    names = {name: split.sources.names() for name, split in session.data.splits.items() if split.sources is not None}
+    names = {name: split.sources.names() for name, split in data.splits.items() if split.sources is not None}
     if names:
         write_arrays(layout.samples_path(folder), names)
 
