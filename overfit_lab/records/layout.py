@@ -196,7 +196,8 @@ def is_blank(folder: Path) -> bool:
     """Whether the folder holds no more than the beginning of a monitored run: no epoch was ever recorded."""
     if not is_run(folder) or (records_path(folder).is_file() and records_path(folder).stat().st_size):
         return False
-    beginning = {path.name for path in (config_path(folder), info_path(folder), records_path(folder))}
+    paths = (config_path(folder), info_path(folder), records_path(folder), samples_path(folder))
+    beginning = {path.name for path in paths}
     there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     return there <= beginning and "monitored" in read_info(folder)
 

@@ -64,6 +64,7 @@ class RunWriter:
         if before is not None:
             before.close()
         writer = cls.reopen(folder)
+        layout.samples_path(folder).unlink(missing_ok=True)
         writer.replace_info(info)
         write_bytes(layout.config_path(folder), config_yaml.encode())
         return writer
