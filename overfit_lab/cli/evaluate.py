@@ -95,7 +95,7 @@ def _check(attack: str, split: str, n: int | None, batch_size: int | None, sourc
 
 def _run(
     target: Target, names: list[str], options: AttackOptions, source: str | None, trust: bool, samples: dict[str, Any]
-) -> list[tuple[Snapshot, Outcome]]:
+) -> list[tuple[int | None, Snapshot, Outcome]]:
     from overfit_lab.cli.jobs import ShareProgress
     from overfit_lab.evaluation.attackers import make_attacker
     from overfit_lab.evaluation.store import evaluate_into
@@ -106,18 +106,18 @@ def _run(
     done = []
     for snapshot in target.snapshots():
         for attacker in attackers:
-            title = f"{target.config.name}, epoch {snapshot.clock.epoch}, {snapshot.name_of(attacker.label)}"
+            title = f"{target.title(snapshot)}, {snapshot.name_of(attacker.label)}"
             with ShareProgress(title) as progress:
                 outcome = evaluate_into(target.folder, snapshot, attacker, on_progress=progress, **samples)
-            done.append((snapshot, outcome))
+            done.append((target.epoch(snapshot), snapshot, outcome))
     return done
 
 
-def to_json(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
-    """An outcome's numbers as JSON, without its arrays."""
+def to_json(epoch: int | None, snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
+    """An outcome's numbers as JSON, without its arrays; ``epoch`` is null for a weights file."""
     low, high = outcome.interval()
     return {
-        "epoch": outcome.settings["epoch"],
+        "epoch": epoch,
         "weights": outcome.settings["weights"],
         "attack": outcome.label,
         "split": outcome.settings["split"],
@@ -132,16 +132,16 @@ def to_json(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _table(outcomes: list[tuple[Snapshot, Outcome]], folder: Path) -> str:
+def _table(outcomes: list[tuple[int | None, Snapshot, Outcome]], folder: Path) -> str:
     from overfit_lab.cli.console import as_text, new_table
 
     numbers = ("clean %", "robust %", "95% interval", "right of n", "seconds")
     table = new_table("epoch", "attack", "split", *numbers, right=("epoch", *numbers))
     notes = []
-    for snapshot, outcome in outcomes:
+    for epoch, snapshot, outcome in outcomes:
         low, high = outcome.interval()
         table.add_row(
-            str(outcome.settings["epoch"]),
+            targets.epoch_cell(epoch),
             snapshot.name_of(outcome.label),
             str(outcome.settings["split"]),
             f"{100 * outcome.clean_accuracy:.1f}",

@@ -80,9 +80,10 @@ def probe(
 
             records = probing.probe_run(target, metrics, prior_bus=trained, **shared)
     if as_json:
-        typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
+        unknown = {"epoch": None} if target.is_file() else {}
+        typer.echo(json.dumps([{**record.to_dict(), **unknown} for record in records], indent=1))
     else:
-        _print_table(records)
+        _print_table(records, knows_epoch=not target.is_file())
 
 
 def _check_prior(prior: str | None, reference: Path | None, metrics: list[str]) -> None:
@@ -137,7 +138,7 @@ def _print_budget(content: dict[str, object]) -> None:
     targets.note(in_words(content))
 
 
-def _print_table(records: list[Record]) -> None:
+def _print_table(records: list[Record], *, knows_epoch: bool) -> None:
     from overfit_lab.cli.console import new_table, show
 
     columns = ("epoch", "metric", "field", "split", "inputs", "value", "stderr", "n")
@@ -145,5 +146,6 @@ def _print_table(records: list[Record]) -> None:
     for r in records:
         value = "–" if r.value is None else f"{r.value:.5g}"
         error = "" if r.stderr is None else f"{r.stderr:.2g}"
-        table.add_row(str(r.epoch), r.probe, r.field, r.split, r.inputs, value, error, str(r.n))
+        epoch = targets.epoch_cell(r.epoch if knows_epoch else None)
+        table.add_row(epoch, r.probe, r.field, r.split, r.inputs, value, error, str(r.n))
     show(table)
