@@ -21,7 +21,7 @@ class Record:
 
     Args:
         epoch: completed epochs.
-        step: optimiser steps taken.
+        step: optimiser steps taken; None where that is not known.
         probe: name of the probe, or ``training`` or ``evaluation``.
         field: what the number is; ``name/part`` for one part of it.
         split: split that it was computed on, "" where none was.
@@ -36,7 +36,7 @@ class Record:
     """
 
     epoch: int
-    step: int
+    step: int | None
     probe: str
     field: str
     split: str
