@@ -23,7 +23,7 @@ class Record:
 
     Args:
         epoch: completed epochs; imported weights have none, and 0 stands for it here.
-        step: optimiser steps taken; as epoch.
+        step: optimiser steps taken; None where that is not known.
         probe: name of the probe, or ``training`` or ``evaluation``.
         field: what the number is; ``name/part`` for one part of it.
         split: split that it was computed on, "" where none was.
@@ -38,7 +38,7 @@ class Record:
     """
 
     epoch: int
-    step: int
+    step: int | None
     probe: str
     field: str
     split: str

@@ -13,6 +13,7 @@ from overfit_lab.records.experiments import experiment_key, unrepeated
 from overfit_lab.records.naming import common_name, method_title
 from overfit_lab.records.noise import noise_words
 from overfit_lab.records.reader import Run
+from overfit_lab.records.status import COMPLETE
 
 ENDINGS = {
     "ece_adv_final": ("calibration", "ece", "test", "adversarial"),
@@ -158,7 +159,7 @@ def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
         row: dict[str, Any] = {key: first[key] for key in ("labels", "weights", "chosen_on")}
         row["noise"] = " / ".join(dict.fromkeys(group["noise"]))
         row["run"] = common_name(list(group["run"]))
-        unfinished = sorted(set(group["status"]) - {"completed"})
+        unfinished = sorted(set(group["status"]) - set(COMPLETE))
         row["status"] = ", ".join(unfinished) if unfinished else None
         row["n_seeds"] = group["seed"].nunique()
         for column in group.columns:

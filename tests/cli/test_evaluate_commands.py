@@ -98,6 +98,7 @@ def test_a_weights_file_gets_a_folder_that_tables_read(trained, tmp_path, capfd)
     out = output(capfd, "evaluate", tmp_path / "foreign.pth", *options, *attack)
     (folder,) = (tmp_path / "runs").iterdir()
     assert str(folder.relative_to(tmp_path)) in out
+    assert re.search(r"^ *imported +pgd-20 ", out, re.M)
     assert json.loads((folder / "run.json").read_text())["status"] == "imported"
     same = output(capfd, "evaluate", trained, "--n", 60, "--json")
     (own,) = json.loads(same)

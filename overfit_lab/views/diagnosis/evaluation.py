@@ -79,15 +79,20 @@ def _trained(runs: Sequence[Run], numbers: Numbers) -> str:
     rows = _final_rows(runs)
     if not rows:
         return "no robust accuracy was recorded while training"
-    n, error = min(int(row["n"]) for row in rows), max(_error(row["value"], row["n"]) for row in rows)
     chosen = sorted({by for run in runs if (by := _chosen_on(run))})
     choice = f"; the best checkpoint is chosen on {' / '.join(chosen)}" if chosen else ""
     choice += ", which flatters it" if "test" in chosen else ""
     attack = attack_title(evaluation_attack(runs[0].config))
-    return (
-        f"robust accuracy is under {attack} on {numbers.plain('n_test', n)} test samples (standard error "
-        f"{numbers.points('stderr', error)} points){choice}"
-    )
+    return f"robust accuracy is under {attack} on {_samples(rows, numbers)}{choice}"
+
+
+def _samples(rows: Sequence[pd.Series], numbers: Numbers) -> str:
+    """How many test samples, with the standard error that they leave."""
+    known = [row for row in rows if not pd.isna(row["n"])]
+    if not known:
+        return "test samples whose number is not known"
+    n, error = min(int(row["n"]) for row in known), max(_error(row["value"], row["n"]) for row in known)
+    return f"{numbers.plain('n_test', n)} test samples (standard error {numbers.points('stderr', error)} points)"
 
 
 def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> float | None:
@@ -161,7 +166,8 @@ def _checked(run: Run) -> tuple[int, int] | None:
 
 
 def _few(runs: Sequence[Run]) -> bool:
-    return any(_error(row["value"], row["n"]) > MOST_ERROR for row in _final_rows(runs))
+    known = [row for row in _final_rows(runs) if not pd.isna(row["n"])]
+    return any(_error(row["value"], row["n"]) > MOST_ERROR for row in known)
 
 
 def _final_rows(runs: Sequence[Run]) -> list[pd.Series]:

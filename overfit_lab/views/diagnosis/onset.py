@@ -8,6 +8,7 @@ import numpy as np
 
 from overfit_lab.probes.metrics.phases import ALPHA, LEAST, Fall
 from overfit_lab.records.reader import Run
+from overfit_lab.records.status import COMPLETE
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
 from overfit_lab.views.diagnosis.over_seeds import median, within
 from overfit_lab.views.diagnosis.phases_of import onset_in, overfits, peak_in, phases_of
@@ -112,7 +113,7 @@ def _notes(runs: Sequence[Run], judged: Sequence[Run]) -> str:
     notes = []
     gone = [run.name for run in runs if diverged_at(run) is not None]
     short = [run.name for run in runs if run not in judged and run.name not in gone]
-    part = [run.name for run in judged if run.info.get("status") not in ("completed", None)]
+    part = [run.name for run in judged if run.info.get("status") not in (*COMPLETE, None)]
     if gone:
         notes.append(f"{listed(gone)} diverged and {'is' if len(gone) == 1 else 'are'} passed over")
     if short:

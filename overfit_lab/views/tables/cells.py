@@ -133,7 +133,7 @@ def sample_note(title: str, rows: Sequence[Seeds], measured: Sequence[Measured])
         for row, ends in zip(rows, measured, strict=True)
         for run, *readings in zip(row.entry.runs, ends.best, ends.final, strict=True)
         for reading in readings
-        if (total := run.sizes.get("test")) and reading.value is not None
+        if (total := run.sizes.get("test")) and reading.value is not None and reading.n is not None
     )
     if all(n == total for n, total in labels):
         return ()
