@@ -71,7 +71,7 @@ def check(
         typer.echo(json.dumps([to_json(*item) for item in reports], indent=1))
     else:
         typer.echo("\n".join([*(_text(*item) for item in reports), f"picture: {path}"]))
-    if strict and any(report.suspicious for *_, report in reports):
+    if strict and any(report.suspicious for _, report in reports):
         raise typer.Exit(SUSPICIOUS)
 
 
@@ -82,23 +82,24 @@ def _run(
     queries: int,
     trust: bool,
     samples: dict[str, Any],
-) -> list[tuple[int | None, Snapshot, Report]]:
+) -> list[tuple[Snapshot, Report]]:
     from overfit_lab.cli.jobs import ShareProgress
     from overfit_lab.evaluation.checks.base import Bench
     from overfit_lab.evaluation.checks.report import run_checks
     from overfit_lab.evaluation.store import record_measurement
+    from overfit_lab.records.naming import epoch_title
 
     transfer = target.source(source, trust=trust)
     reports = []
     for snapshot in target.snapshots():
-        with ShareProgress(target.title(snapshot)) as progress:
+        with ShareProgress(f"{target.config.name}, {epoch_title(snapshot.epoch)}") as progress:
             runner = _Runner(target, snapshot, samples, progress, len(chosen))
             split, n = samples["split"], samples["n"]
             bench = Bench(snapshot, target.config, runner, split=split, n=n, source=transfer, n_queries=queries)
             report = run_checks(bench, chosen, runner.begin)
             progress(1.0, "done")
         record_measurement(target.folder, snapshot, "masking", report.measurement())
-        reports.append((target.epoch(snapshot), snapshot, report))
+        reports.append((snapshot, report))
     return reports
 
 
@@ -139,10 +140,10 @@ def _draw(target: Target, picture: Path | None) -> Path:
     return path
 
 
-def to_json(epoch: int | None, snapshot: Snapshot, report: Report) -> dict[str, Any]:
-    """A report as JSON; ``epoch`` is null for a weights file."""
+def to_json(snapshot: Snapshot, report: Report) -> dict[str, Any]:
+    """A report as JSON."""
     return {
-        "epoch": epoch,
+        "epoch": snapshot.epoch,
         "weights": snapshot.weights,
         "verdict": report.verdict,
         "suspicious": [finding.check for finding in report.suspicious],
@@ -168,11 +169,12 @@ def share_to_json(share: Share) -> dict[str, Any]:
     return {"what": share.name, "value": share.value, "interval": list(share.bounds), "n": share.n}
 
 
-def _text(epoch: int | None, snapshot: Snapshot, report: Report) -> str:
+def _text(snapshot: Snapshot, report: Report) -> str:
     from overfit_lab.cli.console import as_text, new_table
+    from overfit_lab.records.naming import epoch_title
 
     table = new_table("check", "", "expects", "found")
     for finding in report.findings:
         table.add_row(finding.check, MARKS[finding.status], finding.expects, finding.text)
-    head = f"{'' if epoch is None else f'epoch {epoch}, '}{report.worst.n} samples of {report.split}"
+    head = f"{epoch_title(snapshot.epoch)}, {report.worst.n} samples of {report.split}"
     return "\n".join([head, as_text(table), report.verdict])

@@ -95,10 +95,11 @@ def _check(attack: str, split: str, n: int | None, batch_size: int | None, sourc
 
 def _run(
     target: Target, names: list[str], options: AttackOptions, source: str | None, trust: bool, samples: dict[str, Any]
-) -> list[tuple[int | None, Snapshot, Outcome]]:
+) -> list[tuple[Snapshot, Outcome]]:
     from overfit_lab.cli.jobs import ShareProgress
     from overfit_lab.evaluation.attackers import make_attacker
     from overfit_lab.evaluation.store import evaluate_into
+    from overfit_lab.records.naming import epoch_title
 
     transfer = target.source(source, trust=trust)
     n_classes = target.session.data.n_classes
@@ -106,18 +107,18 @@ def _run(
     done = []
     for snapshot in target.snapshots():
         for attacker in attackers:
-            title = f"{target.title(snapshot)}, {snapshot.name_of(attacker.label)}"
+            title = f"{target.config.name}, {epoch_title(snapshot.epoch)}, {snapshot.name_of(attacker.label)}"
             with ShareProgress(title) as progress:
                 outcome = evaluate_into(target.folder, snapshot, attacker, on_progress=progress, **samples)
-            done.append((target.epoch(snapshot), snapshot, outcome))
+            done.append((snapshot, outcome))
     return done
 
 
-def to_json(epoch: int | None, snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
-    """An outcome's numbers as JSON, without its arrays; ``epoch`` is null for a weights file."""
+def to_json(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
+    """An outcome's numbers as JSON, without its arrays."""
     low, high = outcome.interval()
     return {
-        "epoch": epoch,
+        "epoch": outcome.settings["epoch"],
         "weights": outcome.settings["weights"],
         "attack": outcome.label,
         "split": outcome.settings["split"],
@@ -132,16 +133,17 @@ def to_json(epoch: int | None, snapshot: Snapshot, outcome: Outcome) -> dict[str
     }
 
 
-def _table(outcomes: list[tuple[int | None, Snapshot, Outcome]], folder: Path) -> str:
+def _table(outcomes: list[tuple[Snapshot, Outcome]], folder: Path) -> str:
     from overfit_lab.cli.console import as_text, new_table
+    from overfit_lab.records.naming import epoch_number
 
     numbers = ("clean %", "robust %", "95% interval", "right of n", "seconds")
     table = new_table("epoch", "attack", "split", *numbers, right=("epoch", *numbers))
     notes = []
-    for epoch, snapshot, outcome in outcomes:
+    for snapshot, outcome in outcomes:
         low, high = outcome.interval()
         table.add_row(
-            targets.epoch_cell(epoch),
+            epoch_number(outcome.settings["epoch"]),
             snapshot.name_of(outcome.label),
             str(outcome.settings["split"]),
             f"{100 * outcome.clean_accuracy:.1f}",

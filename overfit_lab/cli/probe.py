@@ -80,10 +80,9 @@ def probe(
 
             records = probing.probe_run(target, metrics, prior_bus=trained, **shared)
     if as_json:
-        unknown = {"epoch": None} if target.is_file() else {}
-        typer.echo(json.dumps([{**record.to_dict(), **unknown} for record in records], indent=1))
+        typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
     else:
-        _print_table(records, knows_epoch=not target.is_file())
+        _print_table(records)
 
 
 def _check_prior(prior: str | None, reference: Path | None, metrics: list[str]) -> None:
@@ -138,14 +137,14 @@ def _print_budget(content: dict[str, object]) -> None:
     targets.note(in_words(content))
 
 
-def _print_table(records: list[Record], *, knows_epoch: bool) -> None:
+def _print_table(records: list[Record]) -> None:
     from overfit_lab.cli.console import new_table, show
+    from overfit_lab.records.naming import epoch_number
 
     columns = ("epoch", "metric", "field", "split", "inputs", "value", "stderr", "n")
     table = new_table(*columns, right=("epoch", "value", "stderr", "n"))
     for r in records:
         value = "–" if r.value is None else f"{r.value:.5g}"
         error = "" if r.stderr is None else f"{r.stderr:.2g}"
-        epoch = targets.epoch_cell(r.epoch if knows_epoch else None)
-        table.add_row(epoch, r.probe, r.field, r.split, r.inputs, value, error, str(r.n))
+        table.add_row(epoch_number(r.to_dict()["epoch"]), r.probe, r.field, r.split, r.inputs, value, error, str(r.n))
     show(table)

@@ -73,22 +73,16 @@ class Target:
         if self.which is not None:
             return self.path
         from overfit_lab.evaluation.store import import_folder
+        from overfit_lab.training.subjects import data_line
 
-        return import_folder(self.path, self.session, self.out)
+        folder = import_folder(self.path, self.session, self.out)
+        note(data_line(self.session.data.describe()))
+        return folder
 
     @property
     def config(self) -> RunConfig:
         """The configuration of the target."""
         return self.session.config
-
-    def epoch(self, snapshot: Snapshot) -> int | None:
-        """The epoch of a snapshot; None for a weights file, which does not say when it was trained to."""
-        return None if self.which is None else snapshot.clock.epoch
-
-    def title(self, snapshot: Snapshot) -> str:
-        """The target's name, and the epoch where it is known."""
-        epoch = self.epoch(snapshot)
-        return self.config.name if epoch is None else f"{self.config.name}, epoch {epoch}"
 
     def source(self, name: str | None, *, trust: bool) -> Source | None:
         """The network that ``--source`` names, on this target's data; None without the option."""
@@ -186,11 +180,6 @@ def resumable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted("the same command goes on where it was") from None
-
-
-def epoch_cell(epoch: int | None) -> str:
-    """An epoch in a table; a dash where it is not known."""
-    return "–" if epoch is None else str(epoch)
 
 
 def note(text: str) -> None:
