@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from overfit_lab.config import RunConfig
 from overfit_lab.config.upgrade import later_options
+from overfit_lab.records.layout import IMPORTED
 
 OBJECTIVES = {
     "standard": "standard training",
@@ -168,6 +169,16 @@ def pixels(eps: float) -> str:
 
 def _plain(value: object) -> str:
     return "-".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def epoch_title(epoch: int | None) -> str:
+    """``epoch 5``; ``imported`` for weights that were trained elsewhere, which have none."""
+    return IMPORTED if epoch is None else f"epoch {epoch}"
+
+
+def epoch_number(epoch: int | None) -> str:
+    """The same for a column of epochs: ``5``."""
+    return IMPORTED if epoch is None else str(epoch)
 
 
 def common_name(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ENDED = "ended"
 """State of an imported log: it is over, and how it ended is not known."""
-COMPLETE = ("completed", "imported", ENDED)
+COMPLETE = ("completed", layout.IMPORTED, ENDED)
 """States of runs of which nothing is known to be missing."""
 
 

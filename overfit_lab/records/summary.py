@@ -76,14 +76,23 @@ def best_epoch(run: Run, weights: str = RAW, by: str = "auto") -> Best:
     if by == "val":
         raise RunFolderError(f"{run.folder}: holds no evaluation on val to choose the best epoch by; choose by test")
     splits = "test" if by == "test" else "test or val"
-    raise RunFolderError(f"{run.folder}: holds no evaluation on {splits}; was it stopped before its first epoch?")
+    raise _no_evaluation(run, f" on {splits}")
+
+
+def _no_evaluation(run: Run, where: str = "") -> RunFolderError:
+    if run.is_imported:
+        return RunFolderError(
+            f"{run.folder}: holds imported weights, which have neither a best nor a last epoch; `overfit-lab table` "
+            "shows what was measured on them"
+        )
+    return RunFolderError(f"{run.folder}: holds no evaluation{where}; was it stopped before its first epoch?")
 
 
 def final_epoch(run: Run) -> int:
     """The last epoch that was evaluated."""
     evaluated = run.records.loc[run.records["probe"] == "evaluation", "epoch"]
     if evaluated.empty:
-        raise RunFolderError(f"{run.folder}: holds no evaluation; was it stopped before its first epoch?")
+        raise _no_evaluation(run)
     return int(evaluated.max())
 
 

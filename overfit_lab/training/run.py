@@ -379,4 +379,5 @@ def _restore(session: Session, folder: Path) -> Checkpoint | None:
         return None
     checkpoint = load_checkpoint(path)
     restore(session, checkpoint)
+    session.clock = replace(session.clock, n_epochs=session.config.epochs)  # it may end later than it was to
     return checkpoint

@@ -24,7 +24,7 @@ AUTOATTACK = "acc_adv/autoattack"
 CHECK = "overfit-lab check RUN"
 ATTACK = "overfit-lab evaluate RUN --attack autoattack --checkpoint best,final"
 MODEL = "WEIGHTS --model PACKAGE.MODULE:CLASS --data DATA"
-"""In place of a run, where another loop trained it and kept its own weights."""
+"""In place of a run, where another loop trained it and kept its own weights, or a file was imported."""
 
 
 def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
@@ -42,7 +42,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     if suspicious or (lower is not None and lower > MOST_LOWER):
         verdict = "no"
     attack, check = ATTACK, CHECK
-    if any(map(is_monitored, runs)):
+    if any(is_monitored(run) or run.is_imported for run in runs):
         attack, check = f"overfit-lab evaluate {MODEL} --attack autoattack", f"overfit-lab check {MODEL}"
     reasons = [f"run AutoAttack: `{attack}`"] if lower is None else []
     reasons += [f"look for masked gradients: `{check}`"] if suspicious is None else []
@@ -99,13 +99,13 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> floa
     """How much lower AutoAttack is than the run's own attack at the same epoch; None where it was not run."""
     readings = [pair for run in runs if (pair := _autoattacked(run)) is not None]
     if not readings:
-        parts.append("AutoAttack was not run on the final checkpoint")
+        parts.append(f"AutoAttack was not run on the {_checkpoint(runs)}")
         return None
     under = float(np.mean([pair[0] for pair in readings]))
     n = min(pair[2] for pair in readings)
     text = (
-        f"AutoAttack leaves {numbers.percent('autoattack', under)} of {numbers.plain('n_autoattack', n)} at the final "
-        f"checkpoint{_of(readings, runs, 'attacked', numbers)}"
+        f"AutoAttack leaves {numbers.percent('autoattack', under)} of {numbers.plain('n_autoattack', n)} at the "
+        f"{_checkpoint(runs)}{_of(readings, runs, 'attacked', numbers)}"
     )
     lower = [pair[1] - pair[0] for pair in readings if pair[1] is not None]
     if lower:
@@ -113,6 +113,11 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> floa
         text += f", {numbers.points('lower', float(np.mean(lower)))} points less than {attack} there"
     parts.append(text)
     return float(np.mean(lower)) if lower else 0.0
+
+
+def _checkpoint(runs: Sequence[Run]) -> str:
+    """What was attacked last."""
+    return "imported weights" if all(run.is_imported for run in runs) else "final checkpoint"
 
 
 def _of(part: Sequence[object], runs: Sequence[Run], name: str, numbers: Numbers) -> str:

@@ -124,6 +124,8 @@ def shared_setting(rows: Sequence[Entry]) -> str:
 def caption(rows: Sequence[Seeds], numbers: str, ends: str) -> tuple[str, ...]:
     """What the numbers are, how the best was chosen, and the setting where all rows share it."""
     setting = shared_setting([row.entry for row in rows])
+    if all(run.is_imported for row in rows for run in row.entry.runs):
+        ends = "Final: the imported weights."
     return tuple(text for text in (numbers, chosen_on(rows), ends, setting) if text)
 
 
