@@ -105,8 +105,10 @@ def _asked(question: Question) -> str:
     typer.echo(question.text)
     for i, option in enumerate(options, start=1):
         typer.echo(f"  {i}  {option}   ({question.options[option]})")
-    number = typer.prompt("Number", type=typer.IntRange(1, len(options)) if hasattr(typer, "IntRange") else int)
-    return options[min(max(int(number), 1), len(options)) - 1]
+    number = 0
+    while not 1 <= number <= len(options):
+        number = typer.prompt(f"1 to {len(options)}", type=int)
+    return options[number - 1]
 
 
 def _tell_next(folders: list[Path], out: Path) -> None:

@@ -30,7 +30,9 @@ SILENT_WORDS = ("avg", "mean", "average", "percent", "pct", "%", "epoch", "metri
 """Words that say nothing of which number it is."""
 STEP_NAMES = ("step", "global step", "trainer global step", "iteration", "iterations", "iter", "global iteration")
 EPOCH_NAMES = ("epoch", "epochs", "ep", "trainer epoch", "current epoch", "train epoch", "epoch number")
-LR_WORDS = ("lr", "learning", "rate", "sgd", "adam", "adamw", "train", "pg1", "0")
+LR_WORDS = ("lr", "learning", "rate", "sgd", "adam", "adamw", "train", "pg0", "pg1", "0")
+CALLS = "_step"
+"""What W&B calls the number of a logging call, which is no optimiser step."""
 MOST_SHOWN = 8
 """Columns that a message names."""
 
@@ -195,7 +197,12 @@ def choose_columns(
     left = [column for column in columns if column not in {*taken, *chosen.values()}]
     readings = {column: reading for column in left if (reading := _settled(column, columns, fixed)).fields}
     questions: list[Question] = []
-    for name, candidates in _claims(readings).items():
+    claims = _claims(readings)
+    if len(steps := [column for column in claims.get("step", []) if column != CALLS]) != 1 and "epoch" in claims:
+        claims.pop("step", None)  # epochs are known, and which of them counts steps matters little
+    elif steps:
+        claims["step"] = steps
+    for name, candidates in claims.items():
         if _targets(chosen) & _targets([name]):
             continue
         if len(candidates) > 1:

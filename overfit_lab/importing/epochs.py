@@ -58,7 +58,7 @@ def moments(
         LogError: an epoch or step is no number, or it cannot be told what an epoch is.
     """
     positions = np.array(rows)
-    steps = _whole(table, step, positions) if step else None
+    steps = _whole(table, step, positions, strict=epoch is None or steps_per_epoch is not None) if step else None
     if epoch == ROW:
         ends = np.arange(1, len(positions) + 1)
         say("the rows are taken as epochs")
@@ -66,22 +66,30 @@ def moments(
         ends = _by_epoch(table, epoch, positions, trains, first_epoch, say)
     elif steps is not None and step is not None:
         ends = _by_step(table, step, positions, steps, trains, steps_per_epoch, first_epoch, say)
+        steps = None if steps_per_epoch is None else steps  # rows that are counted are no optimiser steps
     else:
         raise LogError(f"{table.source}: --steps-per-epoch needs a column of steps; give --map step=COLUMN")
     return [
-        Moment(int(row), int(end), None if steps is None else int(steps[i]))
+        Moment(int(row), int(end), None if steps is None or steps[i] < 0 else int(steps[i]))
         for i, (row, end) in enumerate(zip(positions, ends, strict=True))
     ]
 
 
-def _whole(table: Table, column: str, positions: np.ndarray) -> np.ndarray:
+def _whole(table: Table, column: str, positions: np.ndarray, *, strict: bool) -> np.ndarray:
+    """Steps, -1 where there is none.
+
+    Raises:
+        LogError: with ``strict`` there is none.
+    """
     values = numbers(table, column)[positions]
     wrong = np.flatnonzero(~np.isfinite(values) | (values < 0) | (values > 2**53) | (values != np.floor(values)))
-    if len(wrong):
+    if len(wrong) and strict:
         cell = table.frame[column].iloc[int(positions[wrong[0]])]
         raise LogError(
             f"{table.place(int(positions[wrong[0]]))}: {column!r} is {cell!r}, expected a whole number from 0 on"
         )
+    values = values.copy()
+    values[wrong] = -1
     return values.astype(np.int64)
 
 

@@ -87,13 +87,3 @@ def field_of(name: str) -> Field:
     evaluation = probe.partition("@")[0] == "evaluation"
     kind = "acc" if evaluation and field.startswith("acc_") else "number"
     return Field(name, probe, field, split or "", inputs or "", "given" if evaluation else "", kind)
-
-
-def is_field(name: str) -> bool:
-    """Whether ``--map`` takes a name."""
-    try:
-        return name in AXES or name in SIZES or bool(field_of(name))
-    except ValueError:
-        return False
-    except Exception:
-        return False

@@ -19,7 +19,7 @@ from overfit_lab.importing.columns import ROW, Choose, Chosen, Question, choose_
 from overfit_lab.importing.epochs import Moment, check_steps, merged, moments
 from overfit_lab.importing.fields import AXES, SIZES, field_of
 from overfit_lab.importing.folders import ImportedRun, vacant, write
-from overfit_lab.importing.measured import as_numbers, sizes_of, to_records
+from overfit_lab.importing.measured import check_signs, sizes_of, to_records
 from overfit_lab.importing.naming import compiled, folder_names, seed_in
 from overfit_lab.importing.source import LogError, Source
 from overfit_lab.importing.table import Format, Table
@@ -180,7 +180,7 @@ def read_runs(
     chosen = [_columns(table, reading, choose) for _, table in tables]
     shares = list(dict.fromkeys(c for part in chosen for name, c in part.columns.items() if _is_share(name)))
     for _, table in tables:
-        as_numbers(table, [column for column in shares if column in table.frame])
+        check_signs(table, [column for column in shares if column in table.frame])
     percent, how = are_percent([table for _, table in tables], shares, reading.percent) if shares else (False, "")
     unit = f"; accuracies are {'percentages' if percent else 'fractions'}, {how}" if shares else ""
     runs: list[ImportedRun] = []
@@ -308,7 +308,10 @@ def _is_share(name: str) -> bool:
 
 def _describe_columns(chosen: Chosen) -> str:
     """Which field is which column, and which columns are nothing."""
-    parts = [name if name == column else f"{name} is {column!r}" for name, column in chosen.columns.items()]
+    parts = [
+        name if name == column else f"{name} is {column!r}{' (guessed)' if name in chosen.guessed else ''}"
+        for name, column in chosen.columns.items()
+    ]
     over = f"; passed over: {listed(chosen.passed_over)}" if chosen.passed_over else ""
     return f"columns {', '.join(parts)}{over}"
 

@@ -93,8 +93,8 @@ def sizes_of(table: Table, rows: Sequence[int], columns: Mapping[str, str], know
     return {split: n for split in ("train", "test", "val") if (n := {**sizes, **known}.get(split)) is not None}
 
 
-def as_numbers(table: Table, columns: Sequence[str]) -> None:
-    """Read cells of columns that mix percent signs with numbers without one.
+def check_signs(table: Table, columns: Sequence[str]) -> None:
+    """Refuse a column that mixes percentages with numbers without a sign.
 
     Raises:
         LogError: a column has both.

@@ -469,3 +469,11 @@ def test_a_damaged_table_is_read_or_refused_in_one_line(tmp_path_factory, damage
             assert len(run.records)
             assert run.config.is_monitored
         assert not list(Path(folder / "runs").glob(".*"))
+
+
+def test_columns_of_steps_beside_one_of_epochs_ask_nothing(tmp_path):
+    text = "epoch,_step,trainer/global_step,test_robust_acc\n1,0,50,0.5\n2,1,,0.4\n"
+    folder, _ = of(text, tmp_path)
+    assert Run.open(folder).records["step"].tolist()[:1] == [50]
+    folder, _ = of("epoch,iteration,global_step,test_robust_acc\n1,0,50,0.5\n", tmp_path, "two.csv")
+    assert Run.open(folder).records["step"].isna().all()
