@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.config import MonitoredConfig, RunConfig, to_yaml
+from overfit_lab.config import RunConfig, parse_config, to_yaml
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.environment import now, versions
@@ -46,9 +46,8 @@ class ImportedRun:
     def config(self) -> RunConfig:
         """What is known of the run: its name, and the seed where a pattern says it. All else is not known."""
         known = ("monitored", *(("seed",) if self.seed is not None else ()))
-        said = {"experiment": self.experiment}
-        monitored = MonitoredConfig(known=known, config=said, data=dict(self.sizes))
-        return RunConfig(name=self.folder, seed=self.seed or 0, monitored=monitored)
+        monitored = {"known": known, "config": {"experiment": self.experiment}, "data": dict(self.sizes)}
+        return parse_config({"name": self.folder, "seed": self.seed or 0, "monitored": monitored})
 
     @property
     def text(self) -> bytes:

@@ -174,7 +174,7 @@ def read_runs(
         name, kind = recognise(source, format_name)
         read = kind.read(source)
         if not read or not any(len(table.frame) for table in read):
-            raise LogError(f"{path}: holds no numbers of a training run ({name})")
+            raise LogError(f"{source}: holds no numbers of a training run ({name})")
         tables += [(name, table) for table in read if len(table.frame)]
     tables = _distinct(_joined(tables), paths)
     chosen = [_columns(table, reading, choose) for _, table in tables]
@@ -209,9 +209,9 @@ def recognise(source: Source, name: str | None) -> tuple[str, Format]:
             if kind.general == general and kind.recognises(source):
                 return key, kind
     if source.is_folder:
-        raise LogError(f"{source.path}: is a folder of no format; give its files, such as '{source.path}/*.csv'")
+        raise LogError(f"{source}: is a folder of no format; give its files, such as '{source}/*.csv'")
     source.text  # noqa: B018 (says why it is no text)
-    raise LogError(f"{source.path}: no format knows it; give --format {', '.join(known)}")
+    raise LogError(f"{source}: no format knows it; give --format {', '.join(known)}")
 
 
 def _joined(tables: Sequence[tuple[str, Table]]) -> list[tuple[str, Table]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import os
 import zlib
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +35,13 @@ class Source:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.exists():
-            raise LogError(f"{path}: no such file or folder")
+            raise LogError(f"{self}: no such file or folder")
         if path.is_file() and path.stat().st_size == 0:
-            raise LogError(f"{path}: is empty, expected a training log")
+            raise LogError(f"{self}: is empty, expected a training log")
+
+    def __str__(self) -> str:
+        """The path, what is no text in it replaced."""
+        return str(self.path).encode("utf-8", "replace").decode()
 
     @property
     def is_folder(self) -> bool:
@@ -51,7 +56,7 @@ class Source:
             >>> Source(Path(__file__)).name
             'source'
         """
-        path = self.path.resolve()
+        path = Path(os.path.abspath(str(self)))
         stem = path.name.removesuffix(".gz")
         stem = stem.rpartition(".")[0] or stem
         if self.is_folder:
@@ -80,7 +85,7 @@ class Source:
             raw = self.path.read_bytes()
             return gzip.decompress(raw) if raw.startswith(GZIP) else raw
         except (OSError, EOFError, zlib.error) as error:
-            raise LogError(f"{self.path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+            raise LogError(f"{self}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
     @cached_property
     def text(self) -> str:
@@ -95,12 +100,12 @@ class Source:
             text = content.decode(encoding)
         except UnicodeDecodeError as error:
             line = content[: error.start].count(b"\n") + 1
-            raise LogError(f"{self.path}, line {line}: is not {encoding.upper()} text; save it as UTF-8") from error
+            raise LogError(f"{self}, line {line}: is not {encoding.upper()} text; save it as UTF-8") from error
         if "\0" in text:
             line = text[: text.index("\0")].count("\n") + 1
-            raise LogError(f"{self.path}, line {line}: holds zero bytes, expected text")
+            raise LogError(f"{self}, line {line}: holds zero bytes, expected text")
         if not text.strip():
-            raise LogError(f"{self.path}: is empty, expected a training log")
+            raise LogError(f"{self}: is empty, expected a training log")
         return text.replace("\r\n", "\n")
 
     @cached_property

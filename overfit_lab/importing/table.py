@@ -74,4 +74,4 @@ def table_of(
     frame = pd.DataFrame(
         {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}, columns=columns
     )
-    return Table(str(source.path), source.name if name is None else name, frame, lines, **more)
+    return Table(str(source), source.name if name is None else name, frame, lines, **more)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from logs import N, as_csv, curves
 
 from overfit_lab.cli import import_
 from overfit_lab.cli.main import run as command
+from overfit_lab.config.permission import Permission, current, granted
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.importing import import_log
 from overfit_lab.importing.columns import choose_columns
@@ -477,3 +479,19 @@ def test_columns_of_steps_beside_one_of_epochs_ask_nothing(tmp_path):
     assert Run.open(folder).records["step"].tolist()[:1] == [50]
     folder, _ = of("epoch,iteration,global_step,test_robust_acc\n1,0,50,0.5\n", tmp_path, "two.csv")
     assert Run.open(folder).records["step"].isna().all()
+
+
+def test_names_in_a_log_allow_no_import(tmp_path):
+    lines = [{"run": "planted:Thing", **row} for row in curves(3)]
+    with granted(Permission()):
+        (folder,) = import_log(written(tmp_path, as_csv(lines)), run_column="run", out=tmp_path / "runs")
+        assert not current().covers("planted:Thing")
+    assert Run.open(folder).info["name"] == "planted:Thing"
+
+
+def test_a_file_whose_name_is_no_text_is_read(tmp_path, capsys):
+    path = os.fsencode(tmp_path) + b"/na\xefve.csv"
+    Path(os.fsdecode(path)).write_text(as_csv(curves(3)))
+    assert command(["import", os.fsdecode(path), "--out", str(tmp_path / "runs")]) == 0
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["na-ve"]
+    assert command(["import", os.fsdecode(path), "--map", "x=y", "--out", str(tmp_path / "runs")]) == 2

@@ -39,11 +39,11 @@ def read(source: Source) -> list[Table]:
             if i == numbered[-1][0]:
                 notes.append(f"line {i} is cut off, it is passed over")
                 continue
-            raise LogError(f"{source.path}, line {i}: has {len(cells)} cells, expected {len(FIELDS)}")
+            raise LogError(f"{source}, line {i}: has {len(cells)} cells, expected {len(FIELDS)}")
         rows.append({"epoch": len(rows) + 1, **dict(zip(FIELDS, cells, strict=True))})
         lines.append(i)
     if not rows:
-        raise LogError(f"{source.path}: has names of columns and no line of an epoch")
+        raise LogError(f"{source}: has names of columns and no line of an epoch")
     return [table_of(source, rows, lines, fields=FIELDS, numbering="one", percent=True, notes=notes)]
 
 

@@ -84,15 +84,15 @@ def read(source: Source) -> list[Table]:
                 lines.append(line)
                 rows.append(dict(zip(names, cells, strict=False)))
     except csv.Error as error:
-        raise LogError(f"{source.path}, line {reader.line_num}: is no row of a table ({error})") from error
+        raise LogError(f"{source}, line {reader.line_num}: is no row of a table ({error})") from error
     if rows and "" in rows[-1] and int(rows[-1][""]) < len(names) and not source.text.endswith("\n"):
         notes.append(f"line {lines[-1]} is cut off, it is passed over")
         rows, lines = rows[:-1], lines[:-1]
     for row, line in zip(rows, lines, strict=True):
         if "" in row:
-            raise LogError(f"{source.path}, line {line}: has {row['']} cells, the first line has {len(names)} names")
+            raise LogError(f"{source}, line {line}: has {row['']} cells, the first line has {len(names)} names")
     if not rows:
-        raise LogError(f"{source.path}: has names of columns and no rows")
+        raise LogError(f"{source}: has names of columns and no rows")
     return long_form(table_of(source, rows, lines, notes=notes))
 
 
@@ -105,11 +105,11 @@ def _names(source: Source, cells: list[str], line: int) -> list[str]:
     while cells and not cells[-1]:
         cells = cells[:-1]
     if not any(map(_is_name, cells)):
-        raise LogError(f"{source.path}, line {line}: expected names of columns, got {', '.join(cells)[:60]!r}")
+        raise LogError(f"{source}, line {line}: expected names of columns, got {', '.join(cells)[:60]!r}")
     names = [cell or f"column {i + 1}" for i, cell in enumerate(cells)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise LogError(f"{source.path}, line {line}: column {twice!r} comes twice")
+        raise LogError(f"{source}, line {line}: column {twice!r} comes twice")
     return names
 
 

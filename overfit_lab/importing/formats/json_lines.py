@@ -32,13 +32,13 @@ def read(source: Source) -> list[Table]:
     except ValueError:
         return _read_lines(source)
     except RecursionError as error:
-        raise LogError(f"{source.path}: is nested too deeply") from error
+        raise LogError(f"{source}: is nested too deeply") from error
     rows = _rows(content)
     if rows is None:
-        raise LogError(f"{source.path}: expected JSON objects, one a row")
+        raise LogError(f"{source}: expected JSON objects, one a row")
     wrong = next((i for i, row in enumerate(rows) if not isinstance(row, Mapping)), None)
     if wrong is not None:
-        raise LogError(f"{source.path}, row {wrong + 1}: expected a JSON object, got {str(rows[wrong])[:40]}")
+        raise LogError(f"{source}, row {wrong + 1}: expected a JSON object, got {str(rows[wrong])[:40]}")
     return long_form(table_of(source, [flat(row) for row in rows]))
 
 
@@ -82,9 +82,9 @@ def _read_lines(source: Source) -> list[Table]:
             if i == numbered[-1][0] and rows:
                 notes.append(f"line {i} is cut off, it is passed over")
                 break
-            raise LogError(f"{source.path}, line {i}: is not JSON ({error})") from error
+            raise LogError(f"{source}, line {i}: is not JSON ({error})") from error
         if not isinstance(row, Mapping):
-            raise LogError(f"{source.path}, line {i}: expected a JSON object, got {line.strip()[:40]!r}")
+            raise LogError(f"{source}, line {i}: expected a JSON object, got {line.strip()[:40]!r}")
         rows.append(flat(row))
         lines.append(i)
     return long_form(table_of(source, rows, lines, notes=notes))

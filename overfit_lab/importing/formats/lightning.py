@@ -29,7 +29,7 @@ def read(source: Source) -> list[Table]:
     """
     (table,) = delimited.read(source)
     if not {"epoch", "step"} <= set(table.frame.columns):
-        raise LogError(f"{source.path}: has no columns 'epoch' and 'step', as Lightning's CSVLogger writes them")
+        raise LogError(f"{source}: has no columns 'epoch' and 'step', as Lightning's CSVLogger writes them")
     frame = table.frame.copy()
     frame["epoch"] = _filled(list(frame["epoch"]), list(frame["step"]))
     rows = frame["epoch"].notna().to_numpy()

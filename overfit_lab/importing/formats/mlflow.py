@@ -42,7 +42,7 @@ def read(source: Source) -> list[Table]:
             ordered = [rows[step] for step in sorted(rows)]
             tables.append(table_of(source, ordered, name=distinct, settings=settings))
     if not tables:
-        raise LogError(f"{source.path}: holds no metrics of an MLflow run")
+        raise LogError(f"{source}: holds no metrics of an MLflow run")
     return tables
 
 

@@ -80,7 +80,7 @@ def read(source: Source) -> list[Table]:
                 if i == last:
                     notes.append(f"line {i + 1} is cut off, it is passed over")
                     continue
-                raise LogError(f"{source.path}, line {i + 1}: has {len(cells)} numbers for {len(names)} columns")
+                raise LogError(f"{source}, line {i + 1}: has {len(cells)} numbers for {len(names)} columns")
             row = dict(zip(names, cells, strict=True))
             if row.get("LR", "").startswith("-"):
                 continue  # a line of an evaluation alone
@@ -88,7 +88,7 @@ def read(source: Source) -> list[Table]:
             rows.append(_of_weights(row, weights, rows) if weights else row)
             lines.append(i + 1)
     if not rows:
-        raise LogError(f"{source.path}: has names of columns and no line of an epoch")
+        raise LogError(f"{source}: has names of columns and no line of an epoch")
     fields = {**FIELDS, **{name: name.lower().replace(" ", "_") for name in VAL}}
     fields |= {f"{name}@{weights}": f"{field}@{weights}" for name, field in fields.items() for weights in ("wa",)}
     numbering = "zero"

@@ -45,7 +45,7 @@ def read(source: Source) -> list[Table]:
             lines.append(i)
             begun = {}
     if not rows:
-        raise LogError(f"{source.path}: has no line 'sa test: ..., ra test: ...'")
+        raise LogError(f"{source}: has no line 'sa test: ..., ra test: ...'")
     train = "train_acc" if settings.get("loss") == "ce" else "train_robust_acc"
     fields = {"train": train, "sa test": "test_acc", "ra test": "test_robust_acc"}
     return [table_of(source, rows, lines, fields=fields, numbering="one", percent=True, settings=settings)]

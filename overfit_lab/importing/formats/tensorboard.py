@@ -48,7 +48,7 @@ def read(source: Source) -> list[Table]:
             ordered = [rows[step] for step in sorted(rows)]
             tables.append(table_of(source, ordered, name=name if below == "." else f"{name}/{below}"))
     if not tables:
-        raise LogError(f"{source.path}: its event files hold no scalars")
+        raise LogError(f"{source}: its event files hold no scalars")
     return [_only(table, tables) for table in tables]
 
 

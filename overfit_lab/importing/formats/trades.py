@@ -40,7 +40,7 @@ def read(source: Source) -> list[Table]:
         part = "robust_" if end[2] else ""
         n_right, n = int(end[4]), int(end[5])
         if not n or n_right > n:
-            raise LogError(f"{source.path}, line {i}: {n_right}/{n} is no share of samples")
+            raise LogError(f"{source}, line {i}: {n_right}/{n} is no share of samples")
         if epoch is None:
             epoch = 1
         elif rows and rows[-1]["epoch"] == epoch and f"{split}_{part}acc" in rows[-1]:

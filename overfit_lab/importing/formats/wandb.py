@@ -43,7 +43,7 @@ def read(source: Source) -> list[Table]:
     for name in names[1:]:
         match = COLUMN.fullmatch(name)
         if match is None:
-            raise LogError(f"{source.path}: column {name!r} is no 'RUN - METRIC', as W&B's charts export them")
+            raise LogError(f"{source}: column {name!r} is no 'RUN - METRIC', as W&B's charts export them")
         if not match["bound"]:
             runs.setdefault(match["run"], {})[name] = match["metric"]
     tables = []
