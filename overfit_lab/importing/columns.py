@@ -267,7 +267,7 @@ def _decide(
     if not free or ("split" in reading.open and len(free) < len(reading.fields)):
         return
     options = {name: f"--map {_argument(name, column)}" for name in free}
-    options["nothing"] = f"--skip {_quoted(column)}"
+    options["nothing"] = f"--skip {quoted(column)}"
     answer = _ask(Question(f"{column!r} may be {_either(free)}", options), choose, questions)
     if answer and answer != "nothing":
         chosen[answer] = column
@@ -298,10 +298,11 @@ def _either(names: Sequence[str]) -> str:
 
 
 def _argument(name: str, column: str) -> str:
-    return _quoted(f"{name}={column}")
+    return quoted(f"{name}={column}")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """As a shell takes it as one word."""
     return text if re.fullmatch(r"[\w=./@:-]+", text) else "'" + text.replace("'", "'\\''") + "'"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,8 @@ import pandas as pd
 
 from overfit_lab.config.catalog import FORMATS
 from overfit_lab.errors import ConfigError
-from overfit_lab.importing.columns import ROW, Choose, Chosen, Question, choose_columns, listed
-from overfit_lab.importing.epochs import check_steps, merged, moments
+from overfit_lab.importing.columns import ROW, Choose, Chosen, Question, choose_columns, listed, quoted
+from overfit_lab.importing.epochs import Moment, check_steps, merged, moments
 from overfit_lab.importing.fields import AXES, SIZES, field_of
 from overfit_lab.importing.folders import ImportedRun, vacant, write
 from overfit_lab.importing.measured import as_numbers, sizes_of, to_records
@@ -73,7 +74,7 @@ def import_log(
         format: of the log; None: it is recognised.
         mapping: columns by field, such as ``{"test_robust_acc": "pgd"}``; others are guessed by their names.
         skip: columns that are to be read as nothing.
-        run_column: column that says the run; without it each file is a run.
+        run_column: column that says the run, or several by commas; without it each file is a run.
         seed_pattern: regular expression with a group ``seed`` that finds the seed in a run's name; the rest of the name
             is the experiment's. Without it each run is an experiment of its own.
         steps_per_epoch: optimiser steps of an epoch, where the log counts steps alone.
@@ -207,8 +208,9 @@ def recognise(source: Source, name: str | None) -> tuple[str, Format]:
         for key, kind in known.items():
             if kind.general == general and kind.recognises(source):
                 return key, kind
-    if not source.is_folder:
-        source.text  # noqa: B018 (says why it is no text)
+    if source.is_folder:
+        raise LogError(f"{source.path}: is a folder of no format; give its files, such as '{source.path}/*.csv'")
+    source.text  # noqa: B018 (says why it is no text)
     raise LogError(f"{source.path}: no format knows it; give --format {', '.join(known)}")
 
 
@@ -246,6 +248,7 @@ def _distinct(tables: Sequence[tuple[str, Table]], paths: Sequence[Path]) -> lis
 
 def _columns(table: Table, reading: Reading, choose: Choose | None) -> Chosen:
     """The columns of a table by field, the run's and the epochs' among them."""
+    _with_run(table, reading.run_column)
     mapping = dict(reading.mapping)
     if reading.run_column is not None:
         mapping["run"] = reading.run_column
@@ -269,6 +272,21 @@ def _columns(table: Table, reading: Reading, choose: Choose | None) -> Chosen:
             f"and others; it has {listed(names)}"
         )
     return chosen
+
+
+def _with_run(table: Table, column: str | None) -> None:
+    """Put the texts of several columns into one that names the run.
+
+    Raises:
+        LogError: one of them is not there.
+    """
+    parts = column.split(",") if column is not None and column not in table.frame.columns else []
+    if len(parts) > 1:
+        missing = next((part for part in parts if part not in table.frame.columns), None)
+        if missing is not None:
+            raise LogError(f"{table.source}: has no column {missing!r}; it has {listed(list(table.frame.columns))}")
+        texts = [[str(cell).strip() for cell in table.frame[part]] for part in parts]
+        table.frame[column] = pd.Series(["-".join(text) for text in zip(*texts, strict=True)], dtype=object)
 
 
 def _usable(table: Table, chosen: Chosen) -> Chosen:
@@ -316,6 +334,8 @@ def _runs_of(name: str, table: Table, chosen: Chosen, reading: Reading, percent:
             first_epoch=reading.first_epoch,
             say=notes.append,
         )
+        if "run" not in columns:
+            _check_one_run(table, when, chosen, reading.skip)
         epochs, cells = merged(table, when, list(numbers.values()), notes.append)
         sizes = sizes_of(table, rows, columns, reading.sizes)
         records = to_records(table, epochs, cells, numbers, percent=percent, sizes=sizes, say=notes.append)
@@ -334,6 +354,23 @@ def _runs_of(name: str, table: Table, chosen: Chosen, reading: Reading, percent:
         seed, experiment = seed_in(run, seeds) if seeds is not None else (None, run)
         runs.append(ImportedRun(run, "", records, sizes, seed, experiment, log))
     return runs
+
+
+def _check_one_run(table: Table, when: Sequence[Moment], chosen: Chosen, skip: Collection[str]) -> None:
+    """Refuse to take several runs for one: epochs go back just where a column that is no number of ours changes.
+
+    Raises:
+        LogError: such a column; it may be what names the run.
+    """
+    back = {b.row for a, b in itertools.pairwise(when) if 0 <= b.epoch < a.epoch}
+    for column in chosen.passed_over if back else ():
+        cells = [str(cell) for cell in table.frame[column]]
+        changes = {b.row for a, b in itertools.pairwise(when) if cells[a.row] != cells[b.row]}
+        if changes == back and column not in skip:
+            raise LogError(
+                f"{table.place(min(back))}: epochs go back where {column!r} becomes {cells[min(back)]!r}; "
+                f"if it names the run give --run-column {quoted(column)}, else --skip {quoted(column)}"
+            )
 
 
 def _rows_by_run(table: Table, column: str | None) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from overfit_lab.importing.source import Source
@@ -42,6 +43,8 @@ class Table:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     joins: bool = False
+    parsed: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What :mod:`overfit_lab.importing.values` made of a column, so that each is read once."""
 
     def place(self, row: int) -> str:
         """Where a row stands: file and line."""

@@ -48,6 +48,8 @@ def numbers(table: Table, column: str) -> np.ndarray:
     Raises:
         LogError: a cell is no number; file, line and column are named.
     """
+    if (known := table.parsed.get(("numbers", column))) is not None:
+        return known
     values = np.full(len(table.frame), np.nan)
     for i, cell in enumerate(table.frame[column]):
         try:
@@ -57,12 +59,16 @@ def numbers(table: Table, column: str) -> np.ndarray:
             raise LogError(f"{table.place(i)}: {column!r} is {shown!r}, expected a number") from error
         if value is not None:
             values[i] = value
+    table.parsed["numbers", column] = values
     return values
 
 
 def is_written(table: Table, column: str) -> np.ndarray:
     """Where a column has a cell that says something, be it NaN (rows,)."""
-    return np.array([not _is_hole(cell) for cell in table.frame[column]], dtype=bool)
+    key = ("written", column)
+    if key not in table.parsed:
+        table.parsed[key] = np.array([not _is_hole(cell) for cell in table.frame[column]], dtype=bool)
+    return table.parsed[key]
 
 
 def _is_hole(cell: Any) -> bool:

@@ -140,11 +140,12 @@ def test_a_dry_run_writes_nothing(log, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("kind", ["tsv", "semicolons", "gz", "utf-16", "lines", "array", "columns", "crlf"])
+@pytest.mark.parametrize("kind", ["tsv", "blanks", "semicolons", "gz", "utf-16", "lines", "array", "columns", "crlf"])
 def test_every_writing_of_a_table_gives_the_same_records(kind, log, tmp_path):
     rows = curves()
     text = {
         "tsv": as_csv(rows, "\t"),
+        "blanks": as_csv(rows, "\t").replace("\t", "   "),
         "semicolons": as_csv(rows, ";").replace(".", ","),
         "gz": gzip.compress(as_csv(rows).encode()),
         "utf-16": as_csv(rows).encode("utf-16"),
@@ -295,6 +296,22 @@ def test_a_resumed_run_keeps_what_was_said_last(tmp_path):
     folder, said = of(header, tmp_path, "twice.csv")
     assert len(values(folder)) == 10
     assert "line 7 has the columns' names again" in said
+
+
+def test_several_runs_are_not_taken_for_one(tmp_path):
+    lines = [{"seed": seed, "model": name, **row} for name in "ab" for seed in (0, 1) for row in curves(3)]
+    with pytest.raises(ConfigError, match=r"line 5: epochs go back where 'seed' becomes '1'.*--run-column seed"):
+        of(as_csv(lines), tmp_path)
+    folders = import_log(tmp_path / "mine.csv", run_column="model,seed", out=tmp_path / "runs")
+    assert [folder.name for folder in folders] == ["a-0", "a-1", "b-0", "b-1"]
+
+
+def test_what_another_loop_trained_is_not_trained_again(log, tmp_path, capsys):
+    (folder,) = import_log(log, out=tmp_path / "runs")
+    assert command(["train", str(folder / "config.yaml"), "--out", str(tmp_path / "new")]) == 2
+    assert "data, model, objective, labels, optimizer are not known" in capsys.readouterr().err
+    assert command(["train", str(folder / "config.yaml"), "--resume", "--out", str(folder)]) == 2
+    assert "another loop trained this run" in capsys.readouterr().err
 
 
 def test_rows_of_one_epoch_are_merged(tmp_path):

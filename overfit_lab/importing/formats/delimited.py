@@ -1,4 +1,4 @@
-"""Tables as text: commas, tabs or semicolons between cells, names in the first line."""
+"""Tables as text: commas, tabs, semicolons or blanks between cells, names in the first line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ def recognises(source: Source) -> bool:
         return False
     suffixes = source.path.suffixes
     named = bool({".csv", ".tsv"} & {suffix.lower() for suffix in suffixes})
-    return named or (_delimiter(source.first_line) != "" and any(map(_is_name, _cells(source.first_line))))
+    marked = _delimiter(source.first_line) != "" and any(map(_is_name, _cells(source.first_line)))
+    return named or marked or _has_blanks(source)
+
+
+def _has_blanks(source: Source) -> bool:
+    """Whether blanks part the cells: two lines of as many words, names and then numbers."""
+    lines = [line.split() for line in source.lines if line.strip()][:2]
+    if _delimiter(source.first_line) or len(lines) < 2 or not 1 < len(lines[0]) == len(lines[1]):
+        return False
+    return all(map(_is_name, lines[0])) and not any(map(_is_name, lines[1]))
 
 
 def _delimiter(line: str) -> str:
@@ -43,18 +52,20 @@ def _is_name(cell: str) -> bool:
 
 
 def read(source: Source) -> list[Table]:
-    """A table as text, with commas, tabs or semicolons between its cells: the one table of the file.
+    """A table as text, with commas, tabs, semicolons or blanks between its cells: the one table of the file.
 
     A line like the first one is passed over, as a loop that was begun again writes it; so is a last line that was cut
     off. Cells past the last name, and rows that lack cells, are errors.
     """
-    header = source.first_line
-    delimiter = _delimiter(header) or ","
+    text = source.text.replace("\r", "\n")
+    if _has_blanks(source):
+        text = re.sub(r"[^\S\n]+", "\t", re.sub(r"(?m)^[^\S\n]+|[^\S\n]+$", "", text))
+    delimiter = _delimiter(text.lstrip().partition("\n")[0]) or ","
     rows: list[dict[str, str]] = []
     lines: list[int] = []
     notes: list[str] = []
     names: list[str] = []
-    reader = csv.reader(io.StringIO(source.text.replace("\r", "\n")), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     before = 0
     try:
         for cells in reader:

@@ -51,6 +51,9 @@ def _rows(content: Any) -> list[Any] | None:
     for key in ROWS:
         if isinstance(content.get(key), list) and content[key] and isinstance(content[key][0], Mapping):
             return content[key]
+    if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):  # pandas, orient="split"
+        rows = [row if isinstance(row, list) else [row] for row in content["data"]]
+        return [dict(zip(map(str, content["columns"]), row, strict=False)) for row in rows]
     columns = {key: _column(value) for key, value in content.items()}
     lengths = {len(column) for column in columns.values() if column is not None}
     if len(lengths) == 1 and all(column is not None for column in columns.values()):

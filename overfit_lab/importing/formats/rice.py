@@ -40,7 +40,12 @@ def recognises(source: Source) -> bool:
 
 
 def _is_header(line: str) -> bool:
-    return all(name in line for name in NEEDED) and "," not in line
+    return set(NEEDED) <= set(_names(line))
+
+
+def _names(line: str) -> list[str]:
+    """The names of columns between tabs, without the time before them."""
+    return [cell for part in STAMP.sub("", line).split("\t") if (cell := part.strip())]
 
 
 def read(source: Source) -> list[Table]:
@@ -60,7 +65,7 @@ def read(source: Source) -> list[Table]:
     for i, line in enumerate(source.lines):
         text = STAMP.sub("", line)
         if _is_header(line):
-            names = [cell for part in text.split("\t") if (cell := part.strip())]
+            names = _names(line)
         elif text.startswith("Namespace("):
             settings |= settings_in(text)
         elif match := VALIDATION.match(text):

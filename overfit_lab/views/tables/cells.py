@@ -109,7 +109,10 @@ def _choice(chosen: str) -> str:
 def spread_over_seeds(rows: Sequence[Seeds]) -> str:
     """A cell's statistic in words."""
     several = any(len(row.entry.runs) > 1 for row in rows)
-    return "mean ± sample standard deviation over seeds" if several else "one seed each"
+    if several:
+        return "mean ± sample standard deviation over seeds"
+    known = all(run.config.knows("seed") for row in rows for run in row.entry.runs)
+    return "one seed each" if known else "one run each"
 
 
 def shared_setting(rows: Sequence[Entry]) -> str:
