@@ -209,11 +209,14 @@ def choose_columns(
             options = {column: f"--map {_argument(name, column)}" for column in candidates}
             answer = _ask(Question(f"{name} may be {_either(candidates)}", options), choose, questions)
             candidates = [answer] if answer else []
+            fixed.add(name)
         if candidates:
             chosen[name] = candidates[0]
     for column, reading in readings.items():
         if len(reading.fields) > 1 and column not in chosen.values():
+            before = set(chosen)
             _decide(column, reading, chosen, choose, questions)
+            fixed |= set(chosen) - before
     if questions:
         said = "; ".join(f"{question.text}: give {' or '.join(question.options.values())}" for question in questions)
         raise AmbiguousError(f"{source}: {said}")

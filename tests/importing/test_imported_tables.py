@@ -495,3 +495,18 @@ def test_a_file_whose_name_is_no_text_is_read(tmp_path, capsys):
     assert command(["import", os.fsdecode(path), "--out", str(tmp_path / "runs")]) == 0
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["na-ve"]
     assert command(["import", os.fsdecode(path), "--map", "x=y", "--out", str(tmp_path / "runs")]) == 2
+
+
+THIN = {
+    "val alone": {"val_robust_acc": "test_robust_acc", "train_robust_acc": "train_robust_acc"},
+    "test alone": {"test_robust_acc": "test_robust_acc"},
+    "clean alone": {"test_acc": "test_acc", "train_acc": "train_acc"},
+}
+
+
+@pytest.mark.parametrize("case", THIN)
+def test_views_take_logs_of_few_columns(case, tmp_path, capsys):
+    rows = [{"epoch": row["epoch"], **{name: row[key] for name, key in THIN[case].items()}} for row in curves(12)]
+    folder, _ = of(as_csv(rows), tmp_path)
+    for view in ("diagnose", "table", "compare", "watch"):
+        assert command([view, str(folder)]) == 0, capsys.readouterr().err
