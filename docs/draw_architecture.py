@@ -16,6 +16,7 @@ COLUMNS = {
     "config": 1,
     "processes": 3,
     "records": 1,
+    "importing": 0,
     "data": 3,
     "models": 2,
     "methods": 2,

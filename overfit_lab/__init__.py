@@ -12,6 +12,7 @@ from overfit_lab.moved import OldPaths
 from overfit_lab.version import __version__
 
 if TYPE_CHECKING:
+    from overfit_lab.importing.log import import_log as import_log
     from overfit_lab.methods.attacks.pgd import PGD as PGD
     from overfit_lab.methods.threat import ThreatModel as ThreatModel
     from overfit_lab.monitor.integrations.lightning import OverfitCallback as LightningCallback
@@ -24,8 +25,9 @@ _PUBLIC = {
     "PGD": ("overfit_lab.methods.attacks.pgd", "PGD"),
     "ThreatModel": ("overfit_lab.methods.threat", "ThreatModel"),
     "TransformersCallback": ("overfit_lab.monitor.integrations.transformers", "OverfitCallback"),
+    "import_log": ("overfit_lab.importing.log", "import_log"),
 }
-__all__ = ["PGD", "LightningCallback", "Monitor", "ThreatModel", "TransformersCallback", "__version__"]
+__all__ = ["PGD", "LightningCallback", "Monitor", "ThreatModel", "TransformersCallback", "__version__", "import_log"]
 
 sys.meta_path.append(OldPaths())
 

@@ -87,11 +87,12 @@ def _run(
     from overfit_lab.evaluation.checks.base import Bench
     from overfit_lab.evaluation.checks.report import run_checks
     from overfit_lab.evaluation.store import record_measurement
+    from overfit_lab.records.naming import epoch_title
 
     transfer = target.source(source, trust=trust)
     reports = []
     for snapshot in target.snapshots():
-        with ShareProgress(f"{target.config.name}, epoch {snapshot.clock.epoch}") as progress:
+        with ShareProgress(f"{target.config.name}, {epoch_title(snapshot.epoch)}") as progress:
             runner = _Runner(target, snapshot, samples, progress, len(chosen))
             split, n = samples["split"], samples["n"]
             bench = Bench(snapshot, target.config, runner, split=split, n=n, source=transfer, n_queries=queries)
@@ -142,7 +143,7 @@ def _draw(target: Target, picture: Path | None) -> Path:
 def to_json(snapshot: Snapshot, report: Report) -> dict[str, Any]:
     """A report as JSON."""
     return {
-        "epoch": snapshot.clock.epoch,
+        "epoch": snapshot.epoch,
         "weights": snapshot.weights,
         "verdict": report.verdict,
         "suspicious": [finding.check for finding in report.suspicious],
@@ -170,9 +171,10 @@ def share_to_json(share: Share) -> dict[str, Any]:
 
 def _text(snapshot: Snapshot, report: Report) -> str:
     from overfit_lab.cli.console import as_text, new_table
+    from overfit_lab.records.naming import epoch_title
 
     table = new_table("check", "", "expects", "found")
     for finding in report.findings:
         table.add_row(finding.check, MARKS[finding.status], finding.expects, finding.text)
-    head = f"epoch {snapshot.clock.epoch}, {report.worst.n} samples of {report.split}"
+    head = f"{epoch_title(snapshot.epoch)}, {report.worst.n} samples of {report.split}"
     return "\n".join([head, as_text(table), report.verdict])

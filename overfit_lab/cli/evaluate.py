@@ -99,6 +99,7 @@ def _run(
     from overfit_lab.cli.jobs import ShareProgress
     from overfit_lab.evaluation.attackers import make_attacker
     from overfit_lab.evaluation.store import evaluate_into
+    from overfit_lab.records.naming import epoch_title
 
     transfer = target.source(source, trust=trust)
     n_classes = target.session.data.n_classes
@@ -106,7 +107,7 @@ def _run(
     done = []
     for snapshot in target.snapshots():
         for attacker in attackers:
-            title = f"{target.config.name}, epoch {snapshot.clock.epoch}, {snapshot.name_of(attacker.label)}"
+            title = f"{target.config.name}, {epoch_title(snapshot.epoch)}, {snapshot.name_of(attacker.label)}"
             with ShareProgress(title) as progress:
                 outcome = evaluate_into(target.folder, snapshot, attacker, on_progress=progress, **samples)
             done.append((snapshot, outcome))
@@ -134,6 +135,7 @@ def to_json(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
 
 def _table(outcomes: list[tuple[Snapshot, Outcome]], folder: Path) -> str:
     from overfit_lab.cli.console import as_text, new_table
+    from overfit_lab.records.naming import epoch_number
 
     numbers = ("clean %", "robust %", "95% interval", "right of n", "seconds")
     table = new_table("epoch", "attack", "split", *numbers, right=("epoch", *numbers))
@@ -141,7 +143,7 @@ def _table(outcomes: list[tuple[Snapshot, Outcome]], folder: Path) -> str:
     for snapshot, outcome in outcomes:
         low, high = outcome.interval()
         table.add_row(
-            str(outcome.settings["epoch"]),
+            epoch_number(outcome.settings["epoch"]),
             snapshot.name_of(outcome.label),
             str(outcome.settings["split"]),
             f"{100 * outcome.clean_accuracy:.1f}",

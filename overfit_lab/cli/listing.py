@@ -10,7 +10,7 @@ import typer
 
 METAVAR = (
     "recipes|studies|models|datasets|attacks|objectives|labels|regularizers|schedules|metrics|priors|checks|figures|"
-    "tables|sinks|findings|hardware|backends"
+    "tables|sinks|findings|formats|hardware|backends"
 )
 KINDS = METAVAR.split("|")
 WITH_OPTIONS = ("models", "objectives", "labels", "regularizers", "schedules", "metrics", "backends")
@@ -37,7 +37,8 @@ def entries(kind: str) -> Mapping[str, Any]:
 
     name = "PROBES" if kind == "metrics" else kind.upper()
     registry: Mapping[str, Any] = getattr(recipes if kind in ("recipes", "studies") else catalog, name)
-    return {name: question.find for name, question in registry.items()} if kind == "findings" else registry
+    function = {"findings": "find", "formats": "read"}.get(kind)
+    return {name: getattr(part, function) for name, part in registry.items()} if function else registry
 
 
 def first_line(component: Any) -> str:

@@ -19,6 +19,7 @@ from overfit_lab.cli.demo import demo
 from overfit_lab.cli.diagnose import diagnose
 from overfit_lab.cli.evaluate import evaluate
 from overfit_lab.cli.figure import figure
+from overfit_lab.cli.import_ import import_
 from overfit_lab.cli.listing import list_
 from overfit_lab.cli.probe import probe
 from overfit_lab.cli.report import report
@@ -59,7 +60,10 @@ def root(
     """See when, why and how adversarially trained networks overfit robustly, and what cures it."""
 
 
-COMMANDS = (demo, train, watch, probe, evaluate, check, figure, compare, table, diagnose, report, cost, list_, config)
+COMMANDS = (
+    *(demo, train, watch, import_, probe, evaluate, check),
+    *(figure, compare, table, diagnose, report, cost, list_, config),
+)
 for command in COMMANDS:  # in the order of --help
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(sweep.app, name="sweep")

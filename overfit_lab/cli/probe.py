@@ -139,11 +139,12 @@ def _print_budget(content: dict[str, object]) -> None:
 
 def _print_table(records: list[Record]) -> None:
     from overfit_lab.cli.console import new_table, show
+    from overfit_lab.records.naming import epoch_number
 
     columns = ("epoch", "metric", "field", "split", "inputs", "value", "stderr", "n")
     table = new_table(*columns, right=("epoch", "value", "stderr", "n"))
     for r in records:
         value = "–" if r.value is None else f"{r.value:.5g}"
         error = "" if r.stderr is None else f"{r.stderr:.2g}"
-        table.add_row(str(r.epoch), r.probe, r.field, r.split, r.inputs, value, error, str(r.n))
+        table.add_row(epoch_number(r.to_dict()["epoch"]), r.probe, r.field, r.split, r.inputs, value, error, str(r.n))
     show(table)

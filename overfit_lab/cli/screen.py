@@ -76,7 +76,7 @@ def _list(views: Sequence[View], chosen: int, shown: int) -> RenderableType:
             ">" if i == chosen else "",
             Text(plain(view.name), style="bold" if i == chosen else ""),
             _status(view),
-            f"{view.epoch}/{view.n_epochs or '?'}" if view.status != "not begun" else "",
+            f"{view.epoch}/{view.n_epochs or '?'}" if view.has_epochs else "",
             *numbers,
             Text("overfits" if view.alert else "", style="bold red"),
         )
@@ -111,7 +111,7 @@ def _status(view: View) -> Text:
 
 def _headline(view: View) -> Text:
     line = Text.assemble((plain(view.name), "bold"), "  ", _status(view))
-    if view.status != "not begun":
+    if view.has_epochs:
         line.append(f"  epoch {view.epoch}/{view.n_epochs or '?'}")
     if view.seconds_left is not None:
         line.append(f"  {duration(view.seconds_left)} left")

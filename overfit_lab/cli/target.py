@@ -73,8 +73,11 @@ class Target:
         if self.which is not None:
             return self.path
         from overfit_lab.evaluation.store import import_folder
+        from overfit_lab.training.subjects import data_line
 
-        return import_folder(self.path, self.session, self.out)
+        folder = import_folder(self.path, self.session, self.out)
+        note(data_line(self.session.data.describe()))
+        return folder
 
     @property
     def config(self) -> RunConfig:

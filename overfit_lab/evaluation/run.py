@@ -105,7 +105,7 @@ def _settings(snapshot: Snapshot, attacker: Attacker, samples: Samples, batch_si
         "n": len(samples.y),
         "samples": digest.hexdigest()[:16],
         "model": fingerprint(snapshot.model),
-        "epoch": snapshot.clock.epoch,
+        "epoch": snapshot.epoch,
         "weights": snapshot.weights,
         "seed": snapshot.seed,
         "batch_size": batch_size,

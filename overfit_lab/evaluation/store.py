@@ -44,7 +44,7 @@ def evaluate_into(
         RunFolderError: no run folder, another process writes to it, or a file in it is damaged.
     """
     n_samples = len(take_samples(snapshot, split, n).y)
-    path = layout.evaluation_path(folder, snapshot.name_of(attacker.label), split, n_samples, snapshot.clock.epoch)
+    path = layout.evaluation_path(folder, snapshot.name_of(attacker.label), split, n_samples, snapshot.epoch)
     partial = path.with_name(f".{path.name}.partial")
     with RunWriter.reopen(folder) as writer:
         known = None if again or not path.is_file() else load_outcome(path)
@@ -61,7 +61,8 @@ def evaluate_into(
         outcome = replace(outcome, made={**made, "hardware": hardware(snapshot.device)})
         outcome.save(path)
         probe = snapshot.name_of(PROBE)
-        writer.append_posthoc(to_records(probe, outcome.values(split), snapshot.clock, outcome.seconds))
+        values, seconds = outcome.values(split), outcome.seconds
+        writer.append_posthoc(to_records(probe, values, snapshot.clock, seconds, imported=snapshot.imported))
         partial.unlink(missing_ok=True)
     return outcome
 
@@ -75,8 +76,9 @@ def record_measurement(folder: Path, snapshot: Snapshot, probe: str, measurement
     name = snapshot.name_of(probe)
     with RunWriter.reopen(folder) as writer:
         if measurement.arrays:
-            writer.save_arrays(name, snapshot.clock.epoch, measurement.arrays, keep_others=True)
-        writer.append_posthoc(to_records(name, measurement.values, snapshot.clock, None))
+            writer.save_arrays(name, snapshot.epoch or 0, measurement.arrays, keep_others=True)
+        values = measurement.values
+        writer.append_posthoc(to_records(name, values, snapshot.clock, None, imported=snapshot.imported))
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
@@ -110,7 +112,7 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
         return out
     layout.check_writable(out.parent)
     info = {
-        **describe(session, "imported"),
+        **describe(session, layout.IMPORTED),
         "weights": {"file": weights.name, "fingerprint": digest, "read_as": session.weights_note},
         "decay_epochs": [],
     }

@@ -162,6 +162,7 @@ class Snapshot(Setting):
         weights: which weights the model has: ``"raw"``, or the name of the regularizer that keeps them.
         drawn_at: the epoch whose random draws attacks and probes take; None: that of the clock.
         history: what was measured of the run so far; None where there is no run.
+        imported: the weights were trained elsewhere, so the clock counts no epochs but tells draws apart.
     """
 
     model: nn.Module
@@ -169,6 +170,7 @@ class Snapshot(Setting):
     weights: str = RAW
     drawn_at: int | None = None
     history: History | None = None
+    imported: bool = False
     _made_inputs: dict[tuple[str, str], Made] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -183,6 +185,11 @@ class Snapshot(Setting):
         # Past the constructor, since the snapshot may be of a class with other fields.
         copied.__dict__.update(snapshot.__dict__ | {"_made_inputs": {}} | attributes)
         return copied
+
+    @property
+    def epoch(self) -> int | None:
+        """Completed epochs; None of imported weights."""
+        return None if self.imported else self.clock.epoch
 
     @property
     def n_classes(self) -> int:

@@ -145,17 +145,28 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def making_folder(folder: Path) -> Iterator[Path]:
+def making_folder(folder: Path, *, instead: bool = False) -> Iterator[Path]:
     """A folder to fill, which appears as ``folder`` when the block ends and is gone if it raises.
+
+    Args:
+        folder: to make.
+        instead: of what ``folder`` holds now, which goes when the new one is complete.
 
     Raises:
         OSError: it cannot be made, or ``folder`` holds something.
     """
-    temporary = folder.with_name(f".{folder.name}.partial")
+    temporary, before = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "before"))
     try:
         temporary.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if instead and folder.is_dir():
+            shutil.rmtree(before, ignore_errors=True)
+            os.replace(folder, before)
         os.replace(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        if instead and before.is_dir() and not folder.exists():
+            os.replace(before, folder)
         raise
+    if instead:
+        shutil.rmtree(before, ignore_errors=True)

@@ -12,6 +12,8 @@ from typing import Any
 from overfit_lab.errors import RunFolderError
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
+IMPORTED = "imported"
+"""What is said of weights that were trained elsewhere, in the place of an epoch too; they have none."""
 SWEEP = "sweep.json"
 """Names the cells of a sweep, in the folder that holds them."""
 
@@ -108,15 +110,15 @@ def evaluations(folder: Path) -> Path:
     return folder / "evaluations"
 
 
-def evaluation_path(folder: Path, attack: str, split: str, n: int, epoch: int) -> Path:
-    """The outcome of one attack on ``n`` samples of a split at one epoch.
+def evaluation_path(folder: Path, attack: str, split: str, n: int, epoch: int | None) -> Path:
+    """The outcome of one attack on ``n`` samples of a split at one epoch; None of imported weights.
 
     Raises:
         RunFolderError: the attack's name is no plain file name.
     """
     if not PLAIN_NAME.fullmatch(attack):
         raise RunFolderError(f"attack {attack!r}: expected letters, digits, '-', '_', '.' and '@' only")
-    return evaluations(folder) / f"{attack}-{split}-{n}-{epoch:04d}.npz"
+    return evaluations(folder) / f"{attack}-{split}-{n}-{IMPORTED if epoch is None else f'{epoch:04d}'}.npz"
 
 
 def checkpoint_path(folder: Path, name: str) -> Path:
@@ -194,7 +196,8 @@ def is_blank(folder: Path) -> bool:
     """Whether the folder holds no more than the beginning of a monitored run: no epoch was ever recorded."""
     if not is_run(folder) or (records_path(folder).is_file() and records_path(folder).stat().st_size):
         return False
-    beginning = {path.name for path in (config_path(folder), info_path(folder), records_path(folder))}
+    paths = (config_path(folder), info_path(folder), records_path(folder), samples_path(folder))
+    beginning = {path.name for path in paths}
     there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     return there <= beginning and "monitored" in read_info(folder)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from overfit_lab.config import RunConfig
 from overfit_lab.config.upgrade import later_options
+from overfit_lab.records.layout import IMPORTED
 
 OBJECTIVES = {
     "standard": "standard training",
@@ -46,6 +47,8 @@ MODELS = {
     "mlp": "MLP",
     "small-cnn": "small CNN",
 }
+UNKNOWN_ATTACK = "unknown-attack"
+"""Stands for the attack of the evaluation where another loop's log does not say it."""
 UNKNOWN = "unknown method"
 """Title of the method of a monitored run that does not say it."""
 NORMS = {"linf": "l_inf", "l2": "l_2"}
@@ -55,6 +58,7 @@ ATTACKS = {
     "apgd-ce": "APGD-CE",
     "apgd-t": "APGD-T",
     "fab-t": "FAB-T",
+    "unknown-attack": "unknown attack",
 }
 PGD = re.compile(r"pgd-(\d+)(?:x(\d+))?")
 """How records name PGD: steps, and restarts where there are several."""
@@ -91,6 +95,8 @@ def method_title(config: RunConfig) -> str:
 
 def data_title(config: RunConfig) -> str:
     """The data set: a public one by its usual name, a folder by its last part."""
+    if not config.knows("data.name"):
+        return "data not known"
     source = _source(config)
     return DATA.get(source, source)
 
@@ -107,6 +113,8 @@ def _source(config: RunConfig) -> str:
 
 def model_title(config: RunConfig) -> str:
     """The architecture with what was set of it: ``PreAct-ResNet-18 (width 16)``."""
+    if not config.knows("model"):
+        return "model not known"
     usual = later_options(config.model.name).items()
     options = {
         key: value for key, value in config.model.options.items() if value is not None and (key, value) not in usual
@@ -117,7 +125,12 @@ def model_title(config: RunConfig) -> str:
 
 
 def evaluation_attack(config: RunConfig) -> str:
-    """The attack of the evaluation in training, as records name attacks: ``pgd-20``, ``pgd-50x5``; "" for none."""
+    """The attack of the evaluation in training, as records name attacks: ``pgd-20``, ``pgd-50x5``; "" for none.
+
+    Of a log that does not say it :data:`UNKNOWN_ATTACK`.
+    """
+    if not config.knows("evaluation"):
+        return UNKNOWN_ATTACK
     evaluation = config.evaluation
     if not evaluation.n_steps:
         return ""
@@ -156,6 +169,16 @@ def pixels(eps: float) -> str:
 
 def _plain(value: object) -> str:
     return "-".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def epoch_title(epoch: int | None) -> str:
+    """``epoch 5``; ``imported`` for weights that were trained elsewhere, which have none."""
+    return IMPORTED if epoch is None else f"epoch {epoch}"
+
+
+def epoch_number(epoch: int | None) -> str:
+    """The same for a column of epochs: ``5``."""
+    return IMPORTED if epoch is None else str(epoch)
 
 
 def common_name(names: Sequence[str]) -> str:

@@ -22,10 +22,10 @@ def noise_of(run: Run) -> tuple[str, float] | None:
     if run.config.knows("data.noise") and run.config.data.name != "arrays":
         noise = run.config.data.noise
         return (noise.kind, noise.rate) if noise.kind != "none" and noise.rate > 0 else NO_NOISE
-    data = run.info.get("data", {})
-    if "n_changed" not in data:
+    data = run.info.get("data")
+    if not isinstance(data, dict) or "n_changed" not in data:
         return None
-    share = round(data["n_changed"] / data["kept"]["train"], 2)
+    share = round(data["n_changed"] / data.get("kept", run.sizes)["train"], 2)
     return (MEASURED, share) if share else NO_NOISE
 
 

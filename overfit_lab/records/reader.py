@@ -15,7 +15,7 @@ from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays
-from overfit_lab.records.records import FIELDS, KEY, POSTHOC, Record, standing
+from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record, standing
 
 SERIES = ["epoch", "value", "stderr", "n"]
 """Columns of a series."""
@@ -61,7 +61,7 @@ class Run:
     @property
     def is_imported(self) -> bool:
         """Whether the weights were trained elsewhere and only measured here."""
-        return self.info.get("status") == "imported"
+        return self.info.get("status") == layout.IMPORTED
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -76,7 +76,9 @@ class Run:
         for path, origin in ((layout.posthoc_path(self.folder), POSTHOC), (layout.records_path(self.folder), None)):
             rows = read_records(path) if path.is_file() else []
             records += rows if origin is None else [replace(row, origin=origin) for row in rows]
-        records.sort(key=lambda record: record.origin == POSTHOC)
+        records.sort(key=lambda record: record.origin != TRAINING)
+        if self.is_imported:  # earlier versions wrote the epochs of a configuration that they were not trained by
+            records = [replace(record, epoch=0, step=0) for record in records]
         return to_frame(records)
 
     @cached_property
@@ -101,7 +103,7 @@ class Run:
         if inputs is not None:
             chosen &= frame["inputs"] == inputs
         part = frame.loc[chosen, [*SERIES, "origin"]].dropna(subset=["value"])
-        which = standing(part["epoch"], part["n"].fillna(0), part["origin"] == POSTHOC)
+        which = standing(part["epoch"], part["n"].fillna(0), part["origin"] != TRAINING)
         return part.iloc[which][SERIES].reset_index(drop=True)
 
     def value_at(self, epoch: int, probe: str, field: str, split: str, inputs: str) -> float | None:
@@ -123,12 +125,13 @@ class Run:
         """Epochs at which the probe left arrays, in order."""
         pattern = layout.arrays_path(self.folder, probe, 0).name.replace("0000", "*")
         epochs = [path.stem.rsplit("-", 1)[1] for path in (self.folder / "arrays").glob(pattern)]
-        return sorted(int(epoch) for epoch in epochs if epoch.isdecimal())
+        numbers = sorted(int(epoch) for epoch in epochs if epoch.isdecimal())
+        return [0] if self.is_imported and 0 in numbers else numbers
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Records as rows in their order: ``n`` are integers, with pandas' missing value where one is not known."""
-    frame = pd.DataFrame([record.to_dict() for record in records], columns=list(FIELDS))
+    frame = pd.DataFrame([[getattr(record, name) for name in FIELDS] for record in records], columns=list(FIELDS))
     for column in ("value", "stderr", "seconds"):
         frame[column] = frame[column].astype(float)
     frame["n"] = frame["n"].astype("Int64" if frame["n"].isna().any() else "int64")

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from overfit_lab.records.records import Record
+from overfit_lab.records.layout import IMPORTED
+from overfit_lab.records.records import TRAINING, Record
 from overfit_lab.types import Clock, Measurement, Value
 
 FAILED = "failed"
@@ -16,7 +17,9 @@ FAILED = "failed"
 EVALUATION_FIELDS = ("acc_clean", "acc_adv", "acc_noisy", "loss_clean", "loss_adv", "loss_noisy")
 
 
-def to_records(probe: str, values: Sequence[Value], clock: Clock, seconds: float | None) -> list[Record]:
+def to_records(
+    probe: str, values: Sequence[Value], clock: Clock, seconds: float | None, *, imported: bool = False
+) -> list[Record]:
     """One record a value.
 
     Args:
@@ -24,11 +27,12 @@ def to_records(probe: str, values: Sequence[Value], clock: Clock, seconds: float
         values: what it measured.
         clock: when.
         seconds: how long the whole measurement took; stated on each of its records.
+        imported: it was measured on weights that were trained elsewhere, which have no epoch.
     """
     return [
         Record(
-            epoch=clock.epoch,
-            step=clock.step,
+            epoch=0 if imported else clock.epoch,
+            step=0 if imported else clock.step,
             probe=probe,
             field=value.field,
             split=value.split,
@@ -38,6 +42,7 @@ def to_records(probe: str, values: Sequence[Value], clock: Clock, seconds: float
             stderr=value.stderr,
             n=value.n,
             seconds=seconds,
+            origin=IMPORTED if imported else TRAINING,
             via=value.via,
         )
         for value in values

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from overfit_lab.records.layout import IMPORTED
+
 TRAINING, POSTHOC = "training", "posthoc"
-"""Origins of a number: measured while training, or later from a checkpoint."""
+"""Origins of a number: measured while training, or later from a checkpoint; or IMPORTED."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Record:
     """One number of one probe at one moment.
 
     Args:
-        epoch: completed epochs.
-        step: optimiser steps taken.
+        epoch: completed epochs; imported weights have none, and 0 stands for it here.
+        step: optimiser steps taken; None where that is not known.
         probe: name of the probe, or ``training`` or ``evaluation``.
         field: what the number is; ``name/part`` for one part of it.
         split: split that it was computed on, "" where none was.
@@ -31,12 +33,12 @@ class Record:
         stderr: standard error, where the number is an estimate.
         n: samples that entered it; None where that is not known.
         seconds: how long the measurement took that it is part of.
-        origin: ``training``, or ``posthoc`` for a number that was measured later from a checkpoint.
+        origin: ``training``, ``posthoc`` for a number that was measured later from a checkpoint, or ``imported``.
         via: the way to the derivatives in the weights that made it, "" where there is one way only.
     """
 
     epoch: int
-    step: int
+    step: int | None
     probe: str
     field: str
     split: str
@@ -56,8 +58,9 @@ class Record:
                 object.__setattr__(self, name, None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Field names to plain values, in the order of the record format."""
-        return {name: getattr(self, name) for name in FIELDS}
+        """Field names to plain values, in the order of the record format; no epoch or step of imported weights."""
+        none = ("epoch", "step") if self.origin == IMPORTED else ()
+        return {name: None if name in none else getattr(self, name) for name in FIELDS}
 
     def to_json(self) -> str:
         """One compact line; floats keep every digit. Origin and via are written where they are not the usual ones."""
@@ -78,9 +81,8 @@ class Record:
         if not isinstance(content, dict):
             raise ValueError("a record is a JSON object")
         try:
-            return cls(
-                **{name: content[name] if name not in USUAL else content.get(name, USUAL[name]) for name in FIELDS}
-            )
+            values = {name: content[name] if name not in USUAL else content.get(name, USUAL[name]) for name in FIELDS}
+            return cls(**values | ({"epoch": 0, "step": 0} if values["origin"] == IMPORTED else {}))
         except KeyError as error:
             raise ValueError(f"a record needs {error}") from error
 
@@ -114,5 +116,5 @@ def standing_records(records: Sequence[Record]) -> list[Record]:
     rows = [row for row in records if row.value is not None]
     if not rows:
         return []
-    epochs, n, posthoc = zip(*((row.epoch, row.n or 0, row.origin == POSTHOC) for row in rows), strict=True)
+    epochs, n, posthoc = zip(*((row.epoch, row.n or 0, row.origin != TRAINING) for row in rows), strict=True)
     return [rows[i] for i in standing(epochs, n, posthoc)]

@@ -15,10 +15,15 @@ from overfit_lab.records.writer import RunWriter
 if TYPE_CHECKING:
     from overfit_lab.records.reader import Run  # brings pandas, which whoever only asks for a state need not wait for
 
+ENDED = "ended"
+"""State of an imported log: it is over, and how it ended is not known."""
+COMPLETE = ("completed", layout.IMPORTED, ENDED)
+"""States of runs of which nothing is known to be missing."""
+
 
 def status_of(folder: Path) -> Any:
-    """The run's state: ``running``, ``completed``, ``interrupted`` or ``failed``; None where nothing is said,
-    or where there is no run.
+    """The run's state: ``running``, ``completed``, ``interrupted``, ``failed``, ``imported`` or ``ended``; None where
+    nothing is said, or where there is no run.
 
     Raises:
         RunFolderError: run.json is damaged.

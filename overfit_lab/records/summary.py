@@ -13,6 +13,7 @@ from overfit_lab.records.experiments import experiment_key, unrepeated
 from overfit_lab.records.naming import common_name, method_title
 from overfit_lab.records.noise import noise_words
 from overfit_lab.records.reader import Run
+from overfit_lab.records.status import COMPLETE
 
 ENDINGS = {
     "ece_adv_final": ("calibration", "ece", "test", "adversarial"),
@@ -75,14 +76,23 @@ def best_epoch(run: Run, weights: str = RAW, by: str = "auto") -> Best:
     if by == "val":
         raise RunFolderError(f"{run.folder}: holds no evaluation on val to choose the best epoch by; choose by test")
     splits = "test" if by == "test" else "test or val"
-    raise RunFolderError(f"{run.folder}: holds no evaluation on {splits}; was it stopped before its first epoch?")
+    raise _no_evaluation(run, f" on {splits}")
+
+
+def _no_evaluation(run: Run, where: str = "") -> RunFolderError:
+    if run.is_imported:
+        return RunFolderError(
+            f"{run.folder}: holds imported weights, which have neither a best nor a last epoch; `overfit-lab table` "
+            "shows what was measured on them"
+        )
+    return RunFolderError(f"{run.folder}: holds no evaluation{where}; was it stopped before its first epoch?")
 
 
 def final_epoch(run: Run) -> int:
     """The last epoch that was evaluated."""
     evaluated = run.records.loc[run.records["probe"] == "evaluation", "epoch"]
     if evaluated.empty:
-        raise RunFolderError(f"{run.folder}: holds no evaluation; was it stopped before its first epoch?")
+        raise _no_evaluation(run)
     return int(evaluated.max())
 
 
@@ -149,7 +159,7 @@ def aggregate(summary: pd.DataFrame) -> pd.DataFrame:
         row: dict[str, Any] = {key: first[key] for key in ("labels", "weights", "chosen_on")}
         row["noise"] = " / ".join(dict.fromkeys(group["noise"]))
         row["run"] = common_name(list(group["run"]))
-        unfinished = sorted(set(group["status"]) - {"completed"})
+        unfinished = sorted(set(group["status"]) - set(COMPLETE))
         row["status"] = ", ".join(unfinished) if unfinished else None
         row["n_seeds"] = group["seed"].nunique()
         for column in group.columns:

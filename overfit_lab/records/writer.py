@@ -17,7 +17,7 @@ from overfit_lab.errors import FolderBusyError, RunFolderError
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays, write_arrays
 from overfit_lab.records.files import making_folder, write_bytes, write_json
-from overfit_lab.records.records import POSTHOC, Record
+from overfit_lab.records.records import POSTHOC, TRAINING, Record
 
 
 class RunWriter:
@@ -64,6 +64,7 @@ class RunWriter:
         if before is not None:
             before.close()
         writer = cls.reopen(folder)
+        layout.samples_path(folder).unlink(missing_ok=True)
         writer.replace_info(info)
         write_bytes(layout.config_path(folder), config_yaml.encode())
         return writer
@@ -86,9 +87,12 @@ class RunWriter:
         _append(self._records, records)
 
     def append_posthoc(self, records: Sequence[Record]) -> None:
-        """Write records that were measured from a checkpoint; they say so, and stay when the run is cut back."""
+        """Write records that were measured from a checkpoint; they say so, and stay when the run is cut back.
+
+        Those of imported weights say that they are.
+        """
         self._cut_torn_line()
-        _append(self._records, [replace(record, origin=POSTHOC) for record in records])
+        _append(self._records, [replace(r, origin=POSTHOC) if r.origin == TRAINING else r for r in records])
 
     def _cut_torn_line(self) -> None:
         """Drop a last line that a kill cut off, so that the next record begins a line of its own."""
@@ -107,7 +111,7 @@ class RunWriter:
         with open(path, "rb") as file:
             file.seek(position)
             after = file.read().splitlines(keepends=True)
-        stay = [line for line in after if (record := _record_of(line)) is not None and record.origin == POSTHOC]
+        stay = [line for line in after if (record := _record_of(line)) is not None and record.origin != TRAINING]
         if not stay:
             self._records.truncate(position)
             self._records.seek(0, os.SEEK_END)
@@ -122,9 +126,9 @@ class RunWriter:
         stay, position = [], 0
         for line in layout.records_path(self.folder).read_bytes().splitlines(keepends=True):
             record = _record_of(line)
-            if record is None or (record.epoch > epoch and record.origin != POSTHOC):
+            if record is None or (record.epoch > epoch and record.origin == TRAINING):
                 break
-            stay += [record] if record.origin != POSTHOC else []
+            stay += [record] if record.origin == TRAINING else []
             position += len(line)
         self.truncate(position)
         self.drop_arrays_after(epoch)

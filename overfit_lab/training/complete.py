@@ -22,11 +22,26 @@ def complete(config: RunConfig) -> RunConfig:
     """The configuration of a new run, with every component's options checked and its defaults filled in.
 
     Raises:
-        ConfigError: see :func:`combine` and :func:`check_moments`.
+        ConfigError: see :func:`combine` and :func:`check_moments`; or another loop's run, of which not all is known.
     """
+    check_trainable(config)
     run = combine(config)
     check_moments(run)
     return run.config
+
+
+def check_trainable(config: RunConfig) -> None:
+    """Refuse the configuration of another loop's run: what it does not say would be defaults that nobody chose.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if config.is_monitored:
+        unknown = [key for key in ("data", "model", "objective", "labels", "optimizer") if not config.knows(key)]
+        raise ConfigError(
+            f"{config.name}: another loop trained this run, and its {', '.join(unknown)} are not known; "
+            "begin with a recipe, see `overfit-lab list recipes`"
+        )
 
 
 def check_moments(run: Combination) -> None:

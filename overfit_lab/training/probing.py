@@ -30,6 +30,7 @@ from overfit_lab.training.subjects import (
     OnNote,
     at_checkpoints,
     checkpoint_files,
+    data_line,
     foreign_snapshot,
     open_run,
     open_weights,
@@ -135,7 +136,7 @@ def _measure(
         except Exception as error:
             raise refusal(probe.name, error, "measure the others without it" if len(probes) > 1 else "") from error
         name = snapshot.name_of(probe.name)
-        new = to_records(name, measurement.values, snapshot.clock, seconds)
+        new = to_records(name, measurement.values, snapshot.clock, seconds, imported=snapshot.imported)
         if folder is not None:
             with RunWriter.reopen(folder) as writer:
                 if measurement.arrays:
@@ -177,8 +178,8 @@ def probe_weights(
         device: ``auto``, ``cpu`` or ``cuda``.
         reference: weights file of theta_0, for probes that compare with it.
         which: key of the weights to take where the file holds several; None: the first that are no average.
-        on_note: called with one line on how the file was read, one on what is doubtful about the network, and one for
-            each metric that is passed over.
+        on_note: called with one line on how the file was read, one on the data, one on what is doubtful about the
+            network, and one for each metric that is passed over.
         budget: most time, such as ``30s``; see :func:`probe_run`.
         on_budget: called with what was chosen and what it took.
 
@@ -199,6 +200,8 @@ def probe_weights(
     say_doubt(snapshot, on_note or to_stderr)
     snapshot.priors.on_note = on_note
     spending.probes = _able(probes, snapshot, on_note)
+    if on_note is not None:
+        on_note(data_line(session.data.describe()))
     with spending.measuring(snapshot) as chosen:
         records = _measure(chosen, snapshot, None, on_record)
     spending.tell(None)

@@ -33,7 +33,7 @@ from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget
 from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
-from overfit_lab.training.complete import check_moments, combine
+from overfit_lab.training.complete import check_trainable, combine, complete
 from overfit_lab.training.compute import compile_training, resolve_device
 from overfit_lab.training.doubts import Doubts
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
@@ -96,7 +96,7 @@ def train_run(
     if config is None:
         raise ConfigError("a new run needs a configuration")
     if not resume:
-        check_moments(combine(config))
+        complete(config)
         world.run_on_rank(0, lambda: check_place(folder))
     seed = derive_seed(config.seed, "global", *([world.rank] if world.rank else []))
     with private_streams(seed):
@@ -221,8 +221,10 @@ def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunCo
 
     Raises:
         RunFolderError: no run, or one of another configuration, or one whose past depends on its length.
+        ConfigError: another loop's run.
     """
     recorded = load_config(layout.config_path(layout.check_run(folder)))
+    check_trainable(recorded)
     if config is not None:
         recorded = recorded.model_copy(update={"probes": config.probes})
     # Also where it is only compared: completing it imports what it names.
@@ -377,4 +379,5 @@ def _restore(session: Session, folder: Path) -> Checkpoint | None:
         return None
     checkpoint = load_checkpoint(path)
     restore(session, checkpoint)
+    session.clock = replace(session.clock, n_epochs=session.config.epochs)  # it may end later than it was to
     return checkpoint

@@ -168,7 +168,7 @@ def open_weights(
         path: .safetensors, .pt, .pth, .ckpt and the like; loaded as weights only.
         config: model, data, attack and seed; its training settings play no part.
         device: ``auto``, ``cpu`` or ``cuda``.
-        on_note: told in a line what was taken from the file where that is not plain, and in one what data were read.
+        on_note: told in a line what was taken from the file where that is not plain.
         which: key of the weights to take where the file holds several; None: the first that are no average.
 
     Raises:
@@ -178,10 +178,8 @@ def open_weights(
     state, choice = read_weights(path, which)
     session = build(config, resolve_device(device))
     session.weights_note = "; ".join(part for part in (choice, load_into(session.model, state)) if part)
-    if on_note is not None:
-        if session.weights_note:
-            on_note(f"{path}: {session.weights_note}")
-        on_note(data_line(session.data.describe()))
+    if session.weights_note and on_note is not None:
+        on_note(f"{path}: {session.weights_note}")
     session.clock = Clock(epoch=config.epochs, step=0, n_epochs=config.epochs, progress=config.epochs)
     return session
 
@@ -193,7 +191,7 @@ def data_line(described: str) -> str:
 
 def foreign_snapshot(session: Session) -> Snapshot:
     """The snapshot of a session that :func:`open_weights` made."""
-    return replace(session.snapshot(), labels=None, reference=None, priors=PriorStore())
+    return replace(session.snapshot(), labels=None, reference=None, priors=PriorStore(), imported=True)
 
 
 def fingerprint(model: nn.Module) -> str:

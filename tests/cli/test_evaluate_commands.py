@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -97,16 +98,46 @@ def test_a_weights_file_gets_a_folder_that_tables_read(trained, tmp_path, capfd)
     out = output(capfd, "evaluate", tmp_path / "foreign.pth", *options, *attack)
     (folder,) = (tmp_path / "runs").iterdir()
     assert str(folder.relative_to(tmp_path)) in out
+    assert re.search(r"^ *imported +pgd-20 ", out, re.M)
     assert json.loads((folder / "run.json").read_text())["status"] == "imported"
     same = output(capfd, "evaluate", trained, "--n", 60, "--json")
     (own,) = json.loads(same)
-    imported = load_outcome(layout.evaluation_path(folder, "pgd-20", "test", 60, 100))
+    imported = load_outcome(layout.evaluation_path(folder, "pgd-20", "test", 60, None))
     assert imported.clean_accuracy == own["acc_clean"]
     assert imported.robust_accuracy == pytest.approx(own["acc_adv"], abs=0.07)
     assert folder.name in output(capfd, "table", folder)
     output(capfd, "evaluate", tmp_path / "foreign.pth", *options, *attack, "--attack", "square", "--queries", 20)
     assert len(list((tmp_path / "runs").iterdir())) == 1
     assert len(list((folder / "evaluations").iterdir())) == 2
+
+
+def test_an_imported_file_has_no_epoch_wherever_one_is_shown(trained, capfd):
+    shutil.copy(trained / "checkpoints" / "last.safetensors", "w.safetensors")
+    file = ["w.safetensors", "--model", "mlp", "--data", "digits", "--n", 20]
+    said = []
+    for command in (
+        ["evaluate", *file, "--out", "imp"],
+        ["check", *file, "--only", "more-steps", "--out", "imp"],
+        ["probe", *file, "--metric", "calibration,gradient-norm"],
+        ["watch", "imp", "--once"],
+        ["table", "imp"],
+        ["diagnose", "imp"],
+    ):
+        assert run(list(map(str, command))) == 0
+        said.append("".join(capfd.readouterr()))
+    assert all("imported" in text for text in said)
+    assert not [text for text in said if re.search(r"(?m)\bepoch \d|^ *100  |last epoch|final checkpoint", text)]
+    for command in (["evaluate", *file, "--out", "imp"], ["probe", *file, "--metric", "calibration"]):
+        rows = json.loads(output(capfd, *command, "--json"))
+        assert rows
+        assert {row["epoch"] for row in rows} == {None}
+    lines = [json.loads(line) for line in Path("imp", "records.jsonl").read_text().splitlines()]
+    assert {(line["epoch"], line["step"], line["origin"]) for line in lines} == {(None, None, "imported")}
+    assert set(Run.open("imp").records["epoch"]) == {0}
+    assert Run.open("imp").epochs_with_arrays("masking") == [0]
+    assert "imp: holds imported weights, which have neither a best nor a last epoch" in complaint(
+        capfd, "compare", "imp"
+    )
 
 
 def test_another_configuration_does_not_go_into_the_same_folder(trained, tmp_path, capfd):

@@ -59,6 +59,7 @@ def test_pyhessians_resnet20(tmp_path, folder, capfd):
     assert "names of PyHessian" in err
     rows = {(row["probe"], row["field"], row["split"]): row["value"] for row in json.loads(out)}
     assert {name for name, *_ in rows} == {"calibration", "hessian", "features"}
+    assert {row["epoch"] for row in json.loads(out)} == {None}
     x, y = stand_in_test(folder)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)))
     with torch.no_grad():

@@ -131,6 +131,7 @@ HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "scipy", "torchvision")
                 "check",
                 "table",
                 "watch",
+                "import",
                 "diagnose",
                 "report",
                 "list",

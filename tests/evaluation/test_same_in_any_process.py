@@ -1,4 +1,4 @@
-"""The same evaluation in several processes, to the bit."""
+"""The same evaluations in several processes, to the bit: averaged weights, a checkpoint, and a foreign file."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from methods.test_averages import Restless
+from overfit_lab.cli.main import run
 from overfit_lab.records import layout
 from overfit_lab.records.arrays import read_arrays
 from overfit_lab.training.run import train_run
@@ -20,62 +21,60 @@ from tiny import tiny_config
 TESTS = Path(__file__).parents[1]
 NAME = "methods.test_averages:Restless"
 """Dropout before batch norm, whose statistics an average of weights computes anew; spectral norm."""
-TIMES = 3
+SCRIPT = "import json, sys; from overfit_lab.cli.main import run; sys.exit(max(map(run, json.loads(sys.argv[1]))))"
+FEW = ["--steps", "2", "--n", "20", "--device", "cpu"]
+FOREIGN = ["--model", NAME, "--data", "digits"]
 
 
 def trained(folder):
     changes = {"model": {"name": NAME}, "regularizers": [{"name": "swa", "start_epoch": 1}], "probes": {}, "epochs": 2}
     train_run(tiny_config("hard", **changes, schedule="constant"), folder, device="cpu")
-    return folder
 
 
-def in_processes(commands):
-    """Standard outputs of ``overfit-lab`` commands, each in a process of its own, all at once."""
+def begun(commands):
+    """A process of its own that runs ``overfit-lab`` with each of some arguments, on one thread."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
     environment.pop("PYTHONHASHSEED", None)
-    start = [sys.executable, "-m", "overfit_lab"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    running = [subprocess.Popen([*start, *map(str, command)], **pipes) for command in commands]
-    outputs = [process.communicate(timeout=120) for process in running]
-    assert all(process.returncode == 0 for process in running), outputs
-    return [out for out, _ in outputs]
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, json.dumps(commands)], env=environment, stderr=subprocess.PIPE, text=True
+    )
 
 
-def outcomes(folders, targets, *options):
-    """Bits of every array of the outcome, and its numbers, for each of the targets."""
-    few = ["--steps", 2, "--n", 20, "--device", "cpu", "--json"]
-    printed = in_processes([["evaluate", *target, *few, *options] for target in targets])
-    found = []
-    for folder, text in zip(folders, printed, strict=True):
-        (path,) = layout.evaluations(folder).glob("*.npz")
-        arrays = read_arrays(path)
-        arrays.pop("notes")
-        (numbers,) = json.loads(text)
-        numbers.pop("seconds")
-        found.append(({name: array.tobytes() for name, array in arrays.items()}, numbers))
-    return found
+def commands_in(folder):
+    """Three evaluations, whose outcomes go into the folder."""
+    of_run = ["evaluate", str(folder / "run"), "--trust", *FEW]
+    of_file = ["evaluate", str(folder.parent / "w.pth"), *FOREIGN, "--out", str(folder / "file"), *FEW]
+    return [[*of_run, "--weights", "swa"], [*of_run, "--checkpoint", "best"], of_file]
 
 
-def of_a_run(tmp_path, *options):
-    """Of the checkpoints of one run, in copies of its folder."""
-    run = trained(tmp_path / "run")
-    copies = [Path(shutil.copytree(run, tmp_path / str(i))) for i in range(TIMES)]
-    return outcomes(copies, [[copy, "--trust"] for copy in copies], *options)
+def outcomes(folder):
+    """The bits of every array of every outcome; not when and where it was made."""
+    paths = [path for name in ("run", "file") for path in sorted(layout.evaluations(folder / name).glob("*.npz"))]
+    arrays = {path.name: read_arrays(path) for path in paths}
+    return {(name, key): array.tobytes() for name, of in arrays.items() for key, array in of.items() if key != "notes"}
 
 
-def of_a_file(tmp_path, *options):
-    """Of a weights file that no run of ours wrote."""
+def test_any_weights_thrice(tmp_path):
+    trained(tmp_path / "run")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         torch.save({"state_dict": nn.DataParallel(Restless()).state_dict(), "epoch": 3}, tmp_path / "w.pth")
-    folders = [tmp_path / str(i) for i in range(TIMES)]
-    foreign = ["--model", NAME, "--data", "digits"]
-    return outcomes(folders, [[tmp_path / "w.pth", *foreign, "--out", out] for out in folders], *options)
-
-
-def test_averaged_weights_with_dropout_and_batch_norm_thrice(tmp_path):
-    first, *others = of_a_run(tmp_path, "--weights", "swa")
+    folders = [tmp_path / name for name in ("here", "second", "third")]
+    for folder in folders:
+        shutil.copytree(tmp_path / "run", folder / "run")
+    others = [begun(commands_in(folder)) for folder in folders[1:]]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert [run(command) for command in commands_in(folders[0])] == [0, 0, 0]
+    finally:
+        torch.set_num_threads(threads)
+    for process in others:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    first, *others = map(outcomes, folders)
+    assert len({name for name, _ in first}) == 3
+    assert all(
+        np.isfinite(np.frombuffer(bits, np.float32)).all() for (_, key), bits in first.items() if key == "logits"
+    )
     assert all(other == first for other in others)
-    bits, numbers = first
-    assert numbers["weights"] == "swa"
-    assert np.isfinite(np.frombuffer(bits["logits"], dtype=np.float32)).all()

@@ -98,3 +98,13 @@ def test_a_split_of_this_package_keeps_its_sources_and_true_labels(tmp_path):
     assert len(run.series("memorisation", "share_untouched", "train", "clean"))
     assert run.info["data"]["n_changed"] == 30
     del monitor
+
+
+def test_a_folder_to_which_no_epoch_was_written_takes_the_names_of_the_next_monitor(tmp_path):
+    data = TensorDataset(X.float() / 255, Y)
+    Monitor(stranger(), Subset(data, range(20)), probes=[], folder=tmp_path / "run").close("failed")
+    before = read_arrays(layout.samples_path(tmp_path / "run"))
+    _, run, after = watched(tmp_path / "run", Subset(data, range(50, 90)), seed=3)
+    assert run.config.seed == 3
+    assert (len(before["train"]), len(after["train"])) == (20, 40)
+    assert not set(before["train"]) & set(after["train"])

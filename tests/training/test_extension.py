@@ -3,7 +3,9 @@
 import pytest
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.records import layout
 from overfit_lab.records.reader import Run
+from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EventBus, StepEnded
 from overfit_lab.training.run import train_run
 from same_run import assert_same_run
@@ -49,6 +51,8 @@ def test_a_longer_run_is_that_of_its_length_from_the_start(tmp_path, changes):
     assert train_run(small(4, **changes), longer, device="cpu", resume=True) == "completed"
     train_run(small(4, **changes), whole, device="cpu")
     assert_same_run(longer, whole)
+    ends = [load_checkpoint(layout.checkpoint_path(folder, "last")).clock for folder in (longer, whole)]
+    assert ends[0] == ends[1]
     run = Run.open(longer)
     assert run.info["epochs_changed"] == [{"epoch": 2, "before": 2, "now": 4}]
     assert {key: run.info[key] for key in ("epoch", "best", "decay_epochs")} == {

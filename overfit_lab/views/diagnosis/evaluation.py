@@ -28,7 +28,7 @@ AUTOATTACK = "acc_adv/autoattack"
 CHECK = "overfit-lab check RUN"
 ATTACK = "overfit-lab evaluate RUN --attack autoattack --checkpoint best,final"
 MODEL = "WEIGHTS --model PACKAGE.MODULE:CLASS --data DATA"
-"""In place of a run, where another loop trained it and kept its own weights."""
+"""In place of a run, where another loop trained it and kept its own weights, or a file was imported."""
 
 
 def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
@@ -46,7 +46,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     if suspicious or (lower is not None and (lower[0] > MOST_LOWER or lower[1] < LEAST_LEFT)):
         verdict = "no"
     attack, check = ATTACK, CHECK
-    if any(map(is_monitored, runs)):
+    if any(is_monitored(run) or run.is_imported for run in runs):
         attack, check = f"overfit-lab evaluate {MODEL} --attack autoattack", f"overfit-lab check {MODEL}"
     reasons = [f"run AutoAttack: `{attack}`"] if lower is None else []
     reasons += [f"look for masked gradients: `{check}`"] if suspicious is None else []
@@ -84,15 +84,20 @@ def _trained(runs: Sequence[Run], numbers: Numbers) -> str:
     rows = _final_rows(runs)
     if not rows:
         return "no robust accuracy was recorded while training"
-    n, error = min(int(row["n"]) for row in rows), max(_error(row["value"], row["n"]) for row in rows)
     chosen = sorted({by for run in runs if (by := _chosen_on(run))})
     choice = f"; the best checkpoint is chosen on {' / '.join(chosen)}" if chosen else ""
     choice += ", which flatters it" if "test" in chosen else ""
     attack = attack_title(evaluation_attack(runs[0].config))
-    return (
-        f"robust accuracy is under {attack} on {numbers.plain('n_test', n)} test samples (standard error "
-        f"{numbers.points('stderr', error)} points){choice}"
-    )
+    return f"robust accuracy is under {attack} on {_samples(rows, numbers)}{choice}"
+
+
+def _samples(rows: Sequence[pd.Series], numbers: Numbers) -> str:
+    """How many test samples, with the standard error that they leave."""
+    known = [row for row in rows if not pd.isna(row["n"])]
+    if not known:
+        return "test samples whose number is not known"
+    n, error = min(int(row["n"]) for row in known), max(_error(row["value"], row["n"]) for row in known)
+    return f"{numbers.plain('n_test', n)} test samples (standard error {numbers.points('stderr', error)} points)"
 
 
 def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> tuple[float, float] | None:
@@ -102,13 +107,13 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> tupl
     """
     readings = [pair for run in runs if (pair := _autoattacked(run)) is not None]
     if not readings:
-        parts.append("AutoAttack was not run on the final checkpoint")
+        parts.append(f"AutoAttack was not run on the {_checkpoint(runs)}")
         return None
     under = float(np.mean([pair[0] for pair in readings]))
     n = min(pair[2] for pair in readings)
     text = (
-        f"AutoAttack leaves {numbers.percent('autoattack', under)} of {numbers.plain('n_autoattack', n)} at the final "
-        f"checkpoint{_of(readings, runs, 'attacked', numbers)}"
+        f"AutoAttack leaves {numbers.percent('autoattack', under)} of {numbers.plain('n_autoattack', n)} at the "
+        f"{_checkpoint(runs)}{_of(readings, runs, 'attacked', numbers)}"
     )
     beside = [(pair[0], pair[1]) for pair in readings if pair[1] is not None]
     own = float(np.mean([pair[1] for pair in beside])) if beside else under
@@ -123,6 +128,11 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> tupl
     error = max((_error(value, pair[2]) for pair in readings for value in pair[:2] if value is not None), default=0.0)
     beyond_noise = own - left > CLEAR * np.sqrt(2) * error
     return own - left, left / own if beyond_noise else 1.0
+
+
+def _checkpoint(runs: Sequence[Run]) -> str:
+    """What was attacked last."""
+    return "imported weights" if all(run.is_imported for run in runs) else "final checkpoint"
 
 
 def _of(part: Sequence[object], runs: Sequence[Run], name: str, numbers: Numbers) -> str:
@@ -173,7 +183,8 @@ def _checked(run: Run) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _few(runs: Sequence[Run]) -> bool:
-    return any(_error(row["value"], row["n"]) > MOST_ERROR for row in _final_rows(runs))
+    known = [row for row in _final_rows(runs) if not pd.isna(row["n"])]
+    return any(_error(row["value"], row["n"]) > MOST_ERROR for row in known)
 
 
 def _final_rows(runs: Sequence[Run]) -> list[pd.Series]:

@@ -71,7 +71,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
 def _is_counted(run: Run, source: tuple[str, str, str, str]) -> bool:
     """Whether the last reading says of how many samples it is."""
     series = run.series(*source)
-    return len(series) > 0 and int(series["n"].iloc[-1]) > 0
+    return len(series) > 0 and int(series["n"].fillna(0).iloc[-1]) > 0
 
 
 def chance_of(run: Run, source: Sequence[str]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from overfit_lab.probes.metrics.phases import Phases
 from overfit_lab.probes.metrics.unimodal import LEAST
 from overfit_lab.records.reader import Run
+from overfit_lab.records.status import COMPLETE
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.views.diagnosis.over_seeds import Mean, median, within
 from overfit_lab.views.diagnosis.phases_of import overfits, phases_of
@@ -124,7 +125,8 @@ def _cannot_tell(overfitting: Sequence[Run], judged: Sequence[Run], threshold: f
         )
     limit = numbers.points("threshold", threshold)
     drop = mean_drop(judged)
-    if drop.low > 0 and drop.value >= threshold:
+    gaps = [gap for run in judged if (gap := phases_of(run, threshold).gap) is not None]
+    if drop.low > 0 and drop.value >= threshold and any(gap.low <= 0 for gap in gaps):
         return f"{head} {_drop(judged, numbers)}, but whether its gap to train accuracy widens is hidden in the noise."
     return f"{head} {_drop(judged, numbers)}, which may be less or more than the {limit} that count."
 
@@ -186,7 +188,7 @@ def _notes(runs: Sequence[Run], judged: Sequence[Run]) -> str:
     notes = []
     gone = [run.name for run in runs if diverged_at(run) is not None]
     short = [run.name for run in runs if run not in judged and run.name not in gone]
-    part = [run.name for run in judged if run.info.get("status") in ("running", "interrupted", "failed")]
+    part = [run.name for run in judged if run.info.get("status") not in (*COMPLETE, None)]
     if gone:
         notes.append(f"{listed(gone)} diverged and {'is' if len(gone) == 1 else 'are'} passed over")
     if short:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from overfit_lab.probes.metrics.growth import LEAST_READINGS
 from overfit_lab.records.reader import Run
@@ -87,8 +88,8 @@ def sign_of(run: Run, inputs: str) -> float | None:
         return None
     epoch, conf, n = (confidence[name].iloc[-1] for name in ("epoch", "value", "n"))
     right = run.series("confidence", "conf_correct", "test", inputs)
-    n_right = right.loc[right["epoch"] == epoch, "n"]
-    if len(n_right) and n > 0:
+    n_right = right.loc[right["epoch"] == epoch, "n"].dropna()
+    if len(n_right) and not pd.isna(n) and n > 0:
         return float(conf - n_right.iloc[-1] / n)
     field = "acc_adv" if inputs == "adversarial" else "acc_clean"
     accuracy = run.value_at(int(epoch), "evaluation", field, "test", inputs)

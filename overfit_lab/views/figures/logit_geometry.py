@@ -46,8 +46,10 @@ def draw(runs: Sequence[Run]) -> Figure:
     view = split, inputs = _view(groups)
     looks, last = looks_of(list(groups)), last_epoch(runs)
     with style():
-        n = sorted({int(run.series(PROBE, "logit_gap", *view)["n"].max()) for run in runs})
-        note = f"{inputs} {split} images, {' / '.join(f'{count:,}' for count in n)} a run"
+        known = [run.series(PROBE, "logit_gap", *view)["n"].dropna() for run in runs]
+        n = sorted({int(counts.max()) for counts in known if len(counts)})
+        of = f", {' / '.join(f'{count:,}' for count in n)} a run" if n else ""
+        note = f"{inputs} {split} images{of}"
         extra = "in pixels of [0, 1], 0 for wrong samples; grey dashes: eps, in (d) equality; (d): first seed"
         figure = new_figure(PAGE, 4.7, caption(runs, split=note, extra=extra))
         (gap, gradient), (radius, samples) = figure.subplots(2, 2)

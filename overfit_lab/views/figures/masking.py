@@ -79,7 +79,7 @@ def _checked(run: Run) -> list[tuple[str, dict[str, np.ndarray]]]:
         epochs = run.epochs_with_arrays(probe)
         if epochs:
             weights = probe.partition("@")[2]
-            parts = [run.name, weights, f"epoch {epochs[-1]}" if len(epochs) > 1 else ""]
+            parts = [run.name, weights, f"epoch {epochs[-1]}" if len(epochs) > 1 and not run.is_imported else ""]
             title = ", ".join(part for part in parts if part)
             checked.append((title, run.arrays(probe, epochs[-1])))
     if not checked:

@@ -176,7 +176,7 @@ class Followed:
         self.numbers.add([record for record in records if record.origin == TRAINING])
         trained = self.numbers.epoch
         self.numbers.add([replace(record, origin=POSTHOC) for record in posthoc])
-        self.numbers.add([record for record in records if record.origin == POSTHOC])
+        self.numbers.add([record for record in records if record.origin != TRAINING])
         self.info = layout.read_info(self.folder)
         written = _modified(self._records.path)
         self.changed = max(written, _modified(layout.info_path(self.folder)))

@@ -11,6 +11,8 @@ import numpy as np
 from overfit_lab.probes.metrics.decays import decays_of
 from overfit_lab.probes.metrics.phases import Phases
 from overfit_lab.records.best import INPUTS, WHAT, Best, after_robustness, best_of, choosing, judged
+from overfit_lab.records.layout import IMPORTED
+from overfit_lab.records.status import COMPLETE
 from overfit_lab.records.writer import is_held
 from overfit_lab.views.live.alarm import Alarm, Alert
 from overfit_lab.views.live.following import Followed, Numbers, Series
@@ -19,7 +21,7 @@ SILENT = 60.0
 """Seconds without a record that are worth a word, or three times what an epoch takes where that is longer."""
 RECENT = 10
 """Epochs whose duration the estimate of the time that is left is made from."""
-ENDED = ("completed", "interrupted", "failed")
+OVER = (*COMPLETE, "interrupted", "failed")
 CURVES = (
     (
         ("robust test accuracy", "evaluation", "acc_adv", "test", "adversarial"),
@@ -102,9 +104,14 @@ class View:
         return self.best.value - self.latest if self.best else float("nan")
 
     @property
+    def has_epochs(self) -> bool:
+        """Whether there is an epoch to speak of: imported weights and what has not begun have none."""
+        return self.status not in ("not begun", IMPORTED)
+
+    @property
     def ended(self) -> bool:
         """Whether the run says so itself."""
-        return self.status in ENDED
+        return self.status in OVER
 
 
 def view_of(run: Followed, alarm: Alarm, time: float) -> View:
@@ -129,7 +136,7 @@ def view_of(run: Followed, alarm: Alarm, time: float) -> View:
     return View(
         name=run.name,
         status=status,
-        epoch=numbers.epoch,
+        epoch=numbers.epoch if status != IMPORTED else 0,
         n_epochs=n_epochs,
         silent=silent,
         seconds_left=left,

@@ -109,7 +109,10 @@ def _choice(chosen: str) -> str:
 def spread_over_seeds(rows: Sequence[Seeds]) -> str:
     """A cell's statistic in words."""
     several = any(len(row.entry.runs) > 1 for row in rows)
-    return "mean ± sample standard deviation over seeds" if several else "one seed each"
+    if several:
+        return "mean ± sample standard deviation over seeds"
+    known = all(run.config.knows("seed") for row in rows for run in row.entry.runs)
+    return "one seed each" if known else "one run each"
 
 
 def shared_setting(rows: Sequence[Entry]) -> str:
@@ -121,6 +124,8 @@ def shared_setting(rows: Sequence[Entry]) -> str:
 def caption(rows: Sequence[Seeds], numbers: str, ends: str) -> tuple[str, ...]:
     """What the numbers are, how the best was chosen, and the setting where all rows share it."""
     setting = shared_setting([row.entry for row in rows])
+    if all(run.is_imported for row in rows for run in row.entry.runs):
+        ends = "Final: the imported weights."
     return tuple(text for text in (numbers, chosen_on(rows), ends, setting) if text)
 
 
@@ -131,7 +136,7 @@ def sample_note(title: str, rows: Sequence[Seeds], measured: Sequence[Measured])
         for row, ends in zip(rows, measured, strict=True)
         for run, *readings in zip(row.entry.runs, ends.best, ends.final, strict=True)
         for reading in readings
-        if (total := run.sizes.get("test")) and reading.value is not None
+        if (total := run.sizes.get("test")) and reading.value is not None and reading.n is not None
     )
     if all(n == total for n, total in labels):
         return ()

@@ -9,7 +9,7 @@ from overfit_lab.records.experiments import experiments, tell_apart
 from overfit_lab.records.naming import data_title, method_key, method_title, model_title, threat_title
 from overfit_lab.records.noise import is_noisy, noise_name
 from overfit_lab.records.reader import Run
-from overfit_lab.records.status import ended_at
+from overfit_lab.records.status import COMPLETE, ended_at
 from overfit_lab.records.summary import RAW, second_weights
 
 ORDER = (
@@ -54,9 +54,7 @@ class Entry:
     def unfinished(self) -> str:
         """Runs that did not come to their end, in words; "" where all did."""
         runs = [
-            f"{run.name} ({ended_at(run)})"
-            for run in self.runs
-            if run.info.get("status", "unknown") not in ("completed", "imported")
+            f"{run.name} ({ended_at(run)})" for run in self.runs if run.info.get("status", "unknown") not in COMPLETE
         ]
         return f"not completed: {', '.join(runs)}" if runs else ""
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.records.naming import ATTACKS, PGD, attack_title, evaluation_attack
 from overfit_lab.records.reader import Run
@@ -34,10 +36,10 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Reading:
-    """A number and how many samples it is of; None and 0 where it was not measured."""
+    """A number and how many samples it is of, None where that is not known; None and 0 where it was not measured."""
 
     value: float | None = None
-    n: int = 0
+    n: int | None = 0
 
     @property
     def percent(self) -> float | None:
@@ -80,7 +82,10 @@ def read(run: Run, epoch: int | None, weights: str, probe: str, field: str, inpu
         return Reading()
     part = run.series(probe_name(probe, weights), field, "test", inputs)
     rows = part[part["epoch"] == epoch]
-    return Reading(float(rows["value"].iloc[0]), int(rows["n"].iloc[0])) if len(rows) else Reading()
+    if not len(rows):
+        return Reading()
+    n = rows["n"].iloc[0]
+    return Reading(float(rows["value"].iloc[0]), None if pd.isna(n) else int(n))
 
 
 def read_natural(run: Run, epoch: int | None, weights: str) -> Reading:

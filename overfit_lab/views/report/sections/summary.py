@@ -9,7 +9,7 @@ import numpy as np
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.records.failures import failures_in
 from overfit_lab.records.reader import Run
-from overfit_lab.records.status import ended_at
+from overfit_lab.records.status import COMPLETE, ended_at
 from overfit_lab.records.summary import summarise_run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.report.looks import PageLook, page_looks
@@ -73,7 +73,7 @@ def remarks(run: Run) -> list[str]:
     status = run.info.get("status", "unknown")
     if run.is_imported:
         notes.append("imported weights; how they were trained is not known, so there is one checkpoint and no best.")
-    elif status != "completed":
+    elif status not in COMPLETE:
         notes.append(f"{ended_at(run)}.")
     probes = {str(name).partition("@")[0] for name in run.records["probe"].unique()}
     if not probes:

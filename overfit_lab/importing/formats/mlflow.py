@@ -1,0 +1,105 @@
+"""What MLflow keeps locally: the folder mlruns, or a database in a file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from overfit_lab.importing.source import LogError, Source
+from overfit_lab.importing.table import Format, Table, table_of
+
+METRICS = "metrics"
+SQLITE = b"SQLite format 3\0"
+DEPTHS = ("", "*/", "*/*/")
+Rows = dict[int, dict[str, Any]]
+
+
+def recognises(source: Source) -> bool:
+    """A folder of a run, an experiment or several of them, with meta.yaml and metrics below; or a file of SQLite."""
+    return bool(_runs(source.path)) if source.is_folder else source.begins_with(SQLITE)
+
+
+def _runs(path: Path) -> list[Path]:
+    """Folders of runs, of which each has meta.yaml and the folder metrics."""
+    folders = [p.parent for depth in DEPTHS for p in path.glob(f"{depth}{METRICS}") if p.is_dir()]
+    return sorted(folder for folder in folders if (folder / "meta.yaml").is_file() and ".trash" not in folder.parts)
+
+
+def read(source: Source) -> list[Table]:
+    """MLflow: a local folder, mlruns or a part of it, or the file mlflow.db, each run of it a run.
+
+    A metric's file has a line of time, value and step for each number, the database a row. Exports of the server
+    (columns key, value, step) are read by csv and json.
+    """
+    tables: list[Table] = []
+    for key, name, rows, settings in _in_folders(source.path) if source.is_folder else _in_database(source.path):
+        if rows:
+            distinct = f"{name}-{key[:8]}" if name in [table.name for table in tables] else name
+            ordered = [rows[step] for step in sorted(rows)]
+            tables.append(table_of(source, ordered, name=distinct, settings=settings))
+    if not tables:
+        raise LogError(f"{source}: holds no metrics of an MLflow run")
+    return tables
+
+
+def _in_folders(path: Path) -> Iterator[tuple[str, str, Rows, dict[str, str]]]:
+    """Of each run its key, name, numbers by step and parameters."""
+    for folder in _runs(path):
+        name = _said(folder / "tags" / "mlflow.runName") or _in_meta(folder / "meta.yaml") or folder.name
+        settings = {file.name: _said(file) for file in sorted((folder / "params").glob("*")) if file.is_file()}
+        yield folder.name, name, _rows(folder / METRICS), settings
+
+
+def _in_database(path: Path) -> Iterator[tuple[str, str, Rows, dict[str, str]]]:
+    """Of each run its key, name, numbers by step and parameters; the file is only read."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            runs = database.execute("SELECT run_uuid, name FROM runs ORDER BY start_time, run_uuid").fetchall()
+            for key, name in runs:
+                rows: Rows = {}
+                query = "SELECT key, value, step, is_nan FROM metrics WHERE run_uuid = ? ORDER BY timestamp"
+                for metric, value, step, is_nan in database.execute(query, (key,)):
+                    rows.setdefault(step, {"step": step})[metric] = float("nan") if is_nan else value
+                query = "SELECT key, value FROM params WHERE run_uuid = ? ORDER BY key"
+                yield key, name or key, rows, dict(database.execute(query, (key,)).fetchall())
+    except sqlite3.Error as error:
+        raise LogError(f"{path}: is no database of MLflow's ({error})") from error
+
+
+def _rows(folder: Path) -> Rows:
+    """Numbers by step; of one step the latest line stands."""
+    rows: Rows = {}
+    for top, _, files in os.walk(folder):
+        for file in sorted(files):
+            path = Path(top) / file
+            for i, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+                parts = line.split()
+                if not parts:
+                    continue
+                try:
+                    value, step = float(parts[1]), int(parts[2]) if len(parts) > 2 else 0
+                except (ValueError, IndexError) as error:
+                    raise LogError(f"{path}, line {i}: expected time, value and step, got {line[:40]!r}") from error
+                name = path.relative_to(folder).as_posix()
+                rows.setdefault(step, {"step": step})[name] = value
+    return rows
+
+
+def _said(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _in_meta(path: Path) -> str:
+    """The run's name in meta.yaml."""
+    lines = _said(path).splitlines()
+    return next((line.partition(":")[2].strip().strip("'\"") for line in lines if line.startswith("run_name:")), "")
+
+
+REGISTER = {"mlflow": Format(recognises, read)}

@@ -1,0 +1,422 @@
+"""From a training log, of whatever format, to run folders."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from overfit_lab.config.catalog import FORMATS
+from overfit_lab.errors import ConfigError
+from overfit_lab.importing.columns import ROW, Choose, Chosen, Question, choose_columns, listed, quoted
+from overfit_lab.importing.epochs import Moment, check_steps, merged, moments
+from overfit_lab.importing.fields import AXES, SIZES, field_of
+from overfit_lab.importing.folders import ImportedRun, vacant, write
+from overfit_lab.importing.measured import check_signs, sizes_of, to_records
+from overfit_lab.importing.naming import compiled, folder_names, seed_in
+from overfit_lab.importing.source import LogError, Source
+from overfit_lab.importing.table import Format, Table
+from overfit_lab.importing.values import are_percent
+from overfit_lab.records import layout
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a log is to be read; see :func:`import_log`."""
+
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    skip: Collection[str] = ()
+    run_column: str | None = None
+    seed_pattern: str | None = None
+    steps_per_epoch: float | None = None
+    first_epoch: int | None = None
+    percent: bool | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+def import_log(
+    path: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path,
+    format: str | None = None,  # noqa: A002
+    mapping: Mapping[str, str] | None = None,
+    skip: Collection[str] = (),
+    run_column: str | None = None,
+    seed_pattern: str | None = None,
+    steps_per_epoch: float | None = None,
+    first_epoch: int | None = None,
+    percent: bool | None = None,
+    n_train: int | None = None,
+    n_test: int | None = None,
+    n_val: int | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    choose: Choose | None = None,
+    say: Say | None = None,
+) -> list[Path]:
+    """Make a training log run folders, one a run.
+
+    What the log does not say stays unknown. Nothing is written before everything was read, and each folder appears
+    whole; a folder that holds the same import stays as it is.
+
+    Args:
+        path: file or folder, gzipped or not; several of them, or a pattern such as ``logs/*/output.log``.
+        out: folder that the run folders are made in.
+        format: of the log; None: it is recognised.
+        mapping: columns by field, such as ``{"test_robust_acc": "pgd"}``; others are guessed by their names.
+        skip: columns that are to be read as nothing.
+        run_column: column that says the run, or several by commas; without it each file is a run.
+        seed_pattern: regular expression with a group ``seed`` that finds the seed in a run's name; the rest of the name
+            is the experiment's. Without it each run is an experiment of its own.
+        steps_per_epoch: optimiser steps of an epoch, where the log counts steps alone.
+        first_epoch: 0 or 1, what the log calls the first epoch that it trained; None: guessed.
+        percent: whether accuracies are percentages; None: guessed by their range.
+        n_train: samples of the training split.
+        n_test: samples of the test split.
+        n_val: samples of the validation split.
+        dry_run: say what is there, and write nothing.
+        overwrite: put new imports in the place of others.
+        choose: asks the user where a column's name leaves several readings open; None: that is an error.
+        say: is told, in one line each, what was read and what was done.
+
+    Returns:
+        The run folders, in the order of the log; with ``dry_run`` where they would be.
+
+    Raises:
+        ConfigError: the log cannot be read, or it does not say enough; file and line are named.
+        MissingPackageError: a format's package is not installed.
+        RunFolderError: a folder holds something else, or cannot be written.
+    """
+    say = say if say is not None else _silent
+    sizes = {split: n for split, n in (("train", n_train), ("test", n_test), ("val", n_val)) if n is not None}
+    reading = Reading(dict(mapping or {}), skip, run_column, seed_pattern, steps_per_epoch, first_epoch, percent, sizes)
+    _check(reading)
+    out = Path(out)
+    layout.check_writable(out)
+    runs = read_runs(_paths(path), format, reading, _remembering(choose), say)
+    open_runs = [run for run in runs if vacant(run, out, overwrite=overwrite)]
+    for run in runs:
+        there = "" if run in open_runs else ", is there already"
+        say(f"{describe(run)}{there}")
+    if not dry_run:
+        for run in open_runs:
+            out.mkdir(parents=True, exist_ok=True)
+            write(run, out)
+    return [out / run.folder for run in runs]
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _check(reading: Reading) -> None:
+    """Refuse options that are none, before any file is read."""
+    for name in reading.mapping:
+        if name not in AXES and name not in SIZES:
+            field_of(name)
+    for split, n in reading.sizes.items():
+        if n < 1:
+            raise ConfigError(f"--n-{split} {n}: expected 1 or more")
+    if reading.first_epoch not in (None, 0, 1):
+        raise ConfigError(f"--first-epoch {reading.first_epoch}: expected 0 or 1")
+    check_steps(reading.steps_per_epoch)
+    compiled(reading.seed_pattern)
+
+
+def _paths(path: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The files and folders that are meant, each once; patterns are spelled out where no file is called so."""
+    paths: list[Path] = []
+    for one in [path] if isinstance(path, (str, Path)) else path:
+        text = str(one)
+        if not os.path.lexists(text) and glob.has_magic(text):
+            matches = sorted(glob.glob(text, recursive=True))
+            if not matches:
+                raise LogError(f"{text}: matches no file")
+            paths += map(Path, matches)
+        else:
+            paths.append(Path(one))
+    if not paths:
+        raise LogError("no log to import")
+    return list(dict.fromkeys(paths))
+
+
+def _remembering(choose: Choose | None) -> Choose | None:
+    """Ask each question once."""
+    if choose is None:
+        return None
+    answers: dict[str, str] = {}
+
+    def ask(question: Question) -> str:
+        key = f"{question.text} {sorted(question.options)}"
+        if key not in answers:
+            answers[key] = choose(question)
+        return answers[key]
+
+    return ask
+
+
+def read_runs(
+    paths: Sequence[Path], format_name: str | None, reading: Reading, choose: Choose | None, say: Say
+) -> list[ImportedRun]:
+    """The runs of some files, ready to be written; see :func:`import_log`."""
+    tables: list[tuple[str, Table]] = []
+    for path in paths:
+        source = Source(path)
+        name, kind = recognise(source, format_name)
+        read = kind.read(source)
+        if not read or not any(len(table.frame) for table in read):
+            raise LogError(f"{source}: holds no numbers of a training run ({name})")
+        tables += [(name, table) for table in read if len(table.frame)]
+    tables = _distinct(_joined(tables), paths)
+    chosen = [_columns(table, reading, choose) for _, table in tables]
+    shares = list(dict.fromkeys(c for part in chosen for name, c in part.columns.items() if _is_share(name)))
+    for _, table in tables:
+        check_signs(table, [column for column in shares if column in table.frame])
+    percent, how = are_percent([table for _, table in tables], shares, reading.percent) if shares else (False, "")
+    unit = f"; accuracies are {'percentages' if percent else 'fractions'}, {how}" if shares else ""
+    runs: list[ImportedRun] = []
+    said: set[str] = set()
+    for (name, table), part in zip(tables, chosen, strict=True):
+        line = f"{name}: {_describe_columns(part)}{unit}"
+        if line not in said:
+            said.add(line)
+            say(f"{table.source}: {line}" if len(tables) == 1 else line)
+        runs += _runs_of(name, table, part, reading, percent, say)
+    return _named(runs)
+
+
+def recognise(source: Source, name: str | None) -> tuple[str, Format]:
+    """The format of a file or folder, with its name.
+
+    Raises:
+        UnknownNameError: there is no format of that name.
+        LogError: no format knows it.
+    """
+    if name is not None:
+        return name, FORMATS[name]
+    known = {name: FORMATS[name] for name in FORMATS}
+    for general in (False, True):
+        for key, kind in known.items():
+            if kind.general == general and kind.recognises(source):
+                return key, kind
+    if source.is_folder:
+        raise LogError(f"{source}: is a folder of no format; give its files, such as '{source}/*.csv'")
+    source.text  # noqa: B018 (says why it is no text)
+    raise LogError(f"{source}: no format knows it; give --format {', '.join(known)}")
+
+
+def _joined(tables: Sequence[tuple[str, Table]]) -> list[tuple[str, Table]]:
+    """Tables that are parts of one run put together."""
+    parts: dict[tuple[str, str], Table] = {}
+    for i, (name, table) in enumerate(tables):
+        key = (name, table.name if table.joins else f"{table.name}/{i}")
+        first = parts.get(key)
+        if first is None:
+            parts[key] = table
+        else:
+            frame = pd.concat([first.frame, table.frame], ignore_index=True).astype(object)
+            frame = frame.where(frame.notna(), None)
+            lines = (*first.lines, *table.lines)
+            fields = {**first.fields, **table.fields}
+            parts[key] = replace(first, frame=frame, lines=lines, fields=fields)
+    return [(key[0], table) for key, table in parts.items()]
+
+
+def _distinct(tables: Sequence[tuple[str, Table]], paths: Sequence[Path]) -> list[tuple[str, Table]]:
+    """Tables with names of their own: where files are called alike, the folders of all are in their names."""
+    names = [table.name for _, table in tables]
+    if len(set(names)) == len(names):
+        return list(tables)
+    top = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+    distinct = []
+    for name, table in tables:
+        folder = os.path.relpath(os.path.dirname(os.path.abspath(table.source)), top)
+        longer = table.name if folder == "." or table.name in folder else f"{folder}/{table.name}"
+        longer = folder if folder != "." and table.name in folder else longer
+        distinct.append((name, replace(table, name=longer)))
+    return distinct
+
+
+def _columns(table: Table, reading: Reading, choose: Choose | None) -> Chosen:
+    """The columns of a table by field, the run's and the epochs' among them."""
+    _with_run(table, reading.run_column)
+    mapping = dict(reading.mapping)
+    if reading.run_column is not None:
+        mapping["run"] = reading.run_column
+    names = [str(name) for name in table.frame.columns]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise LogError(f"{table.source}: column {doubled[0]!r} comes twice")
+    chosen = choose_columns(
+        names, mapping=mapping, skip=reading.skip, certain=table.fields, choose=choose, source=table.source
+    )
+    chosen = _usable(table, chosen)
+    columns = chosen.columns
+    if "epoch" not in columns and "step" not in columns:
+        raise LogError(
+            f"{table.source}: no column says the epoch; give --map epoch=COLUMN, or --map epoch={ROW} where each row "
+            f"is an epoch; it has {listed(names)}"
+        )
+    if not [name for name in columns if name not in AXES and name not in SIZES]:
+        raise LogError(
+            f"{table.source}: no column is known to be an accuracy or a loss; give --map test_robust_acc=COLUMN "
+            f"and others; it has {listed(names)}"
+        )
+    return chosen
+
+
+def _with_run(table: Table, column: str | None) -> None:
+    """Put the texts of several columns into one that names the run.
+
+    Raises:
+        LogError: one of them is not there.
+    """
+    parts = column.split(",") if column is not None and column not in table.frame.columns else []
+    if len(parts) > 1:
+        missing = next((part for part in parts if part not in table.frame.columns), None)
+        if missing is not None:
+            raise LogError(f"{table.source}: has no column {missing!r}; it has {listed(list(table.frame.columns))}")
+        texts = [[str(cell).strip() for cell in table.frame[part]] for part in parts]
+        table.frame[column] = pd.Series(["-".join(text) for text in zip(*texts, strict=True)], dtype=object)
+
+
+def _usable(table: Table, chosen: Chosen) -> Chosen:
+    """Without second weights that have no accuracy on test or val, which no view could show."""
+    seconds = {name.partition("@")[2] for name in chosen.columns if "@" in name and "/" not in name}
+    for weights in seconds:
+        needed = {f"{split}_{part}{kind}@{weights}" for split in ("test", "val") for part in ("", "robust_")
+                  for kind in ("acc", "error")}  # fmt: skip
+        if not needed & chosen.columns.keys():
+            for name in [name for name in chosen.columns if name.endswith(f"@{weights}") and "/" not in name]:
+                chosen.passed_over = (*chosen.passed_over, chosen.columns.pop(name))
+    chosen.guessed = tuple(name for name in chosen.guessed if name in chosen.columns)
+    return chosen
+
+
+def _is_share(name: str) -> bool:
+    return name not in AXES and name not in SIZES and field_of(name).is_share
+
+
+def _describe_columns(chosen: Chosen) -> str:
+    """Which field is which column, and which columns are nothing."""
+    parts = [
+        name if name == column else f"{name} is {column!r}{' (guessed)' if name in chosen.guessed else ''}"
+        for name, column in chosen.columns.items()
+    ]
+    over = f"; passed over: {listed(chosen.passed_over)}" if chosen.passed_over else ""
+    return f"columns {', '.join(parts)}{over}"
+
+
+def _runs_of(name: str, table: Table, chosen: Chosen, reading: Reading, percent: bool, say: Say) -> list[ImportedRun]:
+    """The runs of a table."""
+    columns = chosen.columns
+    numbers = {key: column for key, column in columns.items() if key not in AXES and key not in SIZES}
+    on_train = [column for key, column in numbers.items() if key == "loss" or field_of(key).split == "train"]
+    trains = np.zeros(len(table.frame), dtype=bool)
+    for column in on_train:
+        trains |= np.array([cell not in (None, "") for cell in table.frame[column]], dtype=bool)
+    runs = []
+    for run, rows in _rows_by_run(table, columns.get("run")).items():
+        notes: list[str] = list(table.notes)
+        when = moments(
+            table,
+            rows,
+            columns.get("epoch"),
+            columns.get("step"),
+            trains=trains,
+            steps_per_epoch=reading.steps_per_epoch,
+            first_epoch=reading.first_epoch,
+            say=notes.append,
+        )
+        if "run" not in columns:
+            _check_one_run(table, when, chosen, reading.skip)
+        epochs, cells = merged(table, when, list(numbers.values()), notes.append)
+        sizes = sizes_of(table, rows, columns, reading.sizes)
+        records = to_records(table, epochs, cells, numbers, percent=percent, sizes=sizes, say=notes.append)
+        if not records:
+            raise LogError(f"{table.source}: run {run!r} has no number in {listed(list(numbers.values()))}")
+        log: dict[str, Any] = {
+            "source": table.source,
+            "format": name,
+            "name": run,
+            "columns": dict(columns),
+            "percent": percent,
+            "notes": list(dict.fromkeys(notes)),
+            "settings": dict(table.settings),
+        }
+        seeds = compiled(reading.seed_pattern)
+        seed, experiment = seed_in(run, seeds) if seeds is not None else (None, run)
+        runs.append(ImportedRun(run, "", records, sizes, seed, experiment, log))
+    return runs
+
+
+def _check_one_run(table: Table, when: Sequence[Moment], chosen: Chosen, skip: Collection[str]) -> None:
+    """Refuse to take several runs for one: epochs go back just where a column that is no number of ours changes.
+
+    Raises:
+        LogError: such a column; it may be what names the run.
+    """
+    back = {b.row for a, b in itertools.pairwise(when) if 0 <= b.epoch < a.epoch}
+    for column in chosen.passed_over if back else ():
+        cells = [str(cell) for cell in table.frame[column]]
+        changes = {b.row for a, b in itertools.pairwise(when) if cells[a.row] != cells[b.row]}
+        if changes == back and column not in skip:
+            raise LogError(
+                f"{table.place(min(back))}: epochs go back where {column!r} becomes {cells[min(back)]!r}; "
+                f"if it names the run give --run-column {quoted(column)}, else --skip {quoted(column)}"
+            )
+
+
+def _rows_by_run(table: Table, column: str | None) -> dict[str, list[int]]:
+    """Positions of the rows of each run, in the order in which runs first come.
+
+    Raises:
+        LogError: a row does not say its run.
+    """
+    if column is None:
+        return {table.name: list(range(len(table.frame)))}
+    runs: dict[str, list[int]] = {}
+    for i, cell in enumerate(table.frame[column]):
+        name = str(cell).strip() if cell is not None else ""
+        if not name:
+            raise LogError(f"{table.place(i)}: {column!r} is empty, expected the name of a run")
+        runs.setdefault(name, []).append(i)
+    return runs
+
+
+def _named(runs: Sequence[ImportedRun]) -> list[ImportedRun]:
+    """The runs with the names of their folders.
+
+    Raises:
+        LogError: two runs are called alike.
+    """
+    names = [run.name for run in runs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise LogError(f"two runs are called {twice!r}; import their files one by one, each with an --out of its own")
+    return [replace(run, folder=folder) for run, folder in zip(runs, folder_names(names), strict=True)]
+
+
+def describe(run: ImportedRun) -> str:
+    """What was read of a run, in one line."""
+    epochs = sorted({record.epoch for record in run.records})
+    span = f"epochs {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"epoch {epochs[0]}"
+    count = f" ({len(epochs)} of them)" if len(epochs) != epochs[-1] - epochs[0] + 1 else ""
+    splits = dict.fromkeys(record.split for record in run.records if record.split)
+    sizes = ", ".join(f"{n:,} {split}" for split, n in run.sizes.items()) or "none"
+    unknown = [f"n_{split}" for split in splits if split not in run.sizes]
+    unknown += ["method", "data", "model", "attack", *(["seed"] if run.seed is None else [])]
+    called = f" (in the log {run.name!r})" if run.name != run.folder else ""
+    seed = f", seed {run.seed} of {run.experiment!r}" if run.seed is not None else ""
+    notes = run.log["notes"]
+    done = f"; {'; '.join(notes)}" if notes else ""
+    return f"{run.folder}{called}: {span}{count}{seed}; samples {sizes}; not known: {', '.join(unknown)}{done}"
