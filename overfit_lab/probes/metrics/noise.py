@@ -29,8 +29,8 @@ INDEPENDENT = 0.9
 SHORT = 40
 """That weight is (n - 5) / ``SHORT`` where this is less."""
 SLOPE = 16
-"""The rest of the prior grows as that power of the correlation: noise that is taken for less correlated than it is makes
-false alarms."""
+"""The rest of the prior grows as that power of the correlation: noise that is taken for less correlated makes false
+alarms."""
 SHAPES = (0.0, 0.5, 1.0)
 """Powers of the local sizes of noise that are tried: 0 is noise of one size."""
 SHAPE_COST = 3.0
