@@ -26,7 +26,7 @@ CORRELATIONS = np.linspace(0, 0.95, 20)
 """Correlations from one evaluation to the next that noise may have."""
 INDEPENDENT = 0.9
 """Prior weight of noise without correlation, in a series that says enough of it; in a short one it is less."""
-SHORT = 40
+SHORT = 50
 """That weight is (n - 5) / ``SHORT`` where this is less."""
 SLOPE = 16
 """The rest of the prior grows as that power of the correlation: noise that is taken for less correlated makes false

@@ -131,7 +131,7 @@ def phases(
     few = None
     if n_test is not None and drop.low > 0 and threshold <= drop.value < LEAST_CHANGED / n_test:
         few = round(drop.value * n_test)
-    verdict: Verdict = "catastrophic overfitting" if collapse else _verdict(drop, gap, threshold, few)
+    verdict: Verdict = "catastrophic overfitting" if collapse else verdict_of(drop, gap, threshold, few)
     peak = peak_of(epochs, test, seed) if verdict == "robust overfitting" else None
     when, decay = ("", None) if peak is None else _beside(peak, epochs, decays)
     onset, both = None, np.isfinite(train)
@@ -179,7 +179,8 @@ def steps_at(epochs: np.ndarray, decays: Sequence[float]) -> list[int]:
     return sorted({i for i in at if 0 <= i < len(epochs) - 1})
 
 
-def _verdict(drop: Drop, gap: Widening | None, threshold: float, few: int | None) -> Verdict:
+def verdict_of(drop: Drop, gap: Widening | None, threshold: float = THRESHOLD, few: int | None = None) -> Verdict:
+    """The answer that a drop and a widening of the gap give; see :func:`phases`."""
     if gap is not None and gap.high < threshold:
         return "none"
     if drop.high < threshold:
