@@ -12,8 +12,8 @@ from logs import as_csv, curves
 
 from overfit_lab.errors import ConfigError, MissingPackageError
 from overfit_lab.importing import import_log
+from overfit_lab.importing.files import recognise
 from overfit_lab.importing.formats import tensorboard as tensorboard_format
-from overfit_lab.importing.log import recognise
 from overfit_lab.importing.source import Source
 from overfit_lab.records.reader import Run
 
