@@ -19,7 +19,7 @@ from overfit_lab.importing.files import paths_of, read_tables
 from overfit_lab.importing.folders import ImportedRun, vacant, write
 from overfit_lab.importing.measured import check_signs, sizes_of, to_records
 from overfit_lab.importing.naming import compiled, folder_names, seed_in
-from overfit_lab.importing.source import LogError
+from overfit_lab.importing.source import LogError, NothingError
 from overfit_lab.importing.table import Table
 from overfit_lab.importing.values import are_percent
 from overfit_lab.records import layout
@@ -149,8 +149,7 @@ def read_runs(
     paths: Sequence[Path], format_name: str | None, reading: Reading, choose: Choose | None, say: Say
 ) -> list[ImportedRun]:
     """The runs of some files, ready to be written; see :func:`import_log`."""
-    tables = read_tables(paths, format_name)
-    chosen = [_columns(table, reading, choose) for _, table in tables]
+    tables, chosen = _usable_tables(read_tables(paths, format_name), reading, choose, say)
     shares = list(dict.fromkeys(c for part in chosen for name, c in part.columns.items() if _is_share(name)))
     for _, table in tables:
         check_signs(table, [column for column in shares if column in table.frame])
@@ -165,6 +164,30 @@ def read_runs(
             say(f"{table.source}: {line}" if len(tables) == 1 else line)
         runs += _runs_of(name, table, part, reading, percent, say)
     return _named(runs)
+
+
+def _usable_tables(
+    tables: Sequence[tuple[str, Table]], reading: Reading, choose: Choose | None, say: Say
+) -> tuple[list[tuple[str, Table]], list[Chosen]]:
+    """Tables with their columns by field, without those of a folder of runs that have no number of ours.
+
+    Raises:
+        LogError: nothing of a file or folder is of use.
+    """
+    usable: list[tuple[str, Table]] = []
+    chosen: list[Chosen] = []
+    useless: list[tuple[Table, NothingError]] = []
+    for name, table in tables:
+        try:
+            chosen.append(_columns(table, reading, choose))
+            usable.append((name, table))
+        except NothingError as error:
+            useless.append((table, error))
+    for table, reason in useless:
+        if table.source not in [other.source for _, other in usable]:
+            raise reason
+        say(f"{table.name} is passed over: it has no accuracy or loss over epochs")
+    return usable, chosen
 
 
 def _columns(table: Table, reading: Reading, choose: Choose | None) -> Chosen:
@@ -182,12 +205,12 @@ def _columns(table: Table, reading: Reading, choose: Choose | None) -> Chosen:
     chosen = _usable(table, chosen)
     columns = chosen.columns
     if "epoch" not in columns and "step" not in columns:
-        raise LogError(
+        raise NothingError(
             f"{table.source}: no column says the epoch; give --map epoch=COLUMN, or --map epoch={ROW} where each row "
             f"is an epoch; it has {listed(names)}"
         )
     if not [name for name in columns if name not in AXES and name not in SIZES]:
-        raise LogError(
+        raise NothingError(
             f"{table.source}: no column is known to be an accuracy or a loss; give --map test_robust_acc=COLUMN "
             f"and others; it has {listed(names)}"
         )
