@@ -320,3 +320,13 @@ def listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     shown = ", ".join(map(repr, names[:MOST_SHOWN]))
     return shown if len(names) <= MOST_SHOWN else f"{shown} and {len(names) - MOST_SHOWN} more"
+
+
+def doubled(names: Sequence[str]) -> str:
+    """The first name that comes twice; "" for none."""
+    before: set[str] = set()
+    for name in names:
+        if name in before:
+            return name
+        before.add(name)
+    return ""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,16 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from overfit_lab.config.catalog import FORMATS
 from overfit_lab.errors import ConfigError
-from overfit_lab.importing.columns import ROW, Choose, Chosen, Question, choose_columns, listed, quoted
+from overfit_lab.importing.columns import ROW, Choose, Chosen, Question, choose_columns, doubled, listed, quoted
 from overfit_lab.importing.epochs import Moment, check_steps, merged, moments
 from overfit_lab.importing.fields import AXES, SIZES, field_of
+from overfit_lab.importing.files import paths_of, read_tables
 from overfit_lab.importing.folders import ImportedRun, vacant, write
 from overfit_lab.importing.measured import check_signs, sizes_of, to_records
 from overfit_lab.importing.naming import compiled, folder_names, seed_in
-from overfit_lab.importing.source import LogError, Source
-from overfit_lab.importing.table import Format, Table
+from overfit_lab.importing.source import LogError, NothingError
+from overfit_lab.importing.table import Table
 from overfit_lab.importing.values import are_percent
 from overfit_lab.records import layout
 
@@ -102,7 +100,7 @@ def import_log(
     _check(reading)
     out = Path(out)
     layout.check_writable(out)
-    runs = read_runs(_paths(path), format, reading, _remembering(choose), say)
+    runs = read_runs(paths_of(path), format, reading, _remembering(choose), say)
     open_runs = [run for run in runs if vacant(run, out, overwrite=overwrite)]
     for run in runs:
         there = "" if run in open_runs else ", is there already"
@@ -132,23 +130,6 @@ def _check(reading: Reading) -> None:
     compiled(reading.seed_pattern)
 
 
-def _paths(path: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The files and folders that are meant, each once; patterns are spelled out where no file is called so."""
-    paths: list[Path] = []
-    for one in [path] if isinstance(path, (str, Path)) else path:
-        text = str(one)
-        if not os.path.lexists(text) and glob.has_magic(text):
-            matches = sorted(glob.glob(text, recursive=True))
-            if not matches:
-                raise LogError(f"{text}: matches no file")
-            paths += map(Path, matches)
-        else:
-            paths.append(Path(one))
-    if not paths:
-        raise LogError("no log to import")
-    return list(dict.fromkeys(paths))
-
-
 def _remembering(choose: Choose | None) -> Choose | None:
     """Ask each question once."""
     if choose is None:
@@ -168,16 +149,7 @@ def read_runs(
     paths: Sequence[Path], format_name: str | None, reading: Reading, choose: Choose | None, say: Say
 ) -> list[ImportedRun]:
     """The runs of some files, ready to be written; see :func:`import_log`."""
-    tables: list[tuple[str, Table]] = []
-    for path in paths:
-        source = Source(path)
-        name, kind = recognise(source, format_name)
-        read = kind.read(source)
-        if not read or not any(len(table.frame) for table in read):
-            raise LogError(f"{source}: holds no numbers of a training run ({name})")
-        tables += [(name, table) for table in read if len(table.frame)]
-    tables = _distinct(_joined(tables), paths)
-    chosen = [_columns(table, reading, choose) for _, table in tables]
+    tables, chosen = _usable_tables(read_tables(paths, format_name), reading, choose, say)
     shares = list(dict.fromkeys(c for part in chosen for name, c in part.columns.items() if _is_share(name)))
     for _, table in tables:
         check_signs(table, [column for column in shares if column in table.frame])
@@ -194,56 +166,28 @@ def read_runs(
     return _named(runs)
 
 
-def recognise(source: Source, name: str | None) -> tuple[str, Format]:
-    """The format of a file or folder, with its name.
+def _usable_tables(
+    tables: Sequence[tuple[str, Table]], reading: Reading, choose: Choose | None, say: Say
+) -> tuple[list[tuple[str, Table]], list[Chosen]]:
+    """Tables with their columns by field, without those of a folder of runs that have no number of ours.
 
     Raises:
-        UnknownNameError: there is no format of that name.
-        LogError: no format knows it.
+        LogError: nothing of a file or folder is of use.
     """
-    if name is not None:
-        return name, FORMATS[name]
-    known = {name: FORMATS[name] for name in FORMATS}
-    for general in (False, True):
-        for key, kind in known.items():
-            if kind.general == general and kind.recognises(source):
-                return key, kind
-    if source.is_folder:
-        raise LogError(f"{source}: is a folder of no format; give its files, such as '{source}/*.csv'")
-    source.text  # noqa: B018 (says why it is no text)
-    raise LogError(f"{source}: no format knows it; give --format {', '.join(known)}")
-
-
-def _joined(tables: Sequence[tuple[str, Table]]) -> list[tuple[str, Table]]:
-    """Tables that are parts of one run put together."""
-    parts: dict[tuple[str, str], Table] = {}
-    for i, (name, table) in enumerate(tables):
-        key = (name, table.name if table.joins else f"{table.name}/{i}")
-        first = parts.get(key)
-        if first is None:
-            parts[key] = table
-        else:
-            frame = pd.concat([first.frame, table.frame], ignore_index=True).astype(object)
-            frame = frame.where(frame.notna(), None)
-            lines = (*first.lines, *table.lines)
-            fields = {**first.fields, **table.fields}
-            parts[key] = replace(first, frame=frame, lines=lines, fields=fields)
-    return [(key[0], table) for key, table in parts.items()]
-
-
-def _distinct(tables: Sequence[tuple[str, Table]], paths: Sequence[Path]) -> list[tuple[str, Table]]:
-    """Tables with names of their own: where files are called alike, the folders of all are in their names."""
-    names = [table.name for _, table in tables]
-    if len(set(names)) == len(names):
-        return list(tables)
-    top = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
-    distinct = []
+    usable: list[tuple[str, Table]] = []
+    chosen: list[Chosen] = []
+    useless: list[tuple[Table, NothingError]] = []
     for name, table in tables:
-        folder = os.path.relpath(os.path.dirname(os.path.abspath(table.source)), top)
-        longer = table.name if folder == "." or table.name in folder else f"{folder}/{table.name}"
-        longer = folder if folder != "." and table.name in folder else longer
-        distinct.append((name, replace(table, name=longer)))
-    return distinct
+        try:
+            chosen.append(_columns(table, reading, choose))
+            usable.append((name, table))
+        except NothingError as error:
+            useless.append((table, error))
+    for table, reason in useless:
+        if table.source not in [other.source for _, other in usable]:
+            raise reason
+        say(f"{table.name} is passed over: it has no accuracy or loss over epochs")
+    return usable, chosen
 
 
 def _columns(table: Table, reading: Reading, choose: Choose | None) -> Chosen:
@@ -253,21 +197,20 @@ def _columns(table: Table, reading: Reading, choose: Choose | None) -> Chosen:
     if reading.run_column is not None:
         mapping["run"] = reading.run_column
     names = [str(name) for name in table.frame.columns]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise LogError(f"{table.source}: column {doubled[0]!r} comes twice")
+    if len(set(names)) < len(names):
+        raise LogError(f"{table.source}: column {doubled(names)!r} comes twice")
     chosen = choose_columns(
         names, mapping=mapping, skip=reading.skip, certain=table.fields, choose=choose, source=table.source
     )
     chosen = _usable(table, chosen)
     columns = chosen.columns
     if "epoch" not in columns and "step" not in columns:
-        raise LogError(
+        raise NothingError(
             f"{table.source}: no column says the epoch; give --map epoch=COLUMN, or --map epoch={ROW} where each row "
             f"is an epoch; it has {listed(names)}"
         )
     if not [name for name in columns if name not in AXES and name not in SIZES]:
-        raise LogError(
+        raise NothingError(
             f"{table.source}: no column is known to be an accuracy or a loss; give --map test_robust_acc=COLUMN "
             f"and others; it has {listed(names)}"
         )
@@ -400,8 +343,8 @@ def _named(runs: Sequence[ImportedRun]) -> list[ImportedRun]:
         LogError: two runs are called alike.
     """
     names = [run.name for run in runs]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    if len(set(names)) < len(names):
+        twice = doubled(names)
         raise LogError(f"two runs are called {twice!r}; import their files one by one, each with an --out of its own")
     return [replace(run, folder=folder) for run, folder in zip(runs, folder_names(names), strict=True)]
 

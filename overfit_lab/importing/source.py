@@ -22,6 +22,10 @@ class LogError(ConfigError):
     """A log cannot be read; the message names file and, where there is one, line."""
 
 
+class NothingError(LogError):
+    """A log has none of the numbers of a training run."""
+
+
 class Source:
     """A file or folder to read a log from.
 

@@ -12,8 +12,8 @@ from logs import as_csv, curves
 
 from overfit_lab.errors import ConfigError, MissingPackageError
 from overfit_lab.importing import import_log
+from overfit_lab.importing.files import recognise
 from overfit_lab.importing.formats import tensorboard as tensorboard_format
-from overfit_lab.importing.log import recognise
 from overfit_lab.importing.source import Source
 from overfit_lab.records.reader import Run
 
@@ -53,8 +53,11 @@ def test_files_of_tensorboards_writer(tmp_path):
                 writer.add_scalar("test/robust_acc", row["test_robust_acc"], row["epoch"])
                 writer.add_scalar("train/robust_acc", row["train_robust_acc"], row["epoch"])
                 writer.add_scalar("lr", row["lr"], row["epoch"])
+    with SummaryWriter(str(tmp_path / "tb" / "hparams")) as writer:
+        writer.add_scalar("hparam/score", 0.5, 0)
     runs, said = read(tmp_path / "tb", tmp_path)
     assert "tensorboard: columns" in said
+    assert "hparams is passed over" in said
     assert [run.name for run in runs] == ["a", "b"]
     assert numbers(runs[1]) == {row["epoch"]: pytest.approx(row["test_robust_acc"], abs=1e-6) for row in rows}
     (file,) = (tmp_path / "tb" / "a").iterdir()

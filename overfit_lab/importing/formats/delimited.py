@@ -6,6 +6,7 @@ import csv
 import io
 import re
 
+from overfit_lab.importing.columns import doubled
 from overfit_lab.importing.longform import long_form
 from overfit_lab.importing.source import LogError, Source
 from overfit_lab.importing.table import Format, Table, table_of
@@ -107,8 +108,8 @@ def _names(source: Source, cells: list[str], line: int) -> list[str]:
     if not any(map(_is_name, cells)):
         raise LogError(f"{source}, line {line}: expected names of columns, got {', '.join(cells)[:60]!r}")
     names = [cell or f"column {i + 1}" for i, cell in enumerate(cells)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    if len(set(names)) < len(names):
+        twice = doubled(names)
         raise LogError(f"{source}, line {line}: column {twice!r} comes twice")
     return names
 
