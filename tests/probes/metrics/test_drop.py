@@ -104,13 +104,14 @@ def test_five_points_on_a_thousand_samples_and_fifty_evaluations_are_found():
 
 def test_the_luck_of_a_maximum_is_no_drop():
     """Best minus final of a level accuracy is two points here by luck alone; corrected it is near 0."""
-    raw, corrected = [], []
+    raw, corrected, alarms = [], [], 0
     for seed in range(40):
         found = drop_of(np.arange(60), 0.5 + ar_noise(np.random.default_rng(seed), 60, 0.0, 0.02), (), seed)
         raw.append(found.raw)
         corrected.append(found.value)
+        alarms += found.low > 0
     assert np.mean(raw) > 0.018
-    assert np.median(corrected) < 0.002
+    assert alarms <= binom.ppf(0.995, 40, 0.05)
     assert np.mean(corrected) < np.mean(raw) / 2
 
 
@@ -119,7 +120,7 @@ def test_a_curve_without_noise_gives_its_own_drop(n):
     at = np.arange(n)
     for drop in (0.05, 0.15):
         found = drop_of(at, 0.5 - drop * np.clip((at - n // 2) / (n - 1 - n // 2), 0, 1))
-        assert found.value == pytest.approx(drop, abs=0.005)
+        assert found.value == pytest.approx(drop, rel=0.15)
         assert found.low > 0.5 * drop
         assert found.high < 1.5 * drop
     level = drop_of(at, np.full(n, 0.5))
