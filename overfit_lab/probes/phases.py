@@ -9,7 +9,7 @@ from overfit_lab.errors import ProbeError
 from overfit_lab.probes.base import Field, Probe
 from overfit_lab.probes.metrics.decays import decays_of
 from overfit_lab.probes.metrics.growth import growth_of
-from overfit_lab.probes.metrics.phases import Phases, phases
+from overfit_lab.probes.metrics.phases import Phases, phases, samples_of
 from overfit_lab.probes.snapshot import RAW, History, Snapshot
 from overfit_lab.types import Measurement, Value
 
@@ -77,7 +77,7 @@ class PhasesProbe(Probe):
 
     def _measure(self, snapshot: Snapshot, history: History, split: str, inputs: str) -> list[Value]:
         evaluation, field = snapshot.name_of("evaluation"), ACCURACIES[inputs]
-        epochs, test, _ = history.series(evaluation, field, split, inputs)
+        epochs, test, errors = history.series(evaluation, field, split, inputs)
         train, clean = (
             _at(epochs, *history.series(evaluation, *place)[:2])
             for place in ((field, "train", inputs), ("acc_clean", split, "clean"))
@@ -85,7 +85,9 @@ class PhasesProbe(Probe):
         lr_epochs, lr, _ = history.series("training", "lr")
         decays = decays_of(lr_epochs, lr)
         # The seed of the simulated curves is the default one, as in a diagnosis: one series has one verdict.
-        result = phases(epochs, train, test, decays=decays, clean=clean if inputs == "adversarial" else None)
+        n_test = samples_of(test, errors)
+        beside = clean if inputs == "adversarial" else None
+        result = phases(epochs, train, test, decays=decays, clean=beside, n_test=n_test)
         numbers = _numbers(result)
         ratio = _growth(snapshot, history, None if result.peak is None else result.peak.epoch, decays)
         if ratio is not None:

@@ -173,6 +173,15 @@ def widening_of(
     return Widening(growth, growth - reach, growth + reach)
 
 
+def samples_of(accuracies: np.ndarray, errors: np.ndarray) -> int | None:
+    """Samples behind accuracies, from their binomial standard errors, both (n,); None where no error is above 0."""
+    known = np.isfinite(errors) & (errors > 0)
+    if not known.any():
+        return None
+    shares, squares = np.asarray(accuracies)[known], np.square(errors[known])
+    return round(float(np.median(shares * (1 - shares) / squares)))
+
+
 def steps_at(epochs: np.ndarray, decays: Sequence[float]) -> list[int]:
     """Positions of the last evaluations before each decay, of those that lie within the series (n,)."""
     at = [int(np.searchsorted(epochs, decay, side="right")) - 1 for decay in decays]

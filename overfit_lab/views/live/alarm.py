@@ -65,6 +65,7 @@ class Alarm:
         test: np.ndarray,
         decays: Sequence[float],
         clean: np.ndarray | None = None,
+        n_test: int | None = None,
     ) -> Alert | None:
         """Look at every evaluation that is new, in order; so when and how often this is called makes no difference.
 
@@ -74,6 +75,7 @@ class Alarm:
             test: accuracy (n,).
             decays: epochs after which the learning rate is lowered, those to come included.
             clean: clean test accuracy (n,), NaN where unknown.
+            n_test: test samples, where known.
 
         Returns:
             The alert, if it was raised now.
@@ -90,7 +92,7 @@ class Alarm:
         before = self.alert
         for k in range(self._n_looked + 1, n + 1):
             known = None if clean is None else clean[:k]
-            self._look_at(epochs[:k], train[:k], test[:k], decays, known, is_last=k == n)
+            self._look_at(epochs[:k], train[:k], test[:k], decays, known, n_test, is_last=k == n)
         self._n_looked = n
         return self.alert if self.alert is not before else None
 
@@ -101,6 +103,7 @@ class Alarm:
         test: np.ndarray,
         decays: Sequence[float],
         clean: np.ndarray | None,
+        n_test: int | None,
         *,
         is_last: bool,
     ) -> None:
@@ -110,7 +113,7 @@ class Alarm:
         falls = self.alert is None and _falls(epochs[seen], test[seen], decays)
         judged = None
         if falls or is_last:
-            judged = phases(epochs, train, test, decays=decays, clean=clean, threshold=self.threshold)
+            judged = phases(epochs, train, test, decays=decays, clean=clean, n_test=n_test, threshold=self.threshold)
         if is_last:
             self.phases = judged
         counts = judged is not None and judged.overfits == 1 and (falls or judged.collapse is not None)

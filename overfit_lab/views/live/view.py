@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from overfit_lab.probes.metrics.decays import decays_of
-from overfit_lab.probes.metrics.phases import Phases
+from overfit_lab.probes.metrics.phases import Phases, samples_of
 from overfit_lab.records.best import INPUTS, WHAT, Best, after_robustness, best_of, choosing, judged
 from overfit_lab.records.layout import IMPORTED
 from overfit_lab.records.status import COMPLETE
@@ -164,7 +164,8 @@ def look(alarm: Alarm, numbers: Numbers, decays: list[float], robust: bool) -> s
     train, test = accuracy(numbers, metric, "train"), accuracy(numbers, metric, split)
     clean = accuracy(numbers, "acc_clean", split)
     on_train, on_clean = (at(other, test.epochs) for other in (train, clean))
-    alarm.look(test.epochs, on_train, test.values, decays, on_clean if metric == "acc_adv" else None)
+    n_test = samples_of(test.values, test.stderr)
+    alarm.look(test.epochs, on_train, test.values, decays, on_clean if metric == "acc_adv" else None, n_test)
     return WHAT[INPUTS[metric]]
 
 
