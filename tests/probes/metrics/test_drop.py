@@ -53,12 +53,9 @@ def series_of(n, drop, kind, seed):
 
 
 CELLS = [
-    (10, 0.0, "binomial"),
     (10, 0.10, "0.9"),
     (50, 0.0, "0.9"),
-    (50, 0.03, "0.9"),
-    (50, 0.10, "step"),
-    (200, 0.0, "step"),
+    (50, 0.03, "step"),
     (200, 0.03, "binomial"),
     (200, 0.10, "0.9"),
 ]
@@ -77,7 +74,7 @@ def test_the_interval_covers_the_true_drop(n, drop, kind):
     assert covered >= binom.ppf(0.005, N_COVERAGE, 0.9)
 
 
-N_ALARMS = 200
+N_ALARMS = 100
 
 
 @pytest.mark.parametrize("correlation", ["0.5", "0.9"])

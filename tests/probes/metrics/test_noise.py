@@ -112,7 +112,9 @@ def test_draws_of_noise_mix_what_is_known_of_correlation_and_size():
     draws = noise.draws(np.random.default_rng(0), 100_000)
     lags = np.arange(n)
     scale = noise.squares / (noise.freedom - 2)
-    expected = sum(w * s * scipy.linalg.toeplitz(r**lags) for w, s, r in zip(noise.weights, scale, CORRELATIONS, strict=True))
+    expected = sum(
+        w * s * scipy.linalg.toeplitz(r**lags) for w, s, r in zip(noise.weights, scale, CORRELATIONS, strict=True)
+    )
     expected = expected * np.outer(noise.sizes, noise.sizes)
     assert np.abs(np.cov(draws.T) - expected).max() < 0.05 * expected.max()
     again = noise.draws(np.random.default_rng(0), 100)
