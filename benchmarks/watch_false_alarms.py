@@ -1,7 +1,8 @@
 """How often `overfit-lab watch` raises its alert on simulated runs, with and without robust overfitting.
 
-Every simulated run is looked at after each of its epochs, as the watch does, and the p-values of each look are kept, so
-that rules (how many looks in a row, at what level) are counted on the same runs. docs/watch.md has the table.
+Every simulated run is looked at after each of its epochs, as the watch does, and the p-value of each look's drop is
+kept where the judge calls the run overfitting, so that rules (how many looks in a row, at what level) are counted on
+the same runs. docs/watch.md has the table.
 
     python benchmarks/watch_false_alarms.py --runs 200 --jobs 1
 """
@@ -13,10 +14,14 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from overfit_lab.probes.metrics.phases import LEAST, phases
+from overfit_lab.probes.metrics.drop import DropTest
+from overfit_lab.probes.metrics.phases import phases, steps_at
+from overfit_lab.probes.metrics.unimodal import LEAST
+from overfit_lab.views.live.alarm import LEVEL, LOOKS
 
 N, DECAY = 100, 50
-RULES = [(looks, level) for level in (0.05, 0.02, 0.01) for looks in (1, 2, 3, 5)]
+ALPHA = 0.05
+RULES = [(looks, level) for level in (0.05, 0.01, LEVEL) for looks in (1, 2, LOOKS, 5)]
 KINDS = ("level", "widening", "still rising", "overfitting")
 
 
@@ -49,13 +54,13 @@ def noise(rng: np.random.Generator, t: np.ndarray, rho: float) -> np.ndarray:
 
 
 def looks(kind: str, rho: float, seed: int) -> np.ndarray:
-    """The larger of the two p-values at each look (N,); 1 where there is not enough evidence."""
+    """The p-value of the drop at each look (N,); 1 where the judge does not call the run overfitting."""
     t, train, test = simulate(kind, rho, seed)
     found = np.ones(N)
     for n in range(LEAST, N + 1):
-        at = phases(t[:n], train[:n], test[:n], decays=[DECAY])
-        if at.onset is not None and at.fall is not None:
-            found[n - 1] = max(at.onset.p, at.fall.p)
+        p = DropTest(test[:n], steps_at(t[:n], [DECAY])).p(0.0)
+        if p < ALPHA and phases(t[:n], train[:n], test[:n], decays=[DECAY]).overfits == 1:
+            found[n - 1] = p
     return found
 
 
