@@ -149,7 +149,7 @@ def test_without_train_accuracy_the_drop_alone_is_judged_and_that_is_said():
     found = check(onset.find(subject(*runs), ()))
     assert found.verdict == "yes"
     assert "train accuracy was not recorded, so that the gap is not judged" in found.sentence
-    assert "gap_growth" not in found.numbers.keys()
+    assert "gap_growth" not in found.numbers
     assert phases_of(runs[0]).gap is None
     level = subject(*(without_train(evaluated("gap", 50, seed)) for seed in range(3)))
     assert check(onset.find(level, ())).verdict != "yes"

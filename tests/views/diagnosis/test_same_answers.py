@@ -112,7 +112,7 @@ class Last(Alarm):
 
     def look(self, epochs, train, test, decays, clean=None, n_test=None):
         self.phases = phases(epochs, train, test, decays=decays, clean=clean, n_test=n_test)
-        return None
+        return
 
 
 @pytest.mark.parametrize(
