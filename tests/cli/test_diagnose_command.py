@@ -21,8 +21,7 @@ def test_overfitting_is_an_answer_and_no_error(folder, capsys):
     assert run(["diagnose", str(folder)]) == 0
     out = capsys.readouterr().out
     assert (
-        "hard\n====\nonset: yes\n  Robust overfitting in 2 of 2 seeds: robust test accuracy falls from epoch 12 on"
-        in out
+        "hard\n====\nonset: yes\n  Robust overfitting in 2 of 2 seeds: robust test accuracy drops by 10.0 points" in out
     )
     assert f"figure: overfit-lab figure onset {folder / 'hard-seed0'} {folder / 'hard-seed1'}" in out
     assert "cures: " in out
@@ -70,3 +69,31 @@ def test_no_run_is_refused(tmp_path, capsys):
 def test_findings_are_listed(capsys):
     assert run(["list", "findings"]) == 0
     assert "overconfidence" in capsys.readouterr().out
+
+
+def verdicts(folder, capsys, *options):
+    assert run(["diagnose", str(folder), "--format", "json", *options]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    return {(part["subject"], part["name"]): part["verdict"] for part in findings if part["name"] in ("onset", "drop")}
+
+
+def test_the_least_drop_decides_what_counts(folder, capsys):
+    """Hard labels drop by 10 points, smooth ones by 5."""
+    expected = {"": ("yes", "yes"), "1": ("yes", "yes"), "7.5": ("yes", "no"), "30": ("no", "no")}
+    for least, (hard, smooth) in expected.items():
+        found = verdicts(folder, capsys, *(["--least-drop", least] if least else []))
+        for name in ("onset", "drop"):
+            assert (found["hard", name], found["smooth", name]) == (hard, smooth), (least, name)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "100", "nan", "inf"])
+def test_a_least_drop_that_is_none_is_refused_in_one_line(folder, capsys, value):
+    assert run(["diagnose", str(folder), f"--least-drop={value}"]) == 2
+    error = capsys.readouterr().err
+    assert f"least drop {value} points; it lies above 0 and below 100" in error
+    assert error.count("\n") == 1
+
+
+def test_a_least_drop_that_is_no_number_is_refused(folder, capsys):
+    assert run(["diagnose", str(folder), "--least-drop", "much"]) == 2
+    assert "much" in capsys.readouterr().err

@@ -16,6 +16,8 @@ from overfit_lab.probes.base import run_probe
 from overfit_lab.probes.snapshot import Snapshot
 
 probes = pytest.mark.parametrize("name", list(PROBES))
+RARE = {"phases": {"collapse_epoch", "decay_epoch"}}
+"""Fields that the run of the snapshot has no number of: nothing collapses, and the peak is before the decay."""
 QUICK = {"hessian": {"max_probes": 4}}
 
 
@@ -90,7 +92,8 @@ def test_leaves_no_trace_when_the_model_fails(name):
 def test_emits_its_declared_fields_and_says_what_they_are_of(name):
     probe = make(name)
     measurement, seconds = run_probe(probe, make_snapshot())
-    assert {value.field.split("/")[0] for value in measurement.values} == {field.name for field in probe.fields}
+    seen = {value.field.split("/")[0] for value in measurement.values}
+    assert seen == {field.name for field in probe.fields} - RARE.get(name, set())
     parts = {field.name for field in probe.fields if field.per_part}
     assert all(("/" in value.field) == (value.field.split("/")[0] in parts) for value in measurement.values)
     may_be_null = {field.name for field in probe.fields if "null" in field.describes}
@@ -185,7 +188,8 @@ def test_a_diverged_model_gives_numbers_that_are_not_finite(name, layer):
         "gradient-norm": {"layer"},  # 0 for the parameter that is never used
         "hessian": {"layer"},  # likewise
         "features": {"silhouette", "knn_acc", "distance_ratio"} if layer == "head" else set(),
-        "phases": {field.name for field in PROBES["phases"].fields},  # it reads records, and looks at no model
+        "phases": {field.name for field in PROBES["phases"].fields}
+        - RARE["phases"],  # it reads records, and looks at no model
     }
     assert finite == expected.get(name, set())
     assert all(np.isfinite(array).all() for key, array in measurement.arrays.items() if key.startswith("tsne"))

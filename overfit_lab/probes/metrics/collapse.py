@@ -57,5 +57,6 @@ def collapse_of(epochs: np.ndarray, robust: np.ndarray, clean: np.ndarray | None
             continue
         if clean is not None and np.isfinite(clean[[i, -1]]).all() and clean[-1] <= LEFT * clean[i]:
             continue
-        return Collapse(float(epochs[i]), float(epochs[first]), level, float(np.mean(robust[-2:])))
+        last = first - 1 if robust[first - 1] > (level + limit) / 2 else i
+        return Collapse(float(epochs[last]), float(epochs[first]), level, float(np.mean(robust[-2:])))
     return None

@@ -23,5 +23,5 @@ def decays_of(epochs: np.ndarray, lr: np.ndarray) -> list[float]:
     same = np.isclose(lr[1:], lr[:-1], rtol=1e-6, atol=0)
     if len(lr) < SMOOTH * (1 + (~same).sum()):
         return []
-    steps = same[:-1] & (lr[2:] <= (1 - LEAST_FALL) * lr[1:-1])
+    steps = same[:-1] & ~same[1:] & (lr[2:] <= (1 - LEAST_FALL) * lr[1:-1])
     return [float(epoch) for epoch in np.asarray(epochs)[1:-1][steps]]

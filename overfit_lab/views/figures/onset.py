@@ -116,9 +116,10 @@ def _title(name: str, run: Run) -> str:
 
 def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> None:
     train, test, gap = (Curve(seen.epochs, v, v, v, 1) for v in (seen.train, seen.test, seen.train - seen.test))
-    draw_curve(axes, test, "test", **SPLITS["test"])
     if seen.has_train:
         draw_curve(axes, train, "train", **SPLITS["train"])
+    draw_curve(axes, test, "test", **SPLITS["test"])
+    if seen.has_train:
         draw_curve(axes, gap, "gap", color=BLACK, linestyle=(0, (1, 1)), linewidth=1.1)
     phases = phases_of(run)
     peak = phases.peak

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, t
 
 from overfit_lab.probes.metrics.growth import LEAST_READINGS, growth_of, stages
-from overfit_lab.probes.metrics.phases import noise_of
+from overfit_lab.probes.metrics.noise import noise_of
 from simulated_curves import ar_noise
 
 EPOCHS = np.arange(5.0, 105.0, 5)

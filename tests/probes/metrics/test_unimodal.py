@@ -1,47 +1,13 @@
-"""The peak past which an accuracy falls, on curves whose peak is known, and its parts beside independent ones."""
+"""The peak past which an accuracy falls, on curves whose peak is known."""
 
 import numpy as np
 import pytest
-from scipy.optimize import isotonic_regression
 from scipy.stats import binom
 
-from overfit_lab.probes.metrics.unimodal import LEVEL, _flattened, _rising, peak_of, split_costs, unimodal
+from overfit_lab.probes.metrics.unimodal import LEVEL, peak_of
 from simulated_curves import accuracies
 
 SEEDS = range(200)
-
-
-def brute_cost(curve, weights, split):
-    rising = isotonic_regression(curve[: split + 1], weights=weights[: split + 1]).x
-    after = curve[split + 1 :]
-    falling = isotonic_regression(after, weights=weights[split + 1 :], increasing=False).x if len(after) else after
-    return float((weights * np.square(curve - np.concatenate([rising, falling]))).sum())
-
-
-def test_costs_and_curves_are_those_of_isotonic_regressions_on_either_side():
-    stream = np.random.default_rng(0)
-    curves, weights = stream.normal(size=(5, 17)), stream.uniform(0.2, 3, 17)
-    costs = split_costs(curves, weights)
-    for i, curve in enumerate(curves):
-        for split in range(17):
-            assert costs[i, split] == pytest.approx(brute_cost(curve, weights, split), abs=1e-9)
-            fit = unimodal(curve, weights, split)
-            assert (weights * np.square(curve - fit)).sum() == pytest.approx(costs[i, split], abs=1e-9)
-            assert (np.diff(fit[: split + 1]) >= 0).all()
-            assert (np.diff(fit[split + 1 :]) <= 0).all()
-
-
-def test_equal_values_are_pooled_and_no_value_gives_no_curve():
-    assert _rising(np.array([1.0, 1.0, 0.0, 3.0]), np.ones(4)).tolist() == pytest.approx([2 / 3] * 3 + [3.0])
-    assert _rising(np.zeros(0), np.zeros(0)).shape == (0,)
-
-
-def test_the_flattened_curve_fits_worse_by_what_is_allowed():
-    curve = np.concatenate([np.arange(10.0), np.arange(8.0, -1, -1)])
-    cut = _flattened(curve, curve, np.ones(19))
-    assert (np.square(cut - curve)).sum() == pytest.approx(3.84, abs=1e-5)
-    assert cut.max() < curve.max()
-    np.testing.assert_array_equal(cut[curve < cut.max()], curve[curve < cut.max()])
 
 
 def test_without_noise_the_peak_is_the_peak():

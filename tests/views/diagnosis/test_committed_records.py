@@ -48,7 +48,8 @@ def test_sglr_is_found_not_to_overfit(name):
     (subject,) = subjects_of(runs_of(name))
     found = onset.find(subject, ())
     assert found.verdict == "no"
-    assert found.numbers["loss_high"] < 0.02
+    assert found.numbers["drop_high"] < 0.01
+    assert found.numbers["drop_low"] == 0
 
 
 def test_the_phases_are_those_of_the_probe():
@@ -62,13 +63,15 @@ def test_the_phases_are_those_of_the_probe():
 def test_what_goes_with_overfitting_on_cifar10_and_which_cure_helped():
     found = found_of("cifar10-small-hard", "cifar10-small-smooth", "cifar10-small-sglr")
     hard = {name: finding for (subject, name), finding in found.items() if subject == "cifar10-small-hard"}
-    for name in ("onset", "loss", "memorisation", "gradient-norm", "iiw", "sharpness", "overconfidence", "evaluation"):
+    for name in ("onset", "drop", "memorisation", "gradient-norm", "iiw", "sharpness", "overconfidence", "evaluation"):
         assert hard[name].verdict == "yes", name
-    assert 100 * hard["loss"].numbers["loss"] == pytest.approx(9.3, abs=0.05)
-    assert 100 * hard["loss"].numbers["spread"] == pytest.approx(1.4, abs=0.05)
+    assert 100 * hard["drop"].numbers["raw"] == pytest.approx(9.3, abs=0.05)
+    assert 100 * hard["drop"].numbers["spread"] == pytest.approx(1.4, abs=0.05)
+    assert hard["drop"].numbers["drop"] < hard["drop"].numbers["raw"]
+    assert hard["drop"].numbers["drop"] == hard["onset"].numbers["drop"]
     assert hard["overconfidence"].numbers["ece"] == pytest.approx(0.392, abs=0.0005)
     sglr = {name: finding for (subject, name), finding in found.items() if subject == "cifar10-small-sglr"}
-    for name in ("onset", "loss", "memorisation", "gradient-norm", "iiw", "sharpness", "overconfidence"):
+    for name in ("onset", "drop", "memorisation", "gradient-norm", "iiw", "sharpness", "overconfidence"):
         assert sglr[name].verdict == "no", name
     (cures,) = [finding for (_, name), finding in found.items() if name == "cures"]
     assert cures.verdict == "yes"

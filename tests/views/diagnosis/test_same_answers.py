@@ -34,8 +34,14 @@ def test_the_probe_and_the_diagnosis_give_the_same_verdict_and_growth(name):
     measured = PhasesProbe(ProbeOptions(splits=("test",))).measure(snapshot, generator=torch.Generator().manual_seed(7))
     numbers = {value.field: value for value in measured.values}
     found = phases_of(run)
-    assert numbers["overfits"].value == found.overfits
-    assert numbers["fall_p"].value == found.fall.p
+    assert numbers["overfits"].value == pytest.approx(found.overfits, nan_ok=True)
+    assert numbers["drop_p"].value == found.drop.p
+    assert (numbers["drop"].value, numbers["drop_low"].value, numbers["drop_high"].value) == (
+        found.drop.value,
+        found.drop.low,
+        found.drop.high,
+    )
+    assert numbers["gap_growth"].value == found.gap.value
     assert ("onset_p" in numbers) == (found.onset is not None)
     grown = growth_in(run, first_with([run], WATCHED.sources))
     assert (numbers["growth_ratio"].value, numbers["growth_ratio"].stderr) == pytest.approx(grown.ratio, rel=1e-12)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from overfit_lab.probes.metrics.phases import phases
-from overfit_lab.probes.metrics.unimodal import peak_of
+from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.phases_of import phases_of
 from reference_records import Entry, assert_curve, assert_decays, caption, legend_names, table, titles
 
 DECAYS = {"cifar10-small": [8, 40], "digits": [50, 75]}
@@ -26,16 +26,18 @@ def check(figure, folders):
 
 def check_verdict(axes, folder, title, train, test):
     name = next(name for name in DECAYS if folder.name.startswith(name))
-    epochs, y = test.index.to_numpy(), test.iloc[:, 0].to_numpy()
-    found = phases(epochs, train.iloc[:, 0].to_numpy(), y, decays=DECAYS[name], seed=0)
+    y = test.iloc[:, 0].to_numpy()
+    found = phases_of(Run.open(folder))
     hard = "-hard-" in folder.name
-    assert found.overfits == hard
+    assert (found.overfits == 1) == hard
+    assert found.decay_epoch == (DECAYS[name][0] if hard else None)
     assert title.split("\n")[0] == f"{'hard labels' if hard else 'SGLR'}, seed {folder.name[-1]}"
-    assert f"loses {100 * found.fall.loss:.1f} ±".replace("-", "−") in title
+    drop = found.drop
+    assert f"drops {100 * drop.value:.1f} [{100 * drop.low:.1f}, {100 * drop.high:.1f}] points" in title
     onsets = [drawn for drawn in axes.get_lines() if drawn.get_label() == "onset: test falls"]
     if hard:
-        peak = peak_of(epochs, y)
-        assert onsets[0].get_xdata()[0] == peak.epoch == epochs[y.argmax()]
+        peak = found.peak
+        assert onsets[0].get_xdata()[0] == peak.epoch == test.index[y.argmax()]
         assert f"overfits from epoch {peak.epoch:.0f} [{peak.low:.0f}, {peak.high:.0f}]" in title
         (band,) = [patch for patch in axes.patches if patch.get_width() == peak.high - peak.low]
         assert band.get_x() == peak.low
@@ -47,7 +49,7 @@ def check_verdict(axes, folder, title, train, test):
         assert arrow.xy[1] == pytest.approx(y[-3:].mean())
     else:
         assert not onsets
-        assert "no overfitting" in title
+        assert {"none": "no overfitting", "not enough evidence": "cannot tell"}[found.verdict] in title
 
 
 ENTRIES = [

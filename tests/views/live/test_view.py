@@ -6,7 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from overfit_lab.probes.metrics.phases import phases
+from overfit_lab.probes.metrics.drop import DropTest
+from overfit_lab.probes.metrics.phases import phases, steps_at
+from overfit_lab.probes.metrics.unimodal import LEAST
 from overfit_lab.records import layout
 from overfit_lab.records.writer import is_held, take_lock
 from overfit_lab.views.live import alarm as alarms
@@ -119,8 +121,13 @@ def test_the_alarm_is_raised_once_and_says_since_when():
         raised += [new] if new else []
     (alert,) = raised
     assert 25 < alert.epoch < 45
-    assert alert.onset.low - 1 <= DECAY + 5 <= alert.onset.high + 6
-    assert alert.fall.loss > 0.01
+    assert alert.phases.overfits == 1
+    assert alert.onset == alert.phases.peak.epoch
+    assert alert.phases.peak.low - 1 <= DECAY + 5 <= alert.phases.peak.high + 6
+    assert alert.phases.drop.value > 0.01
+    assert alert.phases.drop.low > 0
+    n = alert.epoch
+    assert alert.phases == phases(epochs[:n], train[:n], test[:n], decays=[DECAY])
     assert alarm.phases == phases(epochs, train, test, decays=[DECAY])
 
 
@@ -128,13 +135,13 @@ def test_the_alarm_waits_for_looks_in_a_row_at_its_level():
     epochs, train, test = curves(overfits=True)
     alarm = Alarm()
     alarm.look(epochs, train, test, [DECAY])
-    p = []
+    looks = []
     for n in range(1, alarm.alert.epoch + 1):
         found = phases(epochs[:n], train[:n], test[:n], decays=[DECAY])
-        p.append(max(found.onset.p, found.fall.p) if found.onset and found.fall else 1.0)
-    assert all(value < LEVEL for value in p[-LOOKS:])
-    runs = "".join("x" if value < LEVEL else "." for value in p[:-1])
-    assert "x" * LOOKS not in runs
+        p = DropTest(test[:n], steps_at(epochs[:n], [DECAY])).p(0.0) if n >= LEAST else 1.0
+        looks.append(p < LEVEL and found.overfits == 1)
+    assert looks[-LOOKS:] == [True] * LOOKS
+    assert "x" * LOOKS not in "".join("x" if look else "." for look in looks[:-1])
 
 
 def test_how_often_one_looks_makes_no_difference():
@@ -148,15 +155,45 @@ def test_how_often_one_looks_makes_no_difference():
     assert all(alert == alerts[0] for alert in alerts)
 
 
-def test_no_alarm_without_overfitting_and_none_before_the_first_decay():
+def test_no_alarm_without_overfitting_and_the_plan_of_decays_is_no_gate():
     epochs, train, test = curves(overfits=False)
     alarm = Alarm()
     assert alarm.look(epochs, train, test, [DECAY]) is None
     assert alarm.phases.verdict == "none"
+    assert alarm.phases.drop.high < 0.01
     epochs, train, test = curves(overfits=True)
     early = Alarm()
-    assert early.look(epochs, train, test, [N + 10]) is None
-    assert early.phases.verdict == "not enough evidence"
+    alert = early.look(epochs, train, test, [N + 10])
+    assert alert.phases.when == "before any decay"
+    assert alert.epoch < N
+
+
+def test_the_alarm_has_a_threshold():
+    epochs, train, test = curves(overfits=True)
+    alarm = Alarm(threshold=0.3)
+    assert alarm.look(epochs, train, test, [DECAY]) is None
+    assert alarm.phases.verdict == "none"
+
+
+def test_a_collapse_raises_the_alarm_and_a_run_that_diverged_does_not():
+    epochs, train, test = curves(overfits=False)
+    test, train, clean = test.copy(), train.copy(), np.full(N, 0.8)
+    test[40:] = 0.01
+    train[40:] = 0.9
+    alarm = Alarm()
+    alert = alarm.look(epochs, train, test, [DECAY], clean)
+    assert alert.phases.verdict == "catastrophic overfitting"
+    assert alert.onset == 40
+    assert 41 < alert.epoch <= 41 + 2 * LOOKS
+    clean[40:] = 0.1
+    gone = Alarm()
+    gone.look(epochs, train, test, [DECAY], clean)
+    assert gone.phases.collapse is None
+
+
+def test_without_train_accuracy_the_drop_alone_raises_the_alarm():
+    epochs, train, test = curves(overfits=True)
+    assert Alarm().look(epochs, train * np.nan, test, [DECAY]).phases.gap is None
 
 
 def test_an_alarm_stands_unless_the_run_is_cut_back_to_before_it():
@@ -176,10 +213,10 @@ def test_an_alarm_stands_unless_the_run_is_cut_back_to_before_it():
 def test_a_look_costs_one_test_when_nothing_falls(monkeypatch):
     asked = []
     monkeypatch.setattr(alarms, "phases", lambda *a, **k: asked.append(len(a[0])) or phases(*a, **k))
-    epochs = np.arange(1, 101)
+    epochs = np.arange(1, 61)
     rising = 0.4 + epochs / 1000
     Alarm().look(epochs, rising + 0.05, rising, [DECAY])
-    assert asked == [100]
+    assert asked == [60]
 
 
 @pytest.mark.slow
