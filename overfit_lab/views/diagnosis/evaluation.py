@@ -125,10 +125,11 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> tupl
     left = float(np.mean([pair[0] for pair in beside])) if beside else under
     if beside:
         attack = attack_title(evaluation_attack(runs[0].config))
-        n_own = numbers.plain("n_own", min(int(row["n"]) for row in _final_rows(runs)))
+        sizes = [int(row["n"]) for row in _final_rows(runs) if np.isfinite(row["n"])]
+        n_own = f" of {numbers.plain('n_own', min(sizes))}" if sizes else ""
         text += (
             f", {numbers.points('lower', own - left)} points less than the {numbers.percent('own', own)} that "
-            f"{article(attack)} leaves there of {n_own}"
+            f"{article(attack)} leaves there{n_own}"
         )
     parts.append(text)
     error = max((_error(value, pair[2]) for pair in readings for value in pair[:2] if value is not None), default=0.0)
