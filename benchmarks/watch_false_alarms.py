@@ -1,8 +1,7 @@
 """How often `overfit-lab watch` raises its alert on simulated runs, with and without robust overfitting.
 
-Every simulated run is looked at after each of its epochs, as the watch does, and the p-value of each look's drop is
-kept where the judge calls the run overfitting, so that rules (how many looks in a row, at what level) are counted on
-the same runs. docs/watch.md has the table.
+Every simulated run is looked at after each of its epochs, as the watch does, and what each look finds is kept, so
+that rules (how many looks in a row, at what level) are counted on the same runs. docs/watch.md has the table.
 
     python benchmarks/watch_false_alarms.py --runs 200 --jobs 1
 """
@@ -20,18 +19,22 @@ from overfit_lab.probes.metrics.unimodal import LEAST
 from overfit_lab.views.live.alarm import LEVEL, LOOKS
 
 N, DECAY = 100, 50
-ALPHA = 0.05
-RULES = [(looks, level) for level in (0.05, 0.01, LEVEL) for looks in (1, 2, LOOKS, 5)]
+RULES = ((1, 0.05), (3, 0.05), (LOOKS, LEVEL))
 KINDS = ("level", "widening", "still rising", "overfitting")
+NOISES = {
+    "1.5 points before the decay and .5 after it, independent": (0.015, 0.005, 0.0),
+    "1.5 and .5 points, correlation .5": (0.015, 0.005, 0.5),
+    "3.3 and .7 points, correlation .3, as on digits": (0.033, 0.007, 0.3),
+}
 
 
-def simulate(kind: str, rho: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def simulate(kind: str, noise: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Epochs, robust train and robust test accuracy of one run with a decay after epoch 50.
 
     level: neither moves after the decay. widening: train goes on rising, test stays. still rising: both rise, train
     faster. overfitting: train rises, test falls by 8 points from epoch 55 on.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, *noise.encode()])
     t = np.arange(1, N + 1, dtype=float)
     after = np.maximum(t - DECAY, 0)
     test = 0.42 * (1 - np.exp(-t / 8)) + 0.06 * (t > DECAY)
@@ -42,24 +45,26 @@ def simulate(kind: str, rho: float, seed: int) -> tuple[np.ndarray, np.ndarray, 
         test = test + 0.0015 * after
     if kind == "overfitting":
         test = test - 0.08 * np.clip((t - DECAY - 5) / (N - DECAY - 5), 0, 1)
-    return t, train + noise(rng, t, rho) * 0.5, test + noise(rng, t, rho)
+    before, later, rho = NOISES[noise]
+    sizes = np.where(t > DECAY, later, before)
+    return t, train + sizes * correlated(rng, rho) * 0.5, test + sizes * correlated(rng, rho)
 
 
-def noise(rng: np.random.Generator, t: np.ndarray, rho: float) -> np.ndarray:
-    """Autoregressive noise: 1.5 points before the decay, half a point after it."""
-    draws = rng.standard_normal(len(t))
-    for i in range(1, len(t)):
+def correlated(rng: np.random.Generator, rho: float) -> np.ndarray:
+    """Autoregressive noise of unit variance (N,)."""
+    draws = rng.standard_normal(N)
+    for i in range(1, N):
         draws[i] = rho * draws[i - 1] + np.sqrt(1 - rho**2) * draws[i]
-    return draws * np.where(t > DECAY, 0.005, 0.015)
+    return draws
 
 
-def looks(kind: str, rho: float, seed: int) -> np.ndarray:
-    """The p-value of the drop at each look (N,); 1 where the judge does not call the run overfitting."""
-    t, train, test = simulate(kind, rho, seed)
+def looks(job: tuple[str, str, int]) -> np.ndarray:
+    """The p-value of the drop at each look (N,); 1 where the judge does not find overfitting."""
+    t, train, test = simulate(*job)
     found = np.ones(N)
     for n in range(LEAST, N + 1):
         p = DropTest(test[:n], steps_at(t[:n], [DECAY])).p(0.0)
-        if p < ALPHA and phases(t[:n], train[:n], test[:n], decays=[DECAY]).overfits == 1:
+        if p < max(level for _, level in RULES) and phases(t[:n], train[:n], test[:n], decays=[DECAY]).overfits == 1:
             found[n - 1] = p
     return found
 
@@ -74,29 +79,25 @@ def first_alert(p: np.ndarray, n_looks: int, level: float) -> int | None:
     return None
 
 
-def one(job: tuple[str, float, int]) -> np.ndarray:
-    return looks(*job)
-
-
 def main() -> None:
+    """Count and print the table of docs/watch.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
+    heads = [f"{n} in a row at {level:g}" if n > 1 else f"one at {level:g}" for n, level in RULES]
+    print(f"| run | noise | {' | '.join(heads)} |\n| --- | --- |{' --- |' * len(RULES)}", flush=True)
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        for rho in (0.0, 0.5):
-            for kind in KINDS:
-                jobs = [(kind, rho, seed) for seed in range(arguments.runs)]
-                p = list(pool.map(one, jobs, chunksize=5))
-                print(
-                    f"\n{kind}, correlation {rho:g}, {arguments.runs} runs; last look alone at .05: "
-                    f"{np.mean([x[-1] < 0.05 for x in p]):.3f}"
-                )
+        for kind in KINDS:
+            for noise in NOISES:
+                p = list(pool.map(looks, [(kind, noise, seed) for seed in range(arguments.runs)], chunksize=5))
+                entries = []
                 for n_looks, level in RULES:
                     alerts = [first_alert(x, n_looks, level) for x in p]
-                    epochs = [e for e in alerts if e is not None]
-                    when = f", median epoch {np.median(epochs):.0f}" if epochs else ""
-                    print(f"  {n_looks} looks at {level}: {len(epochs) / len(p):.3f}{when}", flush=True)
+                    epochs = [epoch for epoch in alerts if epoch is not None]
+                    when = f", epoch {np.median(epochs):.0f}" if kind == "overfitting" and epochs else ""
+                    entries.append(f"{100 * len(epochs) / len(p):.1f}%{when}")
+                print(f"| {kind} | {noise} | {' | '.join(entries)} |", flush=True)
 
 
 if __name__ == "__main__":

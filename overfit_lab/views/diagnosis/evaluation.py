@@ -88,7 +88,7 @@ def _trained(runs: Sequence[Run], numbers: Numbers) -> str:
     choice = f"; the best checkpoint is chosen on {' / '.join(chosen)}" if chosen else ""
     choice += ", which flatters it" if "test" in chosen else ""
     attack = attack_title(evaluation_attack(runs[0].config))
-    return f"robust accuracy is under {attack} on {_samples(rows, numbers)}{choice}"
+    return f"robust accuracy is under {article(attack)} on {_samples(rows, numbers)}{choice}"
 
 
 def _samples(rows: Sequence[pd.Series], numbers: Numbers) -> str:
@@ -98,6 +98,11 @@ def _samples(rows: Sequence[pd.Series], numbers: Numbers) -> str:
         return "test samples whose number is not known"
     n, error = min(int(row["n"]) for row in known), max(_error(row["value"], row["n"]) for row in known)
     return f"{numbers.plain('n_test', n)} test samples (standard error {numbers.points('stderr', error)} points)"
+
+
+def article(attack: str) -> str:
+    """The name of an attack in a sentence: ``PGD-20``, ``an unknown attack``."""
+    return f"an {attack}" if attack.startswith("unknown") else attack
 
 
 def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> tuple[float, float] | None:
@@ -120,9 +125,11 @@ def _autoattack(runs: Sequence[Run], numbers: Numbers, parts: list[str]) -> tupl
     left = float(np.mean([pair[0] for pair in beside])) if beside else under
     if beside:
         attack = attack_title(evaluation_attack(runs[0].config))
+        sizes = [int(row["n"]) for row in _final_rows(runs) if np.isfinite(row["n"])]
+        n_own = f" of {numbers.plain('n_own', min(sizes))}" if sizes else ""
         text += (
             f", {numbers.points('lower', own - left)} points less than the {numbers.percent('own', own)} that "
-            f"{attack} leaves there of {numbers.plain('n_own', min(int(row['n']) for row in _final_rows(runs)))}"
+            f"{article(attack)} leaves there{n_own}"
         )
     parts.append(text)
     error = max((_error(value, pair[2]) for pair in readings for value in pair[:2] if value is not None), default=0.0)

@@ -75,7 +75,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             if run is None:
                 axes.set_axis_off()
             else:
-                _panel(axes, run, seen[run], f"{title_of(name)}, seed {run.config.seed}", last)
+                _panel(axes, run, seen[run], _title(name, run), last)
         for axes in grid[:, 0]:
             percent_axis(axes, f"{' / '.join(sorted({seen[run].kind for run in shown}, reverse=True))} accuracy, gap")
         legend_above(figure, *once(grid.ravel()), most=5)
@@ -109,6 +109,11 @@ def _measured(shown: Sequence[Run], seen: Mapping[Run, Evaluations]) -> str:
     return f"accuracy on {n_train} and {n_test}"
 
 
+def _title(name: str, run: Run) -> str:
+    """The experiment and the seed, where it is known."""
+    return f"{title_of(name)}, seed {run.config.seed}" if run.config.knows("seed") else title_of(name)
+
+
 def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> None:
     train, test, gap = (Curve(seen.epochs, v, v, v, 1) for v in (seen.train, seen.test, seen.train - seen.test))
     if seen.has_train:
@@ -129,7 +134,8 @@ def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> 
         axes.errorbar([knot.epoch], [level], xerr=ends, fmt="^", color=BLACK, label="gap grows", zorder=4, **look)
     if phases.drop is not None and overfits(run):
         peak_epoch = phases.drop.peak
-        _fall(axes, peak_epoch, level_around(test, peak_epoch), level_around(test, last), 0.97 * last)
+        end = float(seen.epochs[-1])
+        _fall(axes, peak_epoch, level_around(test, peak_epoch), level_around(test, end), end - 0.03 * last)
     axes.set_title(f"{title}\n{in_words(phases)}", loc="left", fontsize=7, linespacing=1.25)
     epoch_axis(axes, last, decays([run]), shade=False)
     axes.tick_params(labelbottom=True)
