@@ -20,7 +20,7 @@ from overfit_lab.views.live.alarm import LEVEL, LOOKS
 
 N, DECAY = 100, 50
 RULES = ((1, 0.05), (3, 0.05), (LOOKS, LEVEL))
-KINDS = ("level", "widening", "still rising", "overfitting")
+KINDS = ("overfitting", "widening", "level")
 NOISES = {
     "1.5 points before the decay and .5 after it, independent": (0.015, 0.005, 0.0),
     "1.5 and .5 points, correlation .5": (0.015, 0.005, 0.5),
@@ -31,8 +31,8 @@ NOISES = {
 def simulate(kind: str, noise: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Epochs, robust train and robust test accuracy of one run with a decay after epoch 50.
 
-    level: neither moves after the decay. widening: train goes on rising, test stays. still rising: both rise, train
-    faster. overfitting: train rises, test falls by 8 points from epoch 55 on.
+    level: neither moves after the decay. widening: train goes on rising, test stays. overfitting: train rises, test
+    falls by 8 points from epoch 55 on.
     """
     rng = np.random.default_rng([seed, *noise.encode()])
     t = np.arange(1, N + 1, dtype=float)
@@ -41,8 +41,6 @@ def simulate(kind: str, noise: str, seed: int) -> tuple[np.ndarray, np.ndarray, 
     train = 0.46 * (1 - np.exp(-t / 8)) + 0.09 * (t > DECAY)
     if kind != "level":
         train = train + 0.004 * after
-    if kind == "still rising":
-        test = test + 0.0015 * after
     if kind == "overfitting":
         test = test - 0.08 * np.clip((t - DECAY - 5) / (N - DECAY - 5), 0, 1)
     before, later, rho = NOISES[noise]
