@@ -87,7 +87,7 @@ def test_everybody_names_the_same_epoch_of_a_committed_run(path):
 
 
 class Quiet(Alarm):
-    def look(self, epochs, train, test, decays, clean=None):
+    def look(self, epochs, train, test, decays, clean=None, n_test=None):
         return None
 
 

@@ -11,6 +11,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import best_epoch
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.views.diagnosis.onset import is_judged, mean_drop
+from overfit_lab.views.diagnosis.phases_of import phases_of
 from overfit_lab.views.diagnosis.readings import CACHED, evaluations_of
 from overfit_lab.views.diagnosis.words import Numbers
 
@@ -43,7 +44,8 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
         f"(95% interval {numbers.points('drop_low', drop.low)} to {numbers.points('drop_high', drop.high)})."
     )
     verdict: Verdict = "no" if drop.high < subject.threshold else "not enough evidence"
-    if drop.low > 0 and drop.value >= subject.threshold:
+    few = any(phases_of(run, subject.threshold).few is not None for run in judged)
+    if drop.low > 0 and drop.value >= subject.threshold and not few:
         verdict = "yes"
     return Finding("drop", subject.name, verdict, text, numbers, "overview", runs)
 

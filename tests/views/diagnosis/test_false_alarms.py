@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from overfit_lab.probes.metrics.growth import growth_of
 from overfit_lab.probes.metrics.unimodal import peak_of
-from overfit_lab.views.diagnosis import cures, loss, memorisation, onset, overconfidence
+from overfit_lab.views.diagnosis import cures, drop, memorisation, onset, overconfidence
 from overfit_lab.views.diagnosis.finding import Subject
 from overfit_lab.views.diagnosis.grown import judge
 from overfit_lab.views.diagnosis.over_seeds import between, median, within
@@ -121,8 +121,8 @@ def test_corrupted_labels_that_are_guessed_are_seldom_said_to_be_memorised():
 
 
 @pytest.mark.slow
-def test_a_loss_is_seldom_seen_where_accuracy_stays_and_a_gap_where_it_is_level():
-    level, gap, falls = (verdicts(loss.find, 60, kind) for kind in ("level", "gap", "overfits"))
+def test_a_drop_is_seldom_seen_where_accuracy_stays_and_a_gap_where_it_is_level():
+    level, gap, falls = (verdicts(drop.find, 60, kind) for kind in ("level", "gap", "overfits"))
     assert max(level["yes"], gap["yes"]) <= binom.ppf(0.995, 60, 0.025)
     assert falls["no"] == 0
     assert falls["yes"] >= 54

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from overfit_lab.config.catalog import FINDINGS
-from overfit_lab.errors import RunFolderError
+from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.views.diagnosis import (
     cures,
+    drop,
     evaluation,
     gradient_norm,
     iiw,
-    loss,
     memorisation,
     onset,
     overconfidence,
@@ -20,6 +20,7 @@ from overfit_lab.views.diagnosis import (
 )
 from overfit_lab.views.diagnosis.diagnose import diagnose, questions
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject
+from overfit_lab.views.diagnosis.phases_of import phases_of
 from simulated_curves import evaluated, make, readings, rows
 
 NORM = ("gradient-norm", "full", "train", "adversarial")
@@ -78,28 +79,40 @@ def last(value, source, n=500):
     return lambda name, decay, onset, stream: rows(name, [50], [value], *source, n=n)
 
 
-# onset and loss
+# onset and drop
 
 
-def test_overfitting_is_found_with_its_epoch_and_loss():
+def test_overfitting_is_found_with_its_epoch_and_drop():
     found = check(onset.find(three("overfits"), ()))
     assert found.verdict == "yes"
     assert abs(found.numbers["onset"] - 30) <= 2
     assert found.numbers["onset_low"] <= 30 <= found.numbers["onset_high"]
     assert found.numbers["decay"] == 25
     assert (found.numbers["n_overfit"], found.numbers["n_judged"]) == (3, 3)
-    lost = check(loss.find(three("overfits"), ()))
-    assert lost.verdict == "yes"
-    assert lost.numbers["loss"] == pytest.approx(0.10, abs=0.03)
-    assert lost.numbers["corrected"] <= lost.numbers["loss"]
+    assert found.numbers["gap_growth"] > 0.2
+    assert found.sentence.startswith("Robust overfitting in 3 of 3 seeds: robust test accuracy drops by ")
+    fallen = check(drop.find(three("overfits"), ()))
+    assert fallen.verdict == "yes"
+    assert fallen.numbers["raw"] == pytest.approx(0.10, abs=0.03)
+    assert fallen.numbers["drop"] == pytest.approx(0.10, abs=0.03)
+    assert fallen.numbers["drop_low"] < 0.1 < fallen.numbers["drop_high"]
+    for name in ("drop", "drop_low", "drop_high"):
+        assert fallen.numbers[name] == found.numbers[name]
 
 
 @pytest.mark.parametrize("kind", ["level", "gap"])
 def test_without_a_fall_there_is_no_overfitting(kind):
     found = check(onset.find(three(kind), ()))
-    assert found.verdict == "no"
-    assert found.numbers["loss_high"] < onset.UNSEEN
-    assert check(loss.find(three(kind), ())).verdict == "no"
+    assert found.verdict in ("no", "not enough evidence")
+    assert found.numbers["drop_low"] == 0
+    assert found.numbers["drop"] < 0.01
+    assert found.numbers["drop_high"] < 0.03
+    fallen = check(drop.find(three(kind), ()))
+    assert fallen.verdict in ("no", "not enough evidence")
+    assert (fallen.verdict == "no") == (fallen.numbers["drop_high"] < 0.01)
+    quiet = subject(*(evaluated(kind, 100, seed, size=0.003, correlation=0.0) for seed in range(3)))
+    assert check(onset.find(quiet, ())).verdict == "no"
+    assert check(drop.find(quiet, ())).verdict == "no"
 
 
 def test_one_of_three_seeds_is_no_overfitting_of_the_experiment():
@@ -109,18 +122,92 @@ def test_one_of_three_seeds_is_no_overfitting_of_the_experiment():
     assert found.numbers["n_overfit"] == 1
 
 
-def test_noise_that_may_hide_a_loss_is_no_evidence_against_it():
+def test_noise_that_may_hide_a_drop_is_no_evidence_against_it():
     found = check(onset.find(subject(evaluated("gap", 15, 0, size=0.04)), ()))
     assert found.verdict == "not enough evidence"
-    assert found.numbers["loss_high"] > onset.UNSEEN
+    assert found.numbers["drop_high"] > 0.01
     assert found.advice
+    assert "may be less or more than the 1.0 that count" in found.sentence
 
 
 def test_few_evaluations_are_not_enough():
     found = check(onset.find(subject(evaluated("overfits", 8, 0)), ()))
     assert found.verdict == "not enough evidence"
     assert "8 evaluations" in found.sentence
-    assert check(loss.find(subject(evaluated("overfits", 8, 0)), ())).verdict == "not enough evidence"
+    assert check(drop.find(subject(evaluated("overfits", 8, 0)), ())).verdict == "not enough evidence"
+
+
+def without_train(run):
+    frame = run._rows
+    kept = frame[(frame["probe"] != "evaluation") | (frame["split"] != "train")]
+    run.__dict__["_rows"] = kept.reset_index(drop=True)
+    return run
+
+
+def test_without_train_accuracy_the_drop_alone_is_judged_and_that_is_said():
+    runs = [without_train(evaluated("overfits", 50, seed)) for seed in range(3)]
+    found = check(onset.find(subject(*runs), ()))
+    assert found.verdict == "yes"
+    assert "train accuracy was not recorded, so that the gap is not judged" in found.sentence
+    assert "gap_growth" not in found.numbers
+    assert phases_of(runs[0]).gap is None
+    level = subject(*(without_train(evaluated("gap", 50, seed)) for seed in range(3)))
+    assert check(onset.find(level, ())).verdict != "yes"
+    assert check(memorisation.find(subject(*runs), ())).verdict == "not enough evidence"
+
+
+def test_a_fall_with_a_gap_that_stays_is_a_drop_and_no_overfitting():
+    def train_falls_too(run):
+        frame = run._rows
+        places = (frame["probe"] == "evaluation") & (frame["split"] == "train")
+        test = frame[(frame["probe"] == "evaluation") & (frame["split"] == "test")].set_index("epoch")["value"]
+        frame.loc[places, "value"] = test[frame.loc[places, "epoch"]].to_numpy() + 0.03
+        return run
+
+    runs = subject(*(train_falls_too(evaluated("overfits", 50, seed)) for seed in range(3)))
+    found = check(onset.find(runs, ()))
+    assert found.verdict == "no"
+    assert "does not widen" in found.sentence
+    assert check(drop.find(runs, ())).verdict == "yes"
+
+
+def test_a_collapse_is_found_as_catastrophic_overfitting():
+    def collapsed(seed):
+        run = evaluated("gap", 50, seed)
+        frame = run._rows
+        late = (frame["probe"] == "evaluation") & (frame["split"] == "test") & (frame["epoch"] > 35)
+        frame.loc[late, "value"] = 0.01
+        return run
+
+    found = check(onset.find(subject(*map(collapsed, range(3))), ()))
+    assert found.verdict == "yes"
+    assert found.sentence.startswith("Catastrophic overfitting in 3 of 3 seeds: robust test accuracy collapses from ")
+    assert (found.numbers["onset"], found.numbers["collapse"]) == (35, 36)
+    assert found.numbers["left"] == pytest.approx(0.01)
+
+
+def test_a_decay_is_where_the_onset_is_described_by_and_no_condition():
+    def constant(run):
+        frame = run._rows
+        frame.loc[frame["field"] == "lr", "value"] = 0.1
+        return run
+
+    found = check(onset.find(subject(*(constant(evaluated("overfits", 50, seed)) for seed in range(3))), ()))
+    assert found.verdict == "yes"
+    assert "decay" not in found.sentence
+    assert "the decay of the learning rate at epoch 25" in onset.find(three("overfits"), ()).sentence
+
+
+def test_the_least_drop_is_what_counts():
+    runs = [evaluated("overfits", 50, seed) for seed in range(3)]
+    verdicts = [
+        {finding.name: finding.verdict for finding in diagnose(runs, least).findings}["onset"]
+        for least in (0.01, 0.04, 0.5)
+    ]
+    assert verdicts == ["yes", "yes", "no"]
+    for least in (0, -0.01, 1, float("nan")):
+        with pytest.raises(ConfigError, match="least drop"):
+            diagnose(runs, least)
 
 
 def test_standard_training_is_judged_by_clean_accuracy_and_says_so():
@@ -427,7 +514,7 @@ def test_cures_that_were_tried_are_not_advised_again():
 def test_findings_come_in_order_by_subject_with_those_about_everything_last():
     found = diagnose([*seeds_of("hard", "overfits"), *seeds_of("smooth", "level", labels={"name": "smooth"})])
     order = [finding.name for finding in found.of("hard")]
-    assert order[:3] == ["onset", "loss", "memorisation"]
+    assert order[:3] == ["onset", "drop", "memorisation"]
     assert order.index("gradient-norm") < order.index("iiw") < order.index("sharpness") < order.index("evaluation")
     assert [finding.name for finding in found.findings][-2:] == ["cures", "next"]
     for finding in found.findings:
@@ -440,7 +527,7 @@ def test_a_new_file_is_read_in_its_place():
         names = [finding.name for finding in diagnose([evaluated("level", 30, 0)]).findings]
     finally:
         del FINDINGS["extra"]
-    assert names[:3] == ["onset", "extra", "loss"]
+    assert names[:3] == ["onset", "extra", "drop"]
     assert [question.place for question in questions("experiment")] == sorted(q.place for q in questions("experiment"))
 
 

@@ -8,17 +8,23 @@ import torch
 
 from factories import make_snapshot
 from overfit_lab.probes.base import ProbeOptions
+from overfit_lab.probes.metrics.phases import phases
 from overfit_lab.probes.phases import PhasesProbe
 from overfit_lab.records.history import FolderHistory
 from overfit_lab.records.naming import attack_title, evaluation_attack
 from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.diagnose import diagnose
 from overfit_lab.views.diagnosis.evaluation import find
 from overfit_lab.views.diagnosis.finding import Subject
 from overfit_lab.views.diagnosis.gradient_norm import WATCHED
 from overfit_lab.views.diagnosis.grown import growth_in
 from overfit_lab.views.diagnosis.phases_of import phases_of
-from overfit_lab.views.diagnosis.readings import first_with
+from overfit_lab.views.diagnosis.readings import evaluations_of, first_with
 from overfit_lab.views.figures.caption import attack_name
+from overfit_lab.views.figures.onset import in_words
+from overfit_lab.views.live.alarm import Alarm
+from overfit_lab.views.live.following import Followed
+from overfit_lab.views.live.view import view_of
 from overfit_lab.views.tables.readings import RUN_ATTACK, attack_titles
 from run_factory import make_run
 
@@ -45,6 +51,68 @@ def test_the_probe_and_the_diagnosis_give_the_same_verdict_and_growth(name):
     assert ("onset_p" in numbers) == (found.onset is not None)
     grown = growth_in(run, first_with([run], WATCHED.sources))
     assert (numbers["growth_ratio"].value, numbers["growth_ratio"].stderr) == pytest.approx(grown.ratio, rel=1e-12)
+
+
+NAMES = [
+    "digits-hard-seed0",
+    "digits-sglr-seed1",
+    "digits-smooth-seed2",
+    "digits-standard-seed1",
+    "cifar10-small-hard-seed1",
+    "cifar10-small-sglr-seed0",
+    "cifar10-small-cosine-seed1",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_probe_diagnosis_figure_and_watch_have_one_verdict(name):
+    """A report once said "not enough evidence", "no overfitting" and "loss: yes" of one run."""
+    run = Run.open(REFERENCE / name)
+    found = phases_of(run)
+    said = {"none": "no", "not enough evidence": "not enough evidence"}.get(found.verdict, "yes")
+    answers = {part.name: part for part in diagnose([run]).findings}
+    assert answers["onset"].verdict == said
+    inputs = evaluations_of(run).inputs
+    field = "acc_adv" if inputs == "adversarial" else "acc_clean"
+    snapshot = replace(make_snapshot(), history=FolderHistory(run.folder, run.config.epochs + 1))
+    options = ProbeOptions(splits=("test",), inputs=(inputs,))
+    numbers = {
+        value.field: value.value
+        for value in PhasesProbe(options).measure(snapshot, generator=torch.Generator().manual_seed(7)).values
+    }
+    assert len(run.series("evaluation", field, "test", inputs)) == len(evaluations_of(run).epochs)
+    assert numbers["overfits"] == pytest.approx(found.overfits, nan_ok=True)
+    assert (numbers["drop"], numbers["drop_low"]) == (found.drop.value, found.drop.low)
+    followed = Followed(run.folder)
+    followed.look()
+    quiet = Last()
+    view = view_of(followed, quiet, followed.changed)
+    assert view.phases == found
+    for finding in ("onset", "drop"):
+        kept = answers[finding].numbers
+        assert (kept["drop"], kept["drop_low"], kept["drop_high"]) == (
+            found.drop.value,
+            found.drop.low,
+            found.drop.high,
+        )
+    words = in_words(found)
+    assert ("overfits" in words) == (said == "yes")
+    assert ("no overfitting" in words) == (said == "no")
+    assert ("cannot tell" in words) == (said == "not enough evidence")
+    assert f"drops {100 * found.drop.value:.1f} [{100 * found.drop.low:.1f}, {100 * found.drop.high:.1f}]" in words
+    assert not (said == "no" and answers["drop"].verdict == "yes" and found.gap.high >= 0.01)
+    if said == "not enough evidence":
+        assert answers["drop"].verdict != "yes" or found.gap.low <= 0
+    if said == "yes":
+        assert answers["drop"].verdict == "yes"
+
+
+class Last(Alarm):
+    """An alarm that judges the last evaluation alone."""
+
+    def look(self, epochs, train, test, decays, clean=None, n_test=None):
+        self.phases = phases(epochs, train, test, decays=decays, clean=clean, n_test=n_test)
+        return
 
 
 @pytest.mark.parametrize(
