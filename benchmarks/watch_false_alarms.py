@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from overfit_lab.probes.metrics.drop import DropTest
-from overfit_lab.probes.metrics.phases import phases, steps_at
+from overfit_lab.probes.metrics.drop import DropTest, drop_of
+from overfit_lab.probes.metrics.phases import steps_at, verdict_of, widening_of
 from overfit_lab.probes.metrics.unimodal import LEAST
 from overfit_lab.views.live.alarm import LEVEL, LOOKS
 
@@ -61,9 +61,12 @@ def looks(job: tuple[str, str, int]) -> np.ndarray:
     t, train, test = simulate(*job)
     found = np.ones(N)
     for n in range(LEAST, N + 1):
-        p = DropTest(test[:n], steps_at(t[:n], [DECAY])).p(0.0)
-        if p < max(level for _, level in RULES) and phases(t[:n], train[:n], test[:n], decays=[DECAY]).overfits == 1:
-            found[n - 1] = p
+        steps = steps_at(t[:n], [DECAY])
+        p = DropTest(test[:n], steps).p(0.0)
+        if p < max(level for _, level in RULES):
+            drop = drop_of(t[:n], test[:n], steps)
+            if verdict_of(drop, widening_of(t[:n], train[:n], test[:n], drop, [DECAY])) == "robust overfitting":
+                found[n - 1] = p
     return found
 
 
