@@ -13,14 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from overfit_lab.probes.metrics.drop import DropTest
-from overfit_lab.probes.metrics.phases import phases, steps_at
+from overfit_lab.probes.metrics.drop import DropTest, drop_of
+from overfit_lab.probes.metrics.phases import steps_at, verdict_of, widening_of
 from overfit_lab.probes.metrics.unimodal import LEAST
 from overfit_lab.views.live.alarm import LEVEL, LOOKS
 
 N, DECAY = 100, 50
 RULES = ((1, 0.05), (3, 0.05), (LOOKS, LEVEL))
-KINDS = ("level", "widening", "still rising", "overfitting")
+KINDS = ("overfitting", "widening", "level")
 NOISES = {
     "1.5 points before the decay and .5 after it, independent": (0.015, 0.005, 0.0),
     "1.5 and .5 points, correlation .5": (0.015, 0.005, 0.5),
@@ -31,8 +31,8 @@ NOISES = {
 def simulate(kind: str, noise: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Epochs, robust train and robust test accuracy of one run with a decay after epoch 50.
 
-    level: neither moves after the decay. widening: train goes on rising, test stays. still rising: both rise, train
-    faster. overfitting: train rises, test falls by 8 points from epoch 55 on.
+    level: neither moves after the decay. widening: train goes on rising, test stays. overfitting: train rises, test
+    falls by 8 points from epoch 55 on.
     """
     rng = np.random.default_rng([seed, *noise.encode()])
     t = np.arange(1, N + 1, dtype=float)
@@ -41,8 +41,6 @@ def simulate(kind: str, noise: str, seed: int) -> tuple[np.ndarray, np.ndarray, 
     train = 0.46 * (1 - np.exp(-t / 8)) + 0.09 * (t > DECAY)
     if kind != "level":
         train = train + 0.004 * after
-    if kind == "still rising":
-        test = test + 0.0015 * after
     if kind == "overfitting":
         test = test - 0.08 * np.clip((t - DECAY - 5) / (N - DECAY - 5), 0, 1)
     before, later, rho = NOISES[noise]
@@ -63,9 +61,12 @@ def looks(job: tuple[str, str, int]) -> np.ndarray:
     t, train, test = simulate(*job)
     found = np.ones(N)
     for n in range(LEAST, N + 1):
-        p = DropTest(test[:n], steps_at(t[:n], [DECAY])).p(0.0)
-        if p < max(level for _, level in RULES) and phases(t[:n], train[:n], test[:n], decays=[DECAY]).overfits == 1:
-            found[n - 1] = p
+        steps = steps_at(t[:n], [DECAY])
+        p = DropTest(test[:n], steps).p(0.0)
+        if p < max(level for _, level in RULES):
+            drop = drop_of(t[:n], test[:n], steps)
+            if verdict_of(drop, widening_of(t[:n], train[:n], test[:n], drop, [DECAY])) == "robust overfitting":
+                found[n - 1] = p
     return found
 
 
