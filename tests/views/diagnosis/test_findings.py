@@ -428,6 +428,18 @@ def test_an_evaluation_is_trusted_with_autoattack_and_checks_and_enough_samples(
     assert "chosen on test, which flatters it" in found.sentence
 
 
+@pytest.mark.parametrize(("own", "left", "verdict"), [(0.09, 0.0, "no"), (0.09, 0.05, "no"), (0.09, 0.085, "yes")])
+def test_what_autoattack_leaves_is_held_against_what_the_own_attack_leaves(own, left, verdict):
+    """PGD 9% and AutoAttack 0.0% once made an evaluation that "can be trusted": less than ten points apart."""
+    about = attacked(left, 0)
+    frame = about.runs[0]._rows
+    frame.loc[(frame["field"] == "acc_adv") & (frame["split"] == "test"), "value"] = own
+    found = check(evaluation.find(about, ()))
+    assert found.verdict == verdict
+    assert "0 of 2 checks for masked gradients (restarts, square)" in found.sentence
+    assert "trusted" not in found.sentence
+
+
 def test_clean_accuracy_alone_raises_no_question():
     assert evaluation.find(three("overfits", objective="standard"), ()) is None
     found = check(evaluation.find(subject(make("weights", info={"status": "imported"})), ()))

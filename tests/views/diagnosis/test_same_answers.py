@@ -1,5 +1,6 @@
 """What the probe ``phases`` records of a run and what a diagnosis says of it are the same numbers."""
 
+import html
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from overfit_lab.views.figures.onset import in_words
 from overfit_lab.views.live.alarm import Alarm
 from overfit_lab.views.live.following import Followed
 from overfit_lab.views.live.view import view_of
+from overfit_lab.views.report.page import make_report
 from overfit_lab.views.tables.readings import RUN_ATTACK, attack_titles
 from run_factory import make_run
 
@@ -105,6 +107,21 @@ def test_probe_diagnosis_figure_and_watch_have_one_verdict(name):
         assert answers["drop"].verdict != "yes" or found.gap.low <= 0
     if said == "yes":
         assert answers["drop"].verdict == "yes"
+
+
+@pytest.mark.slow
+def test_the_report_says_what_the_diagnosis_says_and_both_say_what_the_records_hold(tmp_path):
+    """Of hard labels that overfit and of SGLR, which drops by one of a hundred test samples."""
+    runs = [make_run(tmp_path / f"{labels}-seed0", labels, probes=False) for labels in ("hard", "sglr")]
+    page = html.unescape(make_report(runs))
+    for run in runs:
+        found = phases_of(run)
+        answers = {part.name: part for part in diagnose([run]).findings}
+        said = {"none": "no", "not enough evidence": "not enough evidence"}.get(found.verdict, "yes")
+        assert (answers["onset"].verdict, answers["drop"].verdict) == (said, said)
+        for name in ("onset", "drop"):
+            assert answers[name].sentence in page
+    assert [phases_of(run).verdict for run in runs] == ["robust overfitting", "not enough evidence"]
 
 
 class Last(Alarm):
