@@ -40,7 +40,7 @@ NULLS = {
 }
 DROPS = (0.0, 0.01, 0.03, 0.05, 0.10, 0.15)
 COUNTS = (10, 25, 50, 100, 200, 500)
-N_RUNS = 200
+N_RUNS = {10: 200, 25: 200, 50: 200, 100: 200, 200: 200, 500: 100}
 
 
 def curve(n: int, drop: float, *, late: bool) -> np.ndarray:
@@ -70,13 +70,13 @@ def noisy(kind: str, accuracy: np.ndarray, stream: np.random.Generator) -> np.nd
     return accuracy + size * noise * (np.where(time <= 0.5, 0.033, 0.007) if kind == "stepped" else 1)
 
 
-def cell(kind: str, n: int, drop: float, n_runs: int = N_RUNS) -> dict[str, float]:
+def cell(kind: str, n: int, drop: float) -> dict[str, float]:
     """Share of runs called overfitting, share whose interval holds the true drop, median error and width of it.
 
     Half of the runs peak after the decay, half before it. The gap to train accuracy widens, so that the drop decides.
     """
     rows = []
-    for i in range(n_runs):
+    for i in range(N_RUNS[n]):
         stream = np.random.default_rng([i, n, round(1000 * drop), *kind.encode()])
         late = i % 2 == 0
         true = curve(n, drop, late=late)
@@ -166,7 +166,7 @@ def _cells(cells: dict[str, dict[str, float]]) -> str:
     for kind, meaning in NULLS.items():
         row = [f"{100 * cells[f'{kind}/{n}/0']['yes']:.1f}%" for n in COUNTS]
         lines.append(f"| {meaning} | " + " | ".join(row) + " |")
-    covers = min(value["covers"] for value in cells.values())
+    covers = min(cells[f"{kind}/{n}/{drop:g}"]["covers"] for kind in KINDS for n in COUNTS for drop in DROPS)
     alarms = max(value["yes"] for name, value in cells.items() if name.endswith("/0"))
     lines += [
         "",

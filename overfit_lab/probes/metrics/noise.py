@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from overfit_lab.probes.metrics.monotone import nearest_unimodal
 
@@ -29,8 +30,8 @@ INDEPENDENT = 0.9
 SHORT = 50
 """That weight is (n - 5) / ``SHORT`` where this is less."""
 SLOPE = 16
-"""The rest of the prior grows as that power of the correlation: noise that is taken for less correlated makes false
-alarms."""
+"""Half of the rest of the prior grows as that power of the correlation, half is level: noise that is taken for less
+correlated makes false alarms."""
 SHAPES = (0.0, 0.5, 1.0)
 """Powers of the local sizes of noise that are tried: 0 is noise of one size."""
 SHAPE_COST = 3.0
@@ -117,7 +118,8 @@ def noise_in(series: np.ndarray, steps: Sequence[int] = ()) -> Noise:
     n, series, local = len(series) - first, series[first:], every[first:]
     middle = float(np.exp(np.log(local).mean()))
     curve = _curves(series, local, [step - first for step in steps if step >= first])
-    prior = np.where(CORRELATIONS > 0, CORRELATIONS**SLOPE, 0)
+    steep = CORRELATIONS**SLOPE / np.sum(CORRELATIONS**SLOPE)
+    prior = np.where(CORRELATIONS > 0, (steep + 1 / (len(CORRELATIONS) - 1)) / 2, 0)
     independent = min(INDEPENDENT, (len(every) - 5) / SHORT)
     prior *= (1 - independent) / prior.sum()
     prior[0] = independent
@@ -194,7 +196,10 @@ def _sizes_of_changes(changes: np.ndarray) -> np.ndarray:
     changes = changes - running_median(changes)
     wide = int(np.clip(len(changes) // 4, 7, 31)) | 1
     overall = max(float(np.median(np.abs(changes))) / QUANTILE, 1e-6)
-    return np.maximum(running_median(np.abs(changes), wide) / QUANTILE, LEAST_NOISE * overall)
+    local = np.maximum(running_median(np.abs(changes), wide) / QUANTILE, LEAST_NOISE * overall)
+    # Where the size falls in an unknown place, the median of what lies around it is too small before that.
+    largest: np.ndarray = maximum_filter1d(local, wide, mode="nearest")
+    return largest
 
 
 def noise_of(series: np.ndarray) -> tuple[np.ndarray, float]:
