@@ -139,7 +139,8 @@ def test_the_end_of_one_bad_epoch_is_no_drop():
     series[-1] = 0.2
     found = drop_of(np.arange(60), series)
     assert found.low == 0
-    assert found.value < 0.005
+    assert found.p > 0.3
+    assert found.value < 0.012
     assert found.high < 0.03
 
 
