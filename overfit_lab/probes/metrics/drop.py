@@ -194,7 +194,7 @@ def drop_of(epochs: np.ndarray, series: np.ndarray, steps: Sequence[int] = (), s
     return Drop(
         value=value,
         low=min(low, value),
-        high=max(high, value),
+        high=min(max(high, value), 1.0),
         least=min(max(low, test.lower(SURE)), value),
         p=test.p(0.0),
         raw=float(means.max() - means[-1]),
