@@ -150,23 +150,29 @@ def render() -> str:
     return f"{head}{BEGIN}\n\n{_cells(numbers['cells'])}\n{_logs(numbers['logs'])}\n{END}{tail}"
 
 
+def counted(cells: dict[str, dict[str, float]]) -> list[int]:
+    """Numbers of evaluations of which every cell was run."""
+    names = [(kind, drop) for kind in KINDS for drop in DROPS] + [(kind, 0.0) for kind in NULLS]
+    return [n for n in COUNTS if all(f"{kind}/{n}/{drop:g}" in cells for kind, drop in names)]
+
+
 def _cells(cells: dict[str, dict[str, float]]) -> str:
-    lines = []
+    lines, counts = [], counted(cells)
     for kind, meaning in KINDS.items():
         lines += [f"### Noise: {kind}", "", f"{meaning[:1].upper()}{meaning[1:]}.", ""]
         lines += ["| evaluations | " + " | ".join(f"drop {100 * drop:g}" for drop in DROPS) + " |"]
         lines += ["| ---: |" + " --- |" * len(DROPS)]
-        for n in COUNTS:
+        for n in counts:
             row = [cells[f"{kind}/{n}/{drop:g}"] for drop in DROPS]
             entries = [f"{100 * c['yes']:.0f}%; {100 * c['covers']:.0f}%; {100 * c['width']:.1f}" for c in row]
             lines.append(f"| {n} | " + " | ".join(entries) + " |")
         lines.append("")
-    lines += ["### False alarms under other noise", "", "| noise | " + " | ".join(map(str, COUNTS)) + " |"]
-    lines += ["| --- |" + " ---: |" * len(COUNTS)]
+    lines += ["### False alarms under other noise", "", "| noise | " + " | ".join(map(str, counts)) + " |"]
+    lines += ["| --- |" + " ---: |" * len(counts)]
     for kind, meaning in NULLS.items():
-        row = [f"{100 * cells[f'{kind}/{n}/0']['yes']:.1f}%" for n in COUNTS]
+        row = [f"{100 * cells[f'{kind}/{n}/0']['yes']:.1f}%" for n in counts]
         lines.append(f"| {meaning} | " + " | ".join(row) + " |")
-    covers = min(cells[f"{kind}/{n}/{drop:g}"]["covers"] for kind in KINDS for n in COUNTS for drop in DROPS)
+    covers = min(cells[f"{kind}/{n}/{drop:g}"]["covers"] for kind in KINDS for n in counts for drop in DROPS)
     alarms = max(value["yes"] for name, value in cells.items() if name.endswith("/0"))
     lines += [
         "",
@@ -209,11 +215,12 @@ def draw() -> None:
     from overfit_lab.views.figures.style import COLUMN, style
 
     cells = json.loads(NUMBERS.read_text())["cells"]
+    counts = counted(cells)
     with style():
         figure, grid = plt.subplots(2, 2, figsize=(2 * COLUMN, 4.6), sharex=True, sharey=True, layout="constrained")
-        colours = plt.get_cmap("cividis")(np.linspace(0, 0.9, len(COUNTS)))
+        colours = plt.get_cmap("cividis")(np.linspace(0, 0.9, len(counts)))
         for axes, kind in zip(grid.ravel(), KINDS, strict=True):
-            for n, colour, marker in zip(COUNTS, colours, "osD^vP", strict=True):
+            for n, colour, marker in zip(counts, colours, "osD^vP", strict=False):
                 shares = [100 * cells[f"{kind}/{n}/{drop:g}"]["yes"] for drop in DROPS]
                 axes.plot([100 * d for d in DROPS], shares, marker=marker, color=colour, markersize=4, label=f"{n}")
             axes.axhline(5, color="black", linewidth=0.7, linestyle=(0, (2, 2)))
@@ -223,7 +230,7 @@ def draw() -> None:
         for axes in grid[1]:
             axes.set_xlabel("true drop of test accuracy (points)")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(COUNTS), title="evaluations; dashed: 5%")
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(counts), title="evaluations; dashed: 5%")
         figure.savefig(PICTURE, dpi=150)
 
 
