@@ -40,7 +40,9 @@ def test_more_values_and_seeds_train_the_new_cells_alone(extended):
     folder, first, second, before = extended
     assert "completed: 1 of 1 cells in out, 1 of them trained now" in first.stdout
     assert "completed: 4 of 4 cells in out, 3 of them trained now" in second.stdout
-    assert sorted(line.split(":")[0] for line in second.stderr.splitlines()) == [
+    data, *lines = second.stderr.splitlines()
+    assert data.startswith("overfit-lab: data digits: ")
+    assert sorted(line.split(":")[0] for line in lines) == [
         "r0.2-seed1",
         "r0.6-seed0",
         "r0.6-seed1",

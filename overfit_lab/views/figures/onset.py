@@ -115,7 +115,10 @@ def _title(name: str, run: Run) -> str:
 
 
 def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> None:
-    train, test, gap = (Curve(seen.epochs, v, v, v, 1) for v in (seen.train, seen.test, seen.train - seen.test))
+    both = np.isfinite(seen.train)
+    test = Curve(seen.epochs, seen.test, seen.test, seen.test, 1)
+    on_train, difference = seen.train[both], (seen.train - seen.test)[both]
+    train, gap = (Curve(seen.epochs[both], values, values, values, 1) for values in (on_train, difference))
     if seen.has_train:
         draw_curve(axes, train, "train", **SPLITS["train"])
     draw_curve(axes, test, "test", **SPLITS["test"])
@@ -128,7 +131,7 @@ def _panel(axes: Axes, run: Run, seen: Evaluations, title: str, last: float) -> 
         axes.axvline(peak.epoch, color="#8A5A00", linewidth=1.2, label="onset: test falls", zorder=1.5)
     if overfits(run) and phases.onset is not None:
         knot = phases.onset
-        level = float(np.interp(knot.epoch, seen.epochs, seen.train - seen.test))
+        level = float(np.interp(knot.epoch, seen.epochs[both], difference))
         ends = [[knot.epoch - knot.low], [knot.high - knot.epoch]]
         look: dict[str, Any] = {"markerfacecolor": "white", "markersize": 4.5, "elinewidth": 0.9, "capsize": 2}
         axes.errorbar([knot.epoch], [level], xerr=ends, fmt="^", color=BLACK, label="gap grows", zorder=4, **look)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from overfit_lab.config.catalog import FIGURES
 from overfit_lab.errors import RunFolderError
-from overfit_lab.probes.metrics.phases import Fall, Onset, Phases
+from overfit_lab.probes.metrics.drop import Drop
+from overfit_lab.probes.metrics.phases import Phases
 from overfit_lab.probes.metrics.unimodal import Peak
 from overfit_lab.records.distributions import density, nearest_epoch
 from overfit_lab.records.reader import Run
@@ -112,11 +113,11 @@ def test_onset_has_a_row_an_experiment(tmp_path):
 
 
 def test_the_verdict_in_words():
-    fall, peak = Fall(peak_epoch=12, loss=-0.0021, stderr=0.019, p=0.6), Peak(14, 8, 24.4, 0.5)
-    assert in_words(Phases("none", fall=fall), peak) == "no overfitting\nloses −0.2 ± 1.9 points"
-    found = Phases("robust overfitting", fall=fall, onset=Onset(15, 9, 22, 0.002, 0.01))
-    assert in_words(found, peak).startswith("overfits from epoch 14 [8, 24]\n")
-    assert in_words(Phases("not enough evidence"), None) == "not enough evidence"
+    drop = Drop(value=0.0021, low=0.0, high=0.019, least=0.0, p=0.6, raw=0.01, width=3, peak=12)
+    assert in_words(Phases("none", drop)) == "no overfitting\ndrops 0.2 [0.0, 1.9] points"
+    found = Phases("robust overfitting", drop, peak=Peak(14, 8, 24.4, 0.5))
+    assert in_words(found).startswith("overfits from epoch 14 [8, 24]\n")
+    assert in_words(Phases("not enough evidence")) == "cannot tell"
 
 
 def test_phases_of_a_run_are_those_of_its_records_and_repeat(tmp_path):
@@ -124,7 +125,7 @@ def test_phases_of_a_run_are_those_of_its_records_and_repeat(tmp_path):
     found = phases_of(run)
     assert found == phases_of(Run.open(tmp_path / "h"))
     assert found.verdict in ("robust overfitting", "none")
-    assert found.fall.peak_epoch == pytest.approx(12, abs=1)
+    assert found.drop.peak == pytest.approx(12, abs=1)
     assert phases_of(make_run(tmp_path / "s", objective="standard")).verdict == "none"
 
 

@@ -80,7 +80,7 @@ def test_each_schedule_has_its_decays_and_the_shade_begins_at_the_first(figures)
                 (50, first["piecewise"]),
                 (75, first["piecewise"]),
                 (50, first["one-drop"]),
-                (90, first["multi-decay"]),
+                *((epoch, first["multi-decay"]) for epoch in range(10, 100, 10)),
             ]
         )
         assert [line.get_xdata()[0] for line in axes.get_lines() if list(line.get_ydata()) == [0, 1]] == [50]
