@@ -15,6 +15,17 @@ from overfit_lab.types import Clock, Value
 K = 4
 
 
+class Scaled(nn.Module):
+    """A network with its logits times a factor."""
+
+    def __init__(self, model, factor):
+        super().__init__()
+        self.model, self.factor = model, factor
+
+    def forward(self, x):
+        return self.factor * self.model(x)
+
+
 class Awkward(nn.Module):
     """In-place ReLU, dropout, batch norm, a frozen parameter and one that is never used."""
 

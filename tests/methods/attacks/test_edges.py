@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from factories import Scaled
 from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.errors import ConfigError
 from overfit_lab.methods.attacks.gradient import counting_not_finite
@@ -17,15 +18,6 @@ from overfit_lab.seeds import derive_generator
 SMALL = 2.0**-70
 """A factor on logits that makes the squares of a gradient's entries 0 in float32."""
 K = 4
-
-
-class Scaled(nn.Module):
-    def __init__(self, model, factor):
-        super().__init__()
-        self.model, self.factor = model, factor
-
-    def forward(self, x):
-        return self.factor * self.model(x)
 
 
 class Root(nn.Module):

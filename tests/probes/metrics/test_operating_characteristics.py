@@ -27,17 +27,17 @@ def test_the_page_is_rendered_from_its_numbers(page):
 
 
 def test_the_worst_cells_keep_what_is_promised(page, cells):
-    """Intervals hold the drop in 90% at least, false alarms are 5% or not significantly more, 5 points are found."""
+    """Intervals hold the drop in 90% at least, false alarms are 5% at most, 5 points are found."""
     assert {10, 25, 50, 100} <= set(page.counted(cells))
     for kind in page.KINDS:
         for n in page.counted(cells):
             assert min(cells[f"{kind}/{n}/{drop:g}"]["covers"] for drop in page.DROPS) >= 0.9, (kind, n)
     alarms = {name: cell["yes"] for name, cell in cells.items() if name.endswith("/0")}
-    assert max(alarms.values()) <= 0.06, max(alarms, key=alarms.get)
+    assert max(alarms.values()) <= 0.05, max(alarms, key=alarms.get)
     assert cells["independent/50/0.05"]["yes"] >= 0.9
 
 
-@pytest.mark.parametrize("name", ["stepped/50/0", "correlated/25/0"])
+@pytest.mark.parametrize("name", ["stepped/50/0.03", "correlated/25/0.03"])
 def test_the_numbers_are_those_of_the_judge(page, cells, name):
     kind, n, drop = name.split("/")
     assert page.cell(kind, int(n), float(drop)) == pytest.approx(cells[name], abs=0.021)

@@ -72,7 +72,7 @@ def test_overfitting_is_seldom_seen_where_it_is_not_and_never_denied_where_it_is
     without, with_it = (Counter(verdict(kind, seed) for seed in range(50)) for kind in ("gap", "overfits"))
     assert without["yes"] <= binom.ppf(0.995, 50, 0.05)
     assert with_it["no"] <= 1
-    assert with_it["yes"] >= binom.ppf(0.005, 50, 0.8)
+    assert with_it["yes"] >= 40
 
 
 ECE, CONFIDENCE = ("calibration", "ece", "test", "adversarial"), ("confidence", "conf", "test", "adversarial")
@@ -125,7 +125,7 @@ def test_a_drop_is_seldom_seen_where_accuracy_stays_and_a_gap_where_it_is_level(
     level, gap, falls = (verdicts(drop.find, 60, kind) for kind in ("level", "gap", "overfits"))
     assert max(level["yes"], gap["yes"]) <= binom.ppf(0.995, 60, 0.025)
     assert falls["no"] == 0
-    assert falls["yes"] >= binom.ppf(0.005, 60, 0.85)
+    assert falls["yes"] >= 54
     assert verdicts(memorisation.find, 60, "level")["yes"] <= binom.ppf(0.995, 60, 0.05)
     assert verdicts(memorisation.find, 60, "gap")["yes"] == 60
 
