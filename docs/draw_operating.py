@@ -178,7 +178,7 @@ def _cells(cells: dict[str, dict[str, float]]) -> str:
     alarms = max(value["yes"] for name, value in cells.items() if name.endswith("/0"))
     lines += [
         "",
-        f"Least coverage under the four kinds of noise: {100 * covers:.1f}%. Most false alarms of any: {100 * alarms:.1f}%.",
+        f"Least coverage under the four kinds of noise: {100 * covers:.1f}%. Most false alarms: {100 * alarms:.1f}%.",
         "",
     ]
     return "\n".join(lines)
