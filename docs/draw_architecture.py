@@ -13,6 +13,7 @@ PACKAGE = DOCS.parent / "overfit_lab"
 GROUND = "the ground"
 COLUMNS = {
     GROUND: 2,
+    "files": 2,
     "config": 1,
     "processes": 3,
     "records": 1,
@@ -115,7 +116,7 @@ def floors(graph: dict[str, set[str]]) -> dict[str, int]:
 def draw() -> str:
     """The SVG."""
     graph, says = drawn(), {name: text for name, (_, text) in rooms().items()}
-    says[GROUND] = "nouns, errors, seeds, version"
+    says[GROUND] = "nouns, errors, seeds"
     floor = floors(graph)
     top = max(floor.values())
     centre = {

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from overfit_lab.moved import OldPaths
-from overfit_lab.version import __version__
 
 if TYPE_CHECKING:
     from overfit_lab.importing.log import import_log as import_log
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from overfit_lab.monitor.integrations.lightning import OverfitCallback as LightningCallback
     from overfit_lab.monitor.integrations.transformers import OverfitCallback as TransformersCallback
     from overfit_lab.monitor.monitor import Monitor as Monitor
+
+__version__ = "0.1.0"
 
 _PUBLIC = {
     "LightningCallback": ("overfit_lab.monitor.integrations.lightning", "OverfitCallback"),

@@ -2,7 +2,7 @@
 
 import json
 
-from overfit_lab.records.arrays import read_arrays
+from overfit_lab.files.arrays import read_arrays
 from overfit_lab.training.checkpoint import load_checkpoint
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from overfit_lab.records.files import check_file, format_of, write_text
+from overfit_lab.files.writing import check_file, format_of, write_text
 
 T = TypeVar("T")
 WIDTH = 160

@@ -31,7 +31,7 @@ def demo(
     from overfit_lab.records.layout import check_writable
 
     check_writable(out)
-    from overfit_lab.records.files import write_text
+    from overfit_lab.files.writing import write_text
     from overfit_lab.records.reader import find_runs
     from overfit_lab.views.report.page import make_report
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from overfit_lab import __version__
 from overfit_lab.cli import data, sweep
 from overfit_lab.cli.check import check
 from overfit_lab.cli.config import config
@@ -28,7 +29,6 @@ from overfit_lab.cli.train import train
 from overfit_lab.cli.watch import watch
 from overfit_lab.config.permission import Permission, granted
 from overfit_lab.errors import FailedError, Interrupted, OverfitLabError
-from overfit_lab.version import __version__
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 UsageError: Any = typer.BadParameter.__mro__[2]

@@ -16,7 +16,7 @@ def report(
     title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
 ) -> None:
     """Write one self-contained HTML page: diagnosis, tables, curves, figures, maps epoch by epoch, configurations."""
-    from overfit_lab.records.files import check_file, write_text
+    from overfit_lab.files.writing import check_file, write_text
     from overfit_lab.records.reader import find_runs
     from overfit_lab.views.report.page import DEFAULT_TITLE, make_report
 

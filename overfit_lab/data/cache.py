@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overfit_lab.records.files import replacing
+from overfit_lab.files.writing import replacing
 
 FORMAT = 1
 

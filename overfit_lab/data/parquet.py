@@ -20,7 +20,7 @@ from overfit_lab.data.base import RawData, from_parts
 from overfit_lab.data.encoded import ByteRanges
 from overfit_lab.data.roles import files_by_split
 from overfit_lab.errors import DataUnavailableError
-from overfit_lab.records.files import replacing
+from overfit_lab.files.writing import replacing
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.arrays import read_arrays, write_arrays
 from overfit_lab.probes.metrics.proportion import interval
-from overfit_lab.records.arrays import read_arrays, write_arrays
 from overfit_lab.types import Value
 
 ROBUST = -1

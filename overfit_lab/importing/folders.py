@@ -10,9 +10,9 @@ from typing import Any
 
 from overfit_lab.config import RunConfig, parse_config, to_yaml
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.writing import making_folder, write_bytes, write_json
 from overfit_lab.records import layout
 from overfit_lab.records.environment import now, versions
-from overfit_lab.records.files import making_folder, write_bytes, write_json
 from overfit_lab.records.records import Record
 from overfit_lab.records.status import ENDED
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from overfit_lab.config import RunConfig, load_config, to_yaml
+from overfit_lab.files.writing import write_bytes
 from overfit_lab.records import layout
-from overfit_lab.records.files import write_bytes
 from overfit_lab.records.writer import RunWriter
 
 PROBES, EPOCHS = "probes_changed", "epochs_changed"

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from overfit_lab.version import __version__
+from overfit_lab import __version__
 
 if TYPE_CHECKING:
     import torch

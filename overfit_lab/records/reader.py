@@ -13,8 +13,8 @@ import pandas as pd
 
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.arrays import read_arrays
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import read_arrays
 from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record, standing
 
 SERIES = ["epoch", "value", "stderr", "n"]

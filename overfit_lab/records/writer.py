@@ -14,9 +14,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from overfit_lab.errors import FolderBusyError, RunFolderError
+from overfit_lab.files.arrays import read_arrays, write_arrays
+from overfit_lab.files.writing import making_folder, write_bytes, write_json
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import read_arrays, write_arrays
-from overfit_lab.records.files import making_folder, write_bytes, write_json
 from overfit_lab.records.records import POSTHOC, TRAINING, Record
 
 

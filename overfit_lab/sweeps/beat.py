@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from overfit_lab.records.files import replacing
+from overfit_lab.files.writing import replacing
 
 BEAT = 5.0
 """Seconds between signs of life."""

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.files.writing import check_file, output, write_text
 from overfit_lab.records import layout
-from overfit_lab.records.files import check_file, output, write_text
 from overfit_lab.records.identity import flatten
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import ENDINGS, best_epoch, final_epoch

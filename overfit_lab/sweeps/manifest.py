@@ -9,7 +9,7 @@ from typing import Any
 
 from overfit_lab.config.permission import read_from_file
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.files import write_json
+from overfit_lab.files.writing import write_json
 from overfit_lab.records.layout import PLAIN_NAME, SWEEP
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 

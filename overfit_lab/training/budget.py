@@ -14,11 +14,11 @@ from typing import Any
 from overfit_lab.config import ProbesConfig, parse_share, parse_time
 from overfit_lab.config.catalog import PROBES
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.writing import write_bytes
 from overfit_lab.probes.base import Probe
 from overfit_lab.probes.pilot import BudgetTooSmallError, Choice, choose_sizes
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
-from overfit_lab.records.files import write_bytes
 from overfit_lab.records.reader import Run
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.events import EpochEnded

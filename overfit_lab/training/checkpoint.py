@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.tensorfile import read_tensors, write_tensors
+from overfit_lab.files.tensorfile import read_tensors, write_tensors
 from overfit_lab.seeds import Streams, get_streams, set_streams
 from overfit_lab.training.session import Session
 from overfit_lab.training.tally import EpochTallies

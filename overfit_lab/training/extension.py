@@ -12,13 +12,13 @@ from typing import Any
 
 from overfit_lab.config import resolve_moment
 from overfit_lab.config.quantities import parse_percent
+from overfit_lab.files.tensorfile import read_tensors
 from overfit_lab.methods.combination import Combination
 from overfit_lab.methods.regularizers.base import Regularizer
 from overfit_lab.methods.teachers import FOLDER as TEACHERS
 from overfit_lab.methods.teachers import TRAINED_FIRST
 from overfit_lab.records import layout
 from overfit_lab.records.identity import flatten
-from overfit_lab.records.tensorfile import read_tensors
 from overfit_lab.training.step import learning_rate
 
 

@@ -14,11 +14,11 @@ from torch import nn
 from overfit_lab.config import ProbesConfig, RunConfig, load_config
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.files.arrays import write_arrays
 from overfit_lab.models.weights import load_into, read_weights
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import write_arrays
 from overfit_lab.records.environment import command, git_revision, hardware, now, versions
 from overfit_lab.records.history import FolderHistory
 from overfit_lab.seeds import private_streams

@@ -16,8 +16,8 @@ from overfit_lab.cli.main import run
 from overfit_lab.config import DataConfig
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.evaluation.store import read_outcomes
+from overfit_lab.files.arrays import read_arrays
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import read_arrays
 
 
 @pytest.fixture(autouse=True)

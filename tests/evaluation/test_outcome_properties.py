@@ -15,7 +15,7 @@ from cases import few, steady
 from overfit_lab.errors import RunFolderError
 from overfit_lab.evaluation.checks.base import Finding, Share, broken, finding, only_by, right, worst_case
 from overfit_lab.evaluation.outcome import ARRAYS, ROBUST, WRONG, Outcome, load_outcome
-from overfit_lab.records.arrays import write_arrays
+from overfit_lab.files.arrays import write_arrays
 
 
 @st.composite

@@ -13,8 +13,8 @@ from torch import nn
 
 from methods.test_averages import Restless
 from overfit_lab.cli.main import run
+from overfit_lab.files.arrays import read_arrays
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import read_arrays
 from overfit_lab.training.run import train_run
 from tiny import tiny_config
 

@@ -12,12 +12,12 @@ from overfit_lab.config.catalog import PRIORS
 from overfit_lab.config.permission import NOTHING, granted
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, RunFolderError
+from overfit_lab.files.tensorfile import read_tensors, write_tensors
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.probes.metrics.iiw import distance, iiw
 from overfit_lab.probes.priors.base import find_prior
 from overfit_lab.probes.priors.held_out import prior_config
 from overfit_lab.records.reader import Run
-from overfit_lab.records.tensorfile import read_tensors, write_tensors
 from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded

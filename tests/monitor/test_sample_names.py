@@ -12,9 +12,9 @@ from torchvision.datasets import ImageFolder
 from image_sets import pictures, write_set
 from overfit_lab.config import DataConfig
 from overfit_lab.data.dataset import load_dataset
+from overfit_lab.files.arrays import read_arrays
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import read_arrays
 from overfit_lab.records.reader import Run
 
 GREY = transforms.Compose([transforms.Grayscale(), transforms.ToTensor()])

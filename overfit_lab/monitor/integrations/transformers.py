@@ -12,11 +12,11 @@ import pandas as pd
 from torch import nn
 
 from overfit_lab.errors import ProbeError, RunFolderError, missing
+from overfit_lab.files.tensorfile import read_tensors, write_tensors
 from overfit_lab.models.adapt import Adapter
 from overfit_lab.monitor.fits import Fits
 from overfit_lab.monitor.monitor import Monitor
 from overfit_lab.records.records import FIELDS
-from overfit_lab.records.tensorfile import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     TrainerCallback: type = object

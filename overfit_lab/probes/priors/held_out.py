@@ -13,12 +13,12 @@ from torch import nn
 
 from overfit_lab.config import CheckpointConfig, EvaluationConfig, Part, ProbesConfig, RunConfig, to_dict
 from overfit_lab.errors import ProbeError, RunFolderError
+from overfit_lab.files.tensorfile import read_tensors, write_tensors
 from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.probes.priors.base import Prior
 from overfit_lab.probes.priors.store import Weights
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import layout
-from overfit_lab.records.tensorfile import read_tensors, write_tensors
 from overfit_lab.seeds import derive_seed
 
 DEFAULT_EPOCHS = 10

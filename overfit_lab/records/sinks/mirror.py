@@ -14,8 +14,8 @@ from typing import Any
 
 from overfit_lab.config.catalog import SINKS
 from overfit_lab.errors import ConfigError, to_stderr
+from overfit_lab.files.writing import write_json
 from overfit_lab.records import layout
-from overfit_lab.records.files import write_json
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.seeds import get_streams, set_streams

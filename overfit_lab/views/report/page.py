@@ -9,10 +9,10 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
+from overfit_lab import __version__
 from overfit_lab.config.catalog import SECTIONS
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
-from overfit_lab.version import __version__
 from overfit_lab.views.report.material import Material
 from overfit_lab.views.report.rendering import render, to_script
 from overfit_lab.views.report.section import Section

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from overfit_lab.files.arrays import read_arrays
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import read_arrays
 from overfit_lab.records.naming import attack_title
 from overfit_lab.records.reader import Run
 from overfit_lab.views.tables.readings import measured_attacks

@@ -84,7 +84,7 @@ MEASURE = """
 from pathlib import Path
 import torch
 from overfit_lab.methods.labels.base import LabelContext
-from overfit_lab.records.tensorfile import read_tensors, write_tensors
+from overfit_lab.files.tensorfile import read_tensors, write_tensors
 
 place, path = sys.argv[1], Path(sys.argv[2])
 n, k = 40000, 1000

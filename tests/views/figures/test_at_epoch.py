@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.files.arrays import write_arrays
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import write_arrays
 from overfit_lab.views.figures.at_epoch import FIGURES, epochs_of, spread
 from overfit_lab.views.figures.series import shares_by_bin
 from run_factory import make_run

@@ -8,8 +8,8 @@ from made import imported_run, measure, numbers, options, small_run
 
 from overfit_lab.config.catalog import TABLES
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.files.arrays import write_arrays
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import write_arrays
 from overfit_lab.records.reader import Run
 from overfit_lab.views.tables.as_text import as_plain
 from overfit_lab.views.tables.sources import sources_of, split_label

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from overfit_lab.errors import RunFolderError, UnknownNameError
+from overfit_lab.files.arrays import write_arrays
 from overfit_lab.records import layout
-from overfit_lab.records.arrays import write_arrays
 from overfit_lab.views.widgets.epoch_slider import epoch_slider
 from run_factory import make_run
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from memory import PeakBytes
-from overfit_lab.records import tensorfile
+from overfit_lab.files import tensorfile
 
 TENSORS = {
     "weights/é": torch.randn(3, 4, 5),

@@ -1,6 +1,6 @@
 """Files that are written complete or not at all: a reader sees the old content or the new, never a part.
 
-Whatever replaces a file or makes a folder asks here. Files that grow, such as records.jsonl, are their writer's own.
+Whatever replaces a file or makes a folder asks here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from overfit_lab.errors import ConfigError, unknown_name
+from overfit_lab.files.disk import disk
 
 
 def format_of(name: str | None, out: Path | None, formats: Collection[str], suffixes: Mapping[str, str]) -> str:
@@ -117,31 +117,26 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
     """
     temporary = path.with_name(f".{path.name}{'.' + secrets.token_hex(4) if shared else ''}.partial")
     try:
-        temporary.unlink(missing_ok=True)  # what a killed process left may be read-only
-        with open(temporary, "xb") as file:
+        disk().unlink(temporary)  # what a killed process left may be read-only
+        with disk().open(temporary, "xb") as file:
             with suppress(FileNotFoundError):
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             yield file
-            file.flush()
             if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+                disk().sync(file)
+        disk().replace(temporary, path)
     except BaseException:
         with suppress(OSError):
-            temporary.unlink()
+            disk().unlink(temporary)
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have a folder's names on the disk, where its file system can do that."""
     with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        disk().sync_folder(folder)
 
 
 @contextmanager
@@ -157,16 +152,19 @@ def making_folder(folder: Path, *, instead: bool = False) -> Iterator[Path]:
     """
     temporary, before = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "before"))
     try:
-        temporary.mkdir(parents=True, exist_ok=True)
+        disk().remove_folder(temporary)  # what a killed process left
+        disk().make_folder(temporary)
         yield temporary
+        sync_folder(temporary)
         if instead and folder.is_dir():
-            shutil.rmtree(before, ignore_errors=True)
-            os.replace(folder, before)
-        os.replace(temporary, folder)
+            disk().remove_folder(before)
+            disk().replace(folder, before)
+        disk().replace(temporary, folder)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        disk().remove_folder(temporary)
         if instead and before.is_dir() and not folder.exists():
-            os.replace(before, folder)
+            disk().replace(before, folder)
         raise
+    sync_folder(folder.parent)
     if instead:
-        shutil.rmtree(before, ignore_errors=True)
+        disk().remove_folder(before)

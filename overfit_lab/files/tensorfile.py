@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.files import replacing
+from overfit_lab.files.writing import replacing
 
 TYPES = {
     torch.float64: "F64",

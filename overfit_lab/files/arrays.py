@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.records.files import replacing
+from overfit_lab.files.writing import replacing
 
 
 def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
