@@ -54,7 +54,7 @@ def nested(depth, kind):
     return Raw("[" * depth + "]" * depth if kind == "[]" else '{"a":' * depth + "1" + "}" * depth)
 
 
-def to_json(content, indent=None):
+def to_json(content, indent=None, ensure_ascii=True):
     """JSON with what json itself does not write: deep values, lone surrogates, large numbers."""
     raw = []
 
@@ -66,7 +66,7 @@ def to_json(content, indent=None):
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, list) else value
 
-    text = json.dumps(plain(content), indent=indent)
+    text = json.dumps(plain(content), indent=indent, ensure_ascii=ensure_ascii)
     return re.sub(r'"raw:(\d+):"', lambda match: raw[int(match[1])], text)
 
 

@@ -90,8 +90,8 @@ def problems(outcome):
     if RAW.search(outcome.err):
         wrong.append("raw")
     lines = outcome.err.splitlines()
-    if outcome.status == BAD and not (lines and all(line.startswith("overfit-lab: ") for line in lines)):
-        wrong.append(f"{len(lines)} lines on stderr")  # what is wrong is one line; notes may come before it
+    if outcome.status == BAD and not (lines and lines[-1].startswith("overfit-lab: ")):
+        wrong.append(f"{len(lines)} lines on stderr")  # what is wrong is one line; notes and progress may come before
     if any(character in outcome.err + outcome.out for character in "\x1b\x07\x9b"):
         wrong.append("control characters")
     return wrong
