@@ -1,7 +1,7 @@
 """Configurations that hypothesis draws from the schema and the registries, right and wrong, through the command line.
 
-A value is one of the kind that its key takes, or one of another kind, an extreme, none, or a strange text; it comes in a
-YAML file, by ``--set`` or ``--grid``, in a sweep's file, or over a recipe. What is valid trains a few steps.
+A value is one of the kind that its key takes, or one of another kind, an extreme, none, or a strange text; it comes in
+a YAML file, by ``--set`` or ``--grid``, in a sweep's file, or over a recipe. What is valid trains a few steps.
 """
 
 import contextlib
@@ -122,7 +122,9 @@ def wild():
     """A value of any kind."""
     return st.one_of(
         st.sampled_from(NUMBERS),
-        st.sampled_from([text for text in TEXTS if "\x00" not in text and text not in ("\ud800", CANARY) and "{}" not in text]),
+        st.sampled_from(
+            [text for text in TEXTS if "\x00" not in text and text not in ("\ud800", CANARY) and "{}" not in text]
+        ),
         st.sampled_from(STRUCTURES),
         st.text(max_size=12),
         st.integers(),
@@ -199,7 +201,9 @@ def setting(draw):
         if key not in PARTS:
             name = st.sampled_from(list(_family(family)))
             name = name if key != "data.name" else st.sampled_from(["digits"] * 4) | name
-            return key, draw(st.lists(name, max_size=3) if key == "probes.metrics" else st.one_of(name, name, name, wild()))
+            return key, draw(
+                st.lists(name, max_size=3) if key == "probes.metrics" else st.one_of(name, name, name, wild())
+            )
         small = [name for name in SMALL_MODELS if name in _family("MODELS")] if draw(st.integers(0, 5)) else None
         one = component(family, small if key == "model" else None)
         return key, draw(st.lists(one, max_size=2) if key == "regularizers" else st.one_of(*5 * [one], wild()))
@@ -210,7 +214,11 @@ def setting(draw):
         return f"probes.options.{name}.{option}", draw(value_of(options[option]))
     if kind == 6:
         known = draw(st.sampled_from(sorted(keys())))
-        strange = draw(st.sampled_from([known.upper(), known + "x", known + ".x", "." + known, known.split(".")[-1], "", ".", "a.b.c.d", "é"]))
+        strange = draw(
+            st.sampled_from(
+                [known.upper(), known + "x", known + ".x", "." + known, known.split(".")[-1], "", ".", "a.b.c.d", "é"]
+            )
+        )
         return strange, draw(wild())
     key = draw(st.sampled_from(sorted(keys())))
     return key, draw(value_of(keys()[key]))
@@ -255,7 +263,10 @@ def file_case(draw):
         plain = yaml.safe_dump(BASE)
         text = draw(st.sampled_from([trick, trick + plain, plain + trick]))
     verb = draw(st.sampled_from([["train"], ["train"], ["train"], ["config"], ["cost"]]))
-    return Case([*verb, "{here}/c.yaml", *(["--out", "{out}", "--device", "cpu"] if verb == ["train"] else [])], {"c.yaml": text})
+    return Case(
+        [*verb, "{here}/c.yaml", *(["--out", "{out}", "--device", "cpu"] if verb == ["train"] else [])],
+        {"c.yaml": text},
+    )
 
 
 @st.composite
@@ -264,14 +275,37 @@ def set_case(draw):
     pairs = draw(settings_of())
     options = [part for key, value in pairs for part in ("--set", f"{key}={as_yaml(value)}")]
     if draw(st.integers(0, 9)) == 0:
-        options += ["--set", draw(st.sampled_from(["=", "a", "epochs", "epochs=", "epochs=[", "epochs=&a [*a]", "=1", "epochs=2020-13-45", "epochs=!!python/name:os.system"]))]
+        options += [
+            "--set",
+            draw(
+                st.sampled_from(
+                    [
+                        "=",
+                        "a",
+                        "epochs",
+                        "epochs=",
+                        "epochs=[",
+                        "epochs=&a [*a]",
+                        "=1",
+                        "epochs=2020-13-45",
+                        "epochs=!!python/name:os.system",
+                    ]
+                )
+            ),
+        ]
     if draw(st.integers(0, 3)) == 0:
         from overfit_lab.config.recipes import RECIPES
 
-        small = [part for key, value in (("data.n_train", 32), ("data.n_test", 16), ("evaluation.n_steps", 1)) for part in ("--set", f"{key}={value}")]
+        small = [
+            part
+            for key, value in (("data.n_train", 32), ("data.n_test", 16), ("evaluation.n_steps", 1))
+            for part in ("--set", f"{key}={value}")
+        ]
         recipe = draw(st.sampled_from([name for name in RECIPES if "digits" in name] or list(RECIPES)))
         return Case([draw(st.sampled_from(["config", "train"])), recipe, *small, *options, *[]], {})
-    return Case(["train", "{here}/c.yaml", *options, "--out", "{out}", "--device", "cpu"], {"c.yaml": yaml.safe_dump(BASE)})
+    return Case(
+        ["train", "{here}/c.yaml", *options, "--out", "{out}", "--device", "cpu"], {"c.yaml": yaml.safe_dump(BASE)}
+    )
 
 
 @st.composite
@@ -312,15 +346,17 @@ def sweep_case(draw):
 
 
 TAKEN = {
-    "--n": int, "--steps": int, "--restarts": int, "--step-size": float, "--loss": str, "--queries": int, "--iterations": int,
-    "--eps": float, "--norm": str, "--batch-size": int, "--checkpoint": str, "--split": str, "--weights": str, "--device": str,
+    "--n": int, "--steps": int, "--restarts": int, "--step-size": float, "--loss": str, "--queries": int,
+    "--iterations": int,
+    "--eps": float, "--norm": str, "--batch-size": int, "--checkpoint": str, "--split": str, "--weights": str,
+    "--device": str,
     "--source": str, "--attack": str, "--only": str, "--metric": str, "--inputs": str, "--budget": str, "--prior": str,
     "--kind": str, "--format": str, "--best-by": str, "--run": str, "--every": float, "--hardware": str, "--data": str,
     "--devices": int, "--seeds": int, "--set": str,
 }  # fmt: skip
 BY_COMMAND = {
-    "evaluate": "--n --steps --restarts --step-size --loss --queries --iterations --eps --norm --batch-size --checkpoint --split "
-    "--weights --device --source --attack",
+    "evaluate": "--n --steps --restarts --step-size --loss --queries --iterations --eps --norm --batch-size "
+    "--checkpoint --split --weights --device --source --attack",
     "check": "--n --queries --batch-size --checkpoint --split --weights --only --source",
     "probe": "--n --checkpoint --split --inputs --weights --budget --prior --set --device",
     "table": "--kind --format --best-by --attack",
@@ -328,7 +364,11 @@ BY_COMMAND = {
     "watch": "--run --every",
     "cost": "--hardware --data --devices --seeds --set",
 }
-SMALLER = {"evaluate": ["--n", "8", "--steps", "1"], "check": ["--n", "8", "--only", "deterministic"], "watch": ["--once"]}
+SMALLER = {
+    "evaluate": ["--n", "8", "--steps", "1"],
+    "check": ["--n", "8", "--only", "deterministic"],
+    "watch": ["--once"],
+}
 
 
 @st.composite
@@ -347,19 +387,31 @@ def option_case(draw):
 def _word(name):
     """A value that an option of text may well have."""
     words = {
-        "--loss": ["ce", "margin", "dlr"], "--norm": ["linf", "l2"], "--eps": ["8/255", "0", "1"], "--checkpoint": ["best", "final", "initial", "all", "1,2", "99"],
-        "--split": ["train", "val", "test"], "--weights": ["raw", "ema"], "--device": ["auto", "cpu", "cuda"], "--source": ["{}", "{}@1", "{}@x"],
-        "--attack": ["pgd", "square", "transfer", "apgd-ce", "fgsm", "noise", "pgd,pgd", "gaussian-noise"], "--only": ["more-steps", "deterministic", "x,y"],
-        "--inputs": ["clean", "adversarial", "noisy", "black-box", "clean,clean"], "--budget": ["5%", "1s", "0s", "200%", "1ms"], "--prior": ["initial", "held-out", "{}", "{}@1"],
-        "--kind": ["methods", "constants", "calibration"], "--format": ["csv", "json", "latex"], "--best-by": ["auto", "val", "test"], "--run": ["run", "folder"],
-        "--hardware": ["A100", "cpu"], "--data": ["100,10,3x32x32,10", "0,0,0x0x0,0", "10,10,1x8x8,1", "1e9,1,1x1x1,2"], "--set": ["iiw.layers=false", "hessian.top_k=-1", "a=1", "iiw.x=1"],
+        "--loss": ["ce", "margin", "dlr"], "--norm": ["linf", "l2"], "--eps": ["8/255", "0", "1"],
+        "--checkpoint": ["best", "final", "initial", "all", "1,2", "99"],
+        "--split": ["train", "val", "test"], "--weights": ["raw", "ema"], "--device": ["auto", "cpu", "cuda"],
+        "--source": ["{}", "{}@1", "{}@x"],
+        "--attack": ["pgd", "square", "transfer", "apgd-ce", "fgsm", "noise", "pgd,pgd", "gaussian-noise"],
+        "--only": ["more-steps", "deterministic", "x,y"],
+        "--inputs": ["clean", "adversarial", "noisy", "black-box", "clean,clean"], "--budget": ["5%", "1s", "0s",
+        "200%", "1ms"], "--prior": ["initial", "held-out", "{}", "{}@1"],
+        "--kind": ["methods", "constants", "calibration"], "--format": ["csv", "json", "latex"], "--best-by": ["auto",
+        "val", "test"], "--run": ["run", "folder"],
+        "--hardware": ["A100", "cpu"], "--data": ["100,10,3x32x32,10", "0,0,0x0x0,0", "10,10,1x8x8,1",
+        "1e9,1,1x1x1,2"], "--set": ["iiw.layers=false", "hessian.top_k=-1", "a=1", "iiw.x=1"],
     }.get(name, ["1", "0", "-1", "2"])  # fmt: skip
     return st.sampled_from(words)
 
 
 def configurations():
     """A case: a command line and its files."""
-    cases = {"file": file_case(), "set": set_case(), "grid": grid_case(), "sweep": sweep_case(), "option": option_case()}
+    cases = {
+        "file": file_case(),
+        "set": set_case(),
+        "grid": grid_case(),
+        "sweep": sweep_case(),
+        "option": option_case(),
+    }
     kinds = ("file", "file", "set", "set", "set", "grid", "sweep", "option", "option", "option")
     return st.sampled_from(kinds).flatmap(cases.__getitem__)
 
@@ -411,7 +463,9 @@ def run_case(case, run_folder):
             wrong.append(f"touched outside: {sorted(after.keys() ^ before.keys())[:3]}")
         if outcome.status == BAD and made:
             wrong.append("left a folder")
-        if outcome.status in (BAD, INTERRUPTED, 0) and any(".partial" in str(path) for one in made for path in one.rglob("*")):
+        if outcome.status in (BAD, INTERRUPTED, 0) and any(
+            ".partial" in str(path) for one in made for path in one.rglob("*")
+        ):
             wrong.append("left .partial")
         outcome.problems = wrong
     return outcome

@@ -68,22 +68,69 @@ def commands_of(base):
     found += [["figure", name, "{}", "--out", f"{{out}}.{kind}"] for name in FIGURES for kind in ("png", "svg")]
     found += [["report", "{}", "--out", "{out}.html"], ["diagnose", "{}"], ["watch", "{}", "--once"]]
     found += [["import", "{}", "--out", "{out}"], ["import", "{}", "--out", "{out}", "--dry-run"]]
-    found += [["import", "{}/records.jsonl", "--out", "{out}"], ["config", "{}/config.yaml"], ["cost", "{}/config.yaml"]]
+    found += [
+        ["import", "{}/records.jsonl", "--out", "{out}"],
+        ["config", "{}/config.yaml"],
+        ["cost", "{}/config.yaml"],
+    ]
+    if base == "logs":
+        files = (
+            "{}/log.csv",
+            "{}/log.jsonl",
+            "{}/log.json",
+            "{}/mlruns",
+            "{}/output.log",
+            "{}/trades.log",
+            "{}/mlflow.db",
+            "{}",
+        )
+        found = [["import", file, "--out", "{out}"] for file in files]
+        return [*found, *([*arguments, "--dry-run"] for arguments in found)]
     if base == "sweep":
         found += 8 * [["sweep", "status", "{}"], ["sweep", "status", "{}", "--json"], ["sweep", "collect", "{}"]]
         found += 3 * [["sweep", "collect", "{}", "--out", f"{{out}}.{kind}"] for kind in ("csv", "parquet", "md")]
         found += 3 * [["sweep", "collect", "{}", "--figure", "{out}.png"], ["sweep", "resume", "{}", "--jobs", "1"]]
         return found
     measured = [["probe", "{}", "--metric", name, "--no-save", "--n", "8", "--json"] for name in PROBES]
-    measured += [["probe", "{}", "--metric", "calibration", "--checkpoint", which] for which in ("all", "best", "2", "initial")]
-    measured += [["probe", "{}", "--metric", "iiw", "--n", "8", "--prior", prior] for prior in ("held-out", "{}", "{}@1")]
-    measured += [["probe", "{}", "--metric", "calibration", "--budget", "50%"], ["probe", "{}", "--metric", "calibration", "--weights", "ema"]]
+    measured += [
+        ["probe", "{}", "--metric", "calibration", "--checkpoint", which] for which in ("all", "best", "2", "initial")
+    ]
+    measured += [
+        ["probe", "{}", "--metric", "iiw", "--n", "8", "--prior", prior] for prior in ("held-out", "{}", "{}@1")
+    ]
+    measured += [
+        ["probe", "{}", "--metric", "calibration", "--budget", "50%"],
+        ["probe", "{}", "--metric", "calibration", "--weights", "ema"],
+    ]
     measured += [["evaluate", "{}", *SMALL, "--checkpoint", which] for which in ("final", "all", "best", "2")]
-    measured += [["evaluate", "{}", "--n", "16", "--steps", "1"], ["evaluate", "{}", "--weights", "ema", *SMALL, "--json"]]
+    measured += [
+        ["evaluate", "{}", "--n", "16", "--steps", "1"],
+        ["evaluate", "{}", "--weights", "ema", *SMALL, "--json"],
+    ]
     measured += [["evaluate", "{}", "--attack", "transfer", "--source", "{}@1", *SMALL]]
-    measured += [["check", "{}", "--n", "16", "--only", "more-steps,deterministic", "--queries", "2"], ["check", "{}", "--n", "8", "--only", "deterministic"]]
+    measured += [
+        ["check", "{}", "--n", "16", "--only", "more-steps,deterministic", "--queries", "2"],
+        ["check", "{}", "--n", "8", "--only", "deterministic"],
+    ]
+    weights = ["--model", "mlp", "--data", "digits", "--set", "model.hidden=16", "--out", "{out}", *SMALL]
+    measured += [
+        ["evaluate", f"{{}}/checkpoints/{name}.safetensors", *weights] for name in ("best", "last", "epoch-0001")
+    ]
     measured += 6 * [["train", "{}/config.yaml", "--out", "{}", "--resume", "--device", "cpu"]]
-    measured += [["train", "digits-hard", "--set", "labels={name: kd, teacher: {}}", "--set", "epochs=1", "--set", "data.n_train=32", "--out", "{out}"]]
+    measured += [
+        [
+            "train",
+            "digits-hard",
+            "--set",
+            "labels={name: kd, teacher: {}}",
+            "--set",
+            "epochs=1",
+            "--set",
+            "data.n_train=32",
+            "--out",
+            "{out}",
+        ]
+    ]
     return found + 2 * measured
 
 
@@ -104,35 +151,45 @@ def reads_alone(arguments):
 # drawing
 
 
-def draw_case(seed, bases, n_commands=4):
-    """The case of a seed: one to three mutations of a folder, mostly of one file, and commands that read it."""
+def draw_case(seed, bases, n_commands=4, among=BASES):
+    """The case of a seed: one to three mutations of a folder, and commands that read it."""
     stream = random.Random(seed)
-    base = stream.choice((*BASES, "run", "run"))
-    files = sorted(path.relative_to(bases[base]).as_posix() for path in bases[base].rglob("*") if path.is_file())
+    base = stream.choice([name for name in (*BASES, "run", "run", "run") if name in among])
     by_kind = {}
-    for name in files:
-        by_kind.setdefault(_sort(name), []).append(name)
+    for path in sorted(bases[base].rglob("*")):
+        if path.is_file():
+            name = path.relative_to(bases[base]).as_posix()
+            by_kind.setdefault(_sort(name), []).append(name)
     struck = []
     for _ in range(stream.choice((1, 1, 1, 2, 3))):
         file = stream.choice(by_kind[stream.choice(sorted(by_kind))])
         mutation = stream.choice(mutations.KINDS[mutations.kind_of(Path(file))])
         struck.append([mutation.__name__, file, stream.randrange(2**32)])
-    chosen = []
-    by_command = {}
+    return Case(base, struck, _commands(stream, base, [file for _, file, _ in struck], n_commands), seed)
+
+
+def _commands(stream, base, struck, most):
+    """Each command as often as others, but for what takes seconds; a log is read by itself."""
+    by_command, chosen = {}, []
     for arguments in commands_of(base):
-        by_command.setdefault(arguments[0], []).append(arguments)
-    while len(chosen) < n_commands:
+        if base != "logs" or any(f"{{}}/{file}".startswith(arguments[1]) for file in struck):
+            by_command.setdefault(arguments[0], []).append(arguments)
+    for _ in range(4 * most):
         arguments = stream.choice(by_command[stream.choice(sorted(by_command))])
-        if arguments[0] in COSTLY and stream.random() < 0.8:
-            continue
-        chosen += [arguments] if arguments not in chosen else []
-    return Case(base, struck, chosen, seed)
+        seldom = arguments[0] in COSTLY and stream.random() < 0.8
+        if arguments not in chosen and not seldom and len(chosen) < most:
+            chosen.append(arguments)
+    return chosen
 
 
 def _sort(name):
     """What sort of file it is: cells of a sweep and checkpoints are many, run.json is one."""
     path = Path(name)
-    return path.name if path.suffix in (".json", ".jsonl", ".yaml") or "/" not in name else f"{path.parent.name}/{path.suffix}"
+    return (
+        path.name
+        if path.suffix in (".json", ".jsonl", ".yaml") or "/" not in name
+        else f"{path.parent.name}/{path.suffix}"
+    )
 
 
 # running
@@ -154,8 +211,11 @@ def run_case(case, bases, place=None):
 
 def _strike(mutation, path, seed):
     """One mutation, where the earlier ones left a file that it can be done to."""
-    with contextlib.suppress(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        mutations.BY_NAME[mutation](random.Random(seed), path)
+    errors = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
+    with contextlib.suppress(*errors):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size < 10**7:
+            mutations.BY_NAME[mutation](random.Random(seed), path)
 
 
 @contextlib.contextmanager
@@ -205,7 +265,7 @@ def _changes(before, after):
 
 
 def listing(root, without=()):
-    """Every name below a folder with what it is, how long, and what it holds; nothing is followed or opened but files."""
+    """Every name below a folder with what it is, how long, and what it holds; only plain files are opened."""
     found = {}
     for place, folders, files in os.walk(os.fsencode(root)):
         folders[:] = [name for name in folders if Path(os.fsdecode(os.path.join(place, name))) not in without]

@@ -3,8 +3,9 @@
     python tests/faults/fuzz.py folders 1000 --seed 1           # prints the counts and what went wrong
     python tests/faults/fuzz.py configurations 500 --seed 1 --json counts.json --specs FOLDER
     python tests/faults/fuzz.py replay SPEC.json...
+    python tests/faults/fuzz.py page                            # the counts of docs/fuzz.json into docs/reliability.md
 
-A case that goes wrong is written as a spec, made as small as it gets; one that is mended belongs in tests/faults/corpus.
+A case that goes wrong is written as a spec, made smaller; one that is mended belongs in tests/faults/corpus.
 """
 
 import argparse
@@ -18,25 +19,32 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+sys.path.insert(0, str(TESTS))
+sys.path.append(str(TESTS.parent))
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("folders", "configurations", "replay"))
+    parser.add_argument("what", choices=("folders", "configurations", "replay", "page"))
     parser.add_argument("rest", nargs="*", help="how many; files to replay")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--among", help="bases that are damaged, by commas; default all")
     parser.add_argument("--json", type=Path, help="file that the counts are added to")
     parser.add_argument("--specs", type=Path, help="folder for cases that went wrong")
     asked = parser.parse_args(arguments)
-    from faults import bases, running
+    from faults import bases, fuzz_page, running
+
+    if asked.what == "page":
+        fuzz_page.PAGE.write_text(fuzz_page.page_with(fuzz_page.PAGE.read_text()))
+        return 0
 
     running.quick()
     with tempfile.TemporaryDirectory() as place:
         made = bases.make_bases(Path(place) / "bases")
         if asked.what == "replay":
             return replay_all(asked.rest, made)
-        counts = RUNNERS[asked.what](int(asked.rest[0]), asked.seed, made, asked.specs)
+        among = asked.among.split(",") if asked.among else bases.BASES
+        counts = RUNNERS[asked.what](int(asked.rest[0]), asked.seed, made, asked.specs, among)
     print(json.dumps(counts, indent=1))
     if asked.json is not None:
         add_counts(asked.json, asked.what, counts)
@@ -54,13 +62,13 @@ def replay_all(paths, made):
     return int(bool(wrong))
 
 
-def fuzz_folders(count, seed, made, specs):
+def fuzz_folders(count, seed, made, specs, among):
     """Counts over damaged folders; their seeds follow from the one that is given."""
     from faults import folders
 
     tally, began = Tally("folders", seed), time.monotonic()
     for i in range(count):
-        case = folders.draw_case(1_000_000 * seed + i, made)
+        case = folders.draw_case(1_000_000 * seed + i, made, among=among)
         verdict = folders.run_case(case, made)
         for outcome in verdict.outcomes:
             tally.add(outcome)
@@ -75,7 +83,7 @@ def fuzz_folders(count, seed, made, specs):
     return tally.counts(count, time.monotonic() - began)
 
 
-def fuzz_configurations(count, seed, made, specs):
+def fuzz_configurations(count, seed, made, specs, among):
     from faults import configurations
 
     tally, began = Tally("configurations", seed), time.monotonic()

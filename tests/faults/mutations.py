@@ -17,10 +17,13 @@ CANARY = "canary:Bomb"
 """A name of code that leaves a mark when it is imported; see :func:`folders.surround`."""
 TEXTS = (
     "", " ", "\x00", "nan", "-inf", "1e999", "0x10", "½", "٣", "é" * 300, "\ud800", "\u202e", "x" * 70_000,
-    "../../escaped", "/outside/escaped", "../outside/file.txt", "a/b", "..", ".", "-h", "--out=escaped", "~", "$(touch escaped)",
+    "../../escaped", "/outside/escaped", "../outside/file.txt", "a/b", "..", ".", "-h", "--out=escaped", "~",
+    "$(touch escaped)",
     "<script>alert(1)</script>", "\\input{x}%", "=1+1", "|a|b|", "`x`", "\x1b[31mred\x07", "a\nb\r\nc", CANARY,
-    "imagefolder:../outside", "parquet:/outside", "pgd", "none", "null", "true", "8/255", "1/0", "50%", "2020-13-45", "1:30",
-    "test", "train", "clean", "adversarial", "completed", "running", "imported", "ended", "interrupted", "%s{0}", "{{7*7}}",
+    "imagefolder:../outside", "parquet:/outside", "pgd", "none", "null", "true", "8/255", "1/0", "50%", "2020-13-45",
+    "1:30",
+    "test", "train", "clean", "adversarial", "completed", "running", "imported", "ended", "interrupted", "%s{0}",
+    "{{7*7}}",
 )  # fmt: skip
 NUMBERS = (
     *(0, -1, 1, 2, 0.5, -0.0, 1e-320, 1e308, -1e308, float("nan"), float("inf"), float("-inf")),
@@ -75,7 +78,9 @@ def to_json(content, indent=None, ensure_ascii=True):
 
 def truncate(random, path):
     content = path.read_bytes()
-    path.write_bytes(content[: random.choice((0, 1, len(content) // 2, len(content) - 1, random.randrange(len(content) + 1)))])
+    path.write_bytes(
+        content[: random.choice((0, 1, len(content) // 2, len(content) - 1, random.randrange(len(content) + 1)))]
+    )
 
 
 def flip_bits(random, path):
@@ -102,7 +107,9 @@ def double_bytes(random, path):
 def overwrite(random, path):
     content = bytearray(path.read_bytes())
     start = random.randrange(len(content) + 1)
-    content[start : start + 16] = random.choice((b"\x00" * 16, b"\xff" * 16, b"\x80abc", b"\n" * 16, b"{[\"'\\", b"\x1b[2J"))
+    content[start : start + 16] = random.choice(
+        (b"\x00" * 16, b"\xff" * 16, b"\x80abc", b"\n" * 16, b"{[\"'\\", b"\x1b[2J")
+    )
     path.write_bytes(content)
 
 
@@ -112,7 +119,20 @@ def pad_with_nul(random, path):
 
 
 def garbage(random, path):
-    path.write_bytes(random.choice((random.randbytes(random.choice((1, 200, 5000))), b"\xff\xfe", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b"%", b"null", b"[]", b"\x1f\x8b\x08")))
+    path.write_bytes(
+        random.choice(
+            (
+                random.randbytes(random.choice((1, 200, 5000))),
+                b"\xff\xfe",
+                b"PK\x03\x04",
+                b"\x89PNG\r\n\x1a\n",
+                b"%",
+                b"null",
+                b"[]",
+                b"\x1f\x8b\x08",
+            )
+        )
+    )
 
 
 def grown(random, path):
@@ -187,9 +207,12 @@ def odd_names(random, path):
     """More files beside it, whose names are no text or say more than names should."""
     names = (
         *(b"\xff\xfe.npz", b"calibration-\xff.npz", b"calibration-0009.npz", b"calibration-99999999999999999999.npz"),
-        *(b"epoch-.safetensors", b"epoch-x.safetensors", b"epoch--001.safetensors", b"epoch-9999.safetensors", b"epoch-\xff.safetensors"),
-        *("epoch-\u0663.safetensors".encode(), "calibration-\u00b2.npz".encode(), b"a\nb.npz", b"\x1b[31m.npz", b"..npz", b"-.npz", b" .npz"),
-        *(b"records.jsonl.partial", b".records", b"run.json~", b"records-posthoc.jsonl", b"<script>.npz", b"x" * 250, b"pgd-20-test-16-\xff.npz"),
+        *(b"epoch-.safetensors", b"epoch-x.safetensors", b"epoch--001.safetensors", b"epoch-9999.safetensors",
+        b"epoch-\xff.safetensors"),
+        *("epoch-\u0663.safetensors".encode(), "calibration-\u00b2.npz".encode(), b"a\nb.npz", b"\x1b[31m.npz",
+        b"..npz", b"-.npz", b" .npz"),
+        *(b"records.jsonl.partial", b".records", b"run.json~", b"records-posthoc.jsonl", b"<script>.npz", b"x" * 250,
+        b"pgd-20-test-16-\xff.npz"),
     )  # fmt: skip
     for name in random.sample(names, 4):
         with open(os.path.join(os.fsencode(path.parent), name), "wb") as file:
@@ -264,7 +287,10 @@ def encoded(random, path):
 
 def long_line(random, path):
     lines = _lines(path)
-    lines.insert(random.randrange(len(lines) + 1), random.choice((b"x", b" ", b"[", b"9", b'{"a":')) * random.choice((10**4, 3 * 10**6)) + b"\n")
+    lines.insert(
+        random.randrange(len(lines) + 1),
+        random.choice((b"x", b" ", b"[", b"9", b'{"a":')) * random.choice((10**4, 3 * 10**6)) + b"\n",
+    )
     path.write_bytes(b"".join(lines))
 
 
@@ -296,7 +322,9 @@ def change_value(random, content):
     elif kind == "remove":
         del group[key]
     elif kind == "rename" and isinstance(group, dict):
-        group[random.choice((any_text(random), key.upper() if isinstance(key, str) else "k", f"{key}s"))] = group.pop(key)
+        group[random.choice((any_text(random), key.upper() if isinstance(key, str) else "k", f"{key}s"))] = group.pop(
+            key
+        )
     elif kind == "wrap":
         group[key] = random.choice(([group[key]], {"value": group[key]}, [[group[key]] * 3]))
     elif kind == "swap":
@@ -323,7 +351,8 @@ def json_root(random, path):
 def json_double_key(random, path):
     text = path.read_text()
     key = random.choice(re.findall(r'"(\w+)":', text) or ["status"])
-    path.write_text(re.sub(r"\{", '{"%s": %s, ' % (key, to_json(any_value(random)).replace("\\", "\\\\")), text, count=1))
+    value = to_json(any_value(random))
+    path.write_text(text.replace("{", f'{{"{key}": {value}, ', 1), errors="surrogatepass")
 
 
 def record_value(random, path):
@@ -369,14 +398,21 @@ def yaml_value(random, path):
     path.write_text(to_json(content, 1), errors="surrogatepass")  # YAML takes it
 
 
+ALIASES = "a: &a [x]\n" + "".join(
+    f"{key}: &{key} [{','.join(9 * [f'*{before}'])}]\n" for before, key in zip("abcdefgh", "bcdefghi", strict=True)
+)
+"""A few hundred bytes that unfold to 43 million values."""
 YAML_TRICKS = (
-    "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
-    "e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\nname: [*g,*g,*g,*g]\n",
-    "name: &n [*n]\n", "seed: 2020-13-45\n", "seed: 2020-01-01\n", "name: !!python/object/apply:os.system [touch escaped]\n", "name: !!python/name:canary.Bomb\n",
-    "<<: [1]\n", "<<: {epochs: 3}\n", "? [a, b]\n: c\n", "? {a: b}\n: c\n", "name: !!binary x\n", "name: !!binary YQ==\n", "seed: !!int x\n", "seed: !!float x\n",
-    "seed: 1_000\n", "seed: 190:20:30\n", "seed: 0o7\n", "seed: 09\n", "seed: !!timestamp x\n", "name: !!set {a, b}\n", "name: !!omap [a: b]\n", "name: !!pairs [a]\n",
-    "epochs: .nan\n", "epochs: .inf\n", "name: *unknown\n", "--- a\n--- b\n", "%YAML 9.9\n---\nname: a\n", "%TAG ! x\n---\n", "\tname: a\n", "name: 'a\n",
-    "name: |\n  a\n b\n", "=: 1\n", "data: =\n", "epochs: 1e999\n", "? \n: 1\n", "1: 2\n", "null: 2\n", "true: 2\n", "data: {? [x] : 1}\n", "labels: &l {name: *l}\n",
+    ALIASES, "name: &n [*n]\n", "seed: 2020-13-45\n", "seed: 2020-01-01\n",
+    "name: !!python/object/apply:os.system [touch escaped]\n", "name: !!python/name:canary.Bomb\n",
+    "<<: [1]\n", "<<: {epochs: 3}\n", "? [a, b]\n: c\n", "? {a: b}\n: c\n", "name: !!binary x\n",
+    "name: !!binary YQ==\n", "seed: !!int x\n", "seed: !!float x\n",
+    "seed: 1_000\n", "seed: 190:20:30\n", "seed: 0o7\n", "seed: 09\n", "seed: !!timestamp x\n", "name: !!set {a, b}\n",
+    "name: !!omap [a: b]\n", "name: !!pairs [a]\n",
+    "epochs: .nan\n", "epochs: .inf\n", "name: *unknown\n", "--- a\n--- b\n", "%YAML 9.9\n---\nname: a\n",
+    "%TAG ! x\n---\n", "\tname: a\n", "name: 'a\n",
+    "name: |\n  a\n b\n", "=: 1\n", "data: =\n", "epochs: 1e999\n", "? \n: 1\n", "1: 2\n", "null: 2\n", "true: 2\n",
+    "data: {? [x] : 1}\n", "labels: &l {name: *l}\n",
 )  # fmt: skip
 
 
@@ -384,6 +420,14 @@ def yaml_trick(random, path):
     """A trick of the language in the place of the file, or at its beginning or end."""
     trick, text = random.choice(YAML_TRICKS), path.read_text()
     path.write_text(random.choice((trick, trick + text, text + trick)))
+
+
+def cell(random, path):
+    """One number or word of a table, in one place or wherever it stands."""
+    text = path.read_text()
+    word = random.choice(re.findall(r"[^\s,;:\[\]()]+", text) or ["x"])
+    new = random.choice((any_text(random), str(random.choice(NUMBERS))))
+    path.write_text(text.replace(word, new, random.choice((1, 1, 5, -1))), errors="surrogatepass")
 
 
 # archives of arrays
@@ -461,7 +505,17 @@ def npz_members(random, path):
     i, j = random.randrange(len(items)), random.randrange(len(items))
     kind = random.choice(("rename", "remove", "swap", "double", "add", "none"))
     if kind == "rename":
-        names = ("../escaped.npy", "/outside/escaped.npy", "x.npy", items[i][0].removesuffix(".npy"), "", "é\x1b.npy", "a/b.npy", "x.txt", "reliability-test-.npy")
+        names = (
+            "../escaped.npy",
+            "/outside/escaped.npy",
+            "x.npy",
+            items[i][0].removesuffix(".npy"),
+            "",
+            "é\x1b.npy",
+            "a/b.npy",
+            "x.txt",
+            "reliability-test-.npy",
+        )
         items[i] = (random.choice(names), items[i][1])
     elif kind == "remove":
         del items[i]
@@ -476,7 +530,12 @@ def npz_members(random, path):
             write_members(path, [*items, (items[i][0], items[j][1])])
         return
     elif kind == "add":
-        items.append((random.choice(("more.npy", "bomb.npy", "note.txt")), random.choice((b"text", pickle.dumps(Bomb()), npy(np.array([Bomb()], dtype=object))))))
+        items.append(
+            (
+                random.choice(("more.npy", "bomb.npy", "note.txt")),
+                random.choice((b"text", pickle.dumps(Bomb()), npy(np.array([Bomb()], dtype=object)))),
+            )
+        )
     else:
         items = []
     write_members(path, items)
@@ -530,8 +589,12 @@ def npz_zip(random, path):
     content = bytearray(path.read_bytes())
     starts = [match.start() for match in re.finditer(rb"PK\x01\x02|PK\x03\x04|PK\x05\x06", content)]
     start = random.choice(starts)
-    at, width = random.choice(((6, 2), (8, 2), (10, 2), (14, 4), (16, 4), (18, 4), (20, 4), (22, 4), (24, 4), (28, 2), (42, 4)))
-    content[start + at : start + at + width] = random.choice((b"\xff" * width, b"\x00" * width, b"\x01" + b"\x00" * (width - 1), b"\x63" * width))
+    at, width = random.choice(
+        ((6, 2), (8, 2), (10, 2), (14, 4), (16, 4), (18, 4), (20, 4), (22, 4), (24, 4), (28, 2), (42, 4))
+    )
+    content[start + at : start + at + width] = random.choice(
+        (b"\xff" * width, b"\x00" * width, b"\x01" + b"\x00" * (width - 1), b"\x63" * width)
+    )
     path.write_bytes(content)
 
 
@@ -561,11 +624,25 @@ def tensor_header(random, path):
     name = random.choice(names)
     kind = random.choice(("shape", "dtype", "offsets", "rename", "remove", "value", "exchange"))
     if kind == "shape":
-        header[name]["shape"] = random.choice(([], [0], [2**40, 2**40], [-1], [1] * 100, ["a"], None, [*header[name]["shape"], 1], list(reversed(header[name]["shape"]))))
+        header[name]["shape"] = random.choice(
+            (
+                [],
+                [0],
+                [2**40, 2**40],
+                [-1],
+                [1] * 100,
+                ["a"],
+                None,
+                [*header[name]["shape"], 1],
+                list(reversed(header[name]["shape"])),
+            )
+        )
     elif kind == "dtype":
         header[name]["dtype"] = random.choice(("F64", "I32", "BOOL", "U8", "BF16", "F8_E4M3", "X", "", None, 5))
     elif kind == "offsets":
-        header[name]["data_offsets"] = random.choice(([0, 2**60], [-1, 4], [10, 0], [0], [], None, [0, len(data) + 100], ["a", "b"]))
+        header[name]["data_offsets"] = random.choice(
+            ([0, 2**60], [-1, 4], [10, 0], [0], [], None, [0, len(data) + 100], ["a", "b"])
+        )
     elif kind == "rename":
         header[any_text(random)] = header.pop(name)
     elif kind == "remove":
@@ -637,9 +714,28 @@ KINDS = {
     ".jsonl": (*ANY, *PLACES, *LINES, *2 * (record_value,), *3 * (record_value, record_keys, record_part)),
     ".json": (*ANY, *PLACES, *LINES, *6 * (json_value,), json_root, json_root, json_double_key),
     ".yaml": (*ANY, *PLACES, *LINES, *6 * (yaml_value,), *4 * (yaml_trick,)),
-    ".npz": (*ANY, *PLACES, *6 * (npz_array,), *3 * (npz_members,), *2 * (npz_header,), *2 * (npz_zip,), npz_bomb, pickled),
-    ".safetensors": (*ANY, *PLACES, *4 * (tensor_header, tensor_metadata), *2 * (tensor_values, nan_tensor), tensor_size, pickled, torch_pickle),
-    "": (*ANY, *PLACES),
+    ".npz": (
+        *ANY,
+        *PLACES,
+        *6 * (npz_array,),
+        *3 * (npz_members,),
+        *2 * (npz_header,),
+        *2 * (npz_zip,),
+        npz_bomb,
+        pickled,
+    ),
+    ".safetensors": (
+        *ANY,
+        *PLACES,
+        *4 * (tensor_header, tensor_metadata),
+        *2 * (tensor_values, nan_tensor),
+        tensor_size,
+        pickled,
+        torch_pickle,
+    ),
+    ".csv": (*ANY, *PLACES, *LINES, *6 * (cell,)),
+    ".log": (*ANY, *PLACES, *LINES, *6 * (cell,)),
+    "": (*ANY, *PLACES, cell),
 }
 """Mutations by the ending of a file; those that strike where few errors are looked for come several times."""
 BY_NAME = {function.__name__: function for functions in KINDS.values() for function in functions}

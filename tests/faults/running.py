@@ -40,7 +40,8 @@ class Outcome:
 
     def __str__(self):
         said = self.err.strip().splitlines()[-1:] or self.out.strip().splitlines()[-1:]
-        return f"rc {self.status}, {self.seconds:.1f} s, {'; '.join(self.problems) or 'fine'} | {' '.join(said)[:300]} {' '.join(self.where)}"
+        wrong, words = "; ".join(self.problems) or "fine", " ".join([*said, *self.where])
+        return f"rc {self.status}, {self.seconds:.1f} s, {wrong} | {words[:400]}"
 
 
 def command(arguments, *, limit=LIMIT, interrupt=None, folder=None):
