@@ -170,7 +170,7 @@ def typical(annotation, field=None):
 
 def mostly(right):
     """Mostly a right value, else any. (``one_of`` would give each branch of its branches the same share.)"""
-    return st.sampled_from([right] * 7 + [wild()]).flatmap(lambda one: one)
+    return st.sampled_from([right] * 6 + [wild(), st.sampled_from(NUMBERS)]).flatmap(lambda one: one)
 
 
 def value_of(field):
@@ -415,21 +415,33 @@ def configurations():
     return st.sampled_from(kinds).flatmap(cases.__getitem__)
 
 
-def draw_cases(count, number):
-    """So many cases that a seed gives."""
-    cases = {}
+BATCH = 20
+"""Cases of one search of hypothesis: it varies what it drew before, so that later ones are much alike."""
 
-    @seed(number)
+
+def draw_cases(count, number):
+    """So many different cases that a seed gives."""
+    cases, batch = {}, 0
+    while len(cases) < count:
+        cases |= {str(case): case for case in _search(f"{number}/{batch}")}
+        batch += 1
+    return list(cases.values())[:count]
+
+
+def _search(name):
+    cases = []
+
+    @seed(name)
     @settings(
-        max_examples=4 * count, phases=[Phase.generate], database=None, deadline=None,
+        max_examples=BATCH, phases=[Phase.generate], database=None, deadline=None,
         suppress_health_check=list(HealthCheck), derandomize=False,
     )  # fmt: skip
     @given(configurations())
     def collect(case):
-        cases.setdefault(str(case), case)
+        cases.append(case)
 
     collect()
-    return list(cases.values())[:count]
+    return cases[1:]  # the first is always the simplest
 
 
 def outcomes(count, number, run_folder):

@@ -17,7 +17,7 @@ def bases(tmp_path_factory):
     return make_bases(tmp_path_factory.mktemp("bases"))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_damaged_folder_is_read_or_refused_in_one_line(seed, bases):
     for i in range(5):
         case = folders.draw_case(100 * seed + i, bases, n_commands=8)
@@ -25,7 +25,7 @@ def test_a_damaged_folder_is_read_or_refused_in_one_line(seed, bases):
         assert not folders.run_case(case, bases).wrong, case
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_drawn_configuration_trains_or_is_refused_in_one_line(seed, bases):
     for case, outcome in configurations.outcomes(10, seed, bases["run"]):
         assert not outcome.problems, (str(case), str(outcome))
