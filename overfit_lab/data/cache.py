@@ -13,6 +13,7 @@ import numpy as np
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files import arrays
+from overfit_lab.files.disk import disk
 from overfit_lab.files.writing import replacing
 
 FORMAT = 1
@@ -59,6 +60,6 @@ def write_arrays(path: Path, content: Mapping[str, np.ndarray]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk().make_folder(path.parent)
     with replacing(path, durable=True, shared=True) as file:
         np.savez(file, **content)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -13,13 +12,10 @@ import numpy as np
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.archive import open_archive
+from overfit_lab.files.disk import disk
 from overfit_lab.files.limits import ARRAY_HEADER, ARRAYS_BYTES, ARRAYS_FLOOR, ARRAYS_RATIO, in_bytes
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.files.writing import replacing
-
-DAMAGED = (ValueError, EOFError, KeyError, AttributeError, TypeError, OverflowError, SyntaxError, zlib.error)
-"""What is raised on an array that is none."""
-
 
 HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -45,7 +41,7 @@ def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
         raise RunFolderError(f"{path}: damaged ({cause(error)})") from error
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({cause(error)})") from error
-    except (*DAMAGED, NotImplementedError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # numpy's reader of headers raises a dozen kinds, of Python's own parser among them
         raise RunFolderError(f"{path}: damaged, or holds more than plain arrays ({cause(error)})") from error
 
 
@@ -81,6 +77,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     if any(array.dtype.hasobject for array in arrays.values()):
         raise ValueError(f"{path.name}: expected numbers or text, got Python objects")
-    path.parent.mkdir(exist_ok=True)
+    disk().make_folder(path.parent)
     with replacing(path, durable=True) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -17,8 +17,8 @@ from typing import IO, Any
 class Disk:
     """The disk as it is."""
 
-    def open(self, path: Path, mode: str) -> IO[Any]:
-        """An open file, in a binary mode.
+    def open(self, path: Path, mode: str) -> Any:
+        """An open file (BinaryIO), in a binary mode.
 
         Raises:
             OSError: among others, that it is a folder, a named pipe, a socket or a device, of which none is waited for.

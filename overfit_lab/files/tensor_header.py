@@ -20,8 +20,10 @@ from overfit_lab.files.reading import cause, open_file
 
 NOTES, CHECKSUM = "overfit-lab", "overfit-lab-checksum"
 """Texts in the header of a file of ours: notes in JSON, and checksums."""
-BLANK = "crc32:00000000:00000000"
-"""Checksums before they are known: of the header with this in their place, and of the tensors' bytes."""
+KIND = "blocks"
+BLANK = f"{KIND}:00000000:00000000"
+"""Checksums before they are known: the CRC-32 of the header with this in their place, and that of the tensors' bytes as
+:mod:`overfit_lab.files.sums` has it."""
 TYPE_BITS = {"BOOL": 8, "C64": 64}
 """Types whose name does not say their size."""
 
@@ -43,12 +45,12 @@ class Header:
     Args:
         texts: by name.
         places: of the tensors, in the order in which they lie in the file.
-        checksum: of the tensors' bytes; None where the file has none.
+        checksum: of the tensors' bytes, as hexadecimal digits; None where the file has none.
     """
 
     texts: dict[str, str]
     places: dict[str, Place]
-    checksum: int | None
+    checksum: str | None
 
     def notes(self) -> dict[str, Any]:
         """The JSON values of a file of ours.
@@ -122,14 +124,14 @@ def _place(name: str, entry: Any) -> Place:
     return Place(dtype, shape, start, end)
 
 
-def _checksum(raw: bytes, texts: dict[str, str]) -> int | None:
+def _checksum(raw: bytes, texts: dict[str, str]) -> str | None:
     """The checksum of the tensors, after that of the header was compared; None where the file has none."""
     if CHECKSUM not in texts:
         return None
     kind, *sums = texts[CHECKSUM].split(":")
-    if kind != "crc32" or len(sums) != 2:
+    if kind != KIND or len(sums) != 2:
         raise ValueError(f"its checksum is of an unknown kind, {texts[CHECKSUM][:40]!r}")
-    of_header, of_tensors = (int(text, 16) for text in sums)
-    if zlib.crc32(raw.replace(texts[CHECKSUM].encode(), BLANK.encode(), 1)) != of_header:
+    of_header = zlib.crc32(raw.replace(texts[CHECKSUM].encode(), BLANK.encode(), 1))
+    if sums[0] != f"{of_header:08x}":
         raise ValueError("the checksum of its header differs")
-    return of_tensors
+    return sums[1]

@@ -7,18 +7,22 @@ flipped bits for weights. Files of ours have checksums in the header; whoever wr
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.disk import disk
 from overfit_lab.files.reading import cause, open_file
-from overfit_lab.files.tensor_header import BLANK, CHECKSUM, NOTES, Header, read_header
+from overfit_lab.files.sums import BlockSum
+from overfit_lab.files.tensor_header import BLANK, CHECKSUM, KIND, NOTES, Header, Place, read_header
 from overfit_lab.files.writing import replacing
 
 TYPES = {
@@ -54,7 +58,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
 
     Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk().make_folder(path.parent)
     with replacing(path, durable=True) as file:
         write(file, tensors, {CHECKSUM: BLANK, NOTES: json.dumps(meta)})
 
@@ -84,25 +88,31 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
         ValueError: damaged, or of a type that torch does not have; a checksum that it has differs.
         RunFolderError: its header is no JSON.
 
-    Cost: memory of the tensors once; a checksum takes about as long as reading from memory does.
+    Cost: no memory but the file's pages, which the system takes back when it needs them; they are read once where the
+    file has a checksum. Whoever changes a tensor changes a copy.
     """
-    tensors, sum_of = {}, 0
     with open_file(path) as file:
-        header = read_header(file)
+        header, start = read_header(file), file.tell()
         for name, place in header.places.items():
             if place.dtype not in KINDS:
                 raise ValueError(f"tensor {name[:60]!r} is of type {place.dtype[:20]!r}")
-            content = torch.empty(place.end - place.start, dtype=torch.uint8)
-            for part in content.split(PIECE):
-                view = memoryview(part.numpy())
-                if part.numel() and file.readinto(view) != len(view):
-                    raise ValueError("it ends early")
-                if header.checksum is not None:
-                    sum_of = zlib.crc32(view, sum_of)
-            tensors[name] = content.view(KINDS[place.dtype]).reshape(place.shape)
-    if header.checksum not in (None, sum_of):
+        content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), dtype=np.uint8)[start:]
+    if header.checksum not in (None, _sum_of(content)):
         raise ValueError(DIFFERS)
-    return header, tensors
+    if start % 8:  # a writer that does not lay tensors where their elements may lie
+        content = content.copy()
+    return header, {name: _tensor(content, place) for name, place in header.places.items()}
+
+
+def _sum_of(content: np.ndarray) -> str:
+    sums = BlockSum()
+    for begin in range(0, len(content), PIECE):
+        sums.update(memoryview(content[begin : begin + PIECE].data))
+    return f"{sums.value:08x}"
+
+
+def _tensor(content: np.ndarray, place: Place) -> Tensor:
+    return torch.from_numpy(content[place.start : place.end]).view(KINDS[place.dtype]).reshape(place.shape)
 
 
 def write(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -132,15 +142,15 @@ def write(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
     start = file.tell() + 8 if CHECKSUM in metadata else 0
     file.write(len(text).to_bytes(8, "little"))
     file.write(text)
-    sum_of = 0
+    sums = BlockSum()
     for name in order:
         for content in _pieces(tensors[name].detach()):
             file.write(content)
             if CHECKSUM in metadata:
-                sum_of = zlib.crc32(content, sum_of)
+                sums.update(content)
     if CHECKSUM in metadata:
         file.seek(start + text.index(BLANK.encode()))
-        file.write(f"crc32:{zlib.crc32(text):08x}:{sum_of:08x}".encode())
+        file.write(f"{KIND}:{zlib.crc32(text):08x}:{sums.value:08x}".encode())
         file.seek(0, os.SEEK_END)
 
 

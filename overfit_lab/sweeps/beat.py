@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.disk import disk
 from overfit_lab.files.json_text import read_object
 from overfit_lab.files.writing import replacing
 from overfit_lab.records.schema import BeatInfo, check
@@ -87,7 +88,7 @@ def read_beat(path: Path) -> Beat | None:
 
 def write_beat(path: Path, beat: Beat) -> Beat:
     """Replace the file as a whole, with the time of now."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk().make_folder(path.parent)
     beat = replace(beat, time=time.time())
     with replacing(path, shared=True) as file:
         file.write(json.dumps(asdict(beat)).encode())
