@@ -70,12 +70,9 @@ def yaml_value(option: str, assignment: str, text: str) -> Any:
     Raises:
         ConfigError: it is not valid YAML.
     """
-    import yaml
+    from overfit_lab.files.yaml_text import parse_yaml
 
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{option} {assignment!r}: the value is not valid YAML") from error
+    return parse_yaml(text, f"{option} {assignment!r}", "the value is not valid YAML")
 
 
 def check_counts(unit: str = "", **options: int | None) -> None:

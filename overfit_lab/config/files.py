@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from overfit_lab.config.permission import read_from_file
 from overfit_lab.config.schema import FROM_CONTENT, MonitoredConfig, RunConfig
 from overfit_lab.config.upgrade import CURRENT, VERSION_KEY, upgrade
 from overfit_lab.errors import ConfigError, unknown_name
+from overfit_lab.files.limits import YAML_BYTES
+from overfit_lab.files.reading import cause, read_text
+from overfit_lab.files.yaml_text import parse_yaml, to_text
+
+LONGEST_SHOWN = 200
+"""Characters of a wrong value in a message."""
 
 
 def parse_config(content: Any, source: str = "configuration") -> RunConfig:
@@ -45,8 +50,9 @@ def describe_validation_error(error: ValidationError, model: type[BaseModel], pr
     elif first["type"] == "missing":
         text = f"{key} is required"
     else:
-        shown = f"{first['input']!r}: "
-        text = f"{key} = {shown}{first['msg'].removeprefix('Value error, ').removeprefix(shown)}"
+        shown = repr(first["input"])
+        said = first["msg"].removeprefix("Value error, ").removeprefix(f"{shown}: ")
+        text = f"{key} = {shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + '…'}: {said}"
     more = len(problems) - 1
     return f"{text} (and {more} more)" if more else text
 
@@ -86,7 +92,7 @@ def _known_part(content: Mapping[str, Any], config: RunConfig, prefix: str = "")
 
 def to_yaml(config: RunConfig) -> str:
     """The configuration as YAML; :func:`from_yaml` gives it back, equal."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=100)
+    return to_text(to_dict(config))
 
 
 def from_yaml(text: str, source: str = "YAML") -> RunConfig:
@@ -95,7 +101,10 @@ def from_yaml(text: str, source: str = "YAML") -> RunConfig:
     Raises:
         ConfigError: not YAML, or not a valid configuration.
     """
-    content = parse_yaml(text, source)
+    return _of_content(parse_yaml(text, source), source)
+
+
+def _of_content(content: Any, source: str) -> RunConfig:
     read_from_file(content)
     return parse_config({VERSION_KEY: 0, **content} if isinstance(content, Mapping) else content, source)
 
@@ -106,29 +115,17 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: the file is absent, unreadable or not a valid configuration.
     """
-    return from_yaml(read_text(path, "a YAML configuration"), str(path))
+    return _of_content(read_yaml(path, "a YAML configuration"), str(path))
 
 
-def read_text(path: Path, kind: str) -> str:
-    """The text of a file of some kind, such as "a YAML configuration".
-
-    Raises:
-        ConfigError: it is absent or unreadable.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read it as {kind} ({error})") from error
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """The values of YAML text.
+def read_yaml(path: Path, kind: str) -> Any:
+    """The values of a YAML file of some kind, such as "a YAML configuration".
 
     Raises:
-        ConfigError: it is no YAML; the message names the line.
+        ConfigError: it is absent or unreadable, no YAML, or beyond a limit.
     """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        raise ConfigError(f"{source}: not valid YAML" + (f" in line {line + 1}" if line is not None else "")) from error
+        text = read_text(path, YAML_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read it as {kind} ({cause(error)})") from error
+    return parse_yaml(text, str(path))

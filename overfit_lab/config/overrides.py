@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from overfit_lab.config.files import parse_config
 from overfit_lab.config.permission import allow
 from overfit_lab.config.schema import L2_DEFAULTS, Part, RunConfig
 from overfit_lab.errors import ConfigError, unknown_name
+from overfit_lab.files.yaml_text import parse_yaml
 
 
 def apply_overrides(config: RunConfig, assignments: list[str]) -> RunConfig:
@@ -29,10 +29,7 @@ def apply_overrides(config: RunConfig, assignments: list[str]) -> RunConfig:
         key = key.strip()
         if not equals or not key:
             raise ConfigError(f"--set {assignment!r}: expected key=value, such as labels.r=0.2")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment!r}: the value is not valid YAML") from error
+        value = parse_yaml(text, f"--set {assignment!r}", "the value is not valid YAML")
         _assign(content, key.split("."), value, assignment)
     return parse_config(content, "--set")
 

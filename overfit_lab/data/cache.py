@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from overfit_lab.errors import RunFolderError
+from overfit_lab.files import arrays
 from overfit_lab.files.disk import disk
 from overfit_lab.files.writing import replacing
 
@@ -37,24 +38,23 @@ def key_of(kind: str, paths: Sequence[Path]) -> str:
 def cached_arrays(key: str, make: Callable[[], Arrays]) -> Arrays:
     """Arrays from the cache. Absent ones are made, and stored if the cache can be written to."""
     path = cache_folder() / f"{key}.npz"
-    arrays = read_arrays(path)
-    if arrays is None:
-        arrays = make()
+    known = read_arrays(path)
+    if known is None:
+        known = make()
         with suppress(OSError):
-            write_arrays(path, arrays)
-    return arrays
+            write_arrays(path, known)
+    return known
 
 
 def read_arrays(path: Path) -> Arrays | None:
     """The arrays of a file; None where there is none or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return arrays.read_arrays(path)
+    except RunFolderError:
         return None
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: Path, content: Mapping[str, np.ndarray]) -> None:
     """Replace a file of arrays, whole or not at all.
 
     Raises:
@@ -62,4 +62,4 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     disk().make_folder(path.parent)
     with replacing(path, durable=True, shared=True) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **content)  # type: ignore[arg-type]

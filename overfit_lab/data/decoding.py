@@ -13,6 +13,7 @@ from torch import Tensor
 
 from overfit_lab.data.encoded import EncodedImages
 from overfit_lab.errors import DataUnavailableError
+from overfit_lab.files.limits import IMAGE_PIXELS
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "GIF", "TIFF")
 """What is decoded. Nothing that a decoder would hand to another program, such as PostScript."""
@@ -122,6 +123,10 @@ def opened(encoded: bytes, location: str) -> Any:
         raise
     except Exception as error:
         raise damaged(location, error) from error
+    if image.width * image.height > IMAGE_PIXELS:
+        raise DataUnavailableError(
+            f"{location}: an image of {image.width}x{image.height}; expected {IMAGE_PIXELS} pixels at most"
+        )
     if image.mode.startswith(DEEP):
         raise DataUnavailableError(
             f"{location}: an image of more than 8 bits a channel (mode {image.mode}); make it one of 8 bits"

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from overfit_lab.errors import DataUnavailableError
+from overfit_lab.files.reading import cause, open_file
 
 
 class EncodedImages(Protocol):
@@ -110,11 +111,11 @@ class ByteRanges:
         """The bytes of image number i. Cost: opening a file and one read."""
         size = int(self.size[i])
         try:
-            with open(self.paths[int(self.file[i])], "rb", buffering=0) as file:
+            with open_file(Path(self.paths[int(self.file[i])])) as file:
                 file.seek(int(self.start[i]))
                 content = file.read(size)
         except OSError as error:
-            raise DataUnavailableError(f"{self.location(i)}: cannot be read ({error.strerror})") from error
+            raise DataUnavailableError(f"{self.location(i)}: cannot be read ({cause(error)})") from error
         if len(content) != size:
             raise DataUnavailableError(f"{self.location(i)}: the file has become shorter than it was")
         return content

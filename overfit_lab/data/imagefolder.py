@@ -14,6 +14,8 @@ from overfit_lab.data.base import RawData, from_parts
 from overfit_lab.data.encoded import Texts
 from overfit_lab.data.roles import assign, is_byproduct, role_of
 from overfit_lab.errors import DataUnavailableError
+from overfit_lab.files.limits import IMAGE_BYTES
+from overfit_lab.files.reading import cause, read_bytes
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp"}
 POOL = "."
@@ -37,10 +39,9 @@ class FolderImages:
     def read(self, i: int) -> bytes:
         """The file of image number i. Cost: opening a file and one read."""
         try:
-            with open(self.location(i), "rb", buffering=0) as file:
-                return file.read()
+            return read_bytes(Path(self.location(i)), IMAGE_BYTES)
         except OSError as error:
-            raise DataUnavailableError(f"{self.location(i)}: cannot be read ({error.strerror})") from error
+            raise DataUnavailableError(f"{self.location(i)}: cannot be read ({cause(error)})") from error
 
     def location(self, i: int) -> str:
         """The file of image number i."""

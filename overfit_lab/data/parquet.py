@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from overfit_lab.data import cache
 from overfit_lab.data.base import RawData, from_parts
 from overfit_lab.data.encoded import ByteRanges
 from overfit_lab.data.roles import files_by_split
-from overfit_lab.errors import DataUnavailableError
+from overfit_lab.errors import DataUnavailableError, RunFolderError
 from overfit_lab.files.disk import disk
+from overfit_lab.files.json_text import parse_json
+from overfit_lab.files.limits import PARQUET_FOOTER, PARQUET_ROW_BYTES, in_bytes
+from overfit_lab.files.reading import cause, open_file
 from overfit_lab.files.writing import replacing
 
 IMAGE_COLUMNS = ("img", "image")
@@ -147,7 +151,9 @@ class ParquetImages:
     def _group(self, group: int) -> Any:
         file, number, _ = self.groups[group].tolist()
         reader = _opened(self.paths[file])
-        return reader.read_row_group(number, columns=[self._image_column(reader, self.paths[file])]).column(0)
+        name = self._image_column(reader, self.paths[file])
+        with _reading(self.paths[file]):
+            return reader.read_row_group(number, columns=[name]).column(0)
 
     def _image_column(self, reader: Any, path: Path) -> str:
         return _columns(reader.schema_arrow.names, self.columns, path)[0]
@@ -155,8 +161,10 @@ class ParquetImages:
     def _all(self) -> Iterator[bytes]:
         for path in self.paths:
             reader = _opened(path)
-            for batch in reader.iter_batches(ROWS_AT_A_TIME, columns=[self._image_column(reader, path)]):
-                yield from (_bytes_of(entry.as_py()) for entry in batch.column(0))
+            name = self._image_column(reader, path)
+            with _reading(path):
+                for batch in reader.iter_batches(ROWS_AT_A_TIME, columns=[name]):
+                    yield from (_bytes_of(entry.as_py()) for entry in batch.column(0))
 
 
 def _bytes_of(entry: Any) -> bytes:
@@ -182,7 +190,8 @@ def _metadata_of(path: Path, columns: ColumnsConfig) -> tuple[Tensor, list[int],
     reader = _opened(path)
     schema = reader.schema_arrow
     _, label = _columns(schema.names, columns, path)
-    column = reader.read(columns=[label]).column(0)
+    with _reading(path):
+        column = reader.read(columns=[label]).column(0)
     kind, n_missing = schema.field(label).type, column.null_count
     if not pyarrow.types.is_integer(kind) or n_missing:
         raise DataUnavailableError(f"{path}: column {label} is {kind} with {n_missing} missing; expected whole numbers")
@@ -192,13 +201,39 @@ def _metadata_of(path: Path, columns: ColumnsConfig) -> tuple[Tensor, list[int],
 
 
 def _opened(path: Path) -> Any:
-    import pyarrow
+    """A Parquet file whose description is read, and says no more than its size allows.
+
+    Raises:
+        DataUnavailableError: it cannot be read, or says more.
+    """
     import pyarrow.parquet as pq
 
+    with _reading(path):
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - 8))
+            footer = int.from_bytes(file.read(4), "little")
+        if footer > min(size, PARQUET_FOOTER):
+            raise ValueError(f"its description has {in_bytes(footer)}")
+        reader = pq.ParquetFile(path)
+        if (n := reader.metadata.num_rows) * PARQUET_ROW_BYTES > size:
+            raise ValueError(f"{n} rows in {in_bytes(size)}")
+        return reader
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What goes wrong inside is said in one line: the libraries below raise all kinds, and memory errors on sizes.
+
+    Raises:
+        DataUnavailableError: something does.
+    """
+    import pyarrow
+
     try:
-        return pq.ParquetFile(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataUnavailableError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+        yield
+    except (OSError, pyarrow.ArrowException, ValueError, TypeError, KeyError, MemoryError, OverflowError) as error:
+        raise DataUnavailableError(f"{path}: cannot be read as Parquet ({cause(error)})") from error
 
 
 def _columns(have: Sequence[str], columns: ColumnsConfig, path: Path) -> tuple[str, str]:
@@ -223,9 +258,9 @@ def _column(have: Sequence[str], named: str | None, wanted: Sequence[str], path:
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:
     try:
-        features: dict[str, Any] = json.loads(metadata[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
-    except (KeyError, ValueError, TypeError):
+        content = parse_json(metadata[b"huggingface"].decode(), "features")
+        return tuple(str(name) for name in content["info"]["features"][label]["names"])
+    except (RunFolderError, KeyError, ValueError, TypeError):
         return None
 
 

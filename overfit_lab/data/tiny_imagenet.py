@@ -11,6 +11,8 @@ from overfit_lab.data.base import RawData
 from overfit_lab.data.imagefolder import FolderImages, images_in, subfolders
 from overfit_lab.data.torchvision_sets import default_root
 from overfit_lab.errors import DataUnavailableError
+from overfit_lab.files.limits import CLASSES_BYTES
+from overfit_lab.files.reading import cause, read_bytes
 
 FOLDER = "tiny-imagenet-200"
 MEAN, STD = (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)
@@ -42,7 +44,11 @@ def _validation(folder: Path, classes: tuple[str, ...]) -> tuple[FolderImages, T
     path = folder / ANNOTATIONS
     numbers = {name: k for k, name in enumerate(classes)}
     names, labels = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    try:
+        text = read_bytes(path, CLASSES_BYTES).decode(errors="replace")
+    except OSError as error:
+        raise DataUnavailableError(f"{path}: cannot be read ({cause(error)})") from error
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         name, _, rest = line.partition("\t")

@@ -7,7 +7,6 @@ Nothing is unpacked: what is read of a shard is a range of its bytes. Entries of
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import tarfile
@@ -24,12 +23,14 @@ from overfit_lab.data import cache
 from overfit_lab.data.base import RawData, from_parts
 from overfit_lab.data.encoded import ByteRanges, Texts
 from overfit_lab.data.roles import Files, files_by_split
-from overfit_lab.errors import DataUnavailableError
+from overfit_lab.errors import DataUnavailableError, RunFolderError
+from overfit_lab.files.json_text import parse_json
+from overfit_lab.files.limits import CLASSES_BYTES, ENTRY_NAME, IMAGE_BYTES, LABEL, LABEL_BYTES, in_bytes
+from overfit_lab.files.reading import cause, open_file, read_text
 
 IMAGES = {"jpg", "jpeg", "png", "ppm", "webp", "bmp", "img"}
 LABELS = ("cls", "json")
 KEYS_OF_LABELS = ("label", "cls", "class", "class_id")
-MOST_LABEL_BYTES = 2**20
 MOST_SHARDS = 100_000
 BLOCK = 512
 
@@ -136,13 +137,12 @@ def _index_of_all(paths: list[Path], columns: ColumnsConfig) -> cache.Arrays:
 def _index(path: Path, columns: ColumnsConfig) -> cache.Arrays:
     """First bytes, sizes, labels and names of a shard's images."""
     try:
-        with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
+        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
             length = os.fstat(file.fileno()).st_size
             rows = [_row(path, file, key, entries, length, columns) for key, entries in _samples(path, shard)]
             _refuse_early_end(path, file, shard.offset)  # type: ignore[attr-defined]
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataUnavailableError(f"{path}: cannot be read as a plain tar file ({reason})") from error
+        raise DataUnavailableError(f"{path}: cannot be read as a plain tar file ({cause(error)})") from error
     images = [row for row in rows if row is not None]
     starts, sizes, labels, names = zip(*images, strict=True) if images else ((), (), (), ())
     return {
@@ -223,7 +223,11 @@ def _row(
     for entry in (image, label):
         if entry.issparse() or entry.size < 0 or entry.offset_data + entry.size > length:
             raise DataUnavailableError(f"{path}: {entry.name!r} reaches beyond the end of the file, or is sparse")
-    if label.size > MOST_LABEL_BYTES:
+    if len(image.name) > ENTRY_NAME:
+        raise DataUnavailableError(f"{path}: {image.name[:60]!r}... is a name of {len(image.name)} characters")
+    if image.size > IMAGE_BYTES:
+        raise DataUnavailableError(f"{path}: {image.name!r} has {in_bytes(image.size)}; expected an image")
+    if label.size > LABEL_BYTES:
         raise DataUnavailableError(f"{path}: {label.name!r} has {label.size} bytes; expected a label")
     place = file.tell()  # tarfile reads its headers from the same file, and must go on from here
     file.seek(label.offset_data)
@@ -234,21 +238,23 @@ def _row(
 
 def _label(path: Path, name: str, content: bytes) -> int:
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = parse_json(content.decode(), name)
+    except (ValueError, RunFolderError):
         value = None
     if isinstance(value, dict):
         value = next((value[key] for key in KEYS_OF_LABELS if key in value), None)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LABEL:
         raise DataUnavailableError(f"{path}: {name!r} holds no whole number of 0 or more as label")
     return value
 
 
 def _class_names(folder: Path) -> tuple[str, ...] | None:
     try:
-        lines = (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_text(folder / "classes.txt", CLASSES_BYTES).splitlines()
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DataUnavailableError(f"{folder / 'classes.txt'}: cannot be read ({cause(error)})") from error
     return tuple(line.strip() for line in lines if line.strip()) or None
 
 

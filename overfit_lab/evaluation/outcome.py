@@ -11,6 +11,7 @@ import numpy as np
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.arrays import read_arrays, write_arrays
+from overfit_lab.files.json_text import parse_json
 from overfit_lab.probes.metrics.proportion import interval
 from overfit_lab.types import Value
 
@@ -130,7 +131,7 @@ def load_outcome(path: Path) -> Outcome:
     """
     content = read_arrays(path)
     try:
-        notes = json.loads(str(content["notes"]))
+        notes = parse_json(str(content["notes"]), str(path), not_finite=float)
         arrays: dict[str, Any] = {name: content[name] for name in ARRAYS}
         arrays |= {"source": content["source"]} if "source" in content else {}
         outcome = Outcome(**{**notes, "stages": tuple(notes["stages"])}, **arrays)

@@ -109,7 +109,7 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
         suffix = hashlib.sha256(f"{digest} {text}".encode()).hexdigest()[:8]
         out = Path("runs") / f"{plain(weights.stem)}-{suffix}"
     if layout.is_run(out):
-        info = json.loads(layout.info_path(out).read_text(encoding="utf-8"))
+        info = layout.read_info(out)
         same = info.get("weights", {}).get("fingerprint") == digest
         if not same or identity.run(load_config(layout.config_path(out))) != identity.run(session.config):
             raise RunFolderError(f"{out}: holds another run, or these weights configured otherwise; give another --out")

@@ -5,8 +5,11 @@ Everything that changes a file of a run, or reads one, asks :func:`disk` for it.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,12 +18,18 @@ class Disk:
     """The disk as it is."""
 
     def open(self, path: Path, mode: str) -> Any:
-        """An open file (BinaryIO), in a binary mode."""
-        return open(path, mode)
+        """An open file (BinaryIO), in a binary mode.
+
+        Raises:
+            OSError: among others, that it is a folder, a named pipe, a socket or a device, of which none is waited for.
+        """
+        return open(path, mode, opener=_open_plain)
 
     def read(self, path: Path) -> bytes:
         """The whole content of a file."""
-        return path.read_bytes()
+        with self.open(path, "rb") as file:
+            content: bytes = file.read()
+        return content
 
     def sync(self, file: IO[Any]) -> None:
         """Return when what was written to a file is on the disk."""
@@ -54,6 +63,28 @@ class Disk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _open_plain(path: str, flags: int) -> int:
+    """Open a plain file; anything else could wait for ever, never end, or do something on being opened."""
+    with suppress(FileNotFoundError):
+        _check_plain(os.stat(path).st_mode, path)
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        _check_plain(os.fstat(handle).st_mode, path)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+KINDS = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "named pipe"), (stat.S_ISSOCK, "socket"))
+
+
+def _check_plain(mode: int, path: str) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in KINDS if is_kind(mode)), "device")
+        raise OSError(errno.EINVAL, f"is a {kind}, expected a file", path)
 
 
 _disk = Disk()

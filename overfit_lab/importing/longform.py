@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
-from overfit_lab.importing.table import Table
+from overfit_lab.importing.table import Table, frame_of
 
 NAMES = ("key", "metric", "metric_key", "metric_name", "tag", "name")
 VALUE = ("value",)
@@ -38,6 +36,4 @@ def long_form(table: Table) -> list[Table]:
         rows.append(row)
         if len(table.lines):
             lines.append(table.lines[i])
-    order = list(dict.fromkeys(key for row in rows for key in row))
-    frame = pd.DataFrame({key: pd.Series([row.get(key) for row in rows], dtype=object) for key in order})
-    return [replace(table, frame=frame, lines=lines)]
+    return [replace(table, frame=frame_of(table.source, rows), lines=lines)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import os
 import zlib
 from functools import cached_property
 from pathlib import Path
 
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.limits import LOG_BYTES, in_bytes
+from overfit_lab.files.reading import cause, open_file, read_bytes
 
 GZIP = b"\x1f\x8b"
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -73,8 +76,8 @@ class Source:
     def begins_with(self, mark: bytes) -> bool:
         """Whether it is a file that begins with some bytes."""
         try:
-            with open(self.path, "rb") as file:
-                return file.read(len(mark)) == mark
+            with open_file(self.path) as file:
+                return bool(file.read(len(mark)) == mark)
         except OSError:
             return False
 
@@ -86,10 +89,15 @@ class Source:
             LogError: it cannot be read, or the archive is damaged.
         """
         try:
-            raw = self.path.read_bytes()
-            return gzip.decompress(raw) if raw.startswith(GZIP) else raw
+            raw = read_bytes(self.path, LOG_BYTES)
+            if raw.startswith(GZIP):
+                with gzip.open(io.BytesIO(raw)) as file:
+                    raw = file.read(LOG_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise LogError(f"{self}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+            raise LogError(f"{self}: cannot be read ({cause(error)})") from error
+        if len(raw) > LOG_BYTES:
+            raise LogError(f"{self}: unpacks to more than {in_bytes(LOG_BYTES)}")
+        return raw
 
     @cached_property
     def text(self) -> str:

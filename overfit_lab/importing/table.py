@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from overfit_lab.importing.source import Source
+from overfit_lab.files.limits import LOG_CELLS, LOG_COLUMNS
+from overfit_lab.importing.source import LogError, Source
 
 Numbering = Literal["zero", "one", "guess"]
 
@@ -69,9 +70,26 @@ class Format:
 def table_of(
     source: Source, rows: Sequence[Mapping[str, Any]], lines: Sequence[int] = (), name: str | None = None, **more: Any
 ) -> Table:
-    """A table of rows that may lack columns, in the order in which columns first come."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    frame = pd.DataFrame(
-        {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}, columns=columns
-    )
+    """A table of rows that may lack columns, in the order in which columns first come.
+
+    Raises:
+        LogError: more rows and columns than a log has.
+    """
+    frame = frame_of(str(source), rows)
     return Table(str(source), source.name if name is None else name, frame, lines, **more)
+
+
+def frame_of(source: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows that may lack columns, in the order in which columns first come.
+
+    Raises:
+        LogError: more rows and columns than a log has.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    if len(columns) > LOG_COLUMNS or len(columns) * len(rows) > LOG_CELLS:
+        raise LogError(
+            f"{source}: has {len(rows)} rows and {len(columns)} columns; expected {LOG_COLUMNS} columns and "
+            f"{LOG_CELLS} cells at most"
+        )
+    cells = {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns}
+    return pd.DataFrame(cells, columns=columns)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from overfit_lab.errors import WeightsError
+from overfit_lab.errors import RunFolderError, WeightsError
+from overfit_lab.files.archive import open_archive
+from overfit_lab.files.limits import PICKLE_BYTES, WEIGHTS_FLOOR, WEIGHTS_RATIO, in_bytes
+from overfit_lab.files.reading import cause, open_file
+from overfit_lab.files.tensorfile import read
 from overfit_lab.models.fit import fit
 from overfit_lab.models.spellings import strip_prefixes, unwrap
 
@@ -28,6 +32,13 @@ NUMBERS = (
     *("float16", "float32", "float64"),
 )
 """Kinds of numpy's numbers that a checkpoint may hold beside its tensors."""
+
+
+DAMAGED = (
+    *(RuntimeError, MemoryError, EOFError, OSError, ValueError),
+    *(KeyError, TypeError, AttributeError, IndexError, OverflowError),
+)
+"""What torch raises on a file that is none of its own."""
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -48,9 +59,12 @@ def read_weights(path: Path, which: str | None = None) -> tuple[dict[str, Tensor
     Raises:
         WeightsError: absent, of another kind, damaged, or it would have to run code to be read.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise WeightsError(f"{path}: no such weights file")
-    _refuse_stand_in(path)
+    try:
+        _refuse_stand_in(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({cause(error)})") from error
     if path.suffix == ".safetensors":
         content: Any = _load_safetensors(path)
     elif path.suffix in TORCH_SUFFIXES:
@@ -58,6 +72,7 @@ def read_weights(path: Path, which: str | None = None) -> tuple[dict[str, Tensor
     else:
         raise WeightsError(f"{path}: expected a file ending in .safetensors, {', '.join(TORCH_SUFFIXES)}")
     state, note = unwrap(content, path, which)
+    _check_sizes(state, path)
     return strip_prefixes(state), note
 
 
@@ -80,9 +95,9 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> str:
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: damaged, or not a safetensors file ({error})") from error
+        _, tensors = read(path)
+    except (OSError, ValueError, RunFolderError) as error:
+        raise WeightsError(f"{path}: damaged, or not a safetensors file ({cause(error)})") from error
     model_tensors = {name.removeprefix(OWN_PREFIX): t for name, t in tensors.items() if name.startswith(OWN_PREFIX)}
     return model_tensors or tensors
 
@@ -101,7 +116,7 @@ def harmless_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], st
 
 def _refuse_stand_in(path: Path) -> None:
     """Refuse what is saved in place of a file: a Git LFS pointer, or a web page."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         beginning = file.read(512).lstrip().lower()
     if beginning.startswith(b"version https://git-lfs"):
         raise WeightsError(f"{path}: a Git LFS pointer, not the file itself; fetch it by `git lfs pull`")
@@ -111,7 +126,7 @@ def _refuse_stand_in(path: Path) -> None:
 
 def _is_no_pickle(path: Path) -> bool:
     """Whether a file is neither a zip archive nor a pickle of a protocol that torch writes."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         beginning = file.read(4)
     return not (beginning.startswith(b"PK") or (beginning[:1] == b"\x80" and beginning[1:2] <= b"\x05"))
 
@@ -120,7 +135,33 @@ def _first(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unfolds to far more than it is; torch reads whatever one holds.
+
+    Raises:
+        zipfile.BadZipFile: it does.
+    """
+    with open_file(path) as file:
+        if file.read(2) != b"PK":
+            return
+        with open_archive(file, WEIGHTS_FLOOR, WEIGHTS_RATIO, 2**62) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith(".pkl") and entry.file_size > PICKLE_BYTES:
+                    raise zipfile.BadZipFile(f"{entry.filename[-60:]!r} has {in_bytes(entry.file_size)}")
+
+
+def _check_sizes(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that stand for more numbers than the file holds, as one number shown many times."""
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > max(WEIGHTS_FLOOR, tensor.untyped_storage().nbytes()):
+            raise WeightsError(f"{path}: {name[:60]!r} has shape {tuple(tensor.shape)}, more numbers than the file has")
+
+
 def _load_torch(path: Path) -> Any:
+    try:
+        _check_archive(path)
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: damaged, or not a weights file ({cause(error)})") from error
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless_globals()):
             warnings.simplefilter("ignore")
@@ -132,7 +173,7 @@ def _load_torch(path: Path) -> Any:
             f"{path}: refused, it holds objects other than tensors and plain containers, which could run code on "
             "loading; save its state_dict alone"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except DAMAGED as error:
         first = _first(error)
         if "TorchScript" in first:
             raise WeightsError(f"{path}: refused, a TorchScript archive holds code; save its state_dict") from error

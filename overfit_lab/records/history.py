@@ -81,7 +81,7 @@ class FolderHistory(RunHistory):
 
     def _records(self, probe: str, field: str) -> Iterable[Record]:
         path = layout.records_path(self.folder)
-        return read_records(path, containing=json.dumps(field, ensure_ascii=False)) if path.is_file() else []
+        return read_records(path, containing=json.dumps(field, ensure_ascii=False))
 
 
 class MemoryHistory(RunHistory):

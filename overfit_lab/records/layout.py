@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.json_text import read_object
+from overfit_lab.files.tensor_header import read_notes
+from overfit_lab.records.schema import RunInfo, check
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*")
 IMPORTED = "imported"
@@ -32,16 +34,10 @@ def read_info(folder: Path) -> dict[str, Any]:
     """What run.json says; the file is only ever replaced whole.
 
     Raises:
-        RunFolderError: it is damaged or cannot be read.
+        RunFolderError: it is damaged or cannot be read, or a value is of the wrong kind.
     """
     path = info_path(folder)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path}: damaged, not valid JSON") from error
-    if not isinstance(content, dict):
-        raise RunFolderError(f"{path}: damaged, expected a JSON object")
-    return content
+    return check(read_object(path), RunInfo, path)
 
 
 def records_path(folder: Path) -> Path:
@@ -177,13 +173,10 @@ def clock_of(checkpoint: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: damaged, or no checkpoint of ours.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(checkpoint, framework="np") as file:
-            clock = json.loads((file.metadata() or {})["overfit-lab"])["clock"]
-            return {"epoch": int(clock["epoch"]), "step": int(clock["step"]), "progress": float(clock["progress"])}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        clock = read_notes(checkpoint)["clock"]
+        return {"epoch": int(clock["epoch"]), "step": int(clock["step"]), "progress": float(clock["progress"])}
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunFolderError(f"{checkpoint}: damaged, or not a checkpoint of overfit-lab ({error})") from error
 
 

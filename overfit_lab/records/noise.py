@@ -25,7 +25,10 @@ def noise_of(run: Run) -> tuple[str, float] | None:
     data = run.info.get("data")
     if not isinstance(data, dict) or "n_changed" not in data:
         return None
-    share = round(data["n_changed"] / data.get("kept", run.sizes)["train"], 2)
+    n = data.get("kept", run.sizes).get("train")
+    if n is None:
+        return None
+    share = round(data["n_changed"] / n, 2)
     return (MEASURED, share) if share else NO_NOISE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,8 @@ import pandas as pd
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.arrays import read_arrays
+from overfit_lab.files.limits import RECORD_BYTES, RECORDS_BYTES
+from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
 from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record
 from overfit_lab.records.records import standing as standing_rows
@@ -81,7 +83,7 @@ class Run:
         """Every record there is: those of training in the order in which they were written, then those made later."""
         records: list[Record] = []
         for path, origin in ((layout.posthoc_path(self.folder), POSTHOC), (layout.records_path(self.folder), None)):
-            rows = read_records(path) if path.is_file() else []
+            rows = read_records(path)
             records += rows if origin is None else [replace(row, origin=origin) for row in rows]
         records.sort(key=lambda record: record.origin != TRAINING)
         if self.is_imported:  # earlier versions wrote the epochs of a configuration that they were not trained by
@@ -153,20 +155,37 @@ def read_records(path: Path, *, containing: str = "") -> list[Record]:
         containing: lines without this text are passed over unread.
 
     Raises:
-        RunFolderError: another line is no record; the message names it.
+        RunFolderError: another line is no record, and the message names it; or the file cannot be read.
     """
-    lines = path.read_bytes().split(b"\n")
     records, needle = [], containing.encode()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or needle not in line:
+    for number, line in enumerate(lines_of(path), start=1):
+        if needle not in line or line.isspace():
             continue
         try:
             records.append(Record.from_json(line.decode("utf-8")))
-        except (ValueError, TypeError) as error:
-            if number == len(lines):
+        except ValueError as error:
+            if not line.endswith(b"\n"):
                 break
             raise RunFolderError(f"{path}, line {number}: not a record ({error})") from error
     return records
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file of records with their ends; the last may have none. Nothing where there is no file.
+
+    Raises:
+        RunFolderError: it cannot be read, or file or line is longer than any is.
+    """
+    try:
+        with open_file(path, RECORDS_BYTES) as file:
+            while line := file.readline(RECORD_BYTES + 1):
+                yield line
+                if len(line) > RECORD_BYTES:
+                    raise RunFolderError(f"{path}: damaged, a line has more than {RECORD_BYTES} bytes")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({cause(error)})") from error
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from overfit_lab.files.json_text import parse_line
+from overfit_lab.files.limits import RECORD_BYTES
 from overfit_lab.records.layout import IMPORTED
 
 TRAINING, POSTHOC = "training", "posthoc"
@@ -77,21 +79,57 @@ class Record:
         Raises:
             ValueError: the line is no record.
         """
-        content = json.loads(line)
-        if not isinstance(content, dict):
-            raise ValueError("a record is a JSON object")
+        if len(line) > RECORD_BYTES:
+            raise ValueError(f"{len(line)} characters, expected {RECORD_BYTES} at most")
+        content = parse_line(line)
         try:
-            values = {name: content[name] if name not in USUAL else content.get(name, USUAL[name]) for name in FIELDS}
-            return cls(**values | ({"epoch": 0, "step": 0} if values["origin"] == IMPORTED else {}))
+            values = [content[name] if name not in USUAL else content.get(name, USUAL[name]) for name in FIELDS]
         except KeyError as error:
             raise ValueError(f"a record needs {error}") from error
+        if values[ORIGIN] == IMPORTED:
+            values[:2] = 0, 0
+        if (kinds := tuple(map(type, values))) not in USUAL_KINDS:
+            check_kinds(kinds, values)
+        if not 0 <= values[0] <= LARGEST or any(
+            n is not None and not 0 <= n <= LARGEST for n in (values[1], values[N])
+        ):
+            raise ValueError(f"epoch, step and n are {values[0]}, {values[1]} and {values[N]}, expected 0 to 2**53")
+        return cls(*values)
 
 
 FIELDS = tuple(field.name for field in fields(Record))
+ORIGIN, N = FIELDS.index("origin"), FIELDS.index("n")
+LARGEST = 2**53
+"""Whole numbers above are not told apart by every reader of JSON."""
+COUNT, NUMBER, TEXT = (int, type(None)), (float, int, type(None)), (str,)
+KINDS = tuple(
+    {"epoch": (int,), "step": COUNT, "n": COUNT, "value": NUMBER, "stderr": NUMBER, "seconds": NUMBER}.get(name, TEXT)
+    for name in FIELDS
+)
+"""What the values of a line may be."""
+WORDS = {COUNT: "a whole number", (int,): "a whole number", NUMBER: "a number", TEXT: "a text"}
+MOST_KINDS = 1000
+USUAL_KINDS: set[tuple[type, ...]] = set()
+"""Kinds of the values of lines that were right, at most :data:`MOST_KINDS`: looked up in one go, as it is quicker."""
 USUAL = {"origin": TRAINING, "via": ""}
 """What a line that lacks a key says."""
 KEY = ("epoch", "probe", "field", "split", "inputs", "labels", "n")
 """What makes two records the same number; the one measured later stands."""
+
+
+def check_kinds(kinds: tuple[type, ...], values: Sequence[Any]) -> None:
+    """Refuse a value of a line that is of another kind than its field; kinds that are right are remembered.
+
+    Raises:
+        ValueError: the message names field and value.
+    """
+    for name, kind, value, right in zip(FIELDS, kinds, values, KINDS, strict=True):
+        if kind not in right:
+            raise ValueError(f"{name} {repr(value)[:60]} is not {WORDS[right]}")
+        if kind is int and not -(10**300) < value < 10**300:
+            raise ValueError(f"{name} has too many digits")
+    if len(USUAL_KINDS) < MOST_KINDS and int not in (kinds[7], kinds[8], kinds[10]):
+        USUAL_KINDS.add(kinds)
 
 
 def standing(epochs: ArrayLike, n: ArrayLike, posthoc: ArrayLike) -> np.ndarray:

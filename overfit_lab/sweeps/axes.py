@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.limits import SWEEP_CELLS
+from overfit_lab.files.yaml_text import parse_yaml
 
 LONGEST_NAME = 150
 """Of a cell; with the hash and a suffix it has to be a file name, of at most 255 bytes."""
@@ -40,10 +41,7 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[Any]]:
         parts = split_values(values)
         if not all(parts):
             raise ConfigError(f"--grid {text!r}: a value is empty (write '' or null where that is meant)")
-        try:
-            axes[key] = [yaml.safe_load(part) for part in parts]
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--grid {text!r}: a value is not valid YAML") from error
+        axes[key] = [parse_yaml(part, f"--grid {text!r}", "a value is not valid YAML") for part in parts]
     return axes
 
 
@@ -80,7 +78,11 @@ def name_cells(axes: Axes, seeds: Sequence[int]) -> list[tuple[str, dict[str, An
     Example:
         >>> [name for name, _, _ in name_cells({"labels.name": ["sglr"], "labels.r": [0, 0.2]}, [3])]
         ['labels_sglr-r0-seed3', 'labels_sglr-r0.2-seed3']
+
+    Raises:
+        ConfigError: too many.
     """
+    check_size(axes, len(seeds))
     labels = [_labels(short, axes[key]) for key, short in short_keys(list(axes)).items()]
     cells = []
     for picked in itertools.product(*(range(len(values)) for values in axes.values())):
@@ -91,6 +93,17 @@ def name_cells(axes: Axes, seeds: Sequence[int]) -> list[tuple[str, dict[str, An
     if len({name.lower() for name in names}) < len(names) or max(map(len, names)) > LONGEST_NAME:
         names = [f"cell{number}-seed{seed}" for number, (_, _, seed) in enumerate(cells, start=1)]
     return [(name, settings, seed) for name, (_, settings, seed) in zip(names, cells, strict=True)]
+
+
+def check_size(axes: Axes, n_seeds: int) -> None:
+    """Refuse a sweep of more runs than one can have, before any of them is spelled out.
+
+    Raises:
+        ConfigError: it has more.
+    """
+    n = n_seeds * math.prod(len(values) for values in axes.values())
+    if n > SWEEP_CELLS:
+        raise ConfigError(f"the axes and seeds make {n:,} runs; expected {SWEEP_CELLS:,} at most")
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:

@@ -16,11 +16,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.files.disk import disk
+from overfit_lab.files.json_text import read_object
 from overfit_lab.files.writing import replacing
+from overfit_lab.records.schema import BeatInfo, check
 
 BEAT = 5.0
 """Seconds between signs of life."""
@@ -66,6 +69,9 @@ class Beat:
         return time.time() - self.time < LEASE
 
 
+KEYS = {field.name for field in fields(Beat)}
+
+
 def beat_path(cell: Path) -> Path:
     """The file of a cell's signs of life, beside its run folder."""
     return cell.parent / "beats" / f"{cell.name}.json"
@@ -74,8 +80,9 @@ def beat_path(cell: Path) -> Path:
 def read_beat(path: Path) -> Beat | None:
     """The file's content; None where there is none or it is damaged."""
     try:
-        return Beat(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        content = check(read_object(path), BeatInfo, path)
+        return Beat(**{key: value for key, value in content.items() if key in KEYS})
+    except RunFolderError:
         return None
 
 

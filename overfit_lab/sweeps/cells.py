@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from overfit_lab.config import RunConfig, apply_settings, load_config, parse_config, to_dict
 from overfit_lab.config.catalog import BACKENDS
 from overfit_lab.config.permission import current
 from overfit_lab.config.recipes import recipe
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
+from overfit_lab.files.yaml_text import parse_yaml
 from overfit_lab.records import identity, layout
 from overfit_lab.records.status import status_of
 from overfit_lab.sweeps.axes import Axes, name_cells
@@ -148,8 +147,8 @@ def _says(text: str, key: str, value: Any) -> bool:
     """Whether a word of the command line is the value itself, or ``key=value``."""
     name, equals, written = text.partition("=")
     try:
-        return text == value or (bool(equals) and name.strip() == key and yaml.safe_load(written) == value)
-    except yaml.YAMLError:
+        return text == value or (bool(equals) and name.strip() == key and parse_yaml(written, text) == value)
+    except ConfigError:
         return False
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from overfit_lab.config.permission import read_from_file
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.json_text import read_object
+from overfit_lab.files.limits import MANIFEST_BYTES
 from overfit_lab.files.writing import write_json
 from overfit_lab.records.layout import PLAIN_NAME, SWEEP
+from overfit_lab.records.schema import ManifestInfo, check
 from overfit_lab.sweeps.spec import SweepSpec, parse_spec
 
 FORMAT = 1
@@ -88,10 +90,11 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise RunFolderError(f"{folder}: not the folder of a sweep (no {SWEEP} in it)")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path, MANIFEST_BYTES)
         read_from_file(content)
-        if content["format"] != FORMAT:
+        if "format" in content and content["format"] != FORMAT:
             raise RunFolderError(f"{path}: has format {content['format']!r}, this version reads {FORMAT}")
+        check(content, ManifestInfo, path)
         cells = [
             SweepCell(_plain_folder(key), str(c["name"]), dict(c["settings"]), int(c["seed"]), dict(c["config"]))
             for key, c in content["cells"].items()

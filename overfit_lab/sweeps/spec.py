@@ -11,11 +11,14 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic.config import JsonDict
 
 from overfit_lab.config import Options, describe_validation_error
-from overfit_lab.config.files import parse_yaml, read_text
+from overfit_lab.config.files import read_yaml
 from overfit_lab.config.permission import read_from_file
 from overfit_lab.config.quantities import Size, Time, parse_size, parse_time
 from overfit_lab.config.schema import Names
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.limits import SWEEP_CELLS
+
+LARGEST_SEED = 2**63 - 1
 
 RUNS: JsonDict = {"runs": True}
 """Marks an option, as ``Field(json_schema_extra=RUNS)``, that is run as it stands or says what to connect to: in a
@@ -82,6 +85,8 @@ class SweepSpec(Options):
     @classmethod
     def _axes_are_lists(cls, value: Any) -> Any:
         if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                raise ValueError("expected dotted keys, such as labels.r: [0, 0.2]")
             if "seed" in value:
                 raise ValueError("seed is no axis; say how many by seeds")
             for key, values in value.items():
@@ -98,6 +103,8 @@ class SweepSpec(Options):
             raise ValueError("expected how many, such as 3, or a list such as [0, 1, 2]")
         if (min(seeds) < 0 or len({*seeds}) < len(seeds)) if many else value < 1:
             raise ValueError("expected at least 1, or a list of different seeds from 0 upwards")
+        if (len(seeds) if many else value) > SWEEP_CELLS or (many and max(seeds) > LARGEST_SEED):
+            raise ValueError(f"expected {SWEEP_CELLS} seeds at most, each below 2**63")
         return value
 
     def numbers(self, first: int) -> list[int]:
@@ -126,5 +133,5 @@ def load_spec(path: Path) -> SweepSpec:
     Raises:
         ConfigError: the file is absent, unreadable or no valid sweep.
     """
-    spec = parse_spec(parse_yaml(read_text(path, "a sweep's YAML"), str(path)), str(path))
+    spec = parse_spec(read_yaml(path, "a sweep's YAML"), str(path))
     return spec if spec.name is not None else spec.model_copy(update={"name": path.stem})

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from overfit_lab.config import permission
 from overfit_lab.config.permission import NOTHING, Permission
 from overfit_lab.errors import FolderBusyError, OverfitLabError, to_stderr
+from overfit_lab.files.reading import open_file
 from overfit_lab.processes.pool import GRACE, Job, Report, Watcher, run_jobs
 from overfit_lab.records import layout
 from overfit_lab.records.status import mark_ended
@@ -201,7 +202,7 @@ def _print_into(path: Path) -> None:
 def last_lines(path: Path, n: int = LOG_LINES) -> list[str]:
     """The last lines of a log that are not empty; none where there is no log."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 20_000))
             text = file.read().decode("utf-8", "replace")
     except OSError:

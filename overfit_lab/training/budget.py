@@ -13,7 +13,8 @@ from typing import Any
 
 from overfit_lab.config import ProbesConfig, parse_share, parse_time
 from overfit_lab.config.catalog import PROBES
-from overfit_lab.errors import ConfigError
+from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.files.json_text import read_json
 from overfit_lab.files.writing import write_bytes
 from overfit_lab.probes.base import Probe
 from overfit_lab.probes.pilot import BudgetTooSmallError, Choice, choose_sizes
@@ -171,10 +172,10 @@ def in_words(content: dict[str, Any]) -> str:
 def keep_report(folder: Path, content: dict[str, Any]) -> None:
     """Add a report to the run folder's budget.json, atomically."""
     path = layout.budgets_path(folder)
-    try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    except ValueError:
-        before = []
+    before = []
+    with suppress(RunFolderError):
+        content_before = read_json(path)
+        before = content_before if isinstance(content_before, list) else []
     write_bytes(path, (json.dumps([*before, content], indent=2) + "\n").encode())
 
 
@@ -260,7 +261,7 @@ class LiveBudget:
         Raises:
             ConfigError: they do not even fit at the first and the last time.
         """
-        info = json.loads(layout.info_path(self.writer.folder).read_text(encoding="utf-8"))
+        info = layout.read_info(self.writer.folder)
         if "probe_sizes" in info:
             return make_probes(with_sizes(self.settings, info["probe_sizes"])), info["probe_budget"]["every"]
         budget = parse_budget(str(self.settings.budget))

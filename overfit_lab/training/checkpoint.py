@@ -7,6 +7,7 @@ atomic: a reader sees the old file or the new one.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         RunFolderError: the file is absent, damaged, or no checkpoint of ours.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise RunFolderError(f"{path}: no such checkpoint")
     meta, tensors = read_tensors(path)
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from overfit_lab.errors import RunFolderError
+from overfit_lab.files.json_text import parse_json
+from overfit_lab.files.limits import LOG_BYTES
 from overfit_lab.importing.longform import long_form
 from overfit_lab.importing.source import LogError, Source
 from overfit_lab.importing.table import Format, Table, table_of
@@ -28,11 +30,11 @@ def read(source: Source) -> list[Table]:
     Groups within a row become names with slashes; lists are passed over. A last line that was cut off is passed over.
     """
     try:
-        content = json.loads(source.text)
-    except ValueError:
+        content = _parse(source.text, str(source))
+    except LogError as error:
+        if "nested" in str(error):
+            raise
         return _read_lines(source)
-    except RecursionError as error:
-        raise LogError(f"{source}: is nested too deeply") from error
     rows = _rows(content)
     if rows is None:
         raise LogError(f"{source}: expected JSON objects, one a row")
@@ -40,6 +42,18 @@ def read(source: Source) -> list[Table]:
     if wrong is not None:
         raise LogError(f"{source}, row {wrong + 1}: expected a JSON object, got {str(rows[wrong])[:40]}")
     return long_form(table_of(source, [flat(row) for row in rows]))
+
+
+def _parse(text: str, name: str) -> Any:
+    """The values of a text, numbers that are not finite among them.
+
+    Raises:
+        LogError: it is no JSON, or beyond a limit.
+    """
+    try:
+        return parse_json(text, name, most=LOG_BYTES, not_finite=float)
+    except RunFolderError as error:
+        raise LogError(str(error)) from error
 
 
 def _rows(content: Any) -> list[Any] | None:
@@ -77,8 +91,8 @@ def _read_lines(source: Source) -> list[Table]:
     numbered = [(i, line) for i, line in enumerate(source.text.split("\n"), start=1) if line.strip()]
     for i, line in numbered:
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            row = _parse(line, "it")
+        except LogError as error:
             if i == numbered[-1][0] and rows:
                 notes.append(f"line {i} is cut off, it is passed over")
                 break

@@ -9,10 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from overfit_lab.files.limits import LOG_BYTES, LOG_CELLS
+from overfit_lab.files.reading import cause, read_bytes
 from overfit_lab.importing.source import LogError, Source
 from overfit_lab.importing.table import Format, Table, table_of
 
 METRICS = "metrics"
+SQL_STEPS = 100 * LOG_CELLS
+"""Instructions of a database that may be run: a query of a hostile one need never end."""
 SQLITE = b"SQLite format 3\0"
 DEPTHS = ("", "*/", "*/*/")
 Rows = dict[int, dict[str, Any]]
@@ -58,6 +62,8 @@ def _in_database(path: Path) -> Iterator[tuple[str, str, Rows, dict[str, str]]]:
     """Of each run its key, name, numbers by step and parameters; the file is only read."""
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            left = iter(range(SQL_STEPS // 1000))
+            database.set_progress_handler(lambda: next(left, None) is None, 1000)
             runs = database.execute("SELECT run_uuid, name FROM runs ORDER BY start_time, run_uuid").fetchall()
             for key, name in runs:
                 rows: Rows = {}
@@ -76,7 +82,7 @@ def _rows(folder: Path) -> Rows:
     for top, _, files in os.walk(folder):
         for file in sorted(files):
             path = Path(top) / file
-            for i, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+            for i, line in enumerate(_text(path).splitlines(), start=1):
                 parts = line.split()
                 if not parts:
                     continue
@@ -90,10 +96,19 @@ def _rows(folder: Path) -> Rows:
 
 
 def _said(path: Path) -> str:
+    return _text(path).strip() if path.is_file() else ""
+
+
+def _text(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        LogError: it cannot be read.
+    """
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
+        return read_bytes(path, LOG_BYTES).decode(errors="replace")
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read ({cause(error)})") from error
 
 
 def _in_meta(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.errors import missing
+from overfit_lab.files.limits import EVENTS_BYTES, in_bytes
 from overfit_lab.importing.source import LogError, Source
 from overfit_lab.importing.table import Format, Table, table_of
 
@@ -36,6 +37,11 @@ def read(source: Source) -> list[Table]:
         raise missing("tensorboard", "tensorboard") from error
     tables = []
     for folder in _folders(source.path) if source.is_folder else [source.path]:
+        files = list(folder.glob("*tfevents*")) if folder.is_dir() else [folder]
+        if (size := sum(file.stat().st_size for file in files)) > EVENTS_BYTES:
+            raise LogError(
+                f"{folder}: its event files have {in_bytes(size)}, expected {in_bytes(EVENTS_BYTES)} at most"
+            )
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
         try:
             events.Reload()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.config.catalog import SINKS
-from overfit_lab.errors import ConfigError, to_stderr
+from overfit_lab.errors import ConfigError, RunFolderError, to_stderr
+from overfit_lab.files.json_text import read_object
 from overfit_lab.files.writing import write_json
 from overfit_lab.records import layout
 from overfit_lab.records.records import Record
@@ -151,9 +151,9 @@ class Mirror:
         if self.run.folder is None:
             return {}
         try:
-            content: Any = json.loads(layout.sinks_path(self.run.folder).read_text(encoding="utf-8"))
+            content = read_object(layout.sinks_path(self.run.folder))
             return {str(name): int(epoch) for name, epoch in content.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (RunFolderError, ValueError, OverflowError, TypeError):
             return {}
 
     def _write_position(self) -> None:

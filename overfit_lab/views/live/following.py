@@ -11,6 +11,8 @@ import numpy as np
 
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.limits import RECORDS_BYTES
+from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
 from overfit_lab.records.records import POSTHOC, TRAINING, Record, standing_records
 
@@ -42,7 +44,7 @@ class Follower:
             RunFolderError: a whole line is no record; the message names it.
         """
         try:
-            with open(self.path, "rb") as file:
+            with open_file(self.path, RECORDS_BYTES) as file:
                 again = not self._is_as_it_was(file)
                 if again:
                     self._position, self._n_lines, self._before = 0, 0, b""
@@ -53,7 +55,7 @@ class Follower:
             self._position, self._n_lines, self._before = 0, 0, b""
             return again, []
         except OSError as error:
-            raise RunFolderError(f"{self.path}: cannot be read ({error.strerror})") from error
+            raise RunFolderError(f"{self.path}: cannot be read ({cause(error)})") from error
         lines = content[: content.rfind(b"\n") + 1]
         records = self._parse(lines)
         self._position += len(lines)
@@ -73,7 +75,7 @@ class Follower:
             try:
                 if line.strip():
                     records.append(Record.from_json(line.decode("utf-8")))
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 raise RunFolderError(f"{self.path}, line {self._n_lines}: not a record ({error})") from error
         return records
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from overfit_lab.errors import OverfitLabError, RunFolderError
+from overfit_lab.files.json_text import read_object
+from overfit_lab.files.limits import MANIFEST_BYTES
 from overfit_lab.records import layout
 from overfit_lab.records.reader import find_runs
 from overfit_lab.records.writer import is_held
@@ -77,6 +78,6 @@ class Watched:
         if layout.is_run(self.path):
             return []
         try:
-            return list(json.loads((self.path / layout.SWEEP).read_text(encoding="utf-8"))["cells"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return list(read_object(self.path / layout.SWEEP, MANIFEST_BYTES)["cells"])
+        except (RunFolderError, KeyError, TypeError):
             return []

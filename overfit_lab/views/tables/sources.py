@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.files.arrays import read_arrays
+from overfit_lab.files.json_text import parse_json
 from overfit_lab.records import layout
 from overfit_lab.records.naming import attack_title
 from overfit_lab.records.reader import Run
@@ -115,8 +116,8 @@ def transfer_settings(run: Run) -> Mapping[str, dict[str, Any]]:
     for path in sorted(layout.evaluations(run.folder).glob("transfer-*.npz")):
         notes = read_arrays(path, only="notes").get("notes")
         try:
-            settings = json.loads(str(notes))["settings"]
+            settings = parse_json(str(notes), str(path))["settings"]
             by_label[str(settings["label"])] = settings
-        except (ValueError, KeyError, TypeError):
+        except (RunFolderError, KeyError, TypeError):
             continue
     return by_label
