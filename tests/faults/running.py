@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from unittest import mock
 
 LIMIT = 60
-"""Seconds after which a command counts as hung."""
+"""Seconds after which a command counts as hung, where it stands still; of work, where it had to share the machine."""
+TICK, IDLE = 5, 0.02
+"""Seconds between looks after that, and the share of them below which it stands still."""
 MEMORY = 2 * 10**9
 """Bytes that a command may map beyond what the process has mapped before it."""
 RAW = re.compile(r"unexpected \w|Traceback \(most|^\S*Warning: |MemoryError", re.MULTILINE)
@@ -150,15 +152,20 @@ def _bounded():
 def _alarms(limit, interrupt):
     """Raise at the time limit; send the interrupt before it, where one is wanted."""
 
+    began = seen = time.process_time()
+
     def ring(number, frame):
+        nonlocal seen
         if steps and steps.pop() == "interrupt":
-            signal.setitimer(signal.ITIMER_REAL, limit, 1)
+            signal.setitimer(signal.ITIMER_REAL, limit, TICK)
             raise KeyboardInterrupt
-        raise Late
+        before, seen = seen, time.process_time()
+        if seen - began > limit or seen - before < IDLE * TICK:
+            raise Late
 
     steps = ["interrupt"] if interrupt is not None else []
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, limit if interrupt is None else interrupt, 1)
+    signal.setitimer(signal.ITIMER_REAL, limit if interrupt is None else interrupt, TICK)
     try:
         yield
     finally:
