@@ -10,7 +10,11 @@ from typing import IO
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.disk import disk
+from overfit_lab.files.limits import RECORD_BYTES
 from overfit_lab.files.writing import naming, write_bytes
+
+CHUNK = 2**20
+"""Bytes that are read at a time."""
 
 
 class GrowingLines:
@@ -65,9 +69,21 @@ class GrowingLines:
             self.cut(content.rfind(b"\n") + 1)
 
     def content(self) -> bytes:
-        """All of it. Line ends of another system, which a transfer may have made, are read as our own."""
-        with naming(self.path):
-            return disk().read(self.path).replace(b"\r\n", b"\n")
+        """All of it. Line ends of another system, which a transfer may have made, are read as our own.
+
+        Raises:
+            OSError: it cannot be read.
+            RunFolderError: it ends with, or has, more bytes without a line's end than a line may have.
+        """
+        parts, unended = [], 0
+        with naming(self.path), disk().open(self.path, "rb") as file:
+            while part := file.read(CHUNK):
+                parts.append(part)
+                end = part.rfind(b"\n")
+                unended = len(part) - end - 1 if end >= 0 else unended + len(part)
+                if unended > RECORD_BYTES:
+                    raise RunFolderError(f"{self.path}: damaged, a line is longer than {RECORD_BYTES} bytes")
+        return b"".join(parts).replace(b"\r\n", b"\n")
 
     def sum_until(self, size: int) -> int:
         """Checksum (CRC-32) of the first bytes. Cost: only what was added since the last call is read."""

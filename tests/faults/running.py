@@ -12,6 +12,7 @@ import time
 import traceback
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from unittest import mock
 
 LIMIT = 60
@@ -20,6 +21,8 @@ TICK, IDLE = 5, 0.02
 """Seconds between looks after that, and the share of them below which it stands still."""
 MEMORY = 2 * 10**9
 """Bytes that a command may map beyond what the process has mapped before it."""
+TO_REFUSE = 3 * 10**8
+"""Bytes that a command may use beyond what was used before it, where it refuses what it is given."""
 RAW = re.compile(r"unexpected \w|Traceback \(most|^\S*Warning: |MemoryError", re.MULTILINE)
 DONE, FAILED, BAD, INTERRUPTED, ONSET = 0, 1, 2, 130, 3
 
@@ -66,6 +69,7 @@ def command(arguments, *, limit=LIMIT, interrupt=None, folder=None):
         return complain(text, status)
 
     patch = mock.patch.object(main, "_complain", complaining)
+    memory = _memory("VmRSS", begin=True)
     with patch, _surroundings(folder), _bounded(), _alarms(limit, interrupt):
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
@@ -79,6 +83,9 @@ def command(arguments, *, limit=LIMIT, interrupt=None, folder=None):
             status = f"{type(error).__name__}: {error}"
     outcome = Outcome(list(map(str, arguments)), status, _text(out), _text(err), time.monotonic() - began, where=where)
     outcome.problems = problems(outcome)
+    more = _memory("VmHWM") - memory
+    if outcome.status == BAD and more > TO_REFUSE:
+        outcome.problems.append(f"{more / 1e6:.0f} MB to refuse it")
     return outcome
 
 
@@ -98,6 +105,17 @@ def problems(outcome):
     if any(character in outcome.err + outcome.out for character in "\x1b\x07\x9b"):
         wrong.append("control characters")
     return wrong
+
+
+def _memory(key, begin=False):
+    """Bytes of memory in use, or the most since ``begin`` (VmHWM); 0 where the system does not say."""
+    try:
+        if begin:
+            Path("/proc/self/clear_refs").write_text("5")
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:")), 0)
 
 
 def _place(trace):
@@ -151,7 +169,6 @@ def _bounded():
 @contextlib.contextmanager
 def _alarms(limit, interrupt):
     """Raise at the time limit; send the interrupt before it, where one is wanted."""
-
     began = seen = time.process_time()
 
     def ring(number, frame):
