@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable
 
 
@@ -60,11 +59,6 @@ def in_one_line(error: BaseException) -> str:
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
     plain = isinstance(error, OverfitLabError) or type(error) in (RuntimeError, ValueError, NotImplementedError)
     return text if plain and text else f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def to_stderr(line: str) -> None:
-    """Say something on stderr, in one line, that ends nothing."""
-    print(f"overfit-lab: {line}", file=sys.stderr, flush=True)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

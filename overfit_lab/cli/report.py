@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from overfit_lab.cli.source import RunsArgument
+from overfit_lab.files.terminal import say
 
 
 def report(
@@ -23,4 +24,4 @@ def report(
     check_file(out)
     text = make_report(find_runs(runs), DEFAULT_TITLE if title is None else title)
     write_text(text, out)
-    typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
+    say(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -14,7 +14,7 @@ from overfit_lab.config.catalog import SECTIONS
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.report.material import Material
-from overfit_lab.views.report.rendering import render, to_script
+from overfit_lab.views.report.rendering import render, to_script, visible
 from overfit_lab.views.report.section import Section
 
 DEFAULT_TITLE = "Robust overfitting report"
@@ -48,7 +48,7 @@ def make_report(runs: Sequence[Run], title: str = DEFAULT_TITLE) -> str:
         policy=f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
         f"style-src {_hash(sheet)}; script-src {_hash(script)}",
         sections=[(name, heading, part.body) for name, heading, part in parts],
-        data=[(name, to_script(part.data)) for name, _, part in parts if part.data is not None],
+        data=[(name, to_script(visible(part.data))) for name, _, part in parts if part.data is not None],
     )
     return str(text)
 

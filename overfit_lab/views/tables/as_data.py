@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from overfit_lab.files.escape import as_json as to_json
+from overfit_lab.files.escape import for_csv
 from overfit_lab.views.tables.table import Cell, Column, Row, Table
 
 FIELDS = ("table", "section", "row", "source", "seeds", "group", "column", "unit", "mean", "std", "n", "footnote")
@@ -30,8 +31,8 @@ def as_csv(table: Table) -> str:
 def _csv(fields: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer.writerow({key: for_csv(key) for key in fields})
+    writer.writerows({key: for_csv(value) for key, value in line.items()} for line in lines)
     return file.getvalue()
 
 
@@ -45,7 +46,7 @@ def as_json(table: Table) -> str:
         "footnotes": dict(table.footnotes),
     }
     shown = list(_wide(table)) if table.wide else content
-    return json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(shown) + "\n"
 
 
 def _wide_keys(table: Table) -> list[str]:
