@@ -32,7 +32,7 @@ def hostile_run(folder, text, seed=0, *, monitored=False):
     """A run with a text in every field that a folder can hold, and in its name; returns the run."""
     run = make_run(folder / f"{folder_name(text)}-seed{seed}", seed=seed)
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
-    encoded = text.replace("\ud83d", "")  # a file of YAML cannot hold half a character
+    encoded = text.replace("\ud83d", "")  # files of text do not hold half a character
     config["data"]["name"] = f"imagefolder:{encoded}"
     for part in ("model", "labels"):
         config[part]["note"] = config[part][encoded] = encoded
@@ -40,8 +40,10 @@ def hostile_run(folder, text, seed=0, *, monitored=False):
         config["monitored"] = {"method": encoded, "tags": [encoded], "config": {encoded: encoded}}
     (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
     info = json.loads((run.folder / "run.json").read_text())
-    info |= dict.fromkeys(("name", "status", "command", "git_revision", "started", "failure", "reason", "host"), text)
-    info |= {"versions": {text: text}, "hardware": {"cpu": text, text: text}, "decay_epochs": [text]}
+    info |= dict.fromkeys(
+        ("name", "status", "command", "git_revision", "started", "failure", "reason", "host"), encoded
+    )
+    info |= {"versions": {encoded: encoded}, "hardware": {"cpu": encoded, encoded: encoded}, "decay_epochs": [encoded]}
     (run.folder / "run.json").write_text(json.dumps(info))
     records = run.folder / "records.jsonl"
     rows = [json.loads(line) for line in records.read_text().splitlines()]
@@ -51,9 +53,9 @@ def hostile_run(folder, text, seed=0, *, monitored=False):
     rows += [{**last, **strange}, *({**last, key: value} for key, value in strange.items())]
     rows += [{**last, "field": field} for field in fields]
     records.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    _outcomes(run, text)
-    (run.folder / "budget.json").write_text(json.dumps([{"command": text, text: text}]))
-    (run.folder / "sinks.json").write_text(json.dumps({text: 1}))
+    _outcomes(run, encoded)
+    (run.folder / "budget.json").write_text(json.dumps([{"command": encoded, encoded: encoded}]))
+    (run.folder / "sinks.json").write_text(json.dumps({encoded: 1}))
     with RunWriter.reopen(run.folder) as writer:
         arrays = {f"curve-{encoded}": np.ones((2, 5)), f"evidence-{encoded}": np.array([0.1, 0.05, 0.2, 0.02, 200])}
         writer.save_arrays(
