@@ -64,6 +64,16 @@ def for_terminal(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def as_unicode(text: str) -> str:
+    r"""The name of a file as text that can be encoded: bytes of it that are not UTF-8 are shown by their number.
+
+    Example:
+        >>> as_unicode("x\udcff")
+        'x\\udcff'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def for_terminal_lines(text: str) -> str:
     """As :func:`for_terminal`, for a text of several lines."""
     return text if text.isprintable() else "\n".join(map(for_terminal, text.split("\n")))

@@ -4,8 +4,8 @@ import ast
 import csv
 import io
 import json
+import os
 import re
-import warnings
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,14 @@ import pytest
 from hostile import EVERYTHING, FORMULAS, KINDS, LATEX, folder_name, hostile_run
 from overfit_lab.cli.main import run as command
 from overfit_lab.config.catalog import FIGURES, TABLES
+from overfit_lab.errors import OverfitLabError, RunFolderError
 from overfit_lab.files import escape
-from overfit_lab.records.reader import Run
+from overfit_lab.records.reader import Run, find_runs
+from overfit_lab.views.report import drawings
+from overfit_lab.views.tables.options import TableOptions
+from overfit_lab.views.tables.writing import FORMATS as WRITERS
 
+pytestmark = pytest.mark.filterwarnings("ignore:constrained_layout not applied")  # names of 90 letters
 PACKAGE = Path(__file__).parents[2] / "overfit_lab"
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 PICKED = ("terminal", "rich", "latex", "markdown", "html", "csv")
@@ -87,8 +92,8 @@ def say(capfd):
         out, err = capfd.readouterr()
         assert is_safe(out), repr(out)
         assert is_safe(err), repr(err)
-        assert "unexpected" not in err or "collapsed to zero" in err, err
-        assert status in (0, 2) or "collapsed to zero" in err
+        assert "unexpected" not in err, err
+        assert status in (0, 2)
         if status == 2:
             assert len(err.strip().splitlines()) == 1
         return status, out
@@ -96,17 +101,28 @@ def say(capfd):
     return called
 
 
-@pytest.mark.parametrize("kind", sorted(TABLES))
 @pytest.mark.parametrize("style", FORMATS)
-def test_tables(folder, say, tmp_path, kind, style):
-    status, text = say("table", folder, "--kind", kind, "--format", style)
-    if status == 0:
+def test_comparisons(folder, say, tmp_path, style):
+    status, text = say("compare", folder, "--format", style)
+    assert status == 0
+    CHECKS.get(style, len)(text)
+    out = tmp_path / "table"
+    assert say("table", folder, "--kind", "compare", "--format", style, "--out", out)[0] == 0
+    assert is_safe(out.read_text())
+    CHECKS.get(style, len)(out.read_text())
+
+
+@pytest.mark.parametrize("kind", sorted(set(TABLES) - {"compare"}))
+def test_tables(folder, kind):
+    try:
+        table = TABLES[kind](find_runs([folder]), TableOptions())
+    except OverfitLabError:
+        assert kind in ("constants", "label-noise", "transfer")
+        return
+    for style in FORMATS:
+        text = WRITERS[style](table)
+        assert is_safe(text)
         CHECKS.get(style, len)(text)
-        out = tmp_path / "table"
-        say("table", folder, "--kind", kind, "--format", style, "--out", out)
-        assert is_safe(out.read_text())
-        CHECKS.get(style, len)(out.read_text())
-    assert status == 0 or kind not in ("compare", "methods")
 
 
 def test_names_of_runs_are_shown_in_every_format(tmp_path, say):
@@ -138,20 +154,65 @@ def test_diagnosis(folder, say, style):
     CHECKS.get(style, len)(text)
 
 
-@pytest.mark.parametrize("name", sorted(FIGURES))
+@pytest.mark.parametrize("suffix", [".csv", ".md"])
+def test_a_sweep_of_hostile_names(tmp_path, say, suffix):
+    text = EVERYTHING.replace("\ud83d", "")
+    config = {"name": "cell", "epochs": 2, "data": {"name": "digits"}, "model": {"name": "mlp", text: text}}
+    cell = {"name": text, "settings": {text: text, "labels.r": -0.3}, "seed": 0, "config": config}
+    spec = {"name": "sweep", "base": "digits-hard", "grid": {text: [text], "labels.r": [-0.3]}, "log": [text]}
+    cells = {"cell-1a2b3c4d": cell, "cell-5e6f7a8b": {**cell, "seed": 1}}
+    (tmp_path / "sweep.json").write_text(json.dumps({"format": 1, "sweep": spec, "base": config, "cells": cells}))
+    run = hostile_run(tmp_path, "cell").folder.rename(tmp_path / "cell-1a2b3c4d")
+    (run / "run.json").write_text(json.dumps({"status": text, "failure": text, "host": text}))
+    for words in (("status",), ("collect",), ("collect", "--out", tmp_path / f"table{suffix}")):
+        assert say("sweep", words[0], tmp_path, *words[1:])[0] == 0
+    assert json.loads(say("sweep", "status", tmp_path, "--json")[1])[0]["name"] == text
+    written = (tmp_path / f"table{suffix}").read_text()
+    assert is_safe(written)
+    CHECKS["csv" if suffix == ".csv" else "markdown"](written)
+    for name in ("../x", "/x", "..", "a\x1b"):
+        damaged = {"format": 1, "sweep": spec, "base": config, "cells": {name: cell}}
+        (tmp_path / "sweep.json").write_text(json.dumps(damaged))
+        assert say("sweep", "status", tmp_path)[0] == 2
+        assert say("sweep", "resume", tmp_path)[0] == 2
+
+
+def test_names_that_are_no_text(tmp_path, say):
+    """The bytes of a folder's name need not be UTF-8."""
+    folder = os.fsencode(tmp_path) + b"/x\xff\xfe"
+    hostile_run(tmp_path, "a").folder.rename(os.fsdecode(folder))
+    for style in FORMATS:
+        assert say("compare", tmp_path, "--format", style)[0] == 0
+    for words in (("diagnose",), ("watch", "--once"), ("table", "--kind", "methods")):
+        assert say(words[0], tmp_path, *words[1:])[0] == 0
+    assert say("figure", "overview", tmp_path, "--out", tmp_path / "a.png")[0] == 0
+
+
+def _refuse(runs):
+    """A figure that is never drawn."""
+    raise RunFolderError(f"no such thing in {runs[0].name}")
+
+
+PICTURES = dict.fromkeys(FIGURES, _refuse)
+QUICK = ("fig5", "masking", "methods", "overview", "onset")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sorted(FIGURES)]
+)
 def test_figures(folder, say, tmp_path, name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        status, _ = say("figure", name, *folder.iterdir(), "--out", tmp_path / "figure.svg")
+    status, _ = say("figure", name, *folder.iterdir(), "--out", tmp_path / "figure.svg")
     if status == 0:
         text = (tmp_path / "figure.svg").read_text()
-        assert is_safe(text.replace("\t", ""))
+        assert is_safe(text.replace("\xa0", ""))
 
 
 def test_other_commands(folder, say, tmp_path):
     first = next(iter(sorted(folder.iterdir())))
     assert say("watch", folder, "--once")[0] == 0
-    assert say("report", folder, "--out", tmp_path / "report.html")[0] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawings, "FIGURES", PICTURES)  # they have tests of their own
+        assert say("report", folder, "--out", tmp_path / "report.html")[0] == 0
     for name in ("probe", "evaluate", "check", "config", "cost"):
         say(name, first)
     say("train", first / "config.yaml", "--out", tmp_path / "again")

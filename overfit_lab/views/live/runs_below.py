@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from overfit_lab.errors import OverfitLabError, RunFolderError
+from overfit_lab.files.escape import as_unicode
 from overfit_lab.records import layout
 from overfit_lab.records.reader import find_runs
 from overfit_lab.records.writer import is_held
@@ -58,7 +59,8 @@ class Watched:
 
     def _name(self, folder: Path) -> str:
         """The run's name: its path below the folder."""
-        return folder.resolve().name if folder == self.path else folder.relative_to(self.path).as_posix()
+        name = folder.resolve().name if folder == self.path else folder.relative_to(self.path).as_posix()
+        return as_unicode(name)
 
     def _view(self, name: str, folder: Path, alone: bool) -> View:
         try:
