@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from overfit_lab.cli.source import LEAST_DROP, LeastDropOption
 from overfit_lab.errors import ConfigError
 from overfit_lab.files.escape import for_terminal
 from overfit_lab.files.terminal import say
@@ -30,6 +31,7 @@ def watch(
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Seconds between looks.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False,
     bell: Annotated[bool, typer.Option("--bell", help="Ring when robust overfitting is detected.")] = False,
+    least_drop: LeastDropOption = LEAST_DROP,
     exit_on_onset: Annotated[
         bool, typer.Option("--exit-on-onset", help="Exit with status 3 when robust overfitting is detected.")
     ] = False,
@@ -44,7 +46,7 @@ def watch(
     from overfit_lab.cli.console import LiteralConsole
     from overfit_lab.views.live.runs_below import Watched
 
-    watched, console = Watched(folder), LiteralConsole()
+    watched, console = Watched(folder, least_drop / 100), LiteralConsole()
     views = watched.look()
     first = _index(views, name)
     name = name if name is None else views[first].name

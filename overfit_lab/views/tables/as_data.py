@@ -50,9 +50,10 @@ def as_json(table: Table) -> str:
 
 
 def _wide_keys(table: Table) -> list[str]:
-    """The columns of a wide table under the names for programs, deviations behind all of them."""
+    """The columns of a wide table under the names for programs, deviations and intervals behind all of them."""
     keys = [column.key for column in table.columns]
-    return [*keys, *(f"{column.key}_std" for column in table.columns if column.spread)]
+    ends = [f"{column.key}_{end}" for column in table.columns if column.interval for end in ("low", "high")]
+    return [*keys, *(f"{column.key}_std" for column in table.columns if column.spread), *ends]
 
 
 def _wide(table: Table) -> Iterator[dict[str, Any]]:
@@ -60,7 +61,13 @@ def _wide(table: Table) -> Iterator[dict[str, Any]]:
         pairs = list(zip(row.cells, table.columns, strict=True))
         values = {column.key: cell.text or cell.mean for cell, column in pairs}
         spreads = {f"{column.key}_std": cell.std for cell, column in pairs if column.spread}
-        yield {table.stub: row.label, **values, **spreads}
+        ends = {
+            f"{column.key}_{name}": None if cell.interval is None else cell.interval[i]
+            for cell, column in pairs
+            if column.interval
+            for i, name in enumerate(("low", "high"))
+        }
+        yield {table.stub: row.label, **values, **spreads, **ends}
 
 
 def _row(row: Row, table: Table) -> dict[str, Any]:

@@ -18,12 +18,13 @@ def number(value: float, digits: int) -> str:
 
 
 def cell_text(cell: Cell, column: Column) -> str:
-    """``50.5 ± 0.7``, or words; an en dash where nothing was measured. Without the footnote's letter."""
+    """``50.5 ± 0.7``, ``50.5 (49.1 to 51.9)``, words, or an en dash for nothing; without the footnote's letter."""
     if cell.text or cell.mean is None:
         return cell.text or MISSING
     digits = (column.digits or 0) if cell.digits is None else cell.digits
     spread = "" if cell.std is None else f" ± {number(cell.std, digits)}"
-    return number(cell.mean, digits) + spread
+    ends = "" if cell.interval is None else f" ({' to '.join(number(end, digits) for end in cell.interval)})"
+    return number(cell.mean, digits) + spread + ends
 
 
 def seeds_text(row: Row) -> str:
