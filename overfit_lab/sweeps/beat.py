@@ -18,9 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from overfit_lab.files.disk import disk
 from overfit_lab.files.terminal import to_stderr
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 BEAT = 5.0
 """Seconds between signs of life."""
@@ -81,7 +80,7 @@ def read_beat(path: Path) -> Beat | None:
 
 def write_beat(path: Path, beat: Beat) -> Beat:
     """Replace the file as a whole, with the time of now."""
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     beat = replace(beat, time=time.time())
     with replacing(path, shared=True) as file:
         file.write(json.dumps(asdict(beat)).encode())
