@@ -142,7 +142,7 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
     with naming(path, temporary):
         try:
             if shared:
-                _remove_abandoned(path)
+                remove_abandoned(path.parent, path.name)
             disk().unlink(temporary)  # what a killed process left may be read-only
             with disk().open(temporary, "xb") as file:
                 if shared:
@@ -161,11 +161,16 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
         sync_folder(path.parent)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove what processes that are gone left of a file that several write: nobody holds it any more."""
-    hidden = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that are gone left of files that several write: nobody holds it any more.
+
+    Args:
+        folder: where to look.
+        name: of the file; None: any.
+    """
+    hidden = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.[0-9a-f]{{8}}\.partial")
     with suppress(OSError):
-        for left in [entry.path for entry in os.scandir(path.parent) if hidden.fullmatch(entry.name)]:
+        for left in [entry.path for entry in os.scandir(folder) if hidden.fullmatch(entry.name)]:
             with open(left, "rb") as file:
                 if time.time() - os.fstat(file.fileno()).st_mtime > JUST_BEGUN and _hold(file.fileno()):
                     disk().unlink(Path(left))

@@ -25,6 +25,8 @@ BEAT = 5.0
 """Seconds between signs of life."""
 LEASE = 30.0
 """Seconds without a sign of life after which a process on another machine counts as gone."""
+BEATS = "beats"
+"""The folder of the signs of life of a sweep's cells."""
 OUSTED = 75
 """Exit status of a process that finds that its cell was given to another."""
 
@@ -67,7 +69,7 @@ class Beat:
 
 def beat_path(cell: Path) -> Path:
     """The file of a cell's signs of life, beside its run folder."""
-    return cell.parent / "beats" / f"{cell.name}.json"
+    return cell.parent / BEATS / f"{cell.name}.json"
 
 
 def read_beat(path: Path) -> Beat | None:

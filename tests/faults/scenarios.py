@@ -23,7 +23,7 @@ checkpoint: {every: 2, steps: 2}
 """
 TRAIN = ("train", "tiny.yaml", "--out", "run")
 LOG = "epoch,train robust acc,test robust acc,lr\n" + "".join(f"{e},{40 + e},{30 + e % 5},0.1\n" for e in range(1, 13))
-TIMES = {"seconds", "wall_seconds", "started", "ended", "command", "time", "token", "pid", "host", "machine", "made"}
+TIMES = {"seconds", "wall_seconds", "started", "ended", "command", "machine", "made", "imported"}
 """What may differ between two runs of a command."""
 
 
@@ -103,7 +103,8 @@ def run_state(name="run"):
 
 
 def _counts(path):
-    return not path.name.startswith(".") and path.name not in ("midway.safetensors", "masking.png", "loop.pt")
+    hidden = path.name.startswith(".") or path.parent.name in ("beats", "logs")  # signs of life, and what was said
+    return not hidden and path.name not in ("midway.safetensors", "masking.png", "loop.pt")
 
 
 def _content(path):
@@ -157,7 +158,7 @@ COMPARE = ("compare", "run")
 PROBE = ("probe", "run", "--metric", "calibration,gradient-norm", "--checkpoint", "all", "--n", "32")
 EVALUATE = ("evaluate", "run", "--attack", "pgd", "--checkpoint", "2,final", "--n", "24")
 CHECK = ("check", "run", "--only", "deterministic,gradient-exists", "--n", "16")
-GRID = ("train", "tiny.yaml", "--grid", "labels.name=hard,sglr", "--jobs", "1", "--out", "grid", "--set", "epochs=1")
+GRID = ("train", "tiny.yaml", "--grid", "labels.name=hard,sglr", "--jobs", "1", "--out", "grid")
 IMPORT = ("import", "log.csv", "--out", "logs", "--n-test", "100")
 SCENARIOS = {
     s.name: s
@@ -169,7 +170,7 @@ SCENARIOS = {
         scenario("check", CHECK, reads=(COMPARE,)),
         scenario(
             "sweep", GRID, before=(), state=run_state("grid"),
-            again=lambda folder: [(*GRID, *(["--resume"] if (folder / "grid").is_dir() else []))],
+            again=lambda folder: [(*GRID, *(["--resume"] if (folder / "grid" / "sweep.json").is_file() else []))],
         ),
         scenario("report", ("report", "run", "--out", "out/page.html"), state=run_state("out")),
         scenario("figure", ("figure", "onset", "run", "--out", "out/a.png"), state=run_state("out")),
