@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable
 
 
@@ -62,9 +61,10 @@ def in_one_line(error: BaseException) -> str:
     return text if plain and text else f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def to_stderr(line: str) -> None:
-    """Say something on stderr, in one line, that ends nothing."""
-    print(f"overfit-lab: {line}", file=sys.stderr, flush=True)
+def of_file(error: OSError) -> str:
+    """What the system refused, in a clause with the file: ``runs/a/records.jsonl: no space left on device``."""
+    reason = error.strerror or type(error).__name__
+    return ": ".join(str(part) for part in (error.filename, reason[:1].lower() + reason[1:]) if part is not None)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

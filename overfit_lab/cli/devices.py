@@ -15,6 +15,7 @@ import typer
 
 from overfit_lab.config import RunConfig
 from overfit_lab.errors import ConfigError, Interrupted, OverfitLabError
+from overfit_lab.files.terminal import say
 
 if TYPE_CHECKING:
     from overfit_lab.training.events import EventBus
@@ -107,5 +108,5 @@ def tell_end(status: str, folder: Path) -> None:
     """
     if status == "interrupted":
         raise Interrupted(f"the same command with --resume goes on in {folder}")
-    typer.echo(f"{status}: {folder}")
-    typer.echo(f"next: overfit-lab figure overview {quote(str(folder))} --out overview.png")
+    say(f"{status}: {folder}")
+    say(f"next: overfit-lab figure overview {quote(str(folder))} --out overview.png")

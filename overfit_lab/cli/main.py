@@ -28,7 +28,8 @@ from overfit_lab.cli.table import compare, table
 from overfit_lab.cli.train import train
 from overfit_lab.cli.watch import watch
 from overfit_lab.config.permission import Permission, granted
-from overfit_lab.errors import FailedError, Interrupted, OverfitLabError
+from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, of_file
+from overfit_lab.files.terminal import say, to_stderr
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 UsageError: Any = typer.BadParameter.__mro__[2]
@@ -47,7 +48,7 @@ app = typer.Typer(
 
 def _show_version(value: bool) -> None:
     if value:
-        typer.echo(f"overfit-lab {__version__}")
+        say(f"overfit-lab {__version__}")
         raise typer.Exit
 
 
@@ -108,6 +109,11 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        if os.environ.get("OVERFIT_LAB_DEBUG"):
+            raise
+        resume = " with --resume" if (arguments or sys.argv[1:])[:1] == ["train"] else ""
+        return _complain(f"{of_file(error)}; when that is mended, repeat the command{resume}", FAILED)
     except Exception as error:
         if os.environ.get("OVERFIT_LAB_DEBUG"):
             raise
@@ -120,6 +126,5 @@ def _run(arguments: list[str] | None) -> int:
 
 def _complain(text: str, status: int = BAD_INPUT) -> int:
     """One line on stderr."""
-    line = " ".join(text.split())
-    typer.echo(f"overfit-lab: {line}", err=True)
+    to_stderr(" ".join(text.split()))
     return status

@@ -13,8 +13,7 @@ import numpy as np
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files import arrays
-from overfit_lab.files.disk import disk
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 FORMAT = 1
 
@@ -60,6 +59,6 @@ def write_arrays(path: Path, content: Mapping[str, np.ndarray]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     with replacing(path, durable=True, shared=True) as file:
         np.savez(file, **content)  # type: ignore[arg-type]

@@ -12,10 +12,9 @@ import numpy as np
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.archive import open_archive
-from overfit_lab.files.disk import disk
 from overfit_lab.files.limits import ARRAY_HEADER, ARRAYS_BYTES, ARRAYS_FLOOR, ARRAYS_RATIO, in_bytes
 from overfit_lab.files.reading import cause, open_file
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -77,6 +76,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     if any(array.dtype.hasobject for array in arrays.values()):
         raise ValueError(f"{path.name}: expected numbers or text, got Python objects")
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     with replacing(path, durable=True) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

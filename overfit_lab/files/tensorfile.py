@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.files.disk import disk
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.files.sums import BlockSum
 from overfit_lab.files.tensor_header import BLANK, CHECKSUM, KIND, NOTES, Header, Place, read_header
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 TYPES = {
     torch.float64: "F64",
@@ -58,7 +57,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
 
     Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
     """
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     with replacing(path, durable=True) as file:
         write(file, tensors, {CHECKSUM: BLANK, NOTES: json.dumps(meta)})
 

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,15 +19,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.files.disk import disk
 from overfit_lab.files.json_text import read_object
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.terminal import to_stderr
+from overfit_lab.files.writing import make_folder, replacing
 from overfit_lab.records.schema import BeatInfo, check
 
 BEAT = 5.0
 """Seconds between signs of life."""
 LEASE = 30.0
 """Seconds without a sign of life after which a process on another machine counts as gone."""
+BEATS = "beats"
+"""The folder of the signs of life of a sweep's cells."""
 OUSTED = 75
 """Exit status of a process that finds that its cell was given to another."""
 
@@ -74,7 +75,7 @@ KEYS = {field.name for field in fields(Beat)}
 
 def beat_path(cell: Path) -> Path:
     """The file of a cell's signs of life, beside its run folder."""
-    return cell.parent / "beats" / f"{cell.name}.json"
+    return cell.parent / BEATS / f"{cell.name}.json"
 
 
 def read_beat(path: Path) -> Beat | None:
@@ -88,7 +89,7 @@ def read_beat(path: Path) -> Beat | None:
 
 def write_beat(path: Path, beat: Beat) -> Beat:
     """Replace the file as a whole, with the time of now."""
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     beat = replace(beat, time=time.time())
     with replacing(path, shared=True) as file:
         file.write(json.dumps(asdict(beat)).encode())
@@ -141,8 +142,7 @@ class Heart:
         """End this process at once if the cell was given to another."""
         beat = read_beat(self._path)
         if beat is not None and beat.token != self._token:
-            print(f"overfit-lab: the cell was given to a process on {beat.host}; this one ends", file=sys.stderr)
-            sys.stderr.flush()
+            to_stderr(f"the cell was given to a process on {beat.host}; this one ends")
             os._exit(OUSTED)
 
     def beat(self) -> None:

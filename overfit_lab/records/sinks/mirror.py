@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.config.catalog import SINKS
-from overfit_lab.errors import ConfigError, RunFolderError, to_stderr
+from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.files.json_text import read_object
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.files.writing import write_json
 from overfit_lab.records import layout
 from overfit_lab.records.records import Record
