@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from overfit_lab.files.escape import as_unicode
 from overfit_lab.files.limits import LOG_BYTES, LOG_CELLS
 from overfit_lab.files.reading import cause, read_bytes
 from overfit_lab.importing.source import LogError, Source
@@ -54,8 +55,9 @@ def _in_folders(path: Path) -> Iterator[tuple[str, str, Rows, dict[str, str]]]:
     """Of each run its key, name, numbers by step and parameters."""
     for folder in _runs(path):
         name = _said(folder / "tags" / "mlflow.runName") or _in_meta(folder / "meta.yaml") or folder.name
-        settings = {file.name: _said(file) for file in sorted((folder / "params").glob("*")) if file.is_file()}
-        yield folder.name, name, _rows(folder / METRICS), settings
+        parameters = [file for file in sorted((folder / "params").glob("*")) if file.is_file()]
+        settings = {as_unicode(file.name): _said(file) for file in parameters}
+        yield as_unicode(folder.name), as_unicode(name), _rows(folder / METRICS), settings
 
 
 def _in_database(path: Path) -> Iterator[tuple[str, str, Rows, dict[str, str]]]:
@@ -90,7 +92,7 @@ def _rows(folder: Path) -> Rows:
                     value, step = float(parts[1]), int(parts[2]) if len(parts) > 2 else 0
                 except (ValueError, IndexError) as error:
                     raise LogError(f"{path}, line {i}: expected time, value and step, got {line[:40]!r}") from error
-                name = path.relative_to(folder).as_posix()
+                name = as_unicode(path.relative_to(folder).as_posix())
                 rows.setdefault(step, {"step": step})[name] = value
     return rows
 
