@@ -18,7 +18,6 @@ from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
 from overfit_lab.errors import ConfigError, OverfitLabError, missing
-from overfit_lab.files.escape import for_file
 from overfit_lab.files.writing import write_bytes
 from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop
 from overfit_lab.records.status import status_of
@@ -98,7 +97,7 @@ class SlurmBackend(Backend):
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=options.requeues, python=python)
         memory = needs.memory_bytes
         parameters = {
-            "job_name": for_file(jobs[0].folder.parent.name),
+            "job_name": re.sub(r"[^\w.+-]", "-", jobs[0].folder.parent.name),
             "time": needs.minutes or DEFAULT_MINUTES,
             "cpus_per_task": needs.cpus,
             "gpus_per_node": needs.gpus or None,
