@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 
 PEERS := $(VENV)/.peers
-.PHONY: demo test lint bench zoo notebooks reference clean
+.PHONY: demo test lint bench zoo faults notebooks reference clean
 
 # Robust overfitting and its cure on the digits: about a minute and a half after installation.
 demo: $(STAMP)
@@ -25,6 +25,15 @@ lint: $(STAMP)
 zoo: $(STAMP)
 	OMP_NUM_THREADS=1 OVERFIT_LAB_ZOO=whole $(BIN)/pytest -n 2 --dist worksteal tests/zoo
 	$(BIN)/python docs/draw_zoo.py --check
+
+# Damaged folders and drawn configurations by the thousand through the command line: an hour. Counts: docs/fuzz.json.
+FUZZ := OMP_NUM_THREADS=1 $(BIN)/python tests/faults/fuzz.py
+faults: $(STAMP)
+	for seed in 1 2; do \
+		$(FUZZ) folders 1000 --seed $$seed --json docs/fuzz.json --specs runs/faults || exit 1; \
+		$(FUZZ) configurations 500 --seed $$seed --json docs/fuzz.json --specs runs/faults || exit 1; \
+	done
+	$(FUZZ) page
 
 # Speed and memory beside other projects, on one thread: under a quarter of an hour. NAMES="iiw memory" for some alone.
 bench: $(STAMP) $(PEERS)

@@ -23,7 +23,7 @@ class Disk:
         Raises:
             OSError: among others, that it is a folder, a named pipe, a socket or a device, of which none is waited for.
         """
-        return open(path, mode, opener=_open_plain)
+        return open(path, mode, opener=open_plain)
 
     def read(self, path: Path) -> bytes:
         """The whole content of a file."""
@@ -65,7 +65,7 @@ class Disk:
             os.close(handle)
 
 
-def _open_plain(path: str, flags: int) -> int:
+def open_plain(path: str, flags: int) -> int:
     """Open a plain file; anything else could wait for ever, never end, or do something on being opened."""
     with suppress(FileNotFoundError):
         _check_plain(os.stat(path).st_mode, path)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from overfit_lab.errors import ConfigError, unknown_name
-from overfit_lab.files.disk import disk
+from overfit_lab.files.disk import disk, open_plain
 
 JUST_BEGUN = 1.0
 """Seconds in which a process may have made a file and not held it yet."""
@@ -171,7 +171,7 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
     hidden = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.[0-9a-f]{{8}}\.partial")
     with suppress(OSError):
         for left in [entry.path for entry in os.scandir(folder) if hidden.fullmatch(entry.name)]:
-            with open(left, "rb") as file:
+            with open(left, "rb", opener=open_plain) as file:
                 if time.time() - os.fstat(file.fileno()).st_mtime > JUST_BEGUN and _hold(file.fileno()):
                     disk().unlink(Path(left))
 

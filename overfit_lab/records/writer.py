@@ -14,7 +14,7 @@ import numpy as np
 
 from overfit_lab.errors import FolderBusyError, RunFolderError
 from overfit_lab.files.arrays import read_arrays, write_arrays
-from overfit_lab.files.disk import disk
+from overfit_lab.files.disk import disk, open_plain
 from overfit_lab.files.lines import GrowingLines
 from overfit_lab.files.writing import making_folder, write_bytes, write_json
 from overfit_lab.records import layout
@@ -251,8 +251,12 @@ def take_lock(folder: Path) -> IO[bytes]:
 
     Raises:
         FolderBusyError: another process holds it.
+        RunFolderError: its lock cannot be opened, or is no file.
     """
-    file = open(folder / ".lock", "ab")  # noqa: SIM115 (held until close)
+    try:
+        file = open(folder / ".lock", "ab", opener=open_plain)  # noqa: SIM115 (held until close)
+    except OSError as error:
+        raise RunFolderError(f"{folder / '.lock'}: cannot be written to ({error.strerror})") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -267,7 +271,7 @@ def is_held(folder: Path) -> bool:
     False too where there is no lock file or it cannot be read.
     """
     try:
-        with open(folder / ".lock", "rb") as file:
+        with open(folder / ".lock", "rb", opener=open_plain) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

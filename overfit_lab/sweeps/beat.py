@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from overfit_lab.errors import RunFolderError
@@ -70,9 +70,6 @@ class Beat:
         return time.time() - self.time < LEASE
 
 
-KEYS = {field.name for field in fields(Beat)}
-
-
 def beat_path(cell: Path) -> Path:
     """The file of a cell's signs of life, beside its run folder."""
     return cell.parent / BEATS / f"{cell.name}.json"
@@ -81,9 +78,8 @@ def beat_path(cell: Path) -> Path:
 def read_beat(path: Path) -> Beat | None:
     """The file's content; None where there is none or it is damaged."""
     try:
-        content = check(read_object(path), BeatInfo, path)
-        return Beat(**{key: value for key, value in content.items() if key in KEYS})
-    except RunFolderError:
+        return Beat(**check(read_object(path), BeatInfo, path))
+    except (RunFolderError, TypeError):  # a key that it does not know is of another version
         return None
 
 

@@ -55,16 +55,17 @@ class Budget:
         return float(self.share or 0) * training_seconds
 
 
-def parse_budget(text: str) -> Budget:
-    """``5%`` of training time, or a time such as ``30s`` or ``2m``.
+def parse_budget(value: str | float) -> Budget:
+    """``5%`` of training time, as text or as the share 0.05, or a time such as ``30s`` or ``2m``.
 
     Raises:
         ConfigError: anything else.
     """
+    text = str(value)
     with suppress(ValueError):
         return Budget(text, None, parse_time(text))
     with suppress(ValueError):
-        return Budget(text, parse_share(text), None)
+        return Budget(text, parse_share(value), None)
     raise ConfigError(f"budget {text!r}: expected a share of training time such as 5%, or a time such as 30s or 2m")
 
 
@@ -264,7 +265,7 @@ class LiveBudget:
         info = layout.read_info(self.writer.folder)
         if "probe_sizes" in info:
             return make_probes(with_sizes(self.settings, info["probe_sizes"])), info["probe_budget"]["every"]
-        budget = parse_budget(str(self.settings.budget))
+        budget = parse_budget(self.settings.budget or "")
         pace = next(value.value for value in event.values if value.field == "seconds_training")
         settings, choice = fit(
             self.settings,
