@@ -5,6 +5,7 @@ Nothing here imports torch; each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -32,6 +33,8 @@ from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, of_fil
 from overfit_lab.files.terminal import say, to_stderr
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+"""Errors of a path that cannot be one, whatever is mended."""
 UsageError: Any = typer.BadParameter.__mro__[2]
 """What typer raises for a wrong command line. Newer releases of typer carry their own copy of click, older ones
 import it; the common ancestor of either one's errors is reached from the one name that typer exports."""
@@ -112,6 +115,8 @@ def _run(arguments: list[str] | None) -> int:
     except OSError as error:
         if os.environ.get("OVERFIT_LAB_DEBUG"):
             raise
+        if error.errno in NO_PATH:
+            return _complain(of_file(error))
         resume = " with --resume" if (arguments or sys.argv[1:])[:1] == ["train"] else ""
         return _complain(f"{of_file(error)}; when that is mended, repeat the command{resume}", FAILED)
     except Exception as error:

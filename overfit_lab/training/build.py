@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from overfit_lab.config import RunConfig
 from overfit_lab.data.dataset import load_dataset
+from overfit_lab.errors import ConfigError
 from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.methods.teachers import Teachers
 from overfit_lab.models.factory import build_model
@@ -30,7 +32,26 @@ from overfit_lab.training.parts import (
     label_context,
 )
 from overfit_lab.training.session import Session
-from overfit_lab.types import Clock, Dataset
+from overfit_lab.types import Clock, Dataset, to_float
+
+
+def check_batches(config: RunConfig, model: nn.Module, data: Dataset) -> None:
+    """Refuse batches of one image where the model cannot be trained on one, as batch norm of vectors cannot.
+
+    Raises:
+        ConfigError: so it is.
+
+    Cost: a forward pass of one image, where batches are of one.
+    """
+    split = data.splits["train"]
+    if min(config.batch_size, len(split)) > 1:
+        return
+    with torch.no_grad(), private_streams(0):
+        try:
+            copy.deepcopy(model).train()(to_float(next(iter(split.x.split(1)))))
+        except ValueError as error:
+            what = f"batch_size = {config.batch_size}, {len(split)} training samples"
+            raise ConfigError(f"{what}: the model cannot be trained on one image at a time ({error})") from error
 
 
 def build(
@@ -52,6 +73,7 @@ def build(
     check_classes(config.evaluation, data)
     check_shares(config, world.size)
     model = build_model(config.model, data, device, seed=config.seed)
+    check_batches(config, model, data)
     compute = resolve_compute(config, model, data, device)
     if compute["channels_last"]:
         model = model.to(memory_format=torch.channels_last)

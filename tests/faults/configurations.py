@@ -472,7 +472,7 @@ def run_case(case, run_folder):
             wrong.append("CODE RAN")
         if before != after:
             wrong.append(f"touched outside: {sorted(after.keys() ^ before.keys())[:3]}")
-        if outcome.status == BAD and made:
+        if outcome.status == BAD and any(not _failed_in_training(path) for path in made):
             wrong.append("left a folder")
         if outcome.status in (BAD, INTERRUPTED, 0) and any(
             ".partial" in str(path) for one in made for path in one.rglob("*")
@@ -480,6 +480,12 @@ def run_case(case, run_folder):
             wrong.append("left .partial")
         outcome.problems = wrong
     return outcome
+
+
+def _failed_in_training(folder):
+    """Whether it is a whole run that says it failed, of what only training could show, such as how long it takes."""
+    info, records = folder / "run.json", folder / "records.jsonl"
+    return info.is_file() and json.loads(info.read_text())["status"] == "failed" and records.stat().st_size > 0
 
 
 def _filled(text, here, out, folder):

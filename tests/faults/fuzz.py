@@ -19,8 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
-sys.path.append(str(TESTS.parent))
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 
 def main(arguments=None):
