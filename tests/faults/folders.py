@@ -138,7 +138,7 @@ READING = ("compare", "table", "figure", "report", "diagnose", "watch", "import"
 """Commands that change nothing in the folder."""
 
 COSTLY = ("report", "cost")
-"""Commands that take seconds; they come a fifth as often as others."""
+"""Commands that take seconds; they come a tenth as often as others."""
 
 
 def reads_alone(arguments):
@@ -151,7 +151,7 @@ def reads_alone(arguments):
 # drawing
 
 
-def draw_case(seed, bases, n_commands=4, among=BASES):
+def draw_case(seed, bases, n_commands=3, among=BASES):
     """The case of a seed: one to three mutations of a folder, and commands that read it."""
     stream = random.Random(seed)
     base = stream.choice([name for name in (*BASES, "run", "run", "run") if name in among])
@@ -176,7 +176,7 @@ def _commands(stream, base, struck, most):
             by_command.setdefault(arguments[0], []).append(arguments)
     for _ in range(4 * most):
         arguments = stream.choice(by_command[stream.choice(sorted(by_command))])
-        seldom = arguments[0] in COSTLY and stream.random() < 0.8
+        seldom = arguments[0] in COSTLY and stream.random() < 0.9
         if arguments not in chosen and not seldom and len(chosen) < most:
             chosen.append(arguments)
     return chosen
