@@ -12,6 +12,7 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.evaluation.attackers import Attacker, plain
 from overfit_lab.evaluation.outcome import Outcome, load_outcome
 from overfit_lab.evaluation.run import OnProgress, evaluate, evaluation_settings, take_samples
+from overfit_lab.files.disk import disk
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import identity, layout
 from overfit_lab.records.environment import git_revision, hardware, now, versions
@@ -53,17 +54,20 @@ def evaluate_into(
             and known.complete
             and known.settings == json.loads(json.dumps(evaluation_settings(snapshot, attacker, split, n, batch_size)))
         ):
-            return known
-        outcome = evaluate(
-            snapshot, attacker, split=split, n=n, batch_size=batch_size, partial=partial, on_progress=on_progress
-        )
-        made = {"ended": now(), "git_revision": git_revision(), "versions": versions(), "device": snapshot.device.type}
-        outcome = replace(outcome, made={**made, "hardware": hardware(snapshot.device)})
-        outcome.save(path)
-        probe = snapshot.name_of(PROBE)
+            outcome = known
+        else:
+            outcome = evaluate(
+                snapshot, attacker, split=split, n=n, batch_size=batch_size, partial=partial, on_progress=on_progress
+            )
+            made = {"ended": now(), "git_revision": git_revision(), "versions": versions()}
+            place = {"device": snapshot.device.type, "hardware": hardware(snapshot.device)}
+            outcome = replace(outcome, made={**made, **place})
+            outcome.save(path)
+        # Also where the outcome is reused: it may be that a kill came between it and its records.
         values, seconds = outcome.values(split), outcome.seconds
-        writer.append_posthoc(to_records(probe, values, snapshot.clock, seconds, imported=snapshot.imported))
-        partial.unlink(missing_ok=True)
+        records = to_records(snapshot.name_of(PROBE), values, snapshot.clock, seconds, imported=snapshot.imported)
+        writer.append_posthoc(records)
+        disk().unlink(partial)
     return outcome
 
 
@@ -109,6 +113,8 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
         same = info.get("weights", {}).get("fingerprint") == digest
         if not same or identity.run(load_config(layout.config_path(out))) != identity.run(session.config):
             raise RunFolderError(f"{out}: holds another run, or these weights configured otherwise; give another --out")
+        if not layout.samples_path(out).is_file():  # where a kill came before they were written
+            save_samples(out, session.data)
         return out
     layout.check_writable(out.parent)
     info = {

@@ -14,8 +14,8 @@ from typing import IO, Any
 class Disk:
     """The disk as it is."""
 
-    def open(self, path: Path, mode: str) -> IO[Any]:
-        """An open file, in a binary mode."""
+    def open(self, path: Path, mode: str) -> Any:
+        """An open file (BinaryIO), in a binary mode."""
         return open(path, mode)
 
     def read(self, path: Path) -> bytes:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.disk import disk
 from overfit_lab.files.writing import replacing
 
 TYPES = {
@@ -40,7 +41,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
 
     Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk().make_folder(path.parent)
     with replacing(path, durable=True) as file:
         write(file, tensors, {"overfit-lab": json.dumps(meta)})
 

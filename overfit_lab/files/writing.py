@@ -71,6 +71,23 @@ def write_text(text: str, path: Path) -> None:
 
 
 @contextmanager
+def naming(path: Path, hidden: Path | None = None) -> Iterator[None]:
+    """An error of the operating system inside says which file it was about.
+
+    Args:
+        path: the file.
+        hidden: the name under which it is written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, str(hidden)):
+            error.filename = str(path)
+            error.filename2 = None
+        raise
+
+
+@contextmanager
 def output(path: Path) -> Iterator[BinaryIO]:
     """As :func:`replacing`, for a file that the user named: what stands in the way is said in one line.
 
@@ -116,19 +133,20 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
         OSError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}{'.' + secrets.token_hex(4) if shared else ''}.partial")
-    try:
-        disk().unlink(temporary)  # what a killed process left may be read-only
-        with disk().open(temporary, "xb") as file:
-            with suppress(FileNotFoundError):
-                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-            yield file
-            if durable:
-                disk().sync(file)
-        disk().replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            disk().unlink(temporary)
-        raise
+    with naming(path, temporary):
+        try:
+            disk().unlink(temporary)  # what a killed process left may be read-only
+            with disk().open(temporary, "xb") as file:
+                with suppress(FileNotFoundError):
+                    os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+                yield file
+                if durable:
+                    disk().sync(file)
+            disk().replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                disk().unlink(temporary)
+            raise
     if durable:
         sync_folder(path.parent)
 

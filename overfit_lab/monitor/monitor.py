@@ -50,7 +50,7 @@ from overfit_lab.records.recorder import MemoryWriter, Recorder
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
-from overfit_lab.records.status import end
+from overfit_lab.records.status import begin, end, running
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.doubts import say_doubt
 from overfit_lab.training.evaluation import accuracy_and_loss, evaluated, try_to_evaluate
@@ -524,14 +524,14 @@ class Monitor:
                     f"{folder}: holds a run of another configuration ({difference}); give another folder"
                 )
             writer = RunWriter.reopen(folder)
-            writer.update_info(status="running")
+            begin(writer)
             if not layout.samples_path(folder).is_file():  # of a monitor that did not write it
                 save_samples(folder, self.data)
             return writer
         device, train = next(model.parameters()).device, self.data.splits["train"]
         info = {
             "name": self._config.name,
-            "status": "running",
+            **running(),
             "seed": self._config.seed if self._config.knows("seed") else None,
             "monitored": {
                 **self._config.monitored.model_dump(mode="json", include={"method", "config", "tags"}),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +25,14 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "openTSNE"
 def now() -> str:
     """The time now in UTC, to the second (ISO 8601)."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def machine() -> str:
+    """A mark of this machine since it was started, which says nothing about it: 8 hexadecimal digits."""
+    boot = ""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    return hashlib.sha256(f"{socket.gethostname()} {boot}".encode()).hexdigest()[:8]
 
 
 def versions() -> dict[str, str]:

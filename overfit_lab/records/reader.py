@@ -15,7 +15,9 @@ from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.arrays import read_arrays
 from overfit_lab.records import layout
-from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record, standing
+from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record
+from overfit_lab.records.records import standing as standing_rows
+from overfit_lab.records.status import standing
 
 SERIES = ["epoch", "value", "stderr", "n"]
 """Columns of a series."""
@@ -57,6 +59,11 @@ class Run:
             RunFolderError: damaged.
         """
         return layout.read_info(self.folder)
+
+    @property
+    def status(self) -> str:
+        """How the run stands, see :func:`overfit_lab.records.status.standing`."""
+        return standing(self.folder, self.info)
 
     @property
     def is_imported(self) -> bool:
@@ -103,7 +110,7 @@ class Run:
         if inputs is not None:
             chosen &= frame["inputs"] == inputs
         part = frame.loc[chosen, [*SERIES, "origin"]].dropna(subset=["value"])
-        which = standing(part["epoch"], part["n"].fillna(0), part["origin"] != TRAINING)
+        which = standing_rows(part["epoch"], part["n"].fillna(0), part["origin"] != TRAINING)
         return part.iloc[which][SERIES].reset_index(drop=True)
 
     def value_at(self, epoch: int, probe: str, field: str, split: str, inputs: str) -> float | None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
-from overfit_lab.records.environment import now
-from overfit_lab.records.writer import RunWriter
+from overfit_lab.records.environment import machine, now
+from overfit_lab.records.writer import RunWriter, is_held
 
 if TYPE_CHECKING:
     from overfit_lab.records.reader import Run  # brings pandas, which whoever only asks for a state need not wait for
 
 ENDED = "ended"
 """State of an imported log: it is over, and how it ended is not known."""
+STOPPED = "stopped"
+"""State of a run whose process is gone without having said how it ended."""
+MACHINE = "machine"
+"""In run.json: a mark of the machine that the run was begun or gone on with on."""
 COMPLETE = ("completed", layout.IMPORTED, ENDED)
 """States of runs of which nothing is known to be missing."""
 
@@ -31,10 +35,40 @@ def status_of(folder: Path) -> Any:
     return layout.read_info(folder).get("status") if layout.is_run(folder) else None
 
 
+def standing(folder: Path, info: Mapping[str, Any]) -> str:
+    """How a run stands: what run.json says, or :data:`STOPPED` of one that says ``running`` and is not.
+
+    Args:
+        folder: the run folder.
+        info: what run.json says.
+
+    A process that was killed, or that could not write any more, leaves ``running``; on the machine that it ran on the
+    lock tells whether it is there. Of a run on another machine only run.json is known.
+    """
+    status = str(info.get("status", "unknown"))
+    gone = status == "running" and info.get(MACHINE) == machine() and not is_held(folder)
+    return STOPPED if gone else status
+
+
 def ended_at(run: Run) -> str:
     """How far a run came, in words: ``interrupted at epoch 3 of 100``; without its length where that is not known."""
     length = f" of {run.config.epochs}" if run.config.knows("epochs") else ""
-    return f"{run.info.get('status', 'unknown')} at epoch {run.info.get('epoch', '?')}{length}"
+    return f"{run.status} at epoch {run.info.get('epoch', '?')}{length}"
+
+
+def begin(writer: RunWriter, **changes: Any) -> None:
+    """Write that a run is under way, on this machine.
+
+    Args:
+        writer: of the run.
+        changes: other keys of run.json.
+    """
+    writer.update_info(**running(), **changes)
+
+
+def running() -> dict[str, Any]:
+    """What run.json says of a run that is under way on this machine."""
+    return {"status": "running", MACHINE: machine()}
 
 
 def end(writer: RunWriter, status: str, **changes: Any) -> None:
@@ -56,7 +90,8 @@ def end_at_error(writer: RunWriter) -> Iterator[None]:
     except KeyboardInterrupt:
         end(writer, "interrupted")
     except BaseException:
-        end(writer, "failed")
+        with suppress(OSError):  # a disk that is full is why it failed; the lock tells then, see standing
+            end(writer, "failed")
         raise
 
 

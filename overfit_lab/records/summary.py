@@ -108,7 +108,7 @@ def summarise_run(run: Run, weights: str = RAW, by: str = "auto") -> dict[str, A
     final = final_epoch(run)
     row: dict[str, Any] = {
         "run": run.name,
-        "status": run.info.get("status", "unknown"),
+        "status": run.status,
         "group": f"{weights} {experiment_key(run)}",
         "labels": label_name(run),
         "weights": weights,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,9 +14,14 @@ import numpy as np
 
 from overfit_lab.errors import FolderBusyError, RunFolderError
 from overfit_lab.files.arrays import read_arrays, write_arrays
+from overfit_lab.files.disk import disk
+from overfit_lab.files.lines import GrowingLines
 from overfit_lab.files.writing import making_folder, write_bytes, write_json
 from overfit_lab.records import layout
-from overfit_lab.records.records import POSTHOC, TRAINING, Record
+from overfit_lab.records.records import KEY, POSTHOC, TRAINING, Record
+
+POSITION, CHECKSUM = "records", "records_crc32"
+"""In the notes of a checkpoint that a run goes on from."""
 
 
 class RunWriter:
@@ -31,7 +35,11 @@ class RunWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = take_lock(folder)
-        self._records: IO[bytes] = open(layout.records_path(folder), "ab")  # noqa: SIM115 (closed by close)
+        try:
+            self._records = GrowingLines(layout.records_path(folder))
+        except OSError:
+            self._lock.close()
+            raise
         self._in_process[folder.resolve()] = self
 
     @classmethod
@@ -64,7 +72,7 @@ class RunWriter:
         if before is not None:
             before.close()
         writer = cls.reopen(folder)
-        layout.samples_path(folder).unlink(missing_ok=True)
+        disk().unlink(layout.samples_path(folder))
         writer.replace_info(info)
         write_bytes(layout.config_path(folder), config_yaml.encode())
         return writer
@@ -83,54 +91,82 @@ class RunWriter:
             raise RunFolderError(f"{folder}: cannot write there ({error.strerror})") from error
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write records, and return when they are on disk."""
-        _append(self._records, records)
+        """Write records, and return when they are on disk.
+
+        Raises:
+            OSError: they cannot be written; none of them is there then.
+        """
+        if records:
+            self._records.append("".join(record.to_json() + "\n" for record in records).encode())
 
     def append_posthoc(self, records: Sequence[Record]) -> None:
         """Write records that were measured from a checkpoint; they say so, and stay when the run is cut back.
 
-        Those of imported weights say that they are.
-        """
-        self._cut_torn_line()
-        _append(self._records, [replace(r, origin=POSTHOC) if r.origin == TRAINING else r for r in records])
+        Those of imported weights say that they are. What stands there already with the same value is not written
+        again, so that a command which was killed and is repeated leaves what it would have left at once.
 
-    def _cut_torn_line(self) -> None:
-        """Drop a last line that a kill cut off, so that the next record begins a line of its own."""
-        content = layout.records_path(self.folder).read_bytes()
-        if not content.endswith(b"\n"):
-            self._records.truncate(content.rfind(b"\n") + 1)
+        Raises:
+            OSError: they cannot be written; none of them is there then.
+        """
+        self._records.cut_torn_line()
+        new = [replace(r, origin=POSTHOC) if r.origin == TRAINING else r for r in records]
+        lines = self._records.content().splitlines(keepends=True)
+        there = {_told(r): r for line in lines if (r := _record_of(line)) is not None and r.origin != TRAINING}
+        self.append([r for r in new if not _same(there.get(_told(r)), r)])
 
     @property
     def position(self) -> int:
         """Length of records.jsonl in bytes."""
-        return self._records.seek(0, os.SEEK_END)
+        return self._records.size
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """What a checkpoint notes of the records that go with it: :attr:`position`, and a checksum up to there."""
+        size = self._records.size
+        return {POSITION: size, CHECKSUM: self._records.sum_until(size)}
+
+    def check_holds(self, notes: Mapping[str, Any], noted_by: str) -> None:
+        """Refuse records that are not those which a checkpoint counts; nothing is written.
+
+        Args:
+            notes: of the checkpoint, see :attr:`notes`.
+            noted_by: its name.
+
+        Raises:
+            RunFolderError: some are missing, or they are others.
+        """
+        size, checksum = notes.get(POSITION), notes.get(CHECKSUM)
+        if not isinstance(size, int) or size < 0 or not isinstance(checksum, int | None):
+            raise RunFolderError(f"{noted_by}: damaged, its position in the records is {size!r}")
+        self._records.check_prefix(size, checksum, noted_by)
 
     def truncate(self, position: int) -> None:
-        """Cut records.jsonl back to a length that :attr:`position` gave, but for records measured from checkpoints."""
-        path = layout.records_path(self.folder)
-        with open(path, "rb") as file:
-            file.seek(position)
-            after = file.read().splitlines(keepends=True)
+        """Cut records.jsonl back to a length that :attr:`position` gave, but for records measured from checkpoints.
+
+        Raises:
+            ValueError: it is not that long.
+        """
+        after = self._records.content()[position:].splitlines(keepends=True)
         stay = [line for line in after if (record := _record_of(line)) is not None and record.origin != TRAINING]
-        if not stay:
-            self._records.truncate(position)
-            self._records.seek(0, os.SEEK_END)
-            return
-        # In one go: a kill between a cut and a second writing would lose them.
-        write_bytes(path, path.read_bytes()[:position] + b"".join(stay))
-        self._records.close()
-        self._records = open(path, "ab")  # noqa: SIM115 (closed by close)
+        self._records.cut(position, b"".join(stay))
 
     def keep_until(self, epoch: int) -> list[Record]:
-        """Drop training's records of later epochs, arrays, and a line that a kill cut off; its records that stay."""
-        stay, position = [], 0
-        for line in layout.records_path(self.folder).read_bytes().splitlines(keepends=True):
+        """Drop training's records of later epochs, arrays, and a line that a kill cut off; its records that stay.
+
+        Raises:
+            RunFolderError: a line in the middle is no record.
+        """
+        lines = self._records.content().splitlines(keepends=True)
+        stay, size = list[Record](), 0
+        for number, line in enumerate(lines, start=1):
             record = _record_of(line)
+            if record is None and number < len(lines):
+                raise RunFolderError(f"{self._records.path}, line {number}: not a record; mend or remove that line")
             if record is None or (record.epoch > epoch and record.origin == TRAINING):
                 break
             stay += [record] if record.origin == TRAINING else []
-            position += len(line)
-        self.truncate(position)
+            size += len(line)
+        self.truncate(size)
         self.drop_arrays_after(epoch)
         return stay
 
@@ -158,7 +194,7 @@ class RunWriter:
         for path in (self.folder / "arrays").glob("*.npz"):
             match = re.search(r"-(\d+)$", path.stem)
             if match and int(match.group(1)) > epoch:
-                path.unlink()
+                disk().unlink(path)
 
     def update_info(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""
@@ -191,11 +227,14 @@ class RunWriter:
         self.close()
 
 
-def _append(file: IO[bytes], records: Sequence[Record]) -> None:
-    if records:
-        file.write("".join(record.to_json() + "\n" for record in records).encode())
-        file.flush()
-        os.fsync(file.fileno())
+def _told(record: Record) -> tuple[Any, ...]:
+    """What tells a number that was measured from a checkpoint from others."""
+    return (*(getattr(record, name) for name in KEY), record.step, record.origin, record.via)
+
+
+def _same(before: Record | None, now: Record) -> bool:
+    """Whether a number is there already, however long it took."""
+    return before is not None and (before.value, before.stderr) == (now.value, now.stderr)
 
 
 def _record_of(line: bytes) -> Record | None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from overfit_lab.files.disk import disk
 from overfit_lab.files.writing import replacing
 
 BEAT = 5.0
@@ -80,7 +81,7 @@ def read_beat(path: Path) -> Beat | None:
 
 def write_beat(path: Path, beat: Beat) -> Beat:
     """Replace the file as a whole, with the time of now."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk().make_folder(path.parent)
     beat = replace(beat, time=time.time())
     with replacing(path, shared=True) as file:
         file.write(json.dumps(asdict(beat)).encode())

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from overfit_lab.files.disk import disk
 from overfit_lab.records.best import Best, choosing, is_better
 from overfit_lab.training.checkpoint import save_checkpoint
 from overfit_lab.training.evaluation import find_value
@@ -61,7 +62,7 @@ class CheckpointKeeper:
             save_checkpoint(self.folder / f"epoch-{epoch:04d}.safetensors", self.session, resumable=False)
         notes = {**self.notes(), "best": asdict(self.best) if self.best else None}
         save_checkpoint(self.folder / "last.safetensors", self.session, resumable=True, notes=notes)
-        (self.folder / MIDWAY).unlink(missing_ok=True)
+        disk().unlink(self.folder / MIDWAY)
 
     def on_step(self, event: StepEnded) -> None:
         """Write ``midway`` where it is due."""

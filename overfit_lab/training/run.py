@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,8 @@ from overfit_lab.records.recorder import Recorder
 from overfit_lab.records.records import TRAINING
 from overfit_lab.records.sinks.base import Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror
-from overfit_lab.records.status import end, end_at_error, mark_ended, status_of
-from overfit_lab.records.writer import RunWriter
+from overfit_lab.records.status import begin, end, end_at_error, mark_ended, status_of
+from overfit_lab.records.writer import POSITION, RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget
 from overfit_lab.training.build import build
@@ -42,6 +42,7 @@ from overfit_lab.training.keeper import CheckpointKeeper
 from overfit_lab.training.live import LiveProbes
 from overfit_lab.training.loop import train
 from overfit_lab.training.parts import make_probes
+from overfit_lab.training.resumption import resumable_of
 from overfit_lab.training.session import Session
 from overfit_lab.training.subjects import OnNote, describe, save_samples, take_initial
 
@@ -110,12 +111,12 @@ def train_run(
         if session.teachers is not None:
             session.teachers.check()
         compile_training(session)
-        with _opened(folder, session, resume=resume) as writer:
+        with _opened(folder, session, resume=resume) as (writer, checkpoint):
             if train_first(session, folder, teacher_bus) == "completed":
                 if writer is None:
                     return _train_beside(session, folder, bus, resume=resume)
                 mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
-                return _train_with_records(session, writer, bus, mirror, on_note, resume=resume)
+                return _train_with_records(session, writer, checkpoint, bus, mirror, on_note, resume=resume)
             if writer is not None:
                 end(writer, "interrupted")
     return "interrupted"
@@ -132,19 +133,23 @@ def check_place(folder: Path) -> None:
 
 
 @contextmanager
-def _opened(folder: Path, session: Session, *, resume: bool) -> Iterator[RunWriter | None]:
-    """The run's writer in the first process; None in the others, which find the folder made."""
-    opened: list[RunWriter] = []
-    session.world.run_on_rank(0, lambda: opened.append(_open_writer(folder, session, resume=resume)))
+def _opened(folder: Path, session: Session, *, resume: bool) -> Iterator[tuple[RunWriter | None, Checkpoint | None]]:
+    """In the first process the run's writer, and the checkpoint that it goes on from; the others find the folder made.
+
+    What does not fit is refused before anything is written.
+    """
+    opened: list[tuple[RunWriter, Checkpoint | None]] = []
+    open_writer = _reopen_writer if resume else _make_writer
+    session.world.run_on_rank(0, lambda: opened.append(open_writer(folder, session)))
     if not opened:
         try:
-            yield None
+            yield None, None
         except LostProcessError:
             mark_ended(folder, "failed")
             raise
         return
-    with opened[0] as writer, end_at_error(writer):
-        yield writer
+    with opened[0][0] as writer, end_at_error(writer):
+        yield opened[0]
 
 
 def needed_first(session: Session) -> list[TrainedFirst]:
@@ -244,22 +249,43 @@ def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunCo
     return config
 
 
-def _open_writer(folder: Path, session: Session, *, resume: bool) -> RunWriter:
-    if resume:
-        writer, last = RunWriter.reopen(folder), layout.resumable_path(folder)
-        epoch = layout.epoch_of(last) if last is not None else 0
-        if epoch < session.config.epochs:
-            change_settings(writer, session.config, epoch)
-        return writer
+def _make_writer(folder: Path, session: Session) -> tuple[RunWriter, None]:
     writer = RunWriter.create(folder, to_yaml(session.config), describe(session))
     save_samples(folder, session.data)
-    return writer
+    return writer, None
+
+
+def _reopen_writer(folder: Path, session: Session) -> tuple[RunWriter, Checkpoint | None]:
+    """The writer of a run that is gone on with and the checkpoint that it begins at, seen to belong together.
+
+    Raises:
+        RunFolderError: the checkpoint is damaged or missing, or the records are not those that it counts.
+    """
+    writer = RunWriter.reopen(folder)
+    try:
+        checkpoint = resumable_of(writer)
+        epoch = checkpoint.clock.epoch if checkpoint is not None else 0
+        if epoch < session.config.epochs:
+            change_settings(writer, session.config, epoch)
+        if not layout.samples_path(folder).is_file():  # of a run that was killed before it wrote them
+            save_samples(folder, session.data)
+    except BaseException:
+        writer.close()
+        raise
+    return writer, checkpoint
 
 
 def _train_with_records(
-    session: Session, writer: RunWriter, bus: EventBus, mirror: Mirror | None, on_note: OnNote | None, *, resume: bool
+    session: Session,
+    writer: RunWriter,
+    checkpoint: Checkpoint | None,
+    bus: EventBus,
+    mirror: Mirror | None,
+    on_note: OnNote | None,
+    *,
+    resume: bool,
 ) -> str:
-    best, before = _restore_last(session, writer) if resume else (None, 0.0)
+    best, before = _go_on_from(checkpoint, session, writer) if resume else (None, 0.0)
     session.history = lambda clock: FolderHistory(writer.folder, clock.epoch)
     recorder = Recorder(writer, on_records=mirror.take if mirror is not None else None)
     failures = Failures(recorder, writer, on_note)
@@ -270,7 +296,7 @@ def _train_with_records(
         return before + time.perf_counter() - started
 
     def notes() -> dict[str, Any]:
-        return {"records": writer.position, "wall_seconds": wall()}
+        return {**writer.notes, "wall_seconds": wall()}
 
     keeper = CheckpointKeeper(session, layout.checkpoints(writer.folder), notes, best)
     _subscribe(bus, session, recorder, keeper, failures, _live_budget(session, writer, recorder))
@@ -282,7 +308,7 @@ def _train_with_records(
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
     if session.clock.step == 0:
         keeper.save_initial()
-    writer.update_info(status="running", processes=session.world.size)
+    begin(writer, processes=session.world.size)
     status = "failed"
     try:
         if mirror is not None:
@@ -294,7 +320,9 @@ def _train_with_records(
         status = "interrupted"
     finally:
         chosen = asdict(keeper.best) if keeper.best else None
-        end(writer, status, epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3))
+        # What stops a run that failed may be that nothing can be written any more: then its error counts.
+        with suppress(*([OSError] if status == "failed" else [])):
+            end(writer, status, epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3))
         if mirror is not None:
             mirror.end(status)
     return status
@@ -302,8 +330,9 @@ def _train_with_records(
 
 def _train_beside(session: Session, folder: Path, bus: EventBus, *, resume: bool) -> str:
     """Train in a process that is not the first: nothing is written."""
-    if resume:
-        _restore(session, folder)
+    path = layout.resumable_path(folder) if resume else None
+    if path is not None:
+        _put_into(session, load_checkpoint(path))
     session.history = lambda clock: FolderHistory(folder, clock.epoch)
     settings = session.config.probes
     prepare = _never if settings.budget is not None else None
@@ -359,25 +388,23 @@ def _live_budget(session: Session, writer: RunWriter, recorder: Recorder) -> Liv
     return LiveBudget(settings, writer, recorder.pilot, n_epochs=n_epochs, n_weights=n_weights)
 
 
-def _restore_last(session: Session, writer: RunWriter) -> tuple[Best | None, float]:
-    """Put the last checkpoint into the session and cut the records back to it; from the start where there is none."""
-    checkpoint = _restore(session, writer.folder)
+def _go_on_from(checkpoint: Checkpoint | None, session: Session, writer: RunWriter) -> tuple[Best | None, float]:
+    """Put a checkpoint into the session and cut the records back to it; to nothing where there is none.
+
+    Returns:
+        The best epoch so far, and the seconds that the run took up to then.
+    """
     if checkpoint is None:
         writer.truncate(0)
         writer.drop_arrays_after(0)
         return None, 0.0
-    writer.truncate(int(checkpoint.notes["records"]))
+    _put_into(session, checkpoint)
+    writer.truncate(int(checkpoint.notes[POSITION]))
     writer.drop_arrays_after(checkpoint.clock.epoch)
     best = checkpoint.notes.get("best")
     return (Best(**best) if best else None), float(checkpoint.notes["wall_seconds"])
 
 
-def _restore(session: Session, folder: Path) -> Checkpoint | None:
-    """Put the checkpoint that a run goes on from into the session, and return it; None where there is none."""
-    path = layout.resumable_path(folder)
-    if path is None:
-        return None
-    checkpoint = load_checkpoint(path)
+def _put_into(session: Session, checkpoint: Checkpoint) -> None:
     restore(session, checkpoint)
     session.clock = replace(session.clock, n_epochs=session.config.epochs)  # it may end later than it was to
-    return checkpoint

@@ -21,6 +21,7 @@ from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.records import layout
 from overfit_lab.records.environment import command, git_revision, hardware, now, versions
 from overfit_lab.records.history import FolderHistory
+from overfit_lab.records.status import running
 from overfit_lab.seeds import private_streams
 from overfit_lab.training.build import build
 from overfit_lab.training.checkpoint import load_checkpoint, restore
@@ -38,7 +39,7 @@ def describe(session: Session, status: str = "running") -> dict[str, Any]:
     splits = session.data.splits
     return {
         "name": session.config.name,
-        "status": status,
+        **(running() if status == "running" else {"status": status}),
         "seed": session.config.seed,
         "started": now(),
         "command": command(),

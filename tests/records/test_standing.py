@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from overfit_lab.config import RunConfig, to_yaml
+from overfit_lab.files import lines
 from overfit_lab.records import layout
-from overfit_lab.records import writer as writing
 from overfit_lab.records.history import FolderHistory, MemoryHistory
 from overfit_lab.records.reader import Run, read_records
 from overfit_lab.records.records import POSTHOC, TRAINING, Record, standing
@@ -120,7 +120,7 @@ def test_a_kill_while_cutting_back_loses_no_later_record(tmp_path, monkeypatch):
     def killed(path, content):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writing, "write_bytes", killed)
+    monkeypatch.setattr(lines, "write_bytes", killed)
     before = layout.records_path(tmp_path / "r").read_bytes()
     with RunWriter.reopen(tmp_path / "r") as writer, pytest.raises(KeyboardInterrupt):
         writer.truncate(0)

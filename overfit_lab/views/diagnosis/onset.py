@@ -188,7 +188,7 @@ def _notes(runs: Sequence[Run], judged: Sequence[Run]) -> str:
     notes = []
     gone = [run.name for run in runs if diverged_at(run) is not None]
     short = [run.name for run in runs if run not in judged and run.name not in gone]
-    part = [run.name for run in judged if run.info.get("status") not in (*COMPLETE, None)]
+    part = [run.name for run in judged if run.status not in (*COMPLETE, "unknown")]
     if gone:
         notes.append(f"{listed(gone)} diverged and {'is' if len(gone) == 1 else 'are'} passed over")
     if short:

@@ -12,7 +12,7 @@ from overfit_lab.probes.metrics.decays import decays_of
 from overfit_lab.probes.metrics.phases import Phases, samples_of
 from overfit_lab.records.best import INPUTS, WHAT, Best, after_robustness, best_of, choosing, judged
 from overfit_lab.records.layout import IMPORTED
-from overfit_lab.records.status import COMPLETE
+from overfit_lab.records.status import COMPLETE, standing
 from overfit_lab.records.writer import is_held
 from overfit_lab.views.live.alarm import Alarm, Alert
 from overfit_lab.views.live.following import Followed, Numbers, Series
@@ -240,7 +240,7 @@ def _n_epochs(run: Followed) -> int | None:
 
 def _status(run: Followed, time: float) -> tuple[str, float | None]:
     """The status, and the seconds without a record if they are many."""
-    status = str(run.info.get("status", "unknown"))
+    status = standing(run.folder, run.info)
     silent = max(0.0, time - run.changed)
     if status != "running" or silent < max(SILENT, 3 * (seconds_per_epoch(run) or 0.0)):
         return status, None

@@ -53,9 +53,7 @@ class Entry:
     @property
     def unfinished(self) -> str:
         """Runs that did not come to their end, in words; "" where all did."""
-        runs = [
-            f"{run.name} ({ended_at(run)})" for run in self.runs if run.info.get("status", "unknown") not in COMPLETE
-        ]
+        runs = [f"{run.name} ({ended_at(run)})" for run in self.runs if run.status not in COMPLETE]
         return f"not completed: {', '.join(runs)}" if runs else ""
 
 

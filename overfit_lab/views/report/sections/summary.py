@@ -70,7 +70,7 @@ def _mean(values: list[float | None]) -> str:
 def remarks(run: Run) -> list[str]:
     """Remarks on a run: that it did not complete, was imported, lacks probes, had some that failed, or no attack."""
     notes = []
-    status = run.info.get("status", "unknown")
+    status = run.status
     if run.is_imported:
         notes.append("imported weights; how they were trained is not known, so there is one checkpoint and no best.")
     elif status not in COMPLETE:
