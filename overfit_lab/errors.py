@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 class OverfitLabError(Exception):
@@ -64,7 +65,13 @@ def in_one_line(error: BaseException) -> str:
 
 def to_stderr(line: str) -> None:
     """Say something on stderr, in one line, that ends nothing."""
-    print(f"overfit-lab: {line}", file=sys.stderr, flush=True)
+    say(f"overfit-lab: {line}")
+
+
+def say(line: str) -> None:
+    """Print a line on stderr; where nobody reads it any more, or the terminal is gone, it is lost and ends nothing."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

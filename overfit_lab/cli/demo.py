@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
+from overfit_lab.errors import ConfigError, FailedError, Interrupted, RunFolderError
 
 if TYPE_CHECKING:
     from overfit_lab.processes.pool import Report
@@ -85,8 +85,11 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
     bus = EventBus()
     bus.on(EpochEnded, epoch_ended)
     config = apply_overrides(recipe(name), [f"seed={seed}"])
-    if train_run(config, Path(folder), device="cpu", bus=bus) == "interrupted":
+    status = train_run(config, Path(folder), device="cpu", bus=bus)
+    if status == "interrupted":
         raise KeyboardInterrupt
+    if status != "completed":
+        raise FailedError(status)
 
 
 def report(runs: list[Run]) -> None:

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from overfit_lab.errors import say
 from overfit_lab.processes.pool import Watcher
 
 SHARE, ETA = TextColumn("{task.percentage:3.0f}%"), TextColumn("ETA")
@@ -126,7 +127,7 @@ class RunsProgress(Watcher, Bars):
             self._show_all()
         else:
             end = "completed" if failure is None else f"failed, {failure}"
-            print(f"{name}: {end} ({self._standing()})", file=sys.stderr, flush=True)
+            say(f"{name}: {end} ({self._standing()})")
 
     def _show_all(self) -> None:
         if self._bar is not None:
@@ -167,7 +168,7 @@ class ShareProgress(Bars):
         left = self._estimate.seconds_left(seconds)
         if left is not None and share < 1.0:
             line += f", {duration(left)} left"
-        print(line, file=sys.stderr, flush=True)
+        say(line)
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
+from overfit_lab.errors import ConfigError, Interrupted, RunFolderError, to_stderr
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
@@ -184,4 +184,4 @@ def resumable() -> Iterator[None]:
 
 def note(text: str) -> None:
     """Print a note on stderr."""
-    typer.echo(f"overfit-lab: {text}", err=True)
+    to_stderr(text)

@@ -23,6 +23,7 @@ from typing import Any
 
 from overfit_lab.config import permission
 from overfit_lab.errors import FailedError, OverfitLabError
+from overfit_lab.processes.signals import OF_ONE, STOPPING, heard_in_words, in_a_job, told_to_stop
 
 Report = Callable[[float, str], None]
 """How a job says where it stands: the share of its work that is done, in [0, 1], and a few words."""
@@ -98,7 +99,7 @@ def run_jobs(
         For each job that failed the reason, in one line; a :class:`Refusal` where its input is at fault.
 
     Raises:
-        KeyboardInterrupt: SIGINT or SIGTERM came; every job was told to stop and has ended.
+        KeyboardInterrupt: a signal that stops came; every job was told to stop and has ended.
     """
     waiting = list(jobs)
     running: dict[str, _Worker] = {}
@@ -192,31 +193,16 @@ def _stop(processes: Collection[Any]) -> None:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead of interrupting just anywhere (only possible in the main thread)."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def _clean_start() -> Iterator[None]:
     """For the start of a process: a Ctrl-C does not reach it, and it imports nothing from the current folder.
 
-    The terminal sends SIGINT to every process; the parent's handler is the one that counts. A fresh interpreter has
-    the current folder first on its path until it is told the parent's, except with PYTHONSAFEPATH.
+    The terminal sends its signals to every process; the parent's handler is the one that counts. A fresh interpreter
+    has the current folder first on its path until it is told the parent's, except with PYTHONSAFEPATH.
     """
     safe_path = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     resource_tracker.ensure_running()  # starting it would unblock SIGINT
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(STOPPING) - set(OF_ONE))
     try:
         yield
     finally:
@@ -247,9 +233,8 @@ def _work(
 ) -> None:
     """Do one job; runs in the job's process, which may import what its parent may."""
     permission.grant(permitted)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGTERM, _interrupt_once)
+    in_a_job()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def report(share: float, text: str) -> None:
@@ -264,18 +249,13 @@ def _work(
             torch.set_num_threads(n_threads)
         work(report, *arguments)
     except KeyboardInterrupt:
-        reason = "was told to stop"
+        reason = f"was told to stop{heard_in_words()}"
     except Exception as error:
         reason = _describe(error)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in OF_ONE:
+        signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
         writer.send((None, type(reason)(reason[:2000])))
-
-
-def _interrupt_once(*_: object) -> None:
-    """Raise KeyboardInterrupt, and let no second signal disturb what is then put in order."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _describe(error: Exception) -> str:
