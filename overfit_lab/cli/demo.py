@@ -66,7 +66,9 @@ def train_all(out: Path, seed: int) -> None:
     jobs = [Job(name, train_recipe, (name, str(out / name), seed)) for name in (*RECIPES, *NOISE_RECIPES)]
     n_processes = min(len(jobs), usable_cores(), 4)
     with RunsProgress(len(jobs)) as progress:
-        failures = run_jobs(jobs, progress, n_processes=n_processes, n_threads=1, stop_at_failure=True)
+        failures = run_jobs(
+            jobs, progress, n_processes=n_processes, n_threads=1, stop_at_failure=True, from_server=True
+        )
     for name, reason in failures.items():
         raise RunFolderError(f"the demo's run {name} failed: {reason}")
 

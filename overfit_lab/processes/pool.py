@@ -23,6 +23,7 @@ from typing import Any
 
 from overfit_lab.config import permission
 from overfit_lab.errors import FailedError, OverfitLabError
+from overfit_lab.processes.server import CarryingEnvironment, start_context, use_all_threads
 from overfit_lab.processes.signals import OF_ONE, STOPPING, heard_in_words, in_a_job, told_to_stop
 
 Report = Callable[[float, str], None]
@@ -79,11 +80,12 @@ def run_jobs(
     stop_at_failure: bool = False,
     n_retries: int = 0,
     import_main: bool = True,
+    from_server: bool = False,
 ) -> dict[str, str]:
     """Run jobs, at most ``n_processes`` at a time, and wait for all of them.
 
-    Processes are started afresh ("spawn"), so a script that calls this guards its own beginning by
-    ``if __name__ == "__main__":``.
+    Processes begin with nothing of this one ("spawn", "forkserver"), so a script that calls this guards its own
+    beginning by ``if __name__ == "__main__":``.
 
     Args:
         jobs: in the order in which they are started.
@@ -94,6 +96,8 @@ def run_jobs(
         n_retries: how often a job that failed is begun again, after those that wait. The watcher is told of the last
             failure alone.
         import_main: processes import the file that this process was begun with, where the jobs' code may lie.
+        from_server: processes come from a server that has loaded the package once, where the system has such; see
+            :mod:`overfit_lab.processes.server`. Else each loads it by itself.
 
     Returns:
         For each job that failed the reason, in one line; a :class:`Refusal` where its input is at fault.
@@ -112,7 +116,7 @@ def run_jobs(
                     raise KeyboardInterrupt
                 while waiting and len(running) < n_processes:
                     job = waiting.pop(0)
-                    running[job.name] = _Worker(job, n_threads, import_main)
+                    running[job.name] = _Worker(job, n_threads, import_main, from_server)
                     if left[job.name] == n_retries:
                         watcher.started(job.name)
                 readers = [w.reader for w in running.values() if not w.reader.closed]
@@ -140,18 +144,18 @@ def run_jobs(
 class _Worker:
     """One job's process and the end of its pipe that we read."""
 
-    def __init__(self, job: Job, n_threads: int | None, import_main: bool) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, job: Job, n_threads: int | None, import_main: bool, from_server: bool) -> None:
         self.job = job
-        self.reader, writer = context.Pipe(duplex=False)
         self._said_end, self._reason = False, ""
-        self.process = context.Process(
-            target=_work,
-            args=(writer, job.work, job.arguments, n_threads, permission.current()),
-            name=job.name,
-            daemon=True,
-        )
         with _clean_start(), nullcontext() if import_main else _no_main():
+            context: Any = start_context(from_server=from_server)
+            self.reader, writer = context.Pipe(duplex=False)
+            self.process = context.Process(
+                target=_work,
+                args=(writer, job.work, job.arguments, n_threads, permission.current()),
+                name=CarryingEnvironment(job.name),
+                daemon=True,
+            )
             self.process.start()
         writer.close()
 
@@ -243,6 +247,7 @@ def _work(
 
     reason = ""
     try:
+        use_all_threads()
         if n_threads is not None:
             import torch
 
