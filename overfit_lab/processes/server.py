@@ -88,7 +88,7 @@ def use_all_threads() -> None:
     """In a process that was forked from the server: as many threads of the BLAS as a process of its own would have."""
     if PRELOADED not in sys.modules:
         return
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     said = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -119,7 +119,7 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
     except KeyboardInterrupt:
         print("told to stop", flush=True)
         raise
-    except OverfitLabError as error:
+    except (OverfitLabError, FailedError) as error:
         print(f"overfit-lab: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         raise
     except Exception as error:

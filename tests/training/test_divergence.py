@@ -138,3 +138,28 @@ def test_a_monitor_says_so_too(tmp_path, capfd):
     info = json.loads((tmp_path / "mine" / "run.json").read_text())
     assert (info["status"], info["diverged"]) == ("diverged", {"step": 7, "epoch": 2})
     assert capfd.readouterr().err.count("the weights are not finite since step 7") == 1
+
+
+def test_a_cell_of_a_sweep_that_diverged_fails_with_the_step(tmp_path, monkeypatch):
+    """Its state is ``diverged``, also where a sweep is gone on with: it is not trained again."""
+    from overfit_lab.config import to_dict
+    from overfit_lab.errors import FailedError
+    from overfit_lab.sweeps import work
+    from overfit_lab.sweeps.beat import claim, release
+    from overfit_lab.sweeps.manifest import SweepCell
+    from overfit_lab.sweeps.spec import Resources
+    from overfit_lab.sweeps.status import cell_status
+
+    config = tiny_config("hard", epochs=3, probes={}, optimizer={"lr": 1e30})
+    job = work.CellJob("cell", tmp_path / "cell", to_dict(config), Resources(), device="cpu")
+    token = claim(job.beat).token
+    monkeypatch.setattr(work, "_print_into", lambda path: path.parent.mkdir(exist_ok=True))
+    with pytest.raises(FailedError, match="diverged at step 2, in epoch 1"):
+        work.attempt(lambda *_: None, job, token)
+    release(job.beat, token, "failed", "the reason")
+    cell = SweepCell("cell", "cell", {}, 0, to_dict(config))
+    assert cell_status(tmp_path, cell).state == "diverged"
+    assert cell_status(tmp_path, cell).failure == "the reason"
+    token = claim(job.beat).token
+    with pytest.raises(RunFolderError, match="it would diverge again"):
+        work.attempt(lambda *_: None, job, token)
