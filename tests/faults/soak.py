@@ -192,16 +192,18 @@ def verdict(samples: list[dict[str, float]]) -> dict[str, Any]:
 
 def draw(samples: list[dict[str, float]], found: dict[str, Any], path: Path) -> None:
     """Memory, file handles and threads over time."""
+    from matplotlib.ticker import MaxNLocator
+
     from overfit_lab.views.figures.style import BLACK, BLUE, COLUMN, VERMILLION, new_figure, save, style
 
     slope = found["slopes"]["memory_mb"]
     caption = (
-        f"{found['cycles']} cycles in {found['minutes']:.0f} minutes. Memory changes by {slope['per_hour']:+.2f} MB an "
-        f"hour (95%: {slope['low']:+.2f} to {slope['high']:+.2f}) after the grey part."
+        f"{found['cycles']} cycles in {found['minutes']:.0f} min; after the grey part memory changes by "
+        f"{slope['per_hour']:+.2f} MB/h (95%: {slope['low']:+.2f} to {slope['high']:+.2f})"
     )
     x = [s["minutes"] for s in samples]
     with style():
-        figure = new_figure(COLUMN * 1.4, 3.4, caption)
+        figure = new_figure(COLUMN * 1.6, 3.4, caption)
         memory, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         memory.plot(x, [s["memory_mb"] for s in samples], color=BLUE, linestyle="-", label="resident memory")
         anonymous = [s["memory_anonymous_mb"] for s in samples]
@@ -211,10 +213,11 @@ def draw(samples: list[dict[str, float]], found: dict[str, Any], path: Path) -> 
         counts.plot(x, [s["handles"] for s in samples], color=BLUE, linestyle="-", label="open files")
         counts.plot(x, [s["threads"] for s in samples], color=BLACK, linestyle=(0, (1, 1)), label="threads")
         counts.set_ylim(0, None)
+        counts.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         counts.set_xlabel("minutes")
-        for axes in (memory, counts):
+        for axes, place in ((memory, "lower right"), (counts, "center right")):
             axes.axvspan(0, WARM_UP * found["minutes"], color="#000000", alpha=0.06, linewidth=0)
-            axes.legend(loc="lower right", ncols=2)
+            axes.legend(loc=place, ncols=2)
         save(figure, path)
 
 
