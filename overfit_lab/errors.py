@@ -63,6 +63,12 @@ def in_one_line(error: BaseException) -> str:
     return text if plain and text else f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def of_file(error: OSError) -> str:
+    """What the system refused, in a clause with the file: ``runs/a/records.jsonl: no space left on device``."""
+    reason = error.strerror or type(error).__name__
+    return ": ".join(str(part) for part in (error.filename, reason[:1].lower() + reason[1:]) if part is not None)
+
+
 def to_stderr(line: str) -> None:
     """Say something on stderr, in one line, that ends nothing."""
     say(f"overfit-lab: {line}")

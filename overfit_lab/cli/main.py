@@ -28,7 +28,7 @@ from overfit_lab.cli.table import compare, table
 from overfit_lab.cli.train import train
 from overfit_lab.cli.watch import watch
 from overfit_lab.config.permission import Permission, granted
-from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, to_stderr
+from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, of_file, to_stderr
 from overfit_lab.processes.signals import heard_in_words, stopping_a_command
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -124,6 +124,11 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        if os.environ.get("OVERFIT_LAB_DEBUG"):
+            raise
+        resume = " with --resume" if (arguments or sys.argv[1:])[:1] == ["train"] else ""
+        return _complain(f"{of_file(error)}; when that is mended, repeat the command{resume}", FAILED)
     except Exception as error:
         if os.environ.get("OVERFIT_LAB_DEBUG"):
             raise

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overfit_lab.files.disk import disk
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 FORMAT = 1
 
@@ -60,6 +59,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     with replacing(path, durable=True, shared=True) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -20,8 +20,7 @@ from overfit_lab.data.base import RawData, from_parts
 from overfit_lab.data.encoded import ByteRanges
 from overfit_lab.data.roles import files_by_split
 from overfit_lab.errors import DataUnavailableError
-from overfit_lab.files.disk import disk
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -127,7 +126,7 @@ class ParquetImages:
         arrays = cache.read_arrays(index)
         if arrays is None or not path.is_file() or path.stat().st_size != int(arrays["sizes"].sum()):
             try:
-                disk().make_folder(path.parent)
+                make_folder(path.parent)
                 with replacing(path, durable=True, shared=True) as file:
                     sizes = [file.write(content) for content in self._all()]
                 arrays = {"sizes": np.array(sizes, dtype=np.int64)}

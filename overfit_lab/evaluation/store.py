@@ -46,7 +46,7 @@ def evaluate_into(
     """
     n_samples = len(take_samples(snapshot, split, n).y)
     path = layout.evaluation_path(folder, snapshot.name_of(attacker.label), split, n_samples, snapshot.epoch)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.begun")  # not the name under which a file is written
     with RunWriter.reopen(folder) as writer:
         known = None if again or not path.is_file() else load_outcome(path)
         if (

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.files.disk import disk
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 
 def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
@@ -34,6 +33,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     if any(array.dtype.hasobject for array in arrays.values()):
         raise ValueError(f"{path.name}: expected numbers or text, got Python objects")
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     with replacing(path, durable=True) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -17,8 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
-from overfit_lab.files.disk import disk
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 TYPES = {
     torch.float64: "F64",
@@ -41,7 +40,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
 
     Cost: no copy of what is on the CPU already, such as label memory in a mapped file.
     """
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     with replacing(path, durable=True) as file:
         write(file, tensors, {"overfit-lab": json.dumps(meta)})
 

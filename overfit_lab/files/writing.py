@@ -5,11 +5,14 @@ Whatever replaces a file or makes a folder asks here.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +20,9 @@ from typing import BinaryIO
 
 from overfit_lab.errors import ConfigError, unknown_name
 from overfit_lab.files.disk import disk
+
+JUST_BEGUN = 1.0
+"""Seconds in which a process may have made a file and not held it yet."""
 
 
 def format_of(name: str | None, out: Path | None, formats: Collection[str], suffixes: Mapping[str, str]) -> str:
@@ -83,7 +89,6 @@ def naming(path: Path, hidden: Path | None = None) -> Iterator[None]:
     except OSError as error:
         if error.filename in (None, str(hidden)):
             error.filename = str(path)
-            error.filename2 = None
         raise
 
 
@@ -126,8 +131,9 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
     Args:
         path: the file to make or replace, in a folder that is there.
         durable: return only when the content and the name are on the disk, so that they outlast a power cut.
-        shared: several processes may write the file at once, the last one wins. Otherwise the hidden name is always
-            the same, so that what a killed process left is overwritten by the next one.
+        shared: several processes may write the file at once, the last one wins. Each has a hidden name of its own, and
+            removes those that processes left which are gone. Otherwise the hidden name is always the same, so that
+            what a killed process left is overwritten by the next one.
 
     Raises:
         OSError: it cannot be written.
@@ -135,8 +141,12 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
     temporary = path.with_name(f".{path.name}{'.' + secrets.token_hex(4) if shared else ''}.partial")
     with naming(path, temporary):
         try:
+            if shared:
+                remove_abandoned(path.parent, path.name)
             disk().unlink(temporary)  # what a killed process left may be read-only
             with disk().open(temporary, "xb") as file:
+                if shared:
+                    _hold(file.fileno())
                 with suppress(FileNotFoundError):
                     os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
                 yield file
@@ -149,6 +159,43 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
             raise
     if durable:
         sync_folder(path.parent)
+
+
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that are gone left of files that several write: nobody holds it any more.
+
+    Args:
+        folder: where to look.
+        name: of the file; None: any.
+    """
+    hidden = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.[0-9a-f]{{8}}\.partial")
+    with suppress(OSError):
+        for left in [entry.path for entry in os.scandir(folder) if hidden.fullmatch(entry.name)]:
+            with open(left, "rb") as file:
+                if time.time() - os.fstat(file.fileno()).st_mtime > JUST_BEGUN and _hold(file.fileno()):
+                    disk().unlink(Path(left))
+
+
+def _hold(handle: int) -> bool:
+    """Hold an open file until it is closed, and say whether nobody else did; where locks cannot be had, no."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there, so that their names outlast a power cut.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    if missing:
+        disk().make_folder(folder)
+        for path in missing:
+            sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -171,7 +218,7 @@ def making_folder(folder: Path, *, instead: bool = False) -> Iterator[Path]:
     temporary, before = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "before"))
     try:
         disk().remove_folder(temporary)  # what a killed process left
-        disk().make_folder(temporary)
+        make_folder(temporary)
         yield temporary
         sync_folder(temporary)
         if instead and folder.is_dir():

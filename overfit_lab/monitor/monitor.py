@@ -457,9 +457,12 @@ class Monitor:
         if self._writer is not None:
             change_settings(self._writer, self._config, epoch)
             there = self._writer.keep_until(epoch)
-            if not there:
-                self._writer.append(self._memory.records)
-            self._memory.records = there or self._memory.records
+            lines = {record.to_json() for record in there}
+            missing = [record for record in self._memory.records if record.to_json() not in lines]
+            self._writer.append(missing)
+            if there and missing:
+                to_stderr(f"{self._writer.folder}: {len(missing)} records were missing; they are written again")
+            self._memory.records = [*there, *missing]
 
     def close(self, status: str = "completed") -> None:
         """Training is over: the run folder, where there is one, says so.

@@ -42,6 +42,6 @@ def change_settings(writer: RunWriter, config: RunConfig, epoch: int) -> None:
 
 
 def _with(changes: list[dict[str, Any]], epoch: int, before: Any, now: Any) -> list[dict[str, Any]]:
-    """The changes up to an epoch and one more, which is there already where a kill came before config.yaml was written."""
+    """The changes up to an epoch and one more; it is there where a kill came before config.yaml was written."""
     new = {"epoch": epoch, "before": before, "now": now}
     return [*(change for change in changes if change["epoch"] <= epoch and change != new), new]

@@ -88,7 +88,8 @@ class RunWriter:
         try:
             return cls(folder)
         except OSError as error:
-            raise RunFolderError(f"{folder}: cannot write there ({error.strerror})") from error
+            where = error.filename or folder
+            raise RunFolderError(f"{where}: cannot be written to ({error.strerror})") from error
 
     def append(self, records: Sequence[Record]) -> None:
         """Write records, and return when they are on disk.

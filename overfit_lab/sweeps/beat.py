@@ -19,13 +19,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from overfit_lab.files.disk import disk
-from overfit_lab.files.writing import replacing
+from overfit_lab.files.writing import make_folder, replacing
 
 BEAT = 5.0
 """Seconds between signs of life."""
 LEASE = 30.0
 """Seconds without a sign of life after which a process on another machine counts as gone."""
+BEATS = "beats"
+"""The folder of the signs of life of a sweep's cells."""
 OUSTED = 75
 """Exit status of a process that finds that its cell was given to another."""
 
@@ -68,7 +69,7 @@ class Beat:
 
 def beat_path(cell: Path) -> Path:
     """The file of a cell's signs of life, beside its run folder."""
-    return cell.parent / "beats" / f"{cell.name}.json"
+    return cell.parent / BEATS / f"{cell.name}.json"
 
 
 def read_beat(path: Path) -> Beat | None:
@@ -81,7 +82,7 @@ def read_beat(path: Path) -> Beat | None:
 
 def write_beat(path: Path, beat: Beat) -> Beat:
     """Replace the file as a whole, with the time of now."""
-    disk().make_folder(path.parent)
+    make_folder(path.parent)
     beat = replace(beat, time=time.time())
     with replacing(path, shared=True) as file:
         file.write(json.dumps(asdict(beat)).encode())

@@ -10,12 +10,14 @@ from typing import Any
 
 from overfit_lab.config.permission import current
 from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
+from overfit_lab.files.writing import remove_abandoned
 from overfit_lab.processes.pool import Watcher
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
 from overfit_lab.records.status import status_of
 from overfit_lab.records.writer import take_lock
 from overfit_lab.sweeps.backends.base import Backend, make_backend
+from overfit_lab.sweeps.beat import BEATS
 from overfit_lab.sweeps.cells import check_cells_trusted, check_spec_trusted, extend, is_completed, plan
 from overfit_lab.sweeps.manifest import (
     Manifest,
@@ -248,4 +250,5 @@ def _held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be written to ({error.strerror})") from error
     with lock:
+        remove_abandoned(folder / BEATS)
         yield

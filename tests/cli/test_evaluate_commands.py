@@ -280,7 +280,7 @@ def test_a_killed_autoattack_goes_on_to_the_same_outcome(trained, tmp_path, capf
     shutil.copytree(trained, tmp_path / "whole")
     options = ["--attack", "autoattack", "--n", 240, "--batch-size", 8, "--iterations", 10, "--queries", 200]
     path = layout.evaluation_path(trained, "autoattack-iter10-queries200", "test", 240, 16)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.begun")
     seen = (0, 0)
     for how, status in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         process = start("evaluate", trained, *options)

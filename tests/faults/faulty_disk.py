@@ -58,7 +58,7 @@ class FaultyDisk(Disk):
         return struct.unpack("q", self._shared[:])[0]
 
     def _step(self, operation, path, part=lambda: None):
-        path = Path(os.path.abspath(path))
+        said, path = str(path), Path(os.path.abspath(path))
         if self.fault is None or self.root not in (path, *path.parents) or operation not in KINDS[self.fault.kind]:
             return
         k = self.n
@@ -72,7 +72,7 @@ class FaultyDisk(Disk):
         if self.fault.kind in ENDING:
             os._exit(KILLED)
         code = getattr(errno, self.fault.kind)
-        raise OSError(code, os.strerror(code), None if operation in ("write", "sync", "truncate") else str(path))
+        raise OSError(code, os.strerror(code), None if operation in ("write", "sync", "truncate") else said)
 
     def open(self, path, mode):
         kind = "create" if set(mode) & {"w", "x"} else "append" if "a" in mode else "open"

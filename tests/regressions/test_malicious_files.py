@@ -200,7 +200,7 @@ RUN_FILES = {
         *("evaluate", place.replace("evaluations/pgd-3-test-64-0004.npz"), "--attack", "pgd")
     ],
     "what an interrupted evaluation left": lambda place: [
-        *("evaluate", place.replace("evaluations/.pgd-3-test-64-0004.npz.partial"), "--attack", "pgd", "--again")
+        *("evaluate", place.replace("evaluations/.pgd-3-test-64-0004.npz.begun"), "--attack", "pgd", "--again")
     ],
     "arrays of checks": lambda place: [
         *("figure", "masking", place.replace("arrays/masking-0004.npz"), "--out", "masking.png")

@@ -1,0 +1,233 @@
+"""One command under one fault, and what must hold: nothing lost, one line, no leftovers, and the same result at last.
+
+Each command runs in a process of its own that a server forks, which has loaded the package.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from faults.faulty_disk import ENDING, KILLED, Fault, FaultyDisk
+
+LIMIT = 60
+"""Seconds after which a command counts as hung."""
+PRELOAD = ["faults.preloaded"]
+DENIES_UNLINK = ("EROFS", "EACCES", "EIO")
+"""Faults under which what was begun cannot even be removed."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit status, what it said on stderr, operations at which the fault could come.
+
+    statuses: of each of its commands that were run.
+    """
+
+    status: int
+    err: str
+    n: int
+    statuses: tuple = ()
+
+    @property
+    def lines(self):
+        """What it complained of; progress and notes are left out, and the cells of a sweep."""
+        said = [line for line in self.err.splitlines() if line.startswith("overfit-lab: ")]
+        return [line for line in said if not line.startswith(("overfit-lab: data ", "overfit-lab: cell "))]
+
+
+def context():
+    """Processes from a server that has loaded the package, with one thread each."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    tests = str(Path(__file__).parents[1])
+    if tests not in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # the server looks nowhere else
+        os.environ["PYTHONPATH"] = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
+    served = multiprocessing.get_context("forkserver")
+    served.set_forkserver_preload(PRELOAD)
+    return served
+
+
+def run_commands(commands, folder, fault=None, tolerated=()):
+    """Run commands in a folder, one after the other as long as they end well or as is tolerated, all in one process.
+
+    Args:
+        commands: words after ``overfit-lab``; or a function to call.
+        folder: the current folder, whose files the fault is about.
+        fault: what goes wrong.
+    """
+    said = folder.parent / f"{folder.name}.err"
+    served = context()
+    counter, at = served.Pipe(duplex=False)
+    process = served.Process(target=_work, args=(commands, str(folder), fault, str(said), at, tolerated))
+    process.start()
+    at.close()
+    process.join(LIMIT)
+    hung = process.is_alive()
+    if hung:
+        process.kill()
+        process.join()
+    n, statuses = 0, ()
+    with contextlib.suppress(EOFError, OSError):
+        n, statuses = counter.recv() if counter.poll() else (0, ())
+    counter.close()
+    err = said.read_text(errors="replace") if said.exists() else ""
+    return Ended("hung" if hung else process.exitcode, err, n, statuses)
+
+
+def _work(commands, folder, fault, said, at, tolerated):
+    from overfit_lab.cli.main import run
+    from overfit_lab.files.disk import replace_disk
+
+    with open(said, "wb") as err, open(os.devnull, "wb") as out:
+        os.dup2(err.fileno(), 2)
+        os.dup2(out.fileno(), 1)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(folder)
+    _fork_workers()
+    disk = FaultyDisk(folder, fault)
+    replace_disk(disk)
+    status, statuses = 0, []
+    for command in commands:
+        status = command() if callable(command) else run(list(command))
+        statuses.append(status)
+        if status and status not in tolerated:
+            break
+    at.send((disk.n, tuple(statuses)))
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _fork_workers():
+    """Have processes that the command starts inherit the disk."""
+    get = multiprocessing.get_context
+    multiprocessing.get_context = lambda name=None: get("fork" if name in ("spawn", "forkserver") else name)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command that is hit, and how it is gone on with.
+
+    Args:
+        name: of the scenario.
+        act: commands that are hit by the fault.
+        again: the commands after it, as the user would type them, from the folder as it was left.
+        before: commands that prepare the folder, without a fault.
+        state: what is compared at last, from the folder.
+        reads: commands that must be able to read whatever was left: exit status 0, or 2 with one line.
+    """
+
+    name: str
+    act: tuple
+    again: object
+    state: object
+    before: tuple = ()
+    reads: tuple = ()
+
+
+def problems_of(scenario, fault, template, folder, expected):
+    """What is wrong after one fault, in clauses; and whether the fault came at all.
+
+    Args:
+        template: the prepared folder, which is copied.
+        folder: where to; it is removed afterwards where nothing is wrong.
+        expected: the state of an undisturbed run.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(template, folder, symlinks=True)
+    hit = run_commands(scenario.act, folder, fault)
+    wrong = [*_ended_wrongly(hit, fault), *_left_wrongly(hit, folder, fault)]
+    for path in leftovers(folder):  # some time later
+        os.utime(folder / path, (0, 0))
+    repeated = run_commands([*scenario.reads, *scenario.again(folder)], folder, tolerated=(2,))
+    if _is_raw(repeated.err):
+        wrong.append(f"says something raw afterwards: {repeated.err[-300:]!r}")
+    if repeated.status != 0:
+        wrong.append(f"it cannot be gone on with: {repeated.status}, {repeated.err[-300:]!r}")
+    else:
+        state = scenario.state(folder)
+        wrong += [f"{key} differs" for key in expected.keys() | state.keys() if expected.get(key) != state.get(key)]
+        wrong += [f"{path} is left" for path in leftovers(folder)]
+    if not wrong:
+        shutil.rmtree(folder)
+    return wrong, hit
+
+
+def _ended_wrongly(hit, fault):
+    if fault.kind in ENDING:
+        cell_was_hit = hit.status == 1 and f"exit status {KILLED}" in hit.err
+        fine = hit.status in (0, KILLED) or cell_was_hit
+        return [] if fine else [f"ended with {hit.status}: {hit.err[-300:]!r}"]
+    wrong = []
+    if hit.status not in (0, 1, 2):
+        wrong.append(f"ended with {hit.status}: {hit.err[-300:]!r}")
+    if _is_raw(hit.err):
+        wrong.append(f"says something raw: {hit.err[-300:]!r}")
+    if hit.status in (1, 2) and len(hit.lines) != 1:
+        wrong.append(f"{len(hit.lines)} lines instead of one: {hit.err[-300:]!r}")
+    if hit.status in (1, 2) and not re.search(r"^overfit-lab: [\w./-]+: ", hit.err, re.MULTILINE):
+        wrong.append(f"names no file: {hit.err[-200:]!r}")
+    return wrong
+
+
+def _left_wrongly(hit, folder, fault):
+    if fault.kind in ENDING:
+        return []
+    wrong = [] if fault.kind in DENIES_UNLINK else [f"{path} is left at once" for path in leftovers(folder)]
+    for path in folder.rglob("run.json"):
+        with contextlib.suppress(ValueError):
+            if standing_of(path) == "running":
+                wrong.append(f"{path.parent.name} says running")
+    return wrong
+
+
+def standing_of(path):
+    """How the run of a run.json stands."""
+    from overfit_lab.records.status import standing
+
+    return standing(path.parent, json.loads(path.read_text()))
+
+
+def leftovers(folder):
+    """Files that a write under way leaves, but for an evaluation that goes on where it was."""
+    found = list(folder.rglob(".*.partial"))
+    return [p.relative_to(folder) for p in [*found, *folder.rglob(".*.before")]]
+
+
+def _is_raw(text):
+    return "Traceback" in text or "unexpected " in text or "Exception ignored" in text
+
+
+def places(n, most):
+    """Up to so many numbers below n, spread evenly, the first and the last among them."""
+    return sorted({round(i * (n - 1) / max(1, most - 1)) for i in range(most)}) if n > most else range(n)
+
+
+def count(scenario, kind, template, folder):
+    """Operations of a scenario at which a kind of fault can come."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(template, folder, symlinks=True)
+    ended = run_commands(scenario.act, folder, Fault(kind, -1))
+    assert ended.status == 0, ended
+    shutil.rmtree(folder)
+    return ended.n
+
+
+def prepare(scenario, folder):
+    """Prepare the folder of a scenario, and the state at the end of an undisturbed run."""
+    folder.mkdir(parents=True)
+    ended = run_commands(scenario.before, folder) if scenario.before else Ended(0, "", 0)
+    assert ended.status == 0, ended
+    copy = folder.parent / f"{folder.name}-undisturbed" / "run"
+    shutil.copytree(folder, copy, symlinks=True)
+    ended = run_commands(scenario.act, copy)
+    assert ended.status == 0, ended
+    state = scenario.state(copy)
+    shutil.rmtree(copy)
+    return state
