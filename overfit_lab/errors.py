@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable
-from contextlib import suppress
 
 
 class OverfitLabError(Exception):
@@ -67,17 +65,6 @@ def of_file(error: OSError) -> str:
     """What the system refused, in a clause with the file: ``runs/a/records.jsonl: no space left on device``."""
     reason = error.strerror or type(error).__name__
     return ": ".join(str(part) for part in (error.filename, reason[:1].lower() + reason[1:]) if part is not None)
-
-
-def to_stderr(line: str) -> None:
-    """Say something on stderr, in one line, that ends nothing."""
-    say(f"overfit-lab: {line}")
-
-
-def say(line: str) -> None:
-    """Print a line on stderr; where nobody reads it any more, or the terminal is gone, it is lost and ends nothing."""
-    with suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

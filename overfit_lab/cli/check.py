@@ -11,6 +11,7 @@ import typer
 from overfit_lab.cli import target as targets
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, check_counts, split_names
 from overfit_lab.cli.target import Target, check_split
+from overfit_lab.files.terminal import say_lines
 
 if TYPE_CHECKING:
     from overfit_lab.evaluation.attackers import AttackOptions, Source
@@ -68,9 +69,9 @@ def check(
         reports = _run(opened, chosen, source, queries, trust, samples)
     path = _draw(opened, picture)
     if as_json:
-        typer.echo(json.dumps([to_json(*item) for item in reports], indent=1))
+        say_lines(json.dumps([to_json(*item) for item in reports], indent=1))
     else:
-        typer.echo("\n".join([*(_text(*item) for item in reports), f"picture: {path}"]))
+        say_lines("\n".join([*(_text(*item) for item in reports), f"picture: {path}"]))
     if strict and any(report.suspicious for _, report in reports):
         raise typer.Exit(SUSPICIOUS)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from overfit_lab.cli.source import SetOption, TrustOption, read_source
+from overfit_lab.files.terminal import say_lines
 
 
 def config(
@@ -18,4 +19,4 @@ def config(
     from overfit_lab.config import to_yaml
     from overfit_lab.training.complete import complete
 
-    typer.echo(to_yaml(complete(read_source(source, assignments, trust=trust))), nl=False)
+    say_lines(to_yaml(complete(read_source(source, assignments, trust=trust))).rstrip("\n"))

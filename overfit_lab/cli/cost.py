@@ -8,6 +8,7 @@ import typer
 
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, check_counts, read_source, split_study
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.terminal import say, say_lines
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
@@ -88,13 +89,13 @@ def _print(works: list[Workload], hardware: dict[str, Hardware], devices: int, s
             name: {"runs": [run.to_dict() for run in runs], "seeds": seeds, "total": total(runs * seeds)}
             for name, runs in costs.items()
         }
-        typer.echo(json.dumps(content, indent=2))
+        say_lines(json.dumps(content, indent=2))
         return
     of_first = [runs[0] for runs in costs.values()]
     single = len(works) * seeds == 1
     rows = words.table(of_first) if single else words.summed([runs * seeds for runs in costs.values()])
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
-        typer.echo(f"{name:{width}}  {text}")
+        say(f"{name:{width}}  {text}")
     for line in words.notes(of_first):
-        typer.echo(line)
+        say(line)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from overfit_lab.files.terminal import say
+
 app = typer.Typer(help="Get data sets.", no_args_is_help=False)
 
 
@@ -25,4 +27,4 @@ def fetch(
     """Download a public data set."""
     from overfit_lab.data import dataset
 
-    typer.echo(f"{name}: {dataset.fetch(name, root)}")
+    say(f"{name}: {dataset.fetch(name, root)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from overfit_lab.errors import ConfigError, FailedError, Interrupted, RunFolderError
+from overfit_lab.files.terminal import say, say_lines
 
 if TYPE_CHECKING:
     from overfit_lab.processes.pool import Report
@@ -35,22 +36,24 @@ def demo(
     from overfit_lab.records.reader import find_runs
     from overfit_lab.views.report.page import make_report
 
-    typer.echo("Robust overfitting on digits: 500 training images, 30% of their labels flipped on purpose.")
+    say("Robust overfitting on digits: 500 training images, 30% of their labels flipped on purpose.")
     try:
         train_all(out, seed)
     except KeyboardInterrupt:
         raise Interrupted(f"remove {out} before the next demo, or choose another --out") from None
     runs = find_runs([out / name for name in RECIPES])
     noise = find_runs([out / name for name in NOISE_RECIPES])
-    typer.echo("")
+    say()
     report(runs)
-    typer.echo("\nFigures:")
+    say()
+    say("Figures:")
     for path in draw_all(runs, noise, out):
-        typer.echo(f"  {path}")
+        say(f"  {path}")
     page = out / "report.html"
     write_text(make_report(runs, "Robust overfitting on digits"), page)
-    typer.echo(f"\nEverything in one page, with a diagnosis in words: {page}")
-    typer.echo(f"Records: {out}/RUN/records.jsonl. Next: overfit-lab probe {quote(f'{out}/digits-hard')} --metric iiw")
+    say()
+    say(f"Everything in one page, with a diagnosis in words: {page}")
+    say(f"Records: {out}/RUN/records.jsonl. Next: overfit-lab probe {quote(f'{out}/digits-hard')} --metric iiw")
 
 
 def train_all(out: Path, seed: int) -> None:
@@ -99,10 +102,10 @@ def report(runs: list[Run]) -> None:
     from overfit_lab.records.summary import compare, summarise
     from overfit_lab.views.tables.compare import format_table
 
-    typer.echo(format_table(compare(runs)))
+    say_lines(format_table(compare(runs)))
     rows = {row["labels"]: row for _, row in summarise(runs).iterrows()}
     hard, sglr = rows["hard"], rows["sglr"]
-    typer.echo(
+    say(
         f"Hard labels: robust test accuracy peaks at {hard['robust_best']:.1f}% in epoch {hard['best_epoch']} and ends "
         f"at {hard['robust_final']:.1f}%, a loss of {hard['robust_diff']:.1f} points."
     )
@@ -110,8 +113,8 @@ def report(runs: list[Run]) -> None:
         verdict = f"SGLR loses {sglr['robust_diff']:.1f} points of its best: it tames robust overfitting here."
     else:
         verdict = f"SGLR loses {sglr['robust_diff']:.1f} points: with this seed it does not tame robust overfitting."
-    typer.echo(verdict)
-    typer.echo("This overfitting comes with the label noise: without it digits lose about one point.")
+    say(verdict)
+    say("This overfitting comes with the label noise: without it digits lose about one point.")
 
 
 def draw_all(runs: list[Run], noise: list[Run], out: Path) -> list[Path]:

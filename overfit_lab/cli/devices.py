@@ -14,6 +14,7 @@ import typer
 
 from overfit_lab.config import RunConfig
 from overfit_lab.errors import ConfigError, FailedError, Interrupted, OverfitLabError
+from overfit_lab.files.terminal import say
 
 if TYPE_CHECKING:
     from overfit_lab.training.events import EventBus
@@ -110,5 +111,5 @@ def tell_end(status: str, folder: Path) -> None:
         from overfit_lab.records.status import divergence_in_words
 
         raise FailedError(f"{folder}: {divergence_in_words(folder)}")
-    typer.echo(f"{status}: {folder}")
-    typer.echo(f"next: overfit-lab figure overview {quote(str(folder))} --out overview.png")
+    say(f"{status}: {folder}")
+    say(f"next: overfit-lab figure overview {quote(str(folder))} --out overview.png")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overfit_lab.cli.source import RunsArgument
+from overfit_lab.cli.source import LEAST_DROP, LeastDropOption, RunsArgument
 
 
 def diagnose(
@@ -18,9 +18,7 @@ def diagnose(
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write: .txt, .md or .json; default: print.")
     ] = None,
-    least_drop: Annotated[
-        float, typer.Option("--least-drop", help="Drop of test accuracy, in points, that counts as overfitting.")
-    ] = 1.0,
+    least_drop: LeastDropOption = LEAST_DROP,
 ) -> None:
     """Say in words, with numbers, whether and when runs overfit robustly, what goes with it, what helped, what next.
 

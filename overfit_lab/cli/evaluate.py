@@ -12,6 +12,7 @@ from overfit_lab.cli import target as targets
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, check_counts, split_names
 from overfit_lab.cli.target import Target, check_split
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.terminal import say_lines
 
 if TYPE_CHECKING:
     from overfit_lab.evaluation.attackers import AttackOptions
@@ -68,7 +69,7 @@ def evaluate(
     samples = {"split": split, "n": n, "batch_size": batch_size or opened.config.evaluation.chunk, "again": again}
     with targets.resumable():
         done = _run(opened, names, options, source, trust, samples)
-    typer.echo(json.dumps([to_json(*item) for item in done], indent=1) if as_json else _table(done, opened.folder))
+    say_lines(json.dumps([to_json(*item) for item in done], indent=1) if as_json else _table(done, opened.folder))
 
 
 def _check(attack: str, split: str, n: int | None, batch_size: int | None, source: str | None) -> list[str]:

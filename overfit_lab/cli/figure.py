@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from overfit_lab.cli.source import RunsArgument
+from overfit_lab.files.terminal import say
 
 
 def figure(
@@ -26,4 +27,4 @@ def figure(
     path = out if out is not None else Path(f"{name.rpartition(':')[2]}.png")
     check_path(path)
     save(draw(find_runs(runs)), path)
-    typer.echo(str(path))
+    say(str(path))

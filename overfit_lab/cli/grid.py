@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from overfit_lab.cli.source import check_counts
 from overfit_lab.config import RunConfig, to_dict
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.terminal import say_lines
 
 if TYPE_CHECKING:
     from overfit_lab.sweeps.spec import SweepSpec
@@ -99,4 +98,4 @@ def _print_table(folders: Sequence[Path]) -> None:
 
     if folders:
         table = compare(find_runs(folders))
-        typer.echo(format_table(table, "table" if len(table) <= WIDEST_TABLE else "markdown"))
+        say_lines(format_table(table, "table" if len(table) <= WIDEST_TABLE else "markdown"))

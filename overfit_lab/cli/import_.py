@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from overfit_lab.files.terminal import say, say_lines
+
 if TYPE_CHECKING:
     from overfit_lab.importing.columns import Question
 
@@ -74,7 +76,7 @@ def import_(
         dry_run=dry_run,
         overwrite=overwrite,
         choose=_asked if sys.stdin.isatty() else None,
-        say=typer.echo,
+        say=say,
     )
     if not dry_run:
         _tell_next(folders, out)
@@ -102,9 +104,9 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 def _asked(question: Question) -> str:
     """The option that the user types by its number."""
     options = list(question.options)
-    typer.echo(question.text)
+    say_lines(question.text)
     for i, option in enumerate(options, start=1):
-        typer.echo(f"  {i}  {option}   ({question.options[option]})")
+        say(f"  {i}  {option}   ({question.options[option]})")
     number = 0
     while not 1 <= number <= len(options):
         number = typer.prompt(f"1 to {len(options)}", type=int)
@@ -115,5 +117,5 @@ def _tell_next(folders: list[Path], out: Path) -> None:
     from shlex import quote
 
     one = folders[0] if len(folders) == 1 else out
-    typer.echo(f"{len(folders)} {'run' if len(folders) == 1 else 'runs'} in {out}; next: overfit-lab diagnose "
+    say(f"{len(folders)} {'run' if len(folders) == 1 else 'runs'} in {out}; next: overfit-lab diagnose "
                f"{quote(str(one))}")  # fmt: skip

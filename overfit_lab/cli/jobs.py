@@ -6,7 +6,6 @@ import sys
 import time
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -17,7 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from overfit_lab.errors import say
+from overfit_lab.cli.console import LiteralConsole
+from overfit_lab.files.terminal import say
 from overfit_lab.processes.pool import Watcher
 
 SHARE, ETA = TextColumn("{task.percentage:3.0f}%"), TextColumn("ETA")
@@ -29,8 +29,13 @@ def new_bar(*columns: ProgressColumn) -> Progress | None:
     """A progress bar on stderr with these columns between name and status; None without a terminal."""
     if not sys.stderr.isatty():
         return None
-    ends = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[status]}")
-    return Progress(*ends[:2], *columns, ends[2], console=Console(stderr=True))
+    ends = words("{task.description}"), BarColumn(bar_width=24), words("{task.fields[status]}")
+    return Progress(*ends[:2], *columns, ends[2], console=LiteralConsole(stderr=True))
+
+
+def words(form: str) -> TextColumn:
+    """A column of text that is shown as it is, without markup."""
+    return TextColumn(form, markup=False)
 
 
 class Bars:
@@ -127,7 +132,7 @@ class RunsProgress(Watcher, Bars):
             self._show_all()
         else:
             end = "completed" if failure is None else f"failed, {failure}"
-            say(f"{name}: {end} ({self._standing()})")
+            say(f"{name}: {end} ({self._standing()})", err=True)
 
     def _show_all(self) -> None:
         if self._bar is not None:
@@ -168,7 +173,7 @@ class ShareProgress(Bars):
         left = self._estimate.seconds_left(seconds)
         if left is not None and share < 1.0:
             line += f", {duration(left)} left"
-        say(line)
+        say(line, err=True)
 
 
 def duration(seconds: float) -> str:

@@ -28,7 +28,8 @@ from overfit_lab.cli.table import compare, table
 from overfit_lab.cli.train import train
 from overfit_lab.cli.watch import watch
 from overfit_lab.config.permission import Permission, granted
-from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, of_file, to_stderr
+from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, of_file
+from overfit_lab.files.terminal import say, to_stderr
 from overfit_lab.processes.signals import heard_in_words, stopping_a_command
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -48,7 +49,7 @@ app = typer.Typer(
 
 def _show_version(value: bool) -> None:
     if value:
-        typer.echo(f"overfit-lab {__version__}")
+        say(f"overfit-lab {__version__}")
         raise typer.Exit
 
 
@@ -141,6 +142,5 @@ def _run(arguments: list[str] | None) -> int:
 
 def _complain(text: str, status: int = BAD_INPUT) -> int:
     """One line on stderr."""
-    line = " ".join(text.split())
-    to_stderr(line)
+    to_stderr(" ".join(text.split()))
     return status

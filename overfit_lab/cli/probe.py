@@ -11,6 +11,7 @@ import typer
 from overfit_lab.cli import target as targets
 from overfit_lab.cli.source import DeviceOption, SetOption, TrustOption, check_counts, split_names, yaml_value
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.terminal import say_lines
 
 if TYPE_CHECKING:
     from overfit_lab.records.records import Record
@@ -80,7 +81,7 @@ def probe(
 
             records = probing.probe_run(target, metrics, prior_bus=trained, **shared)
     if as_json:
-        typer.echo(json.dumps([record.to_dict() for record in records], indent=1))
+        say_lines(json.dumps([record.to_dict() for record in records], indent=1))
     else:
         _print_table(records)
 

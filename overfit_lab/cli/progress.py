@@ -7,7 +7,7 @@ import time
 from rich.progress import TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from overfit_lab.cli.jobs import ETA, Bars, new_bar
-from overfit_lab.errors import say
+from overfit_lab.files.terminal import say
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted, StepEnded
 from overfit_lab.training.subjects import data_line
@@ -49,7 +49,7 @@ class TrainingProgress(Bars):
 
     def _run_started(self, event: RunStarted, name: str) -> None:
         clock = event.snapshot.clock
-        say(f"{name}: {data_line(event.snapshot.data.describe())}")
+        say(f"{name}: {data_line(event.snapshot.data.describe())}", err=True)
         self.name, self._status = name, ""
         self._first, self._started = clock.epoch, time.monotonic()
         if self._bar is not None:
@@ -68,7 +68,7 @@ class TrainingProgress(Bars):
             done = clock.epoch - self._first
             left = (time.monotonic() - self._started) / done * (clock.n_epochs - clock.epoch)
             parts = [f"{self.name}: epoch {clock.epoch}/{clock.n_epochs}", self._status, f"{left:.0f} s left"]
-            say(", ".join(part for part in parts if part))
+            say(", ".join(part for part in parts if part), err=True)
 
 
 def describe(event: EpochEnded) -> str:

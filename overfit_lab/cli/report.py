@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from overfit_lab.cli.source import RunsArgument
+from overfit_lab.cli.source import LEAST_DROP, LeastDropOption, RunsArgument
+from overfit_lab.files.terminal import say
 
 
 def report(
     runs: RunsArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file to write.")] = Path("report.html"),
+    least_drop: LeastDropOption = LEAST_DROP,
     title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
 ) -> None:
     """Write one self-contained HTML page: diagnosis, tables, curves, figures, maps epoch by epoch, configurations."""
@@ -21,6 +23,6 @@ def report(
     from overfit_lab.views.report.page import DEFAULT_TITLE, make_report
 
     check_file(out)
-    text = make_report(find_runs(runs), DEFAULT_TITLE if title is None else title)
+    text = make_report(find_runs(runs), DEFAULT_TITLE if title is None else title, least_drop / 100)
     write_text(text, out)
-    typer.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
+    say(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")

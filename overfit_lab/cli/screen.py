@@ -12,6 +12,7 @@ from rich.text import Text
 
 from overfit_lab.cli.jobs import duration
 from overfit_lab.cli.plots import columns_of, plot
+from overfit_lab.files.escape import for_terminal
 from overfit_lab.views.diagnosis.words import overfitting_of
 from overfit_lab.views.live.view import Curve, View
 
@@ -32,16 +33,6 @@ COLOURS = {
     "diverged": "red",
     "not begun": "dim",
 }
-
-
-def plain(text: str) -> str:
-    r"""Text without control, bidirectional and other unprintable characters; those become question marks.
-
-    Example:
-        >>> plain("run\x1b[2J\u202e!")
-        'run?[2J?!'
-    """
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def draw(views: Sequence[View], chosen: int, console: Console, *, rows: int | None = None) -> RenderableType:
@@ -77,7 +68,7 @@ def _list(views: Sequence[View], chosen: int, shown: int) -> RenderableType:
         )
         table.add_row(
             ">" if i == chosen else "",
-            Text(plain(view.name), style="bold" if i == chosen else ""),
+            Text(for_terminal(view.name), style="bold" if i == chosen else ""),
             _status(view),
             f"{view.epoch}/{view.n_epochs or '?'}" if view.has_epochs else "",
             *numbers,
@@ -110,11 +101,11 @@ def _detail(view: View, console: Console, rows: int | None) -> RenderableType:
 
 
 def _status(view: View) -> Text:
-    return Text(plain(view.status), style=COLOURS.get(view.status, ""))
+    return Text(for_terminal(view.status), style=COLOURS.get(view.status, ""))
 
 
 def _headline(view: View) -> Text:
-    line = Text.assemble((plain(view.name), "bold"), "  ", _status(view))
+    line = Text.assemble((for_terminal(view.name), "bold"), "  ", _status(view))
     if view.has_epochs:
         line.append(f"  epoch {view.epoch}/{view.n_epochs or '?'}")
     if view.seconds_left is not None:
@@ -130,7 +121,7 @@ def _facts(view: View) -> list[Text]:
     if view.lr is not None:
         lines.append(Text(f"learning rate {view.lr:g}; {view.stage}"))
     elif view.stage:
-        lines.append(Text(plain(view.stage)))
+        lines.append(Text(for_terminal(view.stage)))
     for inputs, name in (("clean", "clean"), ("adversarial", "robust")):
         splits = [f"{s} {_percent(view.accuracies[inputs, s])}" for s in SPLITS if (inputs, s) in view.accuracies]
         if splits:

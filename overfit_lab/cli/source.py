@@ -17,6 +17,11 @@ RunsArgument = Annotated[list[Path], typer.Argument(help="Run folders, or folder
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration key; may be repeated.")
 ]
+LeastDropOption = Annotated[
+    float, typer.Option("--least-drop", help="Drop of test accuracy, in points, that counts as overfitting.")
+]
+LEAST_DROP = 1.0
+"""Points that count unless a user says otherwise."""
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 

@@ -14,6 +14,8 @@ from typer.core import TyperGroup
 from overfit_lab.cli.source import TrustOption, yaml_value
 from overfit_lab.cli.target import note
 from overfit_lab.errors import ConfigError, Interrupted
+from overfit_lab.files.escape import as_json as to_json
+from overfit_lab.files.terminal import say, say_lines
 
 if TYPE_CHECKING:
     from overfit_lab.sweeps.run import SweepResult
@@ -122,10 +124,9 @@ def status(
 
     cells = sweep_status(folder)
     if as_json:
-        import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps([asdict(cell) for cell in cells], indent=2, ensure_ascii=False))
+        say_lines(to_json([asdict(cell) for cell in cells]))
     else:
         _print_status(cells)
 
@@ -151,17 +152,17 @@ def collect(
         check_path(figure)
     frame = collect_cells(folder)
     if out is None:
-        typer.echo(to_markdown(frame).rstrip("\n"))
+        say_lines(to_markdown(frame).rstrip("\n"))
     else:
         write_table(frame, out)
-        typer.echo(str(out))
+        say(str(out))
     if figure is not None:
         from overfit_lab.config.catalog import FIGURES
         from overfit_lab.records.reader import Run
 
         measured = frame.loc[frame["final_epoch"].notna(), "cell"]
         save(FIGURES["sweep"]([Run(folder / cell) for cell in measured]), figure)
-        typer.echo(str(figure))
+        say(str(figure))
 
 
 @contextmanager
@@ -206,36 +207,34 @@ def tell(result: SweepResult) -> None:
     """
     folder = result.folder
     if result.detached:
-        typer.echo(f"submitted: {result.n_trained} of {len(result.cells)} cells in {folder}")
-        typer.echo(f"next: overfit-lab sweep status {quote(str(folder))}")
+        say(f"submitted: {result.n_trained} of {len(result.cells)} cells in {folder}")
+        say(f"next: overfit-lab sweep status {quote(str(folder))}")
         return
     from overfit_lab.sweeps.work import last_lines, log_path
 
     n_completed, n_cells = len(result.completed), len(result.cells)
-    typer.echo(f"completed: {n_completed} of {n_cells} cells in {folder}, {result.n_trained} of them trained now")
+    say(f"completed: {n_completed} of {n_cells} cells in {folder}, {result.n_trained} of them trained now")
     for cell in result.cells:
         if cell.name in result.failures:
             log = log_path(folder / cell.folder)
-            typer.echo(f"overfit-lab: cell {cell.name} failed: {result.failures[cell.name]}; its log: {log}", err=True)
+            say(f"overfit-lab: cell {cell.name} failed: {result.failures[cell.name]}; its log: {log}", err=True)
             for line in last_lines(log):
-                typer.echo(f"    {line}", err=True)
+                say(f"    {line}", err=True)
     if result.failures:
-        typer.echo(f"overfit-lab: overfit-lab sweep resume {quote(str(folder))} tries again what failed", err=True)
+        say(f"overfit-lab: overfit-lab sweep resume {quote(str(folder))} tries again what failed", err=True)
         raise typer.Exit(1)
-    typer.echo(f"next: overfit-lab sweep collect {quote(str(folder))} --out table.csv --figure sweep.png")
+    say(f"next: overfit-lab sweep collect {quote(str(folder))} --out table.csv --figure sweep.png")
 
 
 def _print_status(cells: list[CellStatus]) -> None:
     from collections import Counter
-
-    from rich.text import Text
 
     from overfit_lab.cli.console import new_table, show
 
     table = new_table("cell", "settings", "state", "epoch", "host", "failure", overflow="fold")
     for cell in cells:
         words = (cell.folder, cell.name, cell.state, f"{cell.epoch}/{cell.epochs}", cell.host, cell.failure)
-        table.add_row(*map(Text, words))
+        table.add_row(*words)
     show(table, max([80, *(len(str(cell)) for cell in cells)]))
     counts = Counter(cell.state for cell in cells)
-    typer.echo(f"{len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
+    say(f"{len(cells)} cells: " + ", ".join(f"{n} {state}" for state, n in counts.items()))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overfit_lab.cli.source import RunsArgument
+from overfit_lab.cli.source import LEAST_DROP, LeastDropOption, RunsArgument
 
 
 def table(
@@ -23,6 +23,7 @@ def table(
         str | None, typer.Option("--attack", help="Attacks of the columns, comma-separated: pgd-20,autoattack.")
     ] = None,
     published: Annotated[bool, typer.Option("--published", help="Set the paper's figures beside ours.")] = False,
+    least_drop: LeastDropOption = LEAST_DROP,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write: .txt, .md, .tex, .csv or .json; default: print.")
     ] = None,
@@ -40,7 +41,7 @@ def table(
     attacks = tuple(name.strip() for name in attack.split(",")) if attack is not None else ()
     if "" in attacks:
         raise ConfigError(f"--attack {attack!r}: expected names of attacks between commas, such as pgd-20,autoattack")
-    options = TableOptions(best_by, attacks, published)
+    options = TableOptions(best_by, attacks, published, least_drop)
     write_or_print(to_text(build(find_runs(runs), options)), out)
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.errors import ConfigError, Interrupted, RunFolderError, to_stderr
+from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
+from overfit_lab.files.escape import for_file
+from overfit_lab.files.terminal import to_stderr
 
 if TYPE_CHECKING:
     from overfit_lab.config import RunConfig
@@ -124,12 +126,11 @@ def open_target(
         RunFolderError: no run, or no such checkpoint.
         WeightsError: the file is unsafe, damaged or does not fit.
     """
-    from overfit_lab.evaluation.attackers import plain
     from overfit_lab.records.layout import check_run
     from overfit_lab.training.subjects import checkpoint_files, open_run, open_weights
 
     if target.is_file():
-        config = weights_config(target, model, data, [f"name={plain(target.stem)}", *(assignments or [])])
+        config = weights_config(target, model, data, [f"name={for_file(target.stem)}", *(assignments or [])])
         which = None if weights == "raw" else weights
         session = open_weights(target, config, device=device, on_note=note, which=which)
         return Target(target, session, None, weights, out)

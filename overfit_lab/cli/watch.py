@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from overfit_lab.cli.source import LEAST_DROP, LeastDropOption
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.escape import for_terminal
+from overfit_lab.files.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +31,7 @@ def watch(
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Seconds between looks.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False,
     bell: Annotated[bool, typer.Option("--bell", help="Ring when robust overfitting is detected.")] = False,
+    least_drop: LeastDropOption = LEAST_DROP,
     exit_on_onset: Annotated[
         bool, typer.Option("--exit-on-onset", help="Exit with status 3 when robust overfitting is detected.")
     ] = False,
@@ -39,11 +43,10 @@ def watch(
     """
     if not 0.05 <= every <= 86400:
         raise ConfigError(f"--every {every:g}: expected seconds from 0.05 to 86400")
-    from rich.console import Console
-
+    from overfit_lab.cli.console import LiteralConsole
     from overfit_lab.views.live.runs_below import Watched
 
-    watched, console = Watched(folder), Console(highlight=False)
+    watched, console = Watched(folder, least_drop / 100), LiteralConsole()
     views = watched.look()
     first = _index(views, name)
     name = name if name is None else views[first].name
@@ -130,9 +133,9 @@ def _tell(watched: Watched, name: str | None, every: float, *, bell: bool, exit_
         wanted = [view for view in views if name in (None, view.name)]
         for view in wanted:
             for line in lines(known.get(view.name), view):
-                typer.echo(line)
+                say(line)
             if bell and view.alert and not getattr(known.get(view.name), "alert", None):
-                typer.echo("\a", nl=False, err=True)
+                print("\a", end="", file=sys.stderr, flush=True)
             known[view.name] = view
         sys.stdout.flush()
         if _has_ended(watched, wanted) or (exit_on_onset and any(view.alert for view in wanted)):
@@ -142,7 +145,7 @@ def _tell(watched: Watched, name: str | None, every: float, *, bell: bool, exit_
 
 def lines(before: View | None, view: View) -> list[str]:
     """Lines on what changed in a run since an earlier look; at the first look the last epoch alone."""
-    from overfit_lab.cli.screen import alert_line, plain
+    from overfit_lab.cli.screen import alert_line
 
     news = []
     first = view.epoch if before is None else before.epoch + 1
@@ -156,4 +159,4 @@ def lines(before: View | None, view: View) -> list[str]:
         news.append(alert_line(view))
     if before is None or view.status != before.status:
         news.append(view.status if not view.stage or view.status != "failed" else f"{view.status}: {view.stage}")
-    return [plain(f"{view.name}: {line}") for line in news]
+    return [for_terminal(f"{view.name}: {line}") for line in news]

@@ -358,6 +358,8 @@ class RunConfig(Options):
     @field_validator("name")
     @classmethod
     def _name_is_a_folder_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
-            raise ValueError("expected letters, digits, '-', '_' and '.', beginning with a letter or a digit")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", value):
+            raise ValueError(
+                "expected at most 200 letters, digits, '-', '_' and '.', beginning with a letter or a digit"
+            )
         return value

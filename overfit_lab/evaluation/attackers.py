@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,6 +13,7 @@ from overfit_lab.config import Options, Pixels, RunConfig, format_pixels
 from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.config.options import accepted
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.escape import for_file
 from overfit_lab.methods.attacks.base import Attack, refuse_few_classes
 from overfit_lab.methods.attacks.losses import LOSSES, LabelLoss
 from overfit_lab.methods.attacks.transfer import Transfer
@@ -156,9 +156,9 @@ def _label(
     source: Source | None,
 ) -> str:
     """The attack's name in records. Every unusual setting is in it, so that two attacks never share a name."""
-    parts = [plain(name)]
+    parts = [for_file(name)]
     if name == TRANSFER and source is not None:
-        parts += [plain(source.name)]
+        parts += [for_file(source.name)]
     if not labelled:
         parts[-1] += f"-{settings['n_steps']}"
     if options.n_restarts > 1:
@@ -183,11 +183,6 @@ def _pixels(value: float) -> str:
     return str(format_pixels(value)).replace("/", "of")
 
 
-def plain(name: str) -> str:
-    """A name as it can stand in a file's name."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "unnamed"
-
-
 def single(attack: Attack, loss: str = "ce", name: str = "attack") -> Attacker:
     """An attacker of one stage, for use from Python."""
-    return Attacker(plain(name), (Stage(name, attack, LOSSES[loss]),), {"attack": name})
+    return Attacker(for_file(name), (Stage(name, attack, LOSSES[loss]),), {"attack": name})

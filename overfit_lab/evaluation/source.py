@@ -10,7 +10,8 @@ import torch
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, RunFolderError
-from overfit_lab.evaluation.attackers import Source, plain
+from overfit_lab.evaluation.attackers import Source
+from overfit_lab.files.escape import for_file
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.records import layout
@@ -68,4 +69,4 @@ def open_source(
     if taken and on_note is not None:
         on_note(f"{files[0]}: {taken}")
     about["weights"] = fingerprint(model)
-    return Source(plain(title), model.eval().requires_grad_(False), about)
+    return Source(for_file(title), model.eval().requires_grad_(False), about)

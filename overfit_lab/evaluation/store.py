@@ -9,10 +9,11 @@ from pathlib import Path
 
 from overfit_lab.config import load_config, to_yaml
 from overfit_lab.errors import RunFolderError
-from overfit_lab.evaluation.attackers import Attacker, plain
+from overfit_lab.evaluation.attackers import Attacker
 from overfit_lab.evaluation.outcome import Outcome, load_outcome
 from overfit_lab.evaluation.run import OnProgress, evaluate, evaluation_settings, take_samples
 from overfit_lab.files.disk import disk
+from overfit_lab.files.escape import for_file
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import identity, layout
 from overfit_lab.records.environment import git_revision, hardware, now, versions
@@ -107,7 +108,7 @@ def import_folder(weights: Path, session: Session, out: Path | None) -> Path:
     digest = fingerprint(session.model)
     if out is None:
         suffix = hashlib.sha256(f"{digest} {text}".encode()).hexdigest()[:8]
-        out = Path("runs") / f"{plain(weights.stem)}-{suffix}"
+        out = Path("runs") / f"{for_file(weights.stem)}-{suffix}"
     if layout.is_run(out):
         info = json.loads(layout.info_path(out).read_text(encoding="utf-8"))
         same = info.get("weights", {}).get("fingerprint") == digest

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 
 from overfit_lab.errors import ConfigError
-
-LONGEST = 100
-"""Characters of a folder's name; a longer one ends in a hash."""
+from overfit_lab.files.escape import for_file, short_hash
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
@@ -24,19 +21,14 @@ def folder_names(names: Sequence[str]) -> list[str]:
     flat = [_flat(name) for name in names]
     folded = [name.casefold() for name in flat]
     return [
-        f"{plain}-{_hash(name)}" if folded.count(plain.casefold()) > 1 and plain != name else plain
+        f"{plain}-{short_hash(name)}" if folded.count(plain.casefold()) > 1 and plain != name else plain
         for name, plain in zip(names, flat, strict=True)
     ]
 
 
 def _flat(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name.strip()).strip("-.") or "run"
-    plain = plain if plain[0].isalnum() else f"run{plain}"
-    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST]}-{_hash(name)}"
-
-
-def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", errors="surrogatepass")).hexdigest()[:6]
+    plain = for_file(name, otherwise="run")
+    return plain if plain[0].isalnum() else f"run{plain}"
 
 
 def compiled(pattern: str | None) -> re.Pattern[str] | None:

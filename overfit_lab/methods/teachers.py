@@ -14,6 +14,7 @@ from overfit_lab.config.trust import check_trusted
 from overfit_lab.data.dataset import load_dataset
 from overfit_lab.data.digests import image_digests
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.escape import for_file
 from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
@@ -99,7 +100,7 @@ class Teachers:
         """
         if self.folder is None:
             raise ConfigError(f"teacher 'train:{name}' is trained into the run's folder, and this run has none")
-        return self.folder / FOLDER / name.replace(":", "-")
+        return self.folder / FOLDER / for_file(name)
 
     def _check_leak(self, source: str) -> None:
         """A teacher that saw a run's test images would tell it about them."""

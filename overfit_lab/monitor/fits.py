@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from overfit_lab.errors import to_stderr
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.models.adapt import unwrapped
 from overfit_lab.monitor.monitor import Monitor
 

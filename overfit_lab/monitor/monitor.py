@@ -31,7 +31,8 @@ from overfit_lab.config import (
 from overfit_lab.config.catalog import ATTACKS
 from overfit_lab.data.arrays import channel_statistics
 from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, has_true_labels, with_classes
-from overfit_lab.errors import ConfigError, ProbeError, RunFolderError, to_stderr
+from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.models.adapt import Adapter, count_logits, unwrapped

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from overfit_lab.errors import to_stderr
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.records import layout
 from overfit_lab.records.reader import Run
 from overfit_lab.records.recorder import FAILED, Recorder

@@ -14,6 +14,7 @@ import pandas as pd
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.arrays import read_arrays
+from overfit_lab.files.escape import as_unicode
 from overfit_lab.records import layout
 from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record
 from overfit_lab.records.records import standing as standing_rows
@@ -43,8 +44,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.resolve().name
+        """Name of the folder, with what is no text in it shown by its number."""
+        return as_unicode(self.folder.resolve().name)
 
     @cached_property
     def config(self) -> RunConfig:

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.files.writing import make_folder, replacing
 
 BEAT = 5.0
@@ -135,8 +135,7 @@ class Heart:
         """End this process at once if the cell was given to another."""
         beat = read_beat(self._path)
         if beat is not None and beat.token != self._token:
-            print(f"overfit-lab: the cell was given to a process on {beat.host}; this one ends", file=sys.stderr)
-            sys.stderr.flush()
+            to_stderr(f"the cell was given to a process on {beat.host}; this one ends")
             os._exit(OUSTED)
 
     def beat(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.files.escape import for_csv, for_markdown
 from overfit_lab.files.writing import check_file, output, write_text
 from overfit_lab.records import layout
 from overfit_lab.records.identity import flatten
@@ -15,7 +16,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import ENDINGS, best_epoch, final_epoch
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest
 from overfit_lab.sweeps.status import cell_status
-from overfit_lab.views.tables.as_text import escape_markdown, pipe, pipes
+from overfit_lab.views.tables.as_text import pipe, pipes
 
 METRICS: dict[str, tuple[str, str, str, str, float]] = {
     "clean": ("evaluation", "acc_clean", "test", "clean", 100.0),
@@ -120,19 +121,28 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         with output(path) as file:
             _of_one_kind(frame).to_parquet(file, index=False)
     else:
-        write_text(frame.to_csv(index=False) if suffix == ".csv" else to_markdown(frame), path)
+        write_text(_to_csv(frame) if suffix == ".csv" else to_markdown(frame), path)
+
+
+def _to_csv(frame: pd.DataFrame) -> str:
+    return frame.map(for_csv).rename(columns=for_csv).to_csv(index=False)
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """The table as Markdown; numbers to four significant digits, missing ones empty."""
     rows = [[_cell_text(value) for value in values] for values in frame.itertuples(index=False)]
-    return "\n".join([*pipes(list(frame.columns), [False] * len(frame.columns)), *map(pipe, rows)]) + "\n"
+    return (
+        "\n".join(
+            [*pipes(list(map(for_markdown, map(str, frame.columns))), [False] * len(frame.columns)), *map(pipe, rows)]
+        )
+        + "\n"
+    )
 
 
 def _cell_text(value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else escape_markdown(str(value))
+    return f"{value:.4g}" if isinstance(value, float) else for_markdown(str(value))
 
 
 def _of_one_kind(frame: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,8 @@ from overfit_lab.config.quantities import Size, Time, parse_size, parse_time
 from overfit_lab.config.schema import Names
 from overfit_lab.errors import ConfigError
 
+LONGEST = 100
+"""Characters of a sweep's name, which is that of a folder."""
 RUNS: JsonDict = {"runs": True}
 """Marks an option, as ``Field(json_schema_extra=RUNS)``, that is run as it stands or says what to connect to: in a
 file it counts as code, so that it is only followed where the user typed it or said ``--trust``."""
@@ -60,9 +62,12 @@ class SweepSpec(Options):
     @field_validator("name")
     @classmethod
     def _name_is_a_folder_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"(?!\.\.?$)[^/\x00-\x1f\x7f]+", value):
-            raise ValueError("expected the name of a folder, in one line and without slashes")
-        return value
+        if value is None or (re.fullmatch(rf"[^/.-][^/]{{0,{LONGEST - 1}}}", value) and value.isprintable()):
+            return value
+        raise ValueError(
+            f"expected the name of a folder in at most {LONGEST} characters that can be seen, without slashes, "
+            "beginning with neither a dot nor a hyphen"
+        )
 
     @field_validator("base", mode="before")
     @classmethod

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from overfit_lab.config import permission
 from overfit_lab.config.permission import NOTHING, Permission
-from overfit_lab.errors import FailedError, FolderBusyError, OverfitLabError, to_stderr
+from overfit_lab.errors import FailedError, FolderBusyError, OverfitLabError
+from overfit_lab.files.terminal import say, say_lines, to_stderr
 from overfit_lab.processes.pool import GRACE, Job, Report, Watcher, run_jobs
 from overfit_lab.records import layout
 from overfit_lab.records.status import DIVERGED, divergence_in_words, mark_ended
@@ -112,21 +113,20 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
     """
     _print_into(job.log)
     when = datetime.now().astimezone().isoformat(timespec="seconds")
-    print(f"{when} {job.name} on {socket.gethostname()}, process {os.getpid()}", flush=True)
+    say(f"{when} {job.name} on {socket.gethostname()}, process {os.getpid()}")
     try:
         with Heart(job.beat, token).beating() as heart:
             _train(report, job, heart)
     except KeyboardInterrupt:
-        print("told to stop", flush=True)
+        say("told to stop")
         raise
     except (OverfitLabError, FailedError) as error:
-        print(f"overfit-lab: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        to_stderr(" ".join(str(error).split()))
         raise
     except Exception as error:
-        traceback.print_exception(error)
-        sys.stderr.flush()
+        say_lines("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
         raise
-    print("completed", flush=True)
+    say("completed")
 
 
 def _train(report: Report, job: CellJob, heart: Heart) -> None:

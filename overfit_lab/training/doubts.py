@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from overfit_lab.errors import to_stderr
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.models.fitness import PROBABILITIES, gives_probabilities, not_finite_weights
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records.writer import RunWriter

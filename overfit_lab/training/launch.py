@@ -15,7 +15,8 @@ import torch
 from torch._C._distributed_c10d import Store, TCPStore
 
 from overfit_lab.config import RunConfig
-from overfit_lab.errors import ConfigError, FailedError, LostProcessError, OverfitLabError, to_stderr
+from overfit_lab.errors import ConfigError, FailedError, LostProcessError, OverfitLabError
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.processes.pool import Job, Refusal, Report, Watcher, run_jobs, usable_cores
 from overfit_lab.processes.world import TIMEOUT, joined
 from overfit_lab.records import layout

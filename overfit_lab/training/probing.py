@@ -11,7 +11,8 @@ import torch
 
 from overfit_lab.config import ProbesConfig, RunConfig, load_config
 from overfit_lab.config.trust import check_trusted
-from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError, to_stderr
+from overfit_lab.errors import ConfigError, OverfitLabError, ProbeError
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.models.factory import build_model
 from overfit_lab.models.weights import load_into, load_weights
 from overfit_lab.probes.base import Probe, dry_run, refusal, run_probe

@@ -16,8 +16,9 @@ from rich.console import Console
 
 from overfit_lab.cli.main import run
 from overfit_lab.cli.plots import columns_of, plot
-from overfit_lab.cli.screen import draw, plain
+from overfit_lab.cli.screen import draw
 from overfit_lab.cli.watch import lines
+from overfit_lab.files.escape import for_terminal
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.views.live.runs_below import Watched
 from written import N, begin, write
@@ -98,11 +99,11 @@ def test_strangers_names_stay_text(tmp_path, capsys):
         writer.update_info(status="[bold]completed\x07[/bold]")
     (view,) = Watched(folder).look()
     shown = drawn([view, view], colour=False)
-    assert "run?[31m[red]x[red]?" in shown
-    assert "[bold]completed?[/bold]" in shown
+    assert r"run\x1b[31m[red]x[red]\u202e" in shown
+    assert r"[bold]completed\x07[/bold]" in shown
     assert not set("\x1b\x07\u202e") & set(shown)
     assert not set("\x1b\x07\u202e") & set("".join(lines(None, view)))
-    assert plain("a\nb\tc") == "a?b?c"
+    assert for_terminal("a\nb\tc") == r"a\nb\tc"
 
 
 def test_a_grid_has_a_line_a_run(tmp_path, capsys):

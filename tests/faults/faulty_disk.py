@@ -44,11 +44,15 @@ class Fault:
 
 
 class FaultyDisk(Disk):
-    """Counts operations below a folder, in this process and those forked from it; the fault comes at its turn."""
+    """Counts operations below a folder, in this process and those forked from it; the fault comes at its turn.
+
+    Writes to one file that follow each other are one operation.
+    """
 
     def __init__(self, root, fault=None):
         self.root, self.fault = Path(root).resolve(), fault
         self._shared = mmap.mmap(-1, 8)
+        self.last = None
         self._live, self._stable, self._unsynced_folders, self._moves = {}, {}, set(), {}
         self._follows = fault is not None and fault.kind.startswith("power")
 
@@ -58,6 +62,7 @@ class FaultyDisk(Disk):
         return struct.unpack("q", self._shared[:])[0]
 
     def _step(self, operation, path, part=lambda: None):
+        self.last = operation, path
         said, path = str(path), Path(os.path.abspath(path))
         if self.fault is None or self.root not in (path, *path.parents) or operation not in KINDS[self.fault.kind]:
             return
@@ -201,6 +206,9 @@ class _File:
         self._disk, self.path, self._file = disk, path, file
 
     def write(self, data):
+        if self._disk.last == ("write", self.path):  # a kill between two writes to one file is one like any other
+            return self._file.write(data)
+
         def half():
             self._file.write(memoryview(data).cast("B")[: len(memoryview(data).cast("B")) // 2])
             self._file.flush()

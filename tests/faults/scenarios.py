@@ -23,7 +23,7 @@ checkpoint: {every: 2, steps: 2}
 """
 TRAIN = ("train", "tiny.yaml", "--out", "run")
 LOG = "epoch,train robust acc,test robust acc,lr\n" + "".join(f"{e},{40 + e},{30 + e % 5},0.1\n" for e in range(1, 13))
-TIMES = {"seconds", "wall_seconds", "started", "ended", "command", "machine", "made", "imported"}
+TIMES = {"seconds", "wall_seconds", "started", "ended", "command", "machine", "made", "imported", "git_revision"}
 """What may differ between two runs of a command."""
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import re
 from pathlib import Path
 
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.files.escape import for_file
 from overfit_lab.models.weights import TORCH_SUFFIXES, load_into, load_weights
 from overfit_lab.probes.priors.base import Prior
 from overfit_lab.probes.priors.store import Weights
@@ -29,8 +29,7 @@ class WeightsPrior(Prior):
         name, _, checkpoint = self.source.partition("@")
         path = Path(name)
         label = path.stem if path.suffix in FILE_SUFFIXES else f"{path.name}-{checkpoint or 'best'}"
-        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", label).strip("-.") or "unnamed"
-        return f"prior-{plain}-{hashlib.sha256(self.source.encode()).hexdigest()[:4]}"
+        return f"prior-{for_file(label)}-{hashlib.sha256(self.source.encode()).hexdigest()[:4]}"
 
     def check(self, snapshot: Snapshot) -> None:
         """The file is there, is safe to read, and fits the model."""

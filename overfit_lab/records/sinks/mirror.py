@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from overfit_lab.config.catalog import SINKS
-from overfit_lab.errors import ConfigError, to_stderr
+from overfit_lab.errors import ConfigError
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.files.writing import write_json
 from overfit_lab.records import layout
 from overfit_lab.records.records import Record

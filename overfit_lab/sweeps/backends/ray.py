@@ -16,6 +16,7 @@ from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
 from overfit_lab.errors import ConfigError, missing
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.processes.pool import GRACE, Watcher, usable_cores
 from overfit_lab.processes.signals import told_to_stop
 from overfit_lab.sweeps.backends.base import Backend, without_idle_device
@@ -197,11 +198,7 @@ def _check_room(ray: Any, jobs: Sequence[CellJob]) -> None:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(key, 0) >= n for key, n in want.items()) for node in nodes):
         most = ", ".join(f"{key} {max((node.get(key, 0) for node in nodes), default=0):g}" for key in want)
-        print(
-            f"overfit-lab: no node of the Ray cluster has what a cell needs (at most {most}); waiting for one",
-            file=sys.stderr,
-            flush=True,
-        )
+        to_stderr(f"no node of the Ray cluster has what a cell needs (at most {most}); waiting for one")
 
 
 REGISTER = {"ray": RayBackend}

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from overfit_lab.config.catalog import FINDINGS
-from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.errors import RunFolderError
 from overfit_lab.probes.metrics.phases import THRESHOLD
 from overfit_lab.records.experiments import unrepeated
 from overfit_lab.records.reader import Run
-from overfit_lab.views.diagnosis.finding import Diagnosis, Finding, Question, Subject
+from overfit_lab.views.diagnosis.finding import Diagnosis, Finding, Question, Subject, check_threshold
 from overfit_lab.views.diagnosis.subject import ALL, settings_of, subjects_of
 
 
@@ -29,8 +29,7 @@ def diagnose(runs: Sequence[Run], threshold: float = THRESHOLD) -> Diagnosis:
     """
     if not runs:
         raise RunFolderError("no runs to diagnose")
-    if not 0 < threshold < 1:
-        raise ConfigError(f"least drop {100 * threshold:g} points; it lies above 0 and below 100")
+    check_threshold(threshold)
     subjects = [replace(subject, threshold=threshold) for subject in subjects_of(runs)]
     everything = Subject(ALL, tuple(run for subject in subjects for run in subject.runs), threshold)
     findings: list[Finding] = []

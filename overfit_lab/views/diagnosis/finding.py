@@ -6,10 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from overfit_lab.errors import ConfigError
 from overfit_lab.probes.metrics.phases import THRESHOLD
 from overfit_lab.records.reader import Run
 
 Verdict = Literal["yes", "no", "not enough evidence"]
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a drop of accuracy that cannot count as overfitting.
+
+    Raises:
+        ConfigError: it is no share in (0, 1).
+    """
+    if not 0 < threshold < 1:
+        raise ConfigError(f"least drop {100 * threshold:g} points; it lies above 0 and below 100")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from overfit_lab.files.escape import as_unicode
 from overfit_lab.records import identity
 from overfit_lab.records.experiments import experiments, unrepeated
 from overfit_lab.records.naming import common_name, data_title, model_title, threat_title
@@ -23,7 +24,7 @@ def subjects_of(runs: Sequence[Run]) -> list[Subject]:
     parts = [sorted(part, key=lambda run: run.config.seed) for part in experiments(unrepeated(runs)[0])]
     names = [common_name([run.name for run in part]) for part in parts]
     return [
-        Subject(name if names.count(name) == 1 else str(part[0].folder), tuple(part))
+        Subject(name if names.count(name) == 1 else as_unicode(str(part[0].folder)), tuple(part))
         for name, part in zip(names, parts, strict=True)
     ]
 

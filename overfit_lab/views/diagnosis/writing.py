@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
+from overfit_lab.files.escape import as_markdown_code, for_markdown, for_terminal, markdown_sentence
 from overfit_lab.views.diagnosis.finding import Diagnosis, Finding
 
 WIDTH = 100
@@ -21,12 +22,13 @@ def as_text(diagnosis: Diagnosis) -> str:
     """Subject by subject: verdict and name, the sentence, the command of its figure."""
     lines: list[str] = []
     for about, findings in by_subject(diagnosis):
-        lines += [about, "=" * min(WIDTH, len(about))]
+        title = for_terminal(about)
+        lines += [title, "=" * min(WIDTH, len(title))]
         for finding in findings:
-            head = f"{finding.name}: {finding.verdict}"
+            head = for_terminal(f"{finding.name}: {finding.verdict}")
             lines += [head, *_wrapped(finding.sentence)]
             command = figure_command(diagnosis, finding)
-            lines += [f"  figure: {command}"] if command else []
+            lines += [for_terminal(f"  figure: {command}")] if command else []
             lines.append("")
     for note in diagnosis.notes:
         lines += [*_wrapped(note, ""), ""]
@@ -35,21 +37,24 @@ def as_text(diagnosis: Diagnosis) -> str:
 
 def _wrapped(text: str, indent: str = "  ") -> list[str]:
     """Indented lines; hyphens are not broken at, so that a command can be copied."""
-    return textwrap.wrap(text, WIDTH - 2, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.wrap(
+        for_terminal(text), WIDTH - 2, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def as_markdown(diagnosis: Diagnosis) -> str:
     """A heading a subject and an item a finding."""
     lines = ["# Diagnosis", ""]
     for about, findings in by_subject(diagnosis):
-        lines += [f"## {about}", ""]
+        lines += [f"## {for_markdown(about)}", ""]
         for finding in findings:
             command = figure_command(diagnosis, finding)
-            figure = f" Figure: `{command}`." if command else ""
-            lines.append(f"- **{finding.name}: {finding.verdict}.** {finding.sentence}{figure}")
+            figure = f" Figure: {as_markdown_code(command)}." if command else ""
+            head = for_markdown(f"{finding.name}: {finding.verdict}.")
+            lines.append(f"- **{head}** {markdown_sentence(finding.sentence)}{figure}")
         lines.append("")
     for note in diagnosis.notes:
-        lines += [note, ""]
+        lines += [markdown_sentence(note), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

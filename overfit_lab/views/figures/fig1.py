@@ -11,6 +11,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples, stages
 from overfit_lab.views.figures.draw import draw_curve
 from overfit_lab.views.figures.experiments import need_one_experiment
+from overfit_lab.views.figures.literal import formula
 from overfit_lab.views.figures.series import by_labels, check_some, decays, last_epoch, need_curve
 from overfit_lab.views.figures.style import BLACK, PAGE, SPLITS, epoch_axis, new_figure, percent_axis, style
 
@@ -36,7 +37,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         figure = new_figure(PAGE, 2.7, text)
         left, right = figure.subplots(1, 2)
         draw_curve(left, norm, color=BLACK, marker="o")
-        left.set_ylabel(r"gradient norm $\|\nabla_\theta L\|_2$")
+        formula(left.set_ylabel(r"gradient norm $\|\nabla_\theta L\|_2$"))
         left.set_ylim(0, 1.12 * norm.high.max())
         left.set_title(f"(a) gradient norm, {method_title(runs[0].config)}", loc="left")
         for split, line in SPLITS.items():
@@ -48,7 +49,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         draw_curve(second, information, "IIW (right axis)", color=BLACK, linestyle=(0, (1, 1)), marker="D", band=0.08)
         second.set_ylabel("IIW (nats)")
         if information.high.max() >= 1e4:
-            second.set_ylabel(r"IIW ($10^3$ nats)")
+            formula(second.set_ylabel(r"IIW ($10^3$ nats)"))
             second.yaxis.set_major_formatter(lambda value, _: f"{value / 1e3:g}")
         second.set_ylim(bottom=0)
         second.grid(False)

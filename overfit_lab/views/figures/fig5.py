@@ -14,6 +14,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption, samples
 from overfit_lab.views.figures.draw import empty_note, legend_above, once
 from overfit_lab.views.figures.experiments import standard_of
+from overfit_lab.views.figures.literal import formula
 from overfit_lab.views.figures.series import by_labels, check_some, noise_rate, title_of
 from overfit_lab.views.figures.style import PAGE, new_figure, style
 
@@ -61,7 +62,7 @@ def draw(runs: Sequence[Run]) -> Figure:
                 else:
                     scatter(axes, tsne_map)
                 if row == 0:
-                    axes.set_title(rf"$\eta$ = {rate:g}")
+                    formula(axes.set_title(rf"$\eta$ = {rate:g}"))
                 if column == 0:
                     axes.set_ylabel(title_of(name).replace(", ", ",\n"))
         handles, names = once(grid.ravel())

@@ -12,6 +12,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, legend_above
 from overfit_lab.views.figures.experiments import accuracy_of, curves_of, need_alike, noisy_of, one_a_seed, standard_of
+from overfit_lab.views.figures.literal import formula
 from overfit_lab.views.figures.series import (
     check_some,
     decays,
@@ -84,7 +85,7 @@ def draw(runs: Sequence[Run]) -> Figure:
                         draw_curve(axes, accuracy, **looks[name].line())
                 mark_stages(axes, decays(of_rate), last)
             grid[0][column].axhline(share_untouched(of_rate, "figb4"), **UNTOUCHED)
-            grid[0][column].set_title(rf"$\eta$ = {rate:g}")
+            formula(grid[0][column].set_title(rf"$\eta$ = {rate:g}"))
             epoch_axis(grid[1][column], last)
         for axes, split in zip(grid[:, 0], ("train", "test"), strict=True):
             percent_axis(axes, f"{kind} {split}\naccuracy")

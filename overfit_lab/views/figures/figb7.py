@@ -14,6 +14,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, legend_above, mark_best_and_last
 from overfit_lab.views.figures.experiments import apart, need_alike, one_a_seed
+from overfit_lab.views.figures.literal import formula
 from overfit_lab.views.figures.series import Curve, by_labels, check_some, decays, last_epoch, need_curve, title_of
 from overfit_lab.views.figures.style import LINES, PAGE, Look, epoch_axis, mark_stages, new_figure, percent_axis, style
 
@@ -120,7 +121,7 @@ def _panel(axes: Axes, panel: Panel, curves: Mapping[str, Curve], looks: Mapping
     if panel.probe == "evaluation":
         percent_axis(axes, panel.label)
     else:
-        axes.set_ylabel(panel.label)
+        formula(axes.set_ylabel(panel.label))
         axes.set_ylim(bottom=min(0.0, *(curve.low.min() for curve in curves.values())))
 
 

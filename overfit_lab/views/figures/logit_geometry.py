@@ -14,6 +14,7 @@ from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.caption import caption
 from overfit_lab.views.figures.draw import draw_curve, empty_note, legend_above
 from overfit_lab.views.figures.experiments import by_experiment
+from overfit_lab.views.figures.literal import formula
 from overfit_lab.views.figures.series import check_some, curve, decays, last_epoch, need_curve, title_of
 from overfit_lab.views.figures.style import BLACK, GREY, PAGE, Look, epoch_axis, looks_of, new_figure, style
 
@@ -124,8 +125,8 @@ def _label(figure: Figure, runs: Sequence[Run]) -> None:
     gap, gradient, radius, samples = figure.axes
     norms = {DUAL[run.config.attack.norm] for run in runs}
     dual = norms.pop() if len(norms) == 1 else r"\|_*"
-    gap.set_ylabel(r"$z_y - \max_j z_j$")
-    gradient.set_ylabel(rf"$\|\nabla_x (z_y - z_j){dual}$")
+    formula(gap.set_ylabel(r"$z_y - \max_j z_j$"))
+    formula(gradient.set_ylabel(rf"$\|\nabla_x (z_y - z_j){dual}$"))
     radius.set_ylabel("minimal perturbation (pixels)")
     samples.set_xlabel("predicted perturbation (pixels)")
     samples.set_ylabel("measured perturbation (pixels)")

@@ -17,6 +17,7 @@ from matplotlib.ticker import Formatter, MaxNLocator
 
 from overfit_lab.errors import ConfigError
 from overfit_lab.files.writing import output
+from overfit_lab.views.figures.literal import LiteralFigure
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK, GREY = (
     "#0072B2",
@@ -97,7 +98,7 @@ def style() -> Iterator[None]:
 
 def new_figure(width: float, height: float, caption: str) -> Figure:
     """An empty figure, in inches, with a caption line below."""
-    figure = Figure(figsize=(width, height))
+    figure = LiteralFigure(figsize=(width, height))
     FigureCanvasAgg(figure)
     figure.supxlabel(wrap_caption(caption, width), fontsize=6.5, color="#444444", x=0.01, ha="left")
     return figure

@@ -11,6 +11,7 @@ import numpy as np
 
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.escape import as_unicode
 from overfit_lab.records import layout
 from overfit_lab.records.records import POSTHOC, TRAINING, Record, standing_records
 
@@ -156,7 +157,7 @@ class Followed:
 
     def __post_init__(self) -> None:
         layout.check_run(self.folder)
-        self.name = self.folder.resolve().name
+        self.name = as_unicode(self.folder.resolve().name)
         self.config: RunConfig = load_config(layout.config_path(self.folder))
         self._records = Follower(layout.records_path(self.folder))
         self._posthoc = Follower(layout.posthoc_path(self.folder))

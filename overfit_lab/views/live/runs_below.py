@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from overfit_lab.errors import OverfitLabError, RunFolderError
+from overfit_lab.files.escape import as_unicode
+from overfit_lab.probes.metrics.phases import THRESHOLD
 from overfit_lab.records import layout
 from overfit_lab.records.reader import find_runs
 from overfit_lab.records.writer import is_held
+from overfit_lab.views.diagnosis.finding import check_threshold
 from overfit_lab.views.live.alarm import Alarm
 from overfit_lab.views.live.following import Followed
 from overfit_lab.views.live.view import View, view_of
@@ -22,12 +25,19 @@ class Watched:
 
     Args:
         path: a run folder, or a folder of run folders.
+        threshold: drop of accuracy that counts as overfitting, in (0, 1).
+
+    Raises:
+        RunFolderError: no such folder.
+        ConfigError: no such threshold.
     """
 
     path: Path
+    threshold: float = THRESHOLD
     _runs: dict[Path, tuple[Followed, Alarm]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_threshold(self.threshold)
         if not self.path.is_dir():
             raise RunFolderError(f"{self.path}: no such run folder")
 
@@ -58,12 +68,13 @@ class Watched:
 
     def _name(self, folder: Path) -> str:
         """The run's name: its path below the folder."""
-        return folder.resolve().name if folder == self.path else folder.relative_to(self.path).as_posix()
+        name = folder.resolve().name if folder == self.path else folder.relative_to(self.path).as_posix()
+        return as_unicode(name)
 
     def _view(self, name: str, folder: Path, alone: bool) -> View:
         try:
             if folder not in self._runs:
-                self._runs[folder] = (Followed(folder), Alarm())
+                self._runs[folder] = (Followed(folder), Alarm(self.threshold))
             run, alarm = self._runs[folder]
             run.look()
             return replace(view_of(run, alarm, time.time()), name=name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from overfit_lab.errors import OverfitLabError
+from overfit_lab.probes.metrics.phases import THRESHOLD
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import RAW, second_weights
 from overfit_lab.views.diagnosis import diagnose as diagnosing
@@ -32,9 +33,10 @@ class Group:
 class Material:
     """Some runs, at least one, read once for all sections."""
 
-    def __init__(self, runs: Sequence[Run], title: str) -> None:
+    def __init__(self, runs: Sequence[Run], title: str, threshold: float = THRESHOLD) -> None:
         self.runs = tuple(runs)
         self.title = title
+        self.threshold = threshold
 
     @cached_property
     def names(self) -> dict[Run, str]:
@@ -60,7 +62,7 @@ class Material:
     def diagnosis(self) -> Diagnosis | str:
         """The diagnosis of the runs; a line of text if there is none."""
         try:
-            return diagnosing.diagnose(self.runs)
+            return diagnosing.diagnose(self.runs, self.threshold)
         except OverfitLabError as error:
             return str(error)
 

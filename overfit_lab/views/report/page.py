@@ -12,29 +12,38 @@ from markupsafe import Markup
 from overfit_lab import __version__
 from overfit_lab.config.catalog import SECTIONS
 from overfit_lab.errors import RunFolderError
+from overfit_lab.probes.metrics.phases import THRESHOLD
 from overfit_lab.records.reader import Run
+from overfit_lab.views.diagnosis.finding import check_threshold
 from overfit_lab.views.report.material import Material
-from overfit_lab.views.report.rendering import render, to_script
+from overfit_lab.views.report.rendering import render, to_script, visible
 from overfit_lab.views.report.section import Section
 
 DEFAULT_TITLE = "Robust overfitting report"
 
 
-def make_report(runs: Sequence[Run], title: str = DEFAULT_TITLE) -> str:
+def make_report(runs: Sequence[Run], title: str = DEFAULT_TITLE, threshold: float = THRESHOLD) -> str:
     """A page about some runs that names no address outside itself; the same runs give the same text.
+
+    Args:
+        runs: at least one.
+        title: the page's heading.
+        threshold: drop of accuracy that counts as overfitting, in (0, 1).
 
     Returns:
         HTML with style, script, data and images in it, and a policy that forbids a browser to load anything else.
 
     Raises:
         RunFolderError: no runs, or a damaged one.
+        ConfigError: no such threshold.
 
     Cost:
         no passes; about a second a figure.
     """
     if not runs:
         raise RunFolderError("report: no runs to report on")
-    material = Material(runs, title)
+    check_threshold(threshold)
+    material = Material(runs, title, threshold)
     ordered: list[tuple[str, Section]] = sorted(SECTIONS.items(), key=lambda item: (item[1].order, item[0]))
     built = [(name, section, section.build(material)) for name, section in ordered]
     parts = [(name, section.title, part) for name, section, part in built if part is not None]
@@ -48,7 +57,7 @@ def make_report(runs: Sequence[Run], title: str = DEFAULT_TITLE) -> str:
         policy=f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
         f"style-src {_hash(sheet)}; script-src {_hash(script)}",
         sections=[(name, heading, part.body) for name, heading, part in parts],
-        data=[(name, to_script(part.data)) for name, _, part in parts if part.data is not None],
+        data=[(name, to_script(visible(part.data))) for name, _, part in parts if part.data is not None],
     )
     return str(text)
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from overfit_lab.files.escape import for_html, for_terminal_lines, with_code
 
 ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 """Letters that end a script element or a line of one; within JSON they stand in strings alone."""
@@ -19,7 +21,14 @@ ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("overfit_lab.views.report", "templates")
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=visible,
+    )
     made.filters["commands"] = commands
     return made
 
@@ -31,9 +40,16 @@ def commands(text: str) -> Markup:
         >>> str(commands("a < b: `overfit-lab probe RUN`"))
         'a &lt; b: <code>overfit-lab probe RUN</code>'
     """
-    parts = text.split("`")
-    marked = [Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts)]
-    return Markup("").join(marked) if len(parts) % 2 else escape(text)
+    return Markup(with_code(text, for_html, lambda code: Markup("<code>{}</code>").format(for_html(code))))
+
+
+def visible(data: Any) -> Any:
+    """Data in which no text hides anything or turns its direction; escaping it is the template's."""
+    if isinstance(data, str):
+        return data if isinstance(data, Markup) else for_terminal_lines(data)
+    if isinstance(data, Mapping):
+        return {visible(key): visible(value) for key, value in data.items()}
+    return [visible(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def render(template: str, **values: Any) -> Markup:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from overfit_lab.files.escape import as_json as to_json
+from overfit_lab.files.escape import for_csv
 from overfit_lab.views.tables.table import Cell, Column, Row, Table
 
 FIELDS = ("table", "section", "row", "source", "seeds", "group", "column", "unit", "mean", "std", "n", "footnote")
@@ -30,8 +31,8 @@ def as_csv(table: Table) -> str:
 def _csv(fields: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer.writerow({key: for_csv(key) for key in fields})
+    writer.writerows({key: for_csv(value) for key, value in line.items()} for line in lines)
     return file.getvalue()
 
 
@@ -45,13 +46,14 @@ def as_json(table: Table) -> str:
         "footnotes": dict(table.footnotes),
     }
     shown = list(_wide(table)) if table.wide else content
-    return json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(shown) + "\n"
 
 
 def _wide_keys(table: Table) -> list[str]:
-    """The columns of a wide table under the names for programs, deviations behind all of them."""
+    """The columns of a wide table under the names for programs, deviations and intervals behind all of them."""
     keys = [column.key for column in table.columns]
-    return [*keys, *(f"{column.key}_std" for column in table.columns if column.spread)]
+    ends = [f"{column.key}_{end}" for column in table.columns if column.interval for end in ("low", "high")]
+    return [*keys, *(f"{column.key}_std" for column in table.columns if column.spread), *ends]
 
 
 def _wide(table: Table) -> Iterator[dict[str, Any]]:
@@ -59,7 +61,13 @@ def _wide(table: Table) -> Iterator[dict[str, Any]]:
         pairs = list(zip(row.cells, table.columns, strict=True))
         values = {column.key: cell.text or cell.mean for cell, column in pairs}
         spreads = {f"{column.key}_std": cell.std for cell, column in pairs if column.spread}
-        yield {table.stub: row.label, **values, **spreads}
+        ends = {
+            f"{column.key}_{name}": None if cell.interval is None else cell.interval[i]
+            for cell, column in pairs
+            if column.interval
+            for i, name in enumerate(("low", "high"))
+        }
+        yield {table.stub: row.label, **values, **spreads, **ends}
 
 
 def _row(row: Row, table: Table) -> dict[str, Any]:

@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
+from overfit_lab.files.escape import for_latex, latex_sentence
 from overfit_lab.views.tables.as_text import MISSING, cell_text, headings, seeds_text
 from overfit_lab.views.tables.table import Cell, Column, Row, Table
-
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "%": r"\%",
-    "_": r"\_",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "–": "--",
-}
 
 
 def as_latex(table: Table) -> str:
@@ -35,11 +19,11 @@ def as_latex(table: Table) -> str:
     for i, (section, rows) in enumerate(sections):
         if section and len(sections) > 1:
             lines += [r"\midrule"] if i else []
-            lines.append(rf"\multicolumn{{{n}}}{{l}}{{\emph{{{escape_latex(section)}}}}} \\")
+            lines.append(rf"\multicolumn{{{n}}}{{l}}{{\emph{{{for_latex(section)}}}}} \\")
         lines += [_row(row, table) for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
     if table.caption:
-        caption = rf"\caption{{{escape_latex(' '.join(table.caption))}}}"
+        caption = rf"\caption{{{latex_sentence(' '.join(table.caption))}}}"
         head = [r"\begin{table}", r"\centering", caption, rf"\label{{tab:{table.kind}}}"]
         lines = [*head, *lines, *_notes(table), r"\end{table}"]
     return "\n".join([r"% needs \usepackage{booktabs}", *lines]) + "\n"
@@ -48,18 +32,18 @@ def as_latex(table: Table) -> str:
 def _head(table: Table) -> list[str]:
     cells, rules, first = ["", ""], [], 3
     for name, span in table.groups():
-        cells.append(rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(name)}}}")
+        cells.append(rf"\multicolumn{{{span}}}{{c}}{{{for_latex(name)}}}")
         rules.append(rf"\cmidrule(lr){{{first}-{first + span - 1}}}")
         first += span
     groups = [" & ".join(cells) + r" \\", " ".join(rules)] if any(name for name, _ in table.groups()) else []
-    return [*groups, " & ".join(map(escape_latex, headings(table))) + r" \\"]
+    return [*groups, " & ".join(map(for_latex, headings(table))) + r" \\"]
 
 
 def _row(row: Row, table: Table) -> str:
     pairs = zip(row.cells, table.columns, strict=True)
     cells = [
-        escape_latex(row.label) + _raised(row.mark),
-        *([] if table.wide else [escape_latex(seeds_text(row))]),
+        for_latex(row.label) + _raised(row.mark),
+        *([] if table.wide else [for_latex(seeds_text(row))]),
         *(_cell(*pair) for pair in pairs),
     ]
     return " & ".join(cells) + r" \\"
@@ -70,7 +54,7 @@ def _cell(cell: Cell, column: Column) -> str:
     if text == MISSING:
         return "--"
     minus = "$-$" if text.startswith("-") else ""
-    return minus + escape_latex(text.removeprefix("-")) + _raised(cell.mark)
+    return minus + for_latex(text.removeprefix("-")) + _raised(cell.mark)
 
 
 def _raised(mark: str) -> str:
@@ -78,21 +62,6 @@ def _raised(mark: str) -> str:
 
 
 def _notes(table: Table) -> list[str]:
-    notes = [_raised(letter) + escape_latex(text) for letter, text in table.footnotes]
-    notes += [escape_latex(text) for text in table.notes]
+    notes = [_raised(letter) + latex_sentence(text) for letter, text in table.footnotes]
+    notes += [latex_sentence(text) for text in table.notes]
     return [r"\par\smallskip", r"{\footnotesize\raggedright", *(rf"{note}\par" for note in notes), "}"] if notes else []
-
-
-def escape_latex(text: str) -> str:
-    r"""Text with every character that LaTeX would take for a command escaped; what is in backticks is typewritten.
-
-    Example:
-        >>> print(escape_latex("50% of a_b, `--out`"))
-        50\% of a\_b, \texttt{-{}-out}
-    """
-    parts = []
-    for i, part in enumerate(text.split("`")):
-        escaped = "".join(SPECIAL.get(character, character) for character in part.replace("--", "\0"))
-        escaped = escaped.replace("\0", "-{}-")
-        parts.append(rf"\texttt{{{escaped}}}" if i % 2 else escaped)
-    return "".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from overfit_lab.files.escape import for_markdown, for_terminal, markdown_sentence
 from overfit_lab.views.tables.table import Cell, Column, Row, Table
 
 MISSING = "–"
@@ -17,12 +18,13 @@ def number(value: float, digits: int) -> str:
 
 
 def cell_text(cell: Cell, column: Column) -> str:
-    """``50.5 ± 0.7``, or words; an en dash where nothing was measured. Without the footnote's letter."""
+    """``50.5 ± 0.7``, ``50.5 (49.1 to 51.9)``, words, or an en dash for nothing; without the footnote's letter."""
     if cell.text or cell.mean is None:
         return cell.text or MISSING
     digits = (column.digits or 0) if cell.digits is None else cell.digits
     spread = "" if cell.std is None else f" ± {number(cell.std, digits)}"
-    return number(cell.mean, digits) + spread
+    ends = "" if cell.interval is None else f" ({' to '.join(number(end, digits) for end in cell.interval)})"
+    return number(cell.mean, digits) + spread + ends
 
 
 def seeds_text(row: Row) -> str:
@@ -38,20 +40,20 @@ def headings(table: Table) -> list[str]:
 def as_plain(table: Table) -> str:
     """Plain text: groups above their columns, sections below their headings, notes at the end."""
     if table.wide:
-        turned = _turned([headings(table), *(_plain_cells(row, table) for row in table.rows)])
-        return "\n".join([turned, *(f"{note}\n" for note in table.notes)])
+        turned = _turned([list(map(for_terminal, headings(table))), *(_plain_cells(row, table) for row in table.rows)])
+        return "\n".join([turned, *(f"{for_terminal(note)}\n" for note in table.notes)])
     body = [(section, [_plain_cells(row, table) for row in rows]) for section, rows in table.sections()]
-    head = headings(table)
+    head = list(map(for_terminal, headings(table)))
     widths = _widths([head, *(cells for _, rows in body for cells in rows)])
     _widen(widths, table)
-    lines = [*table.caption, "", _groups_line(widths, table), _line(head, widths)]
+    lines = [*map(for_terminal, table.caption), "", _groups_line(widths, table), _line(head, widths)]
     rule = GAP.join("-" * width for width in widths)
     lines.append(rule)
     for section, rows in body:
-        lines += [f"[{section}]"] if section and len(body) > 1 else []
+        lines += [f"[{for_terminal(section)}]"] if section and len(body) > 1 else []
         lines += [_line(cells, widths) for cells in rows]
     notes = [*(f"[{letter}] {text}" for letter, text in table.footnotes), *table.notes]
-    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+    return "\n".join([*lines, *([""] if notes else []), *map(for_terminal, notes)]) + "\n"
 
 
 def _turned(rows: Sequence[Sequence[str]]) -> str:
@@ -75,7 +77,7 @@ def row_texts(row: Row, table: Table, escape: Callable[[str], str], raised: Call
 
 
 def _plain_cells(row: Row, table: Table) -> list[str]:
-    return row_texts(row, table, str, _bracket)
+    return row_texts(row, table, for_terminal, _bracket)
 
 
 def _bracket(mark: str) -> str:
@@ -85,16 +87,20 @@ def _bracket(mark: str) -> str:
 def _widen(widths: list[int], table: Table) -> None:
     """Give a group's last column what its heading needs beyond the columns below it."""
     first = 2
-    for name, span in table.groups():
+    for name, span in _groups(table):
         have = sum(widths[first : first + span]) + len(GAP) * (span - 1)
         widths[first + span - 1] += max(0, len(name) - have)
         first += span
 
 
+def _groups(table: Table) -> list[tuple[str, int]]:
+    return [(for_terminal(name), span) for name, span in table.groups()]
+
+
 def _groups_line(widths: Sequence[int], table: Table) -> str:
     parts = [" " * widths[0], " " * widths[1]]
     first = 2
-    for name, span in table.groups():
+    for name, span in _groups(table):
         have = sum(widths[first : first + span]) + len(GAP) * (span - 1)
         parts.append(f" {name} ".center(have, "-") if name and len(name) + 4 <= have else name.center(have))
         first += span
@@ -108,18 +114,19 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def as_markdown(table: Table) -> str:
     """Markdown: one header line, since it knows no groups; headings of sections in bold in rows of their own."""
+    names = [f"{column.group} {column.name}".strip() for column in table.columns]
     lines = pipes(
-        [table.stub, *([] if table.wide else ["seeds"]), *(f"{c.group} {c.name}".strip() for c in table.columns)],
+        [for_markdown(text) for text in [table.stub, *([] if table.wide else ["seeds"]), *names]],
         [False, *([] if table.wide else [True]), *(column.digits is not None for column in table.columns)],
     )
     sections = table.sections()
     for section, rows in sections:
         if section and len(sections) > 1:
-            lines.append(pipe([f"**{escape_markdown(section)}**", *[""] * (len(table.columns) + 1)]))
-        lines += [pipe(row_texts(row, table, escape_markdown, _raised)) for row in rows]
-    notes = [f"- <sup>{letter}</sup> {escape_markdown(text)}" for letter, text in table.footnotes]
-    notes += [f"- {escape_markdown(text)}" for text in table.notes]
-    caption = [escape_markdown(" ".join(table.caption)), ""] if table.caption else []
+            lines.append(pipe([f"**{for_markdown(section)}**", *[""] * (len(table.columns) + 1)]))
+        lines += [pipe(row_texts(row, table, for_markdown, _raised)) for row in rows]
+    notes = [f"- <sup>{letter}</sup> {markdown_sentence(text)}" for letter, text in table.footnotes]
+    notes += [f"- {markdown_sentence(text)}" for text in table.notes]
+    caption = [markdown_sentence(" ".join(table.caption)), ""] if table.caption else []
     return "\n".join([*caption, *lines, *([""] if notes else []), *notes]) + "\n"
 
 
@@ -135,18 +142,3 @@ def pipes(head: Sequence[str], are_numbers: Sequence[bool]) -> list[str]:
 def pipe(cells: Sequence[str]) -> str:
     """A line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
-
-
-def escape_markdown(text: str) -> str:
-    r"""Text with what Markdown would read as markup escaped, except within backticks, where only pipes would be.
-
-    Example:
-        >>> print(escape_markdown("l_inf | `a_b`"))
-        l\_inf \| `a_b`
-    """
-    parts = text.split("`")
-    for i, part in enumerate(parts):
-        for character in "|" if i % 2 else "\\|_*<>[]":
-            part = part.replace(character, f"\\{character}")
-        parts[i] = part
-    return "`".join(parts)

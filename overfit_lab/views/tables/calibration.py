@@ -30,7 +30,7 @@ def calibration(runs: Sequence[Run], options: TableOptions) -> Table:
         RunFolderError: a run holds nothing to read, or no evaluation on the split that is to choose.
         ConfigError: an option that has no meaning here.
     """
-    options.need_default("calibration", "attacks")
+    options.need_default("calibration", "least_drop", "attacks")
     runs, notes = unrepeated(runs)
     rows = [Seeds.of(entry, options.best_by) for entry in entries(runs)]
     footnotes = Footnotes()

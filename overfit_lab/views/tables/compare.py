@@ -26,7 +26,7 @@ def compare(runs: Sequence[Run], options: TableOptions) -> Table:
         ConfigError: an option that says nothing here.
         RunFolderError: a run without an evaluation, or without one on the split that chooses.
     """
-    options.need_default("compare", "attacks", "published")
+    options.need_default("compare", "least_drop", "attacks", "published")
     return table_of(summary.compare(runs, options.best_by), unrepeated(runs)[1])
 
 

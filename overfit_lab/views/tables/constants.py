@@ -38,7 +38,7 @@ def constants(runs: Sequence[Run], options: TableOptions) -> Table:
         RunFolderError: a run of another label mode, or without evaluation.
         ConfigError: an option that has no meaning here.
     """
-    options.need_default("constants", "best_by")
+    options.need_default("constants", "least_drop", "best_by")
     check_attacks(options.attacks, runs)
     for run in runs:
         if run.config.is_monitored:

@@ -30,7 +30,7 @@ def label_noise(runs: Sequence[Run], options: TableOptions) -> Table:
         RunFolderError: a run without evaluation.
         ConfigError: an option that has no meaning here.
     """
-    options.need_default("label-noise", "best_by", "attacks")
+    options.need_default("label-noise", "least_drop", "best_by", "attacks")
     unknown = [run.name for run in runs if noise_of(run) is None]
     if unknown:
         raise RunFolderError(

@@ -21,6 +21,7 @@ class Cell:
         mark: letter of a footnote, or "".
         digits: decimals to print where they are not those of the column (numbers that were printed elsewhere).
         text: words in place of a number.
+        interval: lowest and highest, such as a 95% interval.
     """
 
     mean: float | None = None
@@ -29,6 +30,7 @@ class Cell:
     mark: str = ""
     digits: int | None = None
     text: str = ""
+    interval: tuple[float, float] | None = None
 
 
 EMPTY = Cell()
@@ -38,7 +40,8 @@ EMPTY = Cell()
 class Column:
     """A column: the group that it stands under, its own name, its unit and the decimals printed (None: of words).
 
-    Where a table is wide, ``key`` is what programs know the column by, and ``spread`` whether it has a deviation.
+    Where a table is wide, ``key`` is what programs know the column by, ``spread`` whether it has a deviation and
+    ``interval`` whether it has one.
     """
 
     group: str
@@ -47,6 +50,7 @@ class Column:
     digits: int | None = 1
     key: str = ""
     spread: bool = True
+    interval: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def transfer(runs: Sequence[Run], options: TableOptions) -> Table:
         RunFolderError: no run was attacked from another network, or one holds nothing to read.
         ConfigError: an option that has no meaning here.
     """
-    options.need_default("transfer", "attacks")
+    options.need_default("transfer", "least_drop", "attacks")
     runs, notes = unrepeated(runs)
     rows = [Seeds.of(entry, options.best_by) for entry in entries(runs)]
     sources = sources_of(runs)

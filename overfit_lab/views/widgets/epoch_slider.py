@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from overfit_lab.errors import unknown_name
+from overfit_lab.files.escape import for_terminal
 from overfit_lab.records.reader import Run
 from overfit_lab.views.figures.at_epoch import FIGURES, epochs_of, spread
 from overfit_lab.views.figures.style import as_png
@@ -64,7 +65,9 @@ class EpochSlider:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The static picture, and the widget for front ends that have it; IPython calls this."""
-        content: dict[str, Any] = {"text/plain": f"{self.figure} of {self.run.name} at epochs {self.epochs}"}
+        content: dict[str, Any] = {
+            "text/plain": for_terminal(f"{self.figure} of {self.run.name} at epochs {self.epochs}")
+        }
         with suppress(ImportError):
             content |= self.widget._repr_mimebundle_() or {}
         content["image/png"] = base64.b64encode(self.still).decode("ascii")

@@ -3,8 +3,10 @@
 from contextlib import contextmanager
 
 import pytest
-from reports import HOSTILE, PICTURES, Page, make_diagnosis, make_hostile, make_runs
+from reports import HOSTILE, PICTURES, Page, make_diagnosis, make_hostile, make_runs, picture
 
+from hostile import EVERYTHING, HTML, MARKDOWN, hostile_run
+from overfit_lab.config.catalog import FIGURES
 from overfit_lab.views.diagnosis import diagnose
 from overfit_lab.views.report import drawings
 from overfit_lab.views.report.page import make_report
@@ -38,6 +40,21 @@ def text(runs):
 @pytest.fixture(scope="session")
 def page(text):
     return Page(text)
+
+
+@pytest.fixture(scope="session")
+def hostile_runs(tmp_path_factory):
+    """Runs with a text that does something in every field that a folder can hold."""
+    folder = tmp_path_factory.mktemp("everywhere")
+    return [hostile_run(folder, text, seed) for seed, text in enumerate((HTML, EVERYTHING, MARKDOWN))]
+
+
+@pytest.fixture(scope="session")
+def hostile_everywhere(hostile_runs):
+    """Their page, with the diagnosis and the charts that they give and without figures, which are images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawings, "FIGURES", dict.fromkeys(FIGURES, picture))
+        return make_report(hostile_runs, HTML + EVERYTHING.replace("\ud83d", ""))
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def make_hostile(folder):
     return type(run)(run.folder)
 
 
-def make_diagnosis(runs):
+def make_diagnosis(runs, threshold=0.01):
     """One finding of each verdict about the first run, one about all."""
     first = runs[0].name
     everything = tuple(run.name for run in runs)

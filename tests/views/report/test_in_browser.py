@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from reports import END, IMG, MAP_EPOCHS
 
+from overfit_lab.config import to_yaml
+from overfit_lab.files.escape import for_terminal_lines
 from overfit_lab.records.reader import Run, find_runs
 from overfit_lab.views.report.chart import LEFT, RIGHT, WIDTH
 from overfit_lab.views.report.page import make_report
@@ -263,6 +265,41 @@ def test_markup_in_names_stays_text(visit, hostile_text):
     assert END in page.locator("#environment").text_content()
     assert END in page.locator("#configurations pre").first.text_content()
     assert page.locator("img[onerror]").count() == 0
+
+
+RAN = """() => [
+  window.hacked,
+  document.querySelectorAll("[onerror], [onload], [onclick], [onmouseover], iframe, object, embed, base, form").length,
+  [...document.querySelectorAll("script")].filter(node => node.type !== "application/json").length,
+  [...document.querySelectorAll("a[href]")].filter(node => !node.getAttribute("href").startsWith("#")).length,
+  [...document.querySelectorAll("img, image")].filter(node => !node.src.startsWith("data:")).length,
+]"""
+
+
+def test_nothing_happens_whatever_field_of_a_folder_is_hostile(visit, text, hostile_everywhere, hostile_runs):
+    page = visit(text)
+    plain = page.evaluate(RAN)
+    page = visit(hostile_everywhere)
+    page.locator("details").evaluate_all("parts => parts.forEach(part => { part.open = true; })")
+    for chart in page.locator("[data-chart]").all():
+        chart.focus()
+        for key in ("End", "Home", "ArrowRight"):
+            page.keyboard.press(key)
+    for slider in page.locator("input[type=range]").all():
+        slider.focus()
+        page.keyboard.press("Home")
+    for button in page.locator("button").all():
+        if button.is_visible():
+            button.click()
+    assert page.evaluate(RAN) == plain
+    shown = page.locator("body").evaluate("node => node.textContent")
+    assert not set(shown) & set("\x1b\x07\x9b\u202e\u2066\u200b\u2028")
+    for run in hostile_runs:
+        assert for_terminal_lines(run.name) in shown
+        for said in (run.info["command"], run.info["git_revision"], *run.info["versions"], run.config.data.name):
+            assert for_terminal_lines(said) in shown
+        for key, value in run.config.labels.options.items():
+            assert key == value or value in to_yaml(run.config) or for_terminal_lines(value) in shown
 
 
 FOCUSED = """() => {

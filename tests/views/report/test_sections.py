@@ -183,7 +183,7 @@ def test_a_figure_that_cannot_be_drawn_of_all_is_drawn_of_the_runs_of_a_finding(
     bare = make_run(tmp_path / "bare", "smooth", probes=False)
     finding = make_diagnosis(runs).findings[0]
     finding = replace(finding, figure="calibration")
-    monkeypatch.setattr(diagnose, "diagnose", lambda given: Diagnosis((), (finding,)))
+    monkeypatch.setattr(diagnose, "diagnose", lambda *given: Diagnosis((), (finding,)))
     material = Material([runs[0], bare], "two")
     found = {drawing.anchor: drawing for drawing in material.drawings}
     assert "no ece in bare" in found["figure-calibration"].missing
@@ -194,7 +194,7 @@ def test_a_figure_that_cannot_be_drawn_of_all_is_drawn_of_the_runs_of_a_finding(
 
 def test_a_figure_of_one_way_of_training_is_drawn_anew_for_a_finding_about_another(runs, diagnosed, monkeypatch):
     findings = tuple(replace(make_diagnosis(runs).findings[0], runs=(run.name,)) for run in runs[:2])
-    monkeypatch.setattr(diagnose, "diagnose", lambda given: Diagnosis((), findings))
+    monkeypatch.setattr(diagnose, "diagnose", lambda *given: Diagnosis((), findings))
     for module in ("drawings", "material"):
         monkeypatch.setattr(f"overfit_lab.views.report.{module}.ONE_WAY", {"overview"})
     material = Material(runs, "")
@@ -204,7 +204,7 @@ def test_a_figure_of_one_way_of_training_is_drawn_anew_for_a_finding_about_anoth
 
 
 def test_no_diagnosis_is_one_line(monkeypatch, runs):
-    def refuse(given):
+    def refuse(*given):
         raise RunFolderError(f"nothing {IMG} to say")
 
     monkeypatch.setattr(diagnose, "diagnose", refuse)
@@ -409,7 +409,7 @@ def test_a_figure_that_fails_is_a_line(runs, monkeypatch):
 
 def test_a_figure_that_nobody_registered_is_a_line_once(runs, diagnosed, monkeypatch):
     findings = tuple(replace(make_diagnosis(runs).findings[0], figure="figg1", runs=(run.name,)) for run in runs)
-    monkeypatch.setattr(diagnose, "diagnose", lambda given: Diagnosis((), findings))
+    monkeypatch.setattr(diagnose, "diagnose", lambda *given: Diagnosis((), findings))
     monkeypatch.setattr(
         "overfit_lab.views.report.drawings.FIGURES", Registry("figure", "overfit_lab.methods.labels", "NONE")
     )

@@ -9,7 +9,7 @@ import pytest
 from made import options, small_run
 
 from overfit_lab.config.catalog import TABLES
-from overfit_lab.views.tables.as_latex import escape_latex
+from overfit_lab.files.escape import for_latex
 from overfit_lab.views.tables.as_text import cell_text
 from overfit_lab.views.tables.table import Cell, Column, Footnotes, Row, Table
 from overfit_lab.views.tables.writing import FORMATS
@@ -85,7 +85,7 @@ def test_plain_text_lines_up(table):
 
 
 def test_escapes():
-    assert escape_latex("5% a_b & {x} ± – $^~\\#") == (
+    assert for_latex("5% a_b & {x} ± – $^~\\#") == (
         r"5\% a\_b \& \{x\} $\pm$ -- \$\textasciicircum{}\textasciitilde{}\textbackslash{}\#"
     )
     cell, column = Cell(-0.04, 0.0, 3), Column("g", "c")
