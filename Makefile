@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 
 PEERS := $(VENV)/.peers
-.PHONY: demo test lint bench zoo notebooks reference clean
+.PHONY: demo test lint bench zoo soak notebooks reference clean
 
 # Robust overfitting and its cure on the digits: about a minute and a half after installation.
 demo: $(STAMP)
@@ -25,6 +25,11 @@ lint: $(STAMP)
 zoo: $(STAMP)
 	OMP_NUM_THREADS=1 OVERFIT_LAB_ZOO=whole $(BIN)/pytest -n 2 --dist worksteal tests/zoo
 	$(BIN)/python docs/draw_zoo.py --check
+
+# Everything over and over in one process for 90 minutes, whether memory, file handles and threads stay flat: docs/soak.*
+MINUTES ?= 90
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py --minutes $(MINUTES) --out docs
 
 # Speed and memory beside other projects, on one thread: under a quarter of an hour. NAMES="iiw memory" for some alone.
 bench: $(STAMP) $(PEERS)

@@ -56,6 +56,14 @@ def test_no_box_of_the_picture_hides_another():
     assert all(right - left > page.WIDTH for left, right in rows)
 
 
+def test_no_box_lies_outside_the_picture():
+    text = page.draw()
+    width, height = map(int, page.re.search(r'viewBox="0 0 (\d+) (\d+)"', text).groups())
+    boxes = [tuple(map(int, found)) for found in page.re.findall(r'<rect x="(-?\d+)" y="(-?\d+)"', text)]
+    assert len(boxes) > 10
+    assert all(0 <= x <= width - page.WIDTH and 0 <= y <= height - page.HEIGHT for x, y in boxes)
+
+
 def test_the_page_names_files_that_are_there():
     text = (ROOT / "docs" / "architecture.md").read_text()
     ways = page.re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", text.partition("## The way of a batch")[2])
