@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 
 PEERS := $(VENV)/.peers
-.PHONY: demo test lint bench zoo faults notebooks reference clean
+.PHONY: demo test lint bench zoo faults soak notebooks reference clean
 
 # Robust overfitting and its cure on the digits: about a minute and a half after installation.
 demo: $(STAMP)
@@ -34,6 +34,11 @@ faults: $(STAMP)
 		$(FUZZ) configurations 500 --seed $$seed --json docs/fuzz.json --specs runs/faults || exit 1; \
 	done
 	$(FUZZ) page
+
+# Everything over and over in one process for 90 minutes, whether memory, file handles and threads stay flat: docs/soak.*
+MINUTES ?= 90
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py --minutes $(MINUTES) --out docs
 
 # Speed and memory beside other projects, on one thread: under a quarter of an hour. NAMES="iiw memory" for some alone.
 bench: $(STAMP) $(PEERS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overfit_lab.errors import ConfigError, Interrupted, RunFolderError
+from overfit_lab.errors import ConfigError, FailedError, Interrupted, RunFolderError
 from overfit_lab.files.terminal import say, say_lines
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def train_all(out: Path, seed: int) -> None:
     jobs = [Job(name, train_recipe, (name, str(out / name), seed)) for name in (*RECIPES, *NOISE_RECIPES)]
     n_processes = min(len(jobs), usable_cores(), 4)
     with RunsProgress(len(jobs)) as progress:
-        failures = run_jobs(jobs, progress, n_processes=n_processes, n_threads=1, stop_at_failure=True)
+        failures = run_jobs(
+            jobs, progress, n_processes=n_processes, n_threads=1, stop_at_failure=True, from_server=True
+        )
     for name, reason in failures.items():
         raise RunFolderError(f"the demo's run {name} failed: {reason}")
 
@@ -88,8 +90,11 @@ def train_recipe(report: Report, name: str, folder: str, seed: int) -> None:
     bus = EventBus()
     bus.on(EpochEnded, epoch_ended)
     config = apply_overrides(recipe(name), [f"seed={seed}"])
-    if train_run(config, Path(folder), device="cpu", bus=bus) == "interrupted":
+    status = train_run(config, Path(folder), device="cpu", bus=bus)
+    if status == "interrupted":
         raise KeyboardInterrupt
+    if status != "completed":
+        raise FailedError(status)
 
 
 def report(runs: list[Run]) -> None:

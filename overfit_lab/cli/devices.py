@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from overfit_lab.config import RunConfig
-from overfit_lab.errors import ConfigError, Interrupted, OverfitLabError
+from overfit_lab.errors import ConfigError, FailedError, Interrupted, OverfitLabError
 from overfit_lab.files.terminal import say
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ class SharedRun:
         self, config: RunConfig, folder: Path, *, resume: bool, device: str, trust: bool, sinks: Sequence[str]
     ) -> None:
         """Train, show progress and print how the run ended."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         if started_by_torchrun():
             self._train_under_torchrun(config, folder, resume=resume, device=device, trust=trust, sinks=sinks)
             return
@@ -105,8 +103,13 @@ def tell_end(status: str, folder: Path) -> None:
 
     Raises:
         Interrupted: the run was interrupted; the message says how to resume it.
+        FailedError: it diverged.
     """
     if status == "interrupted":
         raise Interrupted(f"the same command with --resume goes on in {folder}")
+    if status == "diverged":
+        from overfit_lab.records.status import divergence_in_words
+
+        raise FailedError(f"{folder}: {divergence_in_words(folder)}")
     say(f"{status}: {folder}")
     say(f"next: overfit-lab figure overview {quote(str(folder))} --out overview.png")

@@ -7,7 +7,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 ARROWS = {b"\x1b[A": "p", b"\x1b[B": "n", b"\x1b[C": "n", b"\x1b[D": "p", b"\t": "n"}
 """Arrows and tab, read as previous (p) and next (n)."""
@@ -31,7 +31,8 @@ def keys() -> Iterator[Callable[[float], str]]:
         tty.setcbreak(descriptor)
         yield lambda seconds: _next(descriptor, seconds)
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def _wait(seconds: float) -> str:

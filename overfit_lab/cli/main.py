@@ -31,6 +31,7 @@ from overfit_lab.cli.watch import watch
 from overfit_lab.config.permission import Permission, granted
 from overfit_lab.errors import FailedError, Interrupted, OverfitLabError, of_file
 from overfit_lab.files.terminal import say, to_stderr
+from overfit_lab.processes.signals import heard_in_words, stopping_a_command
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
@@ -76,8 +77,19 @@ app.add_typer(data.app, name="data")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input (one line on stderr), 130 interrupted."""
+    _open_closed_streams()
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # nor do Python processes begun from here look beside a run for code
     sys.exit(run(arguments))
+
+
+def _open_closed_streams() -> None:
+    """Have stdin, stdout and stderr lead nowhere where they are closed, lest a run's own files get their numbers."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -88,7 +100,11 @@ def run(arguments: list[str] | None = None) -> int:
     """
     typed = sys.argv[1:] if arguments is None else arguments
     typed = [text for text in typed if not os.path.lexists(text)]  # a file's name that a shell wrote for * is not typed
-    with granted(Permission(frozenset(typed), folder=os.getcwd())):
+    try:
+        folder = os.getcwd()
+    except OSError:
+        return _complain("the current folder is not there any more; change to another one")
+    with stopping_a_command(), granted(Permission(frozenset(typed), folder=folder)):
         return _run(arguments)
 
 
@@ -102,9 +118,9 @@ def _run(arguments: list[str] | None) -> int:
     except typer.Exit as error:
         return int(error.exit_code)
     except Interrupted as error:
-        return _complain(f"interrupted; {error}", INTERRUPTED)
+        return _complain(f"interrupted{heard_in_words()}; {error}", INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted", INTERRUPTED)
+        return _complain(f"interrupted{heard_in_words()}", INTERRUPTED)
     except UsageError as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "overfit-lab"
@@ -125,7 +141,7 @@ def _run(arguments: list[str] | None) -> int:
         text = " ".join(str(error).split()) or type(error).__name__
         return _complain(f"unexpected {type(error).__name__}: {text} (OVERFIT_LAB_DEBUG=1 shows where)", FAILED)
     if status == INTERRUPTED:  # typer makes this of a KeyboardInterrupt, without a word
-        return _complain("interrupted", INTERRUPTED)
+        return _complain(f"interrupted{heard_in_words()}", INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 

@@ -21,6 +21,8 @@ TWO_COLUMNS = 110
 """Width in characters from which two curves stand side by side."""
 LABEL = 8
 """Characters of the labels beside a curve."""
+NARROWEST = LABEL + 5
+"""Characters below which a terminal shows no curves."""
 MARKS = "d decay of the learning rate, b best, o onset; accuracies have one scale"
 COLOURS = {
     "running": "cyan",
@@ -28,6 +30,7 @@ COLOURS = {
     "interrupted": "yellow",
     "stopped": "yellow",
     "failed": "red",
+    "diverged": "red",
     "not begun": "dim",
 }
 
@@ -86,7 +89,8 @@ def _detail(view: View, console: Console, rows: int | None) -> RenderableType:
         n_rows = -(-len(view.curves) // n_columns)
         used = sum(len(console.render_lines(part, pad=False)) for part in parts) + 1
         height = max(2, min(10, (rows - used) // n_rows - 2))
-    curves = _curves(view, width // n_columns - 2, height, ascii_only=console.options.ascii_only)
+    wide = width // n_columns - 2
+    curves = [] if wide < NARROWEST else _curves(view, wide, height, ascii_only=console.options.ascii_only)
     if curves:
         grid = Table.grid(padding=(0, 2), expand=False)
         for i in range(0, len(curves), n_columns):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,7 +170,6 @@ def resumable(folder: Path) -> Iterator[None]:
     """Turn an interruption into one that names the command that resumes the sweep."""
     from overfit_lab.sweeps.manifest import manifest_path
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:

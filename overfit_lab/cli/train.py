@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +76,6 @@ def train(
     from overfit_lab.training.events import EventBus
     from overfit_lab.training.run import train_run
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop leaves a resumable run too
     bus = EventBus()
     with TrainingProgress(folder.name) as progress:
         progress.subscribe(bus)

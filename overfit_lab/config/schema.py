@@ -315,6 +315,9 @@ class RunConfig(Options):
     evaluation: EvaluationConfig = EvaluationConfig()
     probes: ProbesConfig = ProbesConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    when_diverged: Nothing[Literal["stop", "continue"]] = Field(
+        "stop", description="what follows an epoch whose loss or weights were not finite"
+    )
     compute: ComputeConfig = ComputeConfig()
     monitored: MonitoredConfig = MonitoredConfig()
 

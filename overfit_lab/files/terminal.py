@@ -6,6 +6,7 @@ Tables and bars that rich draws have a door of their own, :mod:`overfit_lab.cli.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from overfit_lab.files.escape import for_terminal, for_terminal_lines
 
@@ -23,7 +24,8 @@ def say_lines(text: str, *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     text = for_terminal_lines(text).encode(encoding, "backslashreplace").decode(encoding)
-    print(text, file=stream, flush=True)
+    with suppress(*([OSError, ValueError] if err else [])):  # nobody reads it any more, or the terminal is gone
+        print(text, file=stream, flush=True)
 
 
 def to_stderr(line: str) -> None:

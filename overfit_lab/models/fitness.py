@@ -55,6 +55,18 @@ def gives_probabilities(model: nn.Module, x: Tensor) -> bool:
 
 
 @torch.no_grad()
+def not_finite_weights(model: nn.Module) -> list[str]:
+    """Names of the parameters and buffers that hold NaN or infinity. Cost: a pass over them, one synchronisation."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    floats = {name: t for name, t in tensors.items() if t.is_floating_point() and t.numel() and not t.is_meta}
+    finite = [torch.isfinite(t).all() for t in floats.values()]
+    if not finite:
+        return []
+    seen = torch.stack([one.to(finite[0].device) for one in finite]).tolist()
+    return [name for name, fine in zip(floats, seen, strict=True) if not fine]
+
+
+@torch.no_grad()
 def _unfit(model: nn.Module, image: Tensor) -> str:
     """Why a network is none; "" where it is one."""
     shown = image.clone()

@@ -36,6 +36,7 @@ from overfit_lab.files.terminal import to_stderr
 from overfit_lab.methods.attacks.base import Attack
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.models.adapt import Adapter, count_logits, unwrapped
+from overfit_lab.models.fitness import not_finite_weights
 from overfit_lab.models.normalize import Normalize
 from overfit_lab.monitor.steps import Steps
 from overfit_lab.probes.base import Failure, Probe, attempt, dry_run
@@ -51,8 +52,9 @@ from overfit_lab.records.recorder import MemoryWriter, Recorder
 from overfit_lab.records.records import Record
 from overfit_lab.records.sinks.base import Beginning, Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror, run_id
-from overfit_lab.records.status import begin, end, running
+from overfit_lab.records.status import DIVERGED, begin, end, running
 from overfit_lab.records.writer import RunWriter
+from overfit_lab.training.divergence import first_not_finite
 from overfit_lab.training.doubts import say_doubt
 from overfit_lab.training.evaluation import accuracy_and_loss, evaluated, try_to_evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, GradientsReady, RunEnded, RunStarted
@@ -181,6 +183,7 @@ class Monitor:
         self._steps = self._no_steps()
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
         self._last: int | None = None
+        self._divergence: dict[str, int] | None = None
         with self.adapted():
             self._check(live)
         chosen = make_sinks(sinks)
@@ -347,6 +350,7 @@ class Monitor:
         n_before = len(self._memory.records)
         epoch = int(epoch) if epoch is not None else self._clock.epoch + 1
         n_epochs = epoch if is_last else self._clock.n_epochs
+        self._look_for_divergence(epoch)
         steps, self._steps = self._steps, self._no_steps()
         measured, n_skipped = steps.values(self.data.splits["train"].size)
         self._clock = Clock(epoch, self._clock.step - n_skipped, n_epochs, float(epoch))
@@ -362,6 +366,18 @@ class Monitor:
         if self._mirror is not None:
             self._mirror.take(self._memory.records[n_before:])
             self._mirror.epoch_ended(epoch)
+
+    def _look_for_divergence(self, epoch: int) -> None:
+        """Note whether the weights are finite, and if they are not since when; they may be so again."""
+        before, self._divergence = self._divergence, None
+        if not_finite_weights(self.model):
+            index = first_not_finite(self._steps.losses)
+            step = self._clock.step - (0 if index is None else len(self._steps.losses) - index - 1)
+            self._divergence = before or {"step": step, "epoch": epoch}
+        if self._writer is not None and self._divergence != before:
+            self._writer.update_info(**{DIVERGED: self._divergence})
+        if self._divergence and not before:
+            to_stderr(f"epoch {epoch}: the weights are not finite since step {self._divergence['step']}")
 
     def _numbers_of(self, values: Mapping[str, Any]) -> list[Value]:
         """Numbers of the user's own; what is none is said and left out."""
@@ -453,10 +469,12 @@ class Monitor:
         """Training is over: the run folder, where there is one, says so.
 
         Args:
-            status: ``completed``, ``interrupted`` or ``failed``.
+            status: ``completed``, ``interrupted`` or ``failed``; ``diverged`` is said of a completed run whose weights
+                are not finite.
         """
         if self._closed:
             return
+        status = DIVERGED if status == "completed" and self._divergence is not None else status
         self._closed = True
         self._bus.emit(RunEnded(status, self._clock))
         self._check_folder()

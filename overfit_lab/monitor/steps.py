@@ -96,6 +96,11 @@ class Steps:
         self._losses.append(loss.to(self._device))
         self._sizes.append(n)
 
+    @property
+    def losses(self) -> list[Tensor]:
+        """The losses that were taken in, scalars on the device."""
+        return self._losses
+
     def values(self, n_train: int) -> tuple[list[Value], int]:
         """The numbers of the epoch, means over its steps, and how many of them a gradient scaler passed over.
 

@@ -23,6 +23,8 @@ from typing import Any
 
 from overfit_lab.config import permission
 from overfit_lab.errors import FailedError, OverfitLabError
+from overfit_lab.processes.server import CarryingEnvironment, start_context, use_all_threads
+from overfit_lab.processes.signals import OF_ONE, STOPPING, heard_in_words, in_a_job, told_to_stop
 
 Report = Callable[[float, str], None]
 """How a job says where it stands: the share of its work that is done, in [0, 1], and a few words."""
@@ -78,11 +80,12 @@ def run_jobs(
     stop_at_failure: bool = False,
     n_retries: int = 0,
     import_main: bool = True,
+    from_server: bool = False,
 ) -> dict[str, str]:
     """Run jobs, at most ``n_processes`` at a time, and wait for all of them.
 
-    Processes are started afresh ("spawn"), so a script that calls this guards its own beginning by
-    ``if __name__ == "__main__":``.
+    Processes begin with nothing of this one ("spawn", "forkserver"), so a script that calls this guards its own
+    beginning by ``if __name__ == "__main__":``.
 
     Args:
         jobs: in the order in which they are started.
@@ -93,12 +96,14 @@ def run_jobs(
         n_retries: how often a job that failed is begun again, after those that wait. The watcher is told of the last
             failure alone.
         import_main: processes import the file that this process was begun with, where the jobs' code may lie.
+        from_server: processes come from a server that has loaded the package once, where the system has such; see
+            :mod:`overfit_lab.processes.server`. Else each loads it by itself.
 
     Returns:
         For each job that failed the reason, in one line; a :class:`Refusal` where its input is at fault.
 
     Raises:
-        KeyboardInterrupt: SIGINT or SIGTERM came; every job was told to stop and has ended.
+        KeyboardInterrupt: a signal that stops came; every job was told to stop and has ended.
     """
     waiting = list(jobs)
     running: dict[str, _Worker] = {}
@@ -111,7 +116,7 @@ def run_jobs(
                     raise KeyboardInterrupt
                 while waiting and len(running) < n_processes:
                     job = waiting.pop(0)
-                    running[job.name] = _Worker(job, n_threads, import_main)
+                    running[job.name] = _Worker(job, n_threads, import_main, from_server)
                     if left[job.name] == n_retries:
                         watcher.started(job.name)
                 readers = [w.reader for w in running.values() if not w.reader.closed]
@@ -139,18 +144,18 @@ def run_jobs(
 class _Worker:
     """One job's process and the end of its pipe that we read."""
 
-    def __init__(self, job: Job, n_threads: int | None, import_main: bool) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, job: Job, n_threads: int | None, import_main: bool, from_server: bool) -> None:
         self.job = job
-        self.reader, writer = context.Pipe(duplex=False)
         self._said_end, self._reason = False, ""
-        self.process = context.Process(
-            target=_work,
-            args=(writer, job.work, job.arguments, n_threads, permission.current()),
-            name=job.name,
-            daemon=True,
-        )
         with _clean_start(), nullcontext() if import_main else _no_main():
+            context: Any = start_context(from_server=from_server)
+            self.reader, writer = context.Pipe(duplex=False)
+            self.process = context.Process(
+                target=_work,
+                args=(writer, job.work, job.arguments, n_threads, permission.current()),
+                name=CarryingEnvironment(job.name),
+                daemon=True,
+            )
             self.process.start()
         writer.close()
 
@@ -192,31 +197,16 @@ def _stop(processes: Collection[Any]) -> None:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event instead of interrupting just anywhere (only possible in the main thread)."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def _clean_start() -> Iterator[None]:
     """For the start of a process: a Ctrl-C does not reach it, and it imports nothing from the current folder.
 
-    The terminal sends SIGINT to every process; the parent's handler is the one that counts. A fresh interpreter has
-    the current folder first on its path until it is told the parent's, except with PYTHONSAFEPATH.
+    The terminal sends its signals to every process; the parent's handler is the one that counts. A fresh interpreter
+    has the current folder first on its path until it is told the parent's, except with PYTHONSAFEPATH.
     """
     safe_path = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     resource_tracker.ensure_running()  # starting it would unblock SIGINT
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(STOPPING) - set(OF_ONE))
     try:
         yield
     finally:
@@ -247,9 +237,8 @@ def _work(
 ) -> None:
     """Do one job; runs in the job's process, which may import what its parent may."""
     permission.grant(permitted)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGTERM, _interrupt_once)
+    in_a_job()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def report(share: float, text: str) -> None:
@@ -258,24 +247,20 @@ def _work(
 
     reason = ""
     try:
+        use_all_threads()
         if n_threads is not None:
             import torch
 
             torch.set_num_threads(n_threads)
         work(report, *arguments)
     except KeyboardInterrupt:
-        reason = "was told to stop"
+        reason = f"was told to stop{heard_in_words()}"
     except Exception as error:
         reason = _describe(error)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in OF_ONE:
+        signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
         writer.send((None, type(reason)(reason[:2000])))
-
-
-def _interrupt_once(*_: object) -> None:
-    """Raise KeyboardInterrupt, and let no second signal disturb what is then put in order."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _describe(error: Exception) -> str:

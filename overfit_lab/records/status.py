@@ -21,13 +21,16 @@ STOPPED = "stopped"
 """State of a run whose process is gone without having said how it ended."""
 MACHINE = "machine"
 """In run.json: a mark of the machine that the run was begun or gone on with on."""
+DIVERGED = "diverged"
+"""State of a run whose loss or weights are not finite; under the same key run.json says since which step and epoch."""
 COMPLETE = ("completed", layout.IMPORTED, ENDED)
 """States of runs of which nothing is known to be missing."""
 
 
 def status_of(folder: Path) -> Any:
-    """The run's state: ``running``, ``completed``, ``interrupted``, ``failed``, ``imported`` or ``ended``; None where
-    nothing is said, or where there is no run.
+    """The run's state, such as ``running``, ``completed``, ``diverged``, ``interrupted``, ``failed`` or ``imported``.
+
+    None where nothing is said, or where there is no run.
 
     Raises:
         RunFolderError: run.json is damaged.
@@ -56,6 +59,21 @@ def ended_at(run: Run) -> str:
     return f"{run.status} at epoch {run.info.get('epoch', '?')}{length}"
 
 
+def divergence_in_words(folder: Path) -> str:
+    """Where a run diverged and which of its weights are still finite, in a sentence.
+
+    Raises:
+        RunFolderError: run.json is damaged.
+    """
+    said = layout.read_info(folder).get(DIVERGED)
+    place = said if isinstance(said, dict) else {}
+    last = layout.resumable_path(folder)
+    finite = f"the weights of {last}, of epoch {layout.epoch_of(last)}, are finite" if last is not None else ""
+    initial = f"none but the initial weights of {layout.checkpoints(folder)} are finite"
+    step, epoch = place.get("step", "?"), place.get("epoch", "?")
+    return f"diverged at step {step}, in epoch {epoch}: the loss or the weights are not finite; {finite or initial}"
+
+
 def begin(writer: RunWriter, **changes: Any) -> None:
     """Write that a run is under way, on this machine.
 
@@ -76,7 +94,7 @@ def end(writer: RunWriter, status: str, **changes: Any) -> None:
 
     Args:
         writer: of the run.
-        status: ``completed``, ``interrupted`` or ``failed``.
+        status: ``completed``, ``diverged``, ``interrupted`` or ``failed``.
         changes: other keys of run.json.
     """
     writer.update_info(status=status, ended=now(), **changes)

@@ -10,12 +10,13 @@ from typing import Any
 
 from overfit_lab.errors import RunFolderError
 from overfit_lab.records import layout
+from overfit_lab.records.status import DIVERGED
 from overfit_lab.records.writer import is_held
 from overfit_lab.sweeps.beat import Beat, beat_path, read_beat
 from overfit_lab.sweeps.manifest import SweepCell, read_manifest
 from overfit_lab.sweeps.work import last_lines, log_path
 
-STATES = ("waiting", "running", "completed", "interrupted", "failed", "lost")
+STATES = ("waiting", "running", "completed", "diverged", "interrupted", "failed", "lost")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def cell_status(folder: Path, cell: SweepCell) -> CellStatus:
     share = beat.share if beat is not None else 0.0
     done = int(info["epoch"]) if state != "running" and info.get("epoch") else math.floor(share * epochs + 1e-9)
     failure = ""
-    if state in ("failed", "lost"):
+    if state in ("failed", "lost", DIVERGED):
         lines = last_lines(log_path(path), 1)
         failure = (beat.failure if beat is not None else "") or (lines[0] if lines else "")
     host = beat.host if beat is not None and beat.state != "queued" else ""
@@ -81,6 +82,8 @@ def _state(path: Path, info: dict[str, Any], beat: Beat | None) -> str:
         return "completed"
     if is_held(path) or (beat is not None and beat.is_alive):
         return "running"
+    if status == DIVERGED:
+        return DIVERGED
     if beat is not None and beat.state == "failed":
         return "failed"
     if status in ("failed", "interrupted"):

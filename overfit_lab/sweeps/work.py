@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import time
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from overfit_lab.config import permission
 from overfit_lab.config.permission import NOTHING, Permission
-from overfit_lab.errors import FolderBusyError, OverfitLabError
+from overfit_lab.errors import FailedError, FolderBusyError, OverfitLabError
 from overfit_lab.files.reading import open_file
 from overfit_lab.files.terminal import say, say_lines, to_stderr
 from overfit_lab.processes.pool import GRACE, Job, Report, Watcher, run_jobs
 from overfit_lab.records import layout
-from overfit_lab.records.status import mark_ended
+from overfit_lab.records.status import DIVERGED, divergence_in_words, mark_ended
 from overfit_lab.sweeps.beat import Heart, beat_path, claim, release
 from overfit_lab.sweeps.spec import Resources
 
@@ -113,8 +112,6 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
 
     What it prints goes into the cell's log.
     """
-    if hasattr(signal, "SIGUSR2"):
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends it to all of a job; the first acts
     _print_into(job.log)
     when = datetime.now().astimezone().isoformat(timespec="seconds")
     say(f"{when} {job.name} on {socket.gethostname()}, process {os.getpid()}")
@@ -124,7 +121,7 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
     except KeyboardInterrupt:
         say("told to stop")
         raise
-    except OverfitLabError as error:
+    except (OverfitLabError, FailedError) as error:
         to_stderr(" ".join(str(error).split()))
         raise
     except Exception as error:
@@ -164,6 +161,8 @@ def _train(report: Report, job: CellJob, heart: Heart) -> None:
             time.sleep(REPORT_EVERY)
     if status == "interrupted":
         raise KeyboardInterrupt
+    if status == DIVERGED:
+        raise FailedError(divergence_in_words(job.folder))
 
 
 def _reporting(report: Report, n_epochs: int) -> EventBus:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from overfit_lab.files.terminal import to_stderr
-from overfit_lab.models.fitness import PROBABILITIES, gives_probabilities
+from overfit_lab.models.fitness import PROBABILITIES, gives_probabilities, not_finite_weights
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.training.events import EpochEnded, EventBus, RunStarted
@@ -90,7 +90,12 @@ def doubted(
 def doubt_of(snapshot: Snapshot) -> str | None:
     """Why a model's numbers may mean something else than they seem to; None where nothing is amiss.
 
-    Cost: a forward pass of eight images.
+    Cost: a look at all weights and a forward pass of eight images.
     """
+    lost = not_finite_weights(snapshot.model)
+    if lost:
+        others = f" and {len(lost) - 1} more tensors" if len(lost) > 1 else ""
+        held = f"{lost[0]}{others} hold NaN or infinity"
+        return f"the weights are not finite ({held}), so no number of this model means anything"
     images = next(iter(snapshot.data.splits["train"].x.split(N_SHOWN)))
     return PROBABILITIES if gives_probabilities(snapshot.model, to_float(images)) else None

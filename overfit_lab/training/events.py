@@ -62,7 +62,7 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """After the last step: completed, interrupted or failed."""
+    """After the last step: completed, diverged, interrupted or failed."""
 
     status: str
     clock: Clock

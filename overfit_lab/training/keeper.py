@@ -52,6 +52,9 @@ class CheckpointKeeper:
     def on_epoch(self, event: EpochEnded) -> None:
         """Write what is due; ``last`` comes last, since a resumed run starts from it."""
         epoch = event.snapshot.clock.epoch
+        if self.session.given_up:  # what is there stays: the last weights that were finite
+            (self.folder / MIDWAY).unlink(missing_ok=True)
+            return
         metric, split = choosing_metric(self.session)
         value = find_value(event.values, metric, split)
         if value is not None and is_better(value, self.best.value if self.best else None):

@@ -21,7 +21,7 @@ from overfit_lab.processes.pool import Job, Refusal, Report, Watcher, run_jobs, 
 from overfit_lab.processes.world import TIMEOUT, joined
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
-from overfit_lab.records.status import mark_ended
+from overfit_lab.records.status import DIVERGED, mark_ended, status_of
 from overfit_lab.training.complete import check_shares, combine, complete
 from overfit_lab.training.compute import resolve_device
 from overfit_lab.training.events import EventBus
@@ -111,7 +111,7 @@ def train_on_devices(
         listen: a function of a module; called with the folder's name in the first process, it gives the bus of its run.
 
     Returns:
-        ``"completed"`` or ``"interrupted"``.
+        ``"completed"``, ``"diverged"`` or ``"interrupted"``.
 
     Raises:
         FailedError: a process died, hung or failed; the others were ended and run.json says ``failed``. The longest
@@ -146,7 +146,7 @@ def train_on_devices(
         process = f"{name} of {where.size}"
         named = reason if reason.startswith(process) else f"{process}: {reason}"  # one that lost others names itself
         raise FailedError(f"{named}{again}")
-    return "completed"
+    return DIVERGED if status_of(folder) == DIVERGED else "completed"
 
 
 def _settled(config: RunConfig | None, folder: Path, *, resume: bool, begins: bool, trust: bool) -> RunConfig:

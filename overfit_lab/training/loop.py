@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from overfit_lab.methods.attacks.gradient import NotFinite, counting_not_finite
 from overfit_lab.probes.snapshot import Snapshot
+from overfit_lab.records.status import DIVERGED
+from overfit_lab.training.divergence import divergence_in
 from overfit_lab.training.evaluation import evaluate
 from overfit_lab.training.events import EpochEnded, EventBus, RunEnded, RunStarted, SecondWeights
 from overfit_lab.training.session import Session
@@ -18,18 +20,24 @@ NOT_FINITE = "gradients_not_finite"
 """Field of an epoch whose attack met such gradients."""
 
 
-def train(session: Session, bus: EventBus, *, resumed: bool = False) -> None:
+def train(session: Session, bus: EventBus, *, resumed: bool = False) -> str:
     """Train from where the session's clock stands to the end, emitting every event.
+
+    A run that diverges ends after the epoch in which it does, unless its configuration says that it goes on.
 
     A KeyboardInterrupt ends the run with the status ``interrupted`` and goes on to the caller; any other error with
     ``failed``.
+
+    Returns:
+        ``"completed"`` or ``"diverged"``.
     """
     status = "failed"
     try:
         bus.emit(RunStarted(session.snapshot(), resumed=resumed))
-        while not session.ended:
+        while not session.ended and not session.given_up:
             train_epoch(session, bus)
-        status = "completed"
+        status = "completed" if session.divergence is None else DIVERGED
+        return status
     except KeyboardInterrupt:
         status = "interrupted"
         raise
@@ -54,6 +62,8 @@ def train_epoch(session: Session, bus: EventBus) -> None:
             take_step(session, batch, bus, n)
     session.clock = replace(session.clock, epoch=epoch + 1, step=begun + n_batches, progress=float(epoch + 1))
     session.tallies = None
+    if session.divergence is None:
+        session.divergence = divergence_in(tallies.steps, session.model, begun, epoch)
     for regularizer in session.regularizers.values():
         regularizer.epoch_ended(session.clock)
     end_epoch(session, bus, [*tallies.values(len(session.data.splits["train"])), *_counted(not_finite, "train")])

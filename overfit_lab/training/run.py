@@ -12,7 +12,7 @@ from typing import Any
 
 from overfit_lab.config import RunConfig, load_config, to_dict, to_yaml
 from overfit_lab.config.trust import check_trusted
-from overfit_lab.errors import ConfigError, LostProcessError, RunFolderError
+from overfit_lab.errors import ConfigError, FailedError, LostProcessError, RunFolderError
 from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.methods.regularizers.base import Regularizer
 from overfit_lab.probes.base import Probe, dry_run
@@ -27,7 +27,15 @@ from overfit_lab.records.recorder import Recorder
 from overfit_lab.records.records import TRAINING
 from overfit_lab.records.sinks.base import Sink
 from overfit_lab.records.sinks.mirror import Mirror, make_sinks, open_mirror
-from overfit_lab.records.status import begin, end, end_at_error, mark_ended, status_of
+from overfit_lab.records.status import (
+    DIVERGED,
+    begin,
+    divergence_in_words,
+    end,
+    end_at_error,
+    mark_ended,
+    status_of,
+)
 from overfit_lab.records.writer import POSITION, RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget
@@ -80,7 +88,8 @@ def train_run(
         world: the processes that share the run; see :mod:`overfit_lab.processes`.
 
     Returns:
-        ``"completed"`` or ``"interrupted"`` (by KeyboardInterrupt; the run can be resumed).
+        ``"completed"``, ``"diverged"`` (its loss or weights were not finite), or ``"interrupted"`` (by
+        KeyboardInterrupt; the run can be resumed).
 
     Raises:
         ConfigError: something in the configuration does not exist or does not fit; an unknown sink.
@@ -195,8 +204,13 @@ def _train_teacher(session: Session, first: TrainedFirst, teacher_bus: Callable[
     if before == "completed":
         return "completed"
     bus = teacher_bus(first.name) if teacher_bus is not None else None
+    if before == DIVERGED:
+        raise FailedError(f"teacher {first.name}: {divergence_in_words(path)}")
     resume = before is not None
-    return train_run(first.config, path, resume=resume, device=session.device.type, bus=bus, world=session.world)
+    status = train_run(first.config, path, resume=resume, device=session.device.type, bus=bus, world=session.world)
+    if status == DIVERGED:
+        raise FailedError(f"teacher {first.name}: {divergence_in_words(path)}")
+    return status
 
 
 def check_probes(session: Session) -> None:
@@ -230,6 +244,11 @@ def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunCo
     """
     recorded = load_config(layout.config_path(layout.check_run(folder)))
     check_trainable(recorded)
+    if status_of(folder) == DIVERGED and (config or recorded).when_diverged == "stop":
+        raise RunFolderError(
+            f"{folder}: {divergence_in_words(folder)}; resumed, it would diverge again: train anew with another "
+            "optimizer.lr, or add --set when_diverged=continue to train to the end all the same"
+        )
     if config is not None:
         recorded = recorded.model_copy(update={"probes": config.probes})
     # Also where it is only compared: completing it imports what it names.
@@ -308,21 +327,22 @@ def _train_with_records(
         bus.on(EpochEnded, lambda event: mirror.epoch_ended(event.snapshot.clock.epoch))
     if session.clock.step == 0:
         keeper.save_initial()
-    begin(writer, processes=session.world.size)
+    forgotten = {DIVERGED: None} if DIVERGED in layout.read_info(writer.folder) else {}
+    begin(writer, processes=session.world.size, **forgotten)
     status = "failed"
     try:
         if mirror is not None:
             there = read_records(layout.records_path(writer.folder))
             mirror.begin([record for record in there if record.origin == TRAINING], session.clock.epoch)
-        train(session, bus, resumed=resume)
-        status = "completed"
+        status = train(session, bus, resumed=resume)
     except KeyboardInterrupt:
         status = "interrupted"
     finally:
         chosen = asdict(keeper.best) if keeper.best else None
         # What stops a run that failed may be that nothing can be written any more: then its error counts.
         with suppress(*([OSError] if status == "failed" else [])):
-            end(writer, status, epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3))
+            diverged = {DIVERGED: asdict(session.divergence)} if session.divergence is not None else {}
+            end(writer, status, epoch=session.clock.epoch, best=chosen, wall_seconds=round(wall(), 3), **diverged)
         if mirror is not None:
             mirror.end(status)
     return status
@@ -339,10 +359,9 @@ def _train_beside(session: Session, folder: Path, bus: EventBus, *, resume: bool
     LiveProbes(make_probes(settings), settings.every, _forget, _forget, prepare, session.world).subscribe(bus)
     session.world.broadcast(None)
     try:
-        train(session, bus, resumed=resume)
+        return train(session, bus, resumed=resume)
     except KeyboardInterrupt:
         return "interrupted"
-    return "completed"
 
 
 def _never(event: EpochEnded) -> tuple[Sequence[Probe], int]:

@@ -24,6 +24,7 @@ from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import RAW, History, Setting, Snapshot
 from overfit_lab.processes.share import Share
 from overfit_lab.processes.world import ALONE, World
+from overfit_lab.training.divergence import Divergence
 from overfit_lab.training.tally import EpochTallies
 from overfit_lab.types import Clock, Dataset
 
@@ -34,7 +35,7 @@ class Session:
 
     ``clock`` is where training stands: completed epochs and steps. ``regularizers`` are applied in their order.
     ``world`` are the processes that share the run's batches; ``tallies`` holds what the present epoch came to so far.
-    ``weights_note`` says what was taken from a weights file.
+    ``weights_note`` says what was taken from a weights file; ``divergence`` where the run diverged, if it has.
     """
 
     config: RunConfig
@@ -55,6 +56,7 @@ class Session:
     world: World = ALONE
     tallies: EpochTallies | None = None
     weights_note: str = ""
+    divergence: Divergence | None = None
 
     @property
     def data(self) -> Dataset:
@@ -105,6 +107,11 @@ class Session:
     def ended(self) -> bool:
         """Whether all epochs are done, or a regularizer ended training."""
         return self.clock.epoch >= self.config.epochs or any(r.finished for r in self.regularizers.values())
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the run diverged and is not to go on."""
+        return self.divergence is not None and self.config.when_diverged == "stop"
 
     def snapshot(self, model: nn.Module | None = None, weights: str = RAW, drawn_at: int | None = None) -> Snapshot:
         """The model as it stands, or another one in its place, for evaluation and probes."""

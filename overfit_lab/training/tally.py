@@ -54,6 +54,16 @@ class Tally:
         losses, norms = (torch.stack(s).cpu().double() if s else torch.zeros(0) for s in (self._losses, self._norms))
         return [*loss_value(losses, self._sizes), *norm_value(norms, sum(self._norm_sizes))]
 
+    @property
+    def losses(self) -> list[Tensor]:
+        """The loss of each step, scalars on the device."""
+        return self._losses
+
+    @property
+    def norms(self) -> list[Tensor]:
+        """The norm of each step's gradient, scalars on the device."""
+        return self._norms
+
     def state_dict(self) -> dict[str, Tensor]:
         """The readings of every step, as tensors of one dimension by name."""
         return {

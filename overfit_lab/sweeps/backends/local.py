@@ -55,6 +55,7 @@ class LocalBackend(Backend):
                 n_processes=min(self.jobs or room, len(jobs)),
                 n_threads=first.resources.cpus,
                 n_retries=first.retries,
+                from_server=len(jobs) > 1,
             )
         finally:
             keeper.stopped()

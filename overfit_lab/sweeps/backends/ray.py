@@ -17,7 +17,8 @@ from pydantic import Field
 from overfit_lab.config import Options as OptionsBase
 from overfit_lab.errors import ConfigError, missing
 from overfit_lab.files.terminal import to_stderr
-from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop, usable_cores
+from overfit_lab.processes.pool import GRACE, Watcher, usable_cores
+from overfit_lab.processes.signals import told_to_stop
 from overfit_lab.sweeps.backends.base import Backend, without_idle_device
 from overfit_lab.sweeps.beat import read_beat
 from overfit_lab.sweeps.spec import RUNS

@@ -19,7 +19,8 @@ from pydantic import Field
 from overfit_lab.config import Options as OptionsBase
 from overfit_lab.errors import ConfigError, OverfitLabError, missing
 from overfit_lab.files.writing import write_bytes
-from overfit_lab.processes.pool import GRACE, Watcher, told_to_stop
+from overfit_lab.processes.pool import GRACE, Watcher
+from overfit_lab.processes.signals import told_to_stop
 from overfit_lab.records.status import status_of
 from overfit_lab.sweeps.backends.base import Backend, without_idle_device
 from overfit_lab.sweeps.beat import claim, read_beat

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
+from overfit_lab.records.per_run import once_per_run
 from overfit_lab.records.reader import Run
 from overfit_lab.records.summary import best_epoch
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.views.diagnosis.onset import is_judged, mean_drop
 from overfit_lab.views.diagnosis.phases_of import phases_of
-from overfit_lab.views.diagnosis.readings import CACHED, evaluations_of
+from overfit_lab.views.diagnosis.readings import evaluations_of
 from overfit_lab.views.diagnosis.words import Numbers
 
 
@@ -50,7 +50,7 @@ def find(subject: Subject, before: Sequence[Finding]) -> Finding | None:
     return Finding("drop", subject.name, verdict, text, numbers, "overview", runs)
 
 
-@lru_cache(maxsize=CACHED)
+@once_per_run
 def ends_of(run: Run) -> tuple[float, float, str] | None:
     """Test accuracy at the best and at the last evaluation, and what chose the best; None without evaluations."""
     seen = evaluations_of(run)

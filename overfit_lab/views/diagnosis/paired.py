@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from overfit_lab.records import layout
 from overfit_lab.records.naming import attack_title
+from overfit_lab.records.per_run import once_per_run
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import Finding, Question, Subject, Verdict
 from overfit_lab.views.diagnosis.over_seeds import within
-from overfit_lab.views.diagnosis.readings import CACHED
 from overfit_lab.views.diagnosis.words import Numbers
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Paired:
         return less / n, float(np.sqrt(more - less**2 / n)) / n
 
 
-@lru_cache(maxsize=CACHED)
+@once_per_run
 def paired_in(run: Run) -> Paired | None:
     """The strongest attack of which complete outcomes on the same test samples are recorded at two epochs at least."""
     paths = sorted(layout.evaluations(run.folder).glob("*.npz"))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from overfit_lab.probes.metrics.phases import THRESHOLD, Phases, phases
 from overfit_lab.probes.metrics.unimodal import Peak, peak_of
+from overfit_lab.records.per_run import once_per_run
 from overfit_lab.records.reader import Run
-from overfit_lab.views.diagnosis.readings import CACHED, decays_in, evaluations_of
+from overfit_lab.views.diagnosis.readings import decays_in, evaluations_of
 
 SEED = 0
 """Of the simulated curves of the tests, so that a diagnosis repeats."""
 
 
-@lru_cache(maxsize=CACHED)
+@once_per_run
 def phases_of(run: Run, threshold: float = THRESHOLD) -> Phases:
     """Whether a run overfits, by how much and since when; see ``metrics.phases``.
 
@@ -36,7 +35,7 @@ def phases_of(run: Run, threshold: float = THRESHOLD) -> Phases:
     )
 
 
-@lru_cache(maxsize=CACHED)
+@once_per_run
 def peak_in(run: Run) -> Peak | None:
     """Where the run's accuracy is best and begins to fall, whether it does or not; see ``metrics.unimodal``."""
     seen = evaluations_of(run)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from overfit_lab.probes.metrics.decays import decays_of
 from overfit_lab.records.best import INPUTS, WHAT, after_robustness, judged
+from overfit_lab.records.per_run import once_per_run
 from overfit_lab.records.reader import Run
-
-CACHED = 256
-"""Runs whose readings are cached."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Evaluations:
         return WHAT[self.inputs]
 
 
-@lru_cache(maxsize=CACHED)
+@once_per_run
 def inputs_of(run: Run) -> str:
     """Inputs whose accuracy is judged: adversarial ones, but for standard training and where no attack was run."""
 
@@ -58,7 +55,7 @@ def inputs_of(run: Run) -> str:
     return INPUTS[accuracy[0]] if accuracy else "clean"
 
 
-@lru_cache(maxsize=CACHED)
+@once_per_run
 def evaluations_of(run: Run) -> Evaluations:
     """The accuracies that are judged, at the epochs that have one on test (on val, where test has none); maybe none."""
     inputs = inputs_of(run)
@@ -73,7 +70,7 @@ def evaluations_of(run: Run) -> Evaluations:
     return Evaluations(epochs, train, values, clean, int(sizes.min()) if len(sizes) else None, inputs)
 
 
-@lru_cache(maxsize=CACHED)
+@once_per_run
 def decays_in(run: Run) -> tuple[float, ...]:
     """Epochs after which the learning rate fell, by the records."""
     lr = run.series("training", "lr")
@@ -81,7 +78,7 @@ def decays_in(run: Run) -> tuple[float, ...]:
     return tuple(decays_of(epochs, rates))
 
 
-@lru_cache(maxsize=CACHED)
+@once_per_run
 def diverged_at(run: Run) -> int | None:
     """First epoch at which training or evaluation recorded a loss or an accuracy that is no finite number."""
     frame = run.records

@@ -12,7 +12,7 @@ from overfit_lab.probes.metrics.decays import decays_of
 from overfit_lab.probes.metrics.phases import Phases, samples_of
 from overfit_lab.records.best import INPUTS, WHAT, Best, after_robustness, best_of, choosing, judged
 from overfit_lab.records.layout import IMPORTED
-from overfit_lab.records.status import COMPLETE, standing
+from overfit_lab.records.status import COMPLETE, DIVERGED, standing
 from overfit_lab.records.writer import is_held
 from overfit_lab.views.live.alarm import Alarm, Alert
 from overfit_lab.views.live.following import Followed, Numbers, Series
@@ -21,7 +21,7 @@ SILENT = 60.0
 """Seconds without a record that are worth a word, or three times what an epoch takes where that is longer."""
 RECENT = 10
 """Epochs whose duration the estimate of the time that is left is made from."""
-OVER = (*COMPLETE, "interrupted", "failed")
+OVER = (*COMPLETE, DIVERGED, "interrupted", "failed")
 CURVES = (
     (
         ("robust test accuracy", "evaluation", "acc_adv", "test", "adversarial"),
