@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 
 PEERS := $(VENV)/.peers
-.PHONY: demo test lint bench zoo soak notebooks reference clean
+.PHONY: demo test lint bench zoo faults soak notebooks reference clean
 
 # Robust overfitting and its cure on the digits: about a minute and a half after installation.
 demo: $(STAMP)
@@ -25,6 +25,11 @@ lint: $(STAMP)
 zoo: $(STAMP)
 	OMP_NUM_THREADS=1 OVERFIT_LAB_ZOO=whole $(BIN)/pytest -n 2 --dist worksteal tests/zoo
 	$(BIN)/python docs/draw_zoo.py --check
+
+# Kills, torn writes, power cuts and failing operations at every command, and the counts of docs/reliability.md: about an hour.
+MOST ?= 60
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/run_all.py --jobs 2 --most $(MOST) --out docs/faults.json
 
 # Everything over and over in one process for 90 minutes, whether memory, file handles and threads stay flat: docs/soak.*
 MINUTES ?= 90
