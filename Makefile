@@ -30,6 +30,7 @@ zoo: $(STAMP)
 MOST ?= 60
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/run_all.py --jobs 2 --most $(MOST) --out docs/faults.json
+	OMP_NUM_THREADS=1 OVERFIT_LAB_FAULTS=whole $(BIN)/pytest -q tests/faults/test_soak.py tests/processes/test_server.py tests/regressions/test_null_values.py
 
 # Everything over and over in one process for 90 minutes, whether memory, file handles and threads stay flat: docs/soak.*
 MINUTES ?= 90
