@@ -26,9 +26,13 @@ zoo: $(STAMP)
 	OMP_NUM_THREADS=1 OVERFIT_LAB_ZOO=whole $(BIN)/pytest -n 2 --dist worksteal tests/zoo
 	$(BIN)/python docs/draw_zoo.py --check
 
-# Damaged folders and drawn configurations by the thousand through the command line: an hour. Counts: docs/fuzz.json.
+# Kills, torn writes, power cuts and failing operations at every command, damaged folders and drawn configurations, and the counts
+# of docs/reliability.md: two hours.
+MOST ?= 60
 FUZZ := OMP_NUM_THREADS=1 $(BIN)/python tests/faults/fuzz.py
 faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/run_all.py --jobs 2 --most $(MOST) --out docs/faults.json
+	OMP_NUM_THREADS=1 OVERFIT_LAB_FAULTS=whole $(BIN)/pytest -q tests/faults/test_soak.py tests/processes/test_server.py tests/regressions/test_null_values.py
 	for seed in 1 2; do \
 		$(FUZZ) folders 1000 --seed $$seed --json docs/fuzz.json --specs runs/faults || exit 1; \
 		$(FUZZ) configurations 500 --seed $$seed --json docs/fuzz.json --specs runs/faults || exit 1; \

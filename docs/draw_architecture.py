@@ -119,11 +119,9 @@ def draw() -> str:
     says[GROUND] = "nouns, errors, seeds"
     floor = floors(graph)
     top = max(floor.values())
+    left = min(COLUMNS.values())
     centre = {
-        room: (
-            MARGIN + WIDTH / 2 + (COLUMNS[room] - min(COLUMNS.values())) * STEP_X,
-            MARGIN + (top - floor[room]) * STEP_Y + HEIGHT / 2,
-        )
+        room: (MARGIN + WIDTH / 2 + (COLUMNS[room] - left) * STEP_X, MARGIN + (top - floor[room]) * STEP_Y + HEIGHT / 2)
         for room in graph
     }
     width = max(x for x, _ in centre.values()) + WIDTH / 2 + MARGIN

@@ -146,6 +146,16 @@ class BeatInfo(Loose):
     time: Number = 0.0
 
 
+def sound(content: dict[str, Any], model: type[Loose]) -> dict[str, Any]:
+    """The content of a file without the keys whose values are of a wrong kind."""
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        wrong = {problem["loc"][0] for problem in error.errors(include_url=False) if problem["loc"]}
+        return {key: value for key, value in content.items() if key not in wrong}
+    return content
+
+
 def check(content: dict[str, Any], model: type[Loose], path: Path) -> dict[str, Any]:
     """The content of a file as it is, if its values are of the right kinds.
 

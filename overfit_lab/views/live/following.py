@@ -12,10 +12,12 @@ import numpy as np
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.escape import as_unicode
+from overfit_lab.files.json_text import read_object
 from overfit_lab.files.limits import RECORDS_BYTES
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
 from overfit_lab.records.records import POSTHOC, TRAINING, Record, standing_records
+from overfit_lab.records.schema import RunInfo, sound
 
 KNOWN = 4096
 """Bytes before the position that are compared at each look, to detect that the file was cut back and rewritten."""
@@ -180,7 +182,7 @@ class Followed:
         trained = self.numbers.epoch
         self.numbers.add([replace(record, origin=POSTHOC) for record in posthoc])
         self.numbers.add([record for record in records if record.origin != TRAINING])
-        self.info = layout.read_info(self.folder)
+        self.info = sound(read_object(layout.info_path(self.folder)), RunInfo)
         written = _modified(self._records.path)
         self.changed = max(written, _modified(layout.info_path(self.folder)))
         self.pace.seen(trained, written)
