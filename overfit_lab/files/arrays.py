@@ -37,8 +37,6 @@ def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
         with open_file(path) as file, open_archive(file, ARRAYS_FLOOR, ARRAYS_RATIO, ARRAYS_BYTES) as archive:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
             return {name: _array(archive, entry) for name, entry in entries.items() if only in (None, name)}
-    except zipfile.BadZipFile as error:
-        raise RunFolderError(f"{path}: damaged ({cause(error)})") from error
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({cause(error)})") from error
     except Exception as error:  # numpy's reader of headers raises a dozen kinds, of Python's own parser among them
