@@ -24,6 +24,7 @@ from pydantic import (
 
 from overfit_lab.config.permission import allow, strings_of
 from overfit_lab.config.quantities import Moment, Pixels, Share, Size
+from overfit_lab.files.limits import EPOCHS
 
 
 class Affects(Enum):
@@ -300,7 +301,7 @@ class RunConfig(Options):
 
     name: Nothing[str] = Field("run", min_length=1, description="the recipe it came from; names the run folder")
     seed: Seed[int] = Field(0, ge=0)
-    epochs: Method[int] = Field(100, ge=1)
+    epochs: Method[int] = Field(100, ge=1, le=EPOCHS)
     batch_size: Method[int] = Field(128, ge=1)
     data: DataConfig = DataConfig()
     model: Task[Part] = Part(name="mlp")

@@ -180,9 +180,9 @@ def lines_of(path: Path) -> Iterator[bytes]:
     try:
         with open_file(path, RECORDS_BYTES) as file:
             while line := file.readline(RECORD_BYTES + 1):
-                yield line
                 if len(line) > RECORD_BYTES:
                     raise RunFolderError(f"{path}: damaged, a line has more than {RECORD_BYTES} bytes")
+                yield line
     except FileNotFoundError:
         return
     except OSError as error:

@@ -8,6 +8,8 @@ atomic: a reader sees the old file or the new one.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 
 from overfit_lab.errors import RunFolderError
+from overfit_lab.files.reading import cause
 from overfit_lab.files.tensorfile import read_tensors, write_tensors
 from overfit_lab.seeds import Streams, get_streams, set_streams
 from overfit_lab.training.session import Session
@@ -113,7 +116,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             notes=meta["notes"],
             epoch=_group(tensors, "epoch/"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RunFolderError(f"{path}: damaged, or not a checkpoint of overfit-lab ({error})") from error
 
 
@@ -143,7 +146,7 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
     The global random streams are restored too where the checkpoint has them.
 
     Raises:
-        RunFolderError: the checkpoint is of another model, label mode or regularizer.
+        RunFolderError: the checkpoint is of another model, label mode or regularizer, or a part of it is damaged.
     """
     try:
         session.model.load_state_dict(checkpoint.model)
@@ -154,13 +157,29 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
         first = str(error).splitlines()[-1].strip()
         raise RunFolderError(f"the checkpoint does not fit the configuration: {first}") from error
     session.clock = checkpoint.clock
-    if checkpoint.epoch:
-        session.tallies = EpochTallies(session.device, session.reference)
-        session.tallies.load_state_dict(checkpoint.epoch)
-    if checkpoint.optimizer:
-        _restore_optimizer(session, checkpoint.optimizer)
-    if checkpoint.streams is not None:
-        set_streams(checkpoint.streams)
+    with _fitting("sums of the epoch"):
+        if checkpoint.epoch:
+            session.tallies = EpochTallies(session.device, session.reference)
+            session.tallies.load_state_dict(checkpoint.epoch)
+    with _fitting("state of the optimiser"):
+        if checkpoint.optimizer:
+            _restore_optimizer(session, checkpoint.optimizer)
+    with _fitting("random states"):
+        if checkpoint.streams is not None:
+            set_streams(checkpoint.streams)
+
+
+@contextmanager
+def _fitting(what: str) -> Iterator[None]:
+    """What a part of a checkpoint that is none raises is said in one line.
+
+    Raises:
+        RunFolderError: the part is none.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise RunFolderError(f"the checkpoint is damaged, its {what} cannot be restored ({cause(error)})") from error
 
 
 def _restore_optimizer(session: Session, state: dict[int, dict[str, Any]]) -> None:
