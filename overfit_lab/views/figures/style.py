@@ -197,7 +197,7 @@ def check_path(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: expected a file ending in .png, .pdf or .svg")
-    if not path.resolve().parent.is_dir():
+    if not path.parent.is_dir():
         raise ConfigError(f"{path}: no such folder {path.parent}")
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder, expected a file to write")

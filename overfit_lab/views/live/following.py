@@ -13,7 +13,7 @@ from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.escape import as_unicode
 from overfit_lab.files.json_text import read_object
-from overfit_lab.files.limits import RECORDS_BYTES
+from overfit_lab.files.limits import RECORD_BYTES, RECORDS_BYTES
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
 from overfit_lab.records.records import POSTHOC, TRAINING, Record, standing_records
@@ -51,19 +51,33 @@ class Follower:
                 again = not self._is_as_it_was(file)
                 if again:
                     self._position, self._n_lines, self._before = 0, 0, b""
-                file.seek(self._position)
-                content = file.read()
+                lines = self._lines_of(file)
         except FileNotFoundError:
             again = self._position > 0
             self._position, self._n_lines, self._before = 0, 0, b""
             return again, []
         except OSError as error:
             raise RunFolderError(f"{self.path}: cannot be read ({cause(error)})") from error
-        lines = content[: content.rfind(b"\n") + 1]
         records = self._parse(lines)
-        self._position += len(lines)
-        self._before = (self._before + lines)[-KNOWN:]
+        self._position += sum(map(len, lines))
+        self._before = (self._before + b"".join(lines[-KNOWN:]))[-KNOWN:]
         return again, records
+
+    def _lines_of(self, file: Any) -> list[bytes]:
+        """The whole lines from the position on.
+
+        Raises:
+            RunFolderError: one is longer than any record.
+        """
+        file.seek(self._position)
+        lines = list[bytes]()
+        while line := file.readline(RECORD_BYTES + 1):
+            if len(line) > RECORD_BYTES:
+                raise RunFolderError(f"{self.path}: damaged, a line has more than {RECORD_BYTES} bytes")
+            if not line.endswith(b"\n"):
+                break
+            lines.append(line)
+        return lines
 
     def _is_as_it_was(self, file: Any) -> bool:
         if os.fstat(file.fileno()).st_size < self._position:
@@ -71,9 +85,9 @@ class Follower:
         file.seek(self._position - len(self._before))
         return bool(file.read(len(self._before)) == self._before)
 
-    def _parse(self, lines: bytes) -> list[Record]:
+    def _parse(self, lines: list[bytes]) -> list[Record]:
         records = []
-        for line in lines.splitlines():
+        for line in lines:
             self._n_lines += 1
             try:
                 if line.strip():
