@@ -31,7 +31,7 @@ def parquet(folder, labels, names=None, **options):
 
 
 def load(name):
-    return load_dataset(DataConfig(name=name, n_test=2), seed=0)
+    return load_dataset(DataConfig(name=name, n_test=2), seed=0, device="cpu")
 
 
 def refused(name, reason):

@@ -77,6 +77,13 @@ def test_every_view_says_so_in_one_line(folder, tmp_path, capsys, command):
     assert len(output.err.splitlines()) == 1
 
 
+def test_a_watch_shows_what_is_sound(folder, capsys):
+    path = layout.info_path(folder)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": ["completed"], "decay_epochs": "x"}))
+    assert run(["watch", str(folder), "--once"]) == 0
+    assert "unknown" in capsys.readouterr().out.splitlines()[0]
+
+
 LINE = dict.fromkeys(FIELDS) | {
     "epoch": 1, "probe": "iiw", "field": "iiw", "split": "train", "inputs": "clean", "labels": "", "value": 1.0,
     "origin": "training", "via": "",
