@@ -4,18 +4,8 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "overfit_lab"
-TOUCHING = {
-    "open",
-    "read_text",
-    "read_bytes",
-    "write_text",
-    "write_bytes",
-    "unlink",
-    "rmtree",
-    "mkdir",
-    "touch",
-    "rename",
-}
+TOUCHING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "rmtree", "mkdir", "touch"}
+"""Beside what replaces a file, which tests/files/test_writing.py looks for."""
 MAY = {
     "cli/main.py": "the streams of the process",
     "processes/signals.py": "the streams of the process",
