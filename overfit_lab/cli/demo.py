@@ -120,10 +120,11 @@ def report(runs: list[Run]) -> None:
 def draw_all(runs: list[Run], noise: list[Run], out: Path) -> list[Path]:
     """Draw every figure; return the paths."""
     from overfit_lab.config.catalog import FIGURES as REGISTRY
+    from overfit_lab.files.writing import make_folder
     from overfit_lab.views.figures.style import save
 
     folder = out / "figures"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     paths = []
     for name in FIGURES:
         path = folder / f"{name}.png"

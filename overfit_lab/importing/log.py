@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from overfit_lab.errors import ConfigError
+from overfit_lab.files.writing import make_folder
 from overfit_lab.importing.columns import ROW, Choose, Chosen, Question, choose_columns, doubled, listed, quoted
 from overfit_lab.importing.epochs import Moment, check_steps, merged, moments
 from overfit_lab.importing.fields import AXES, SIZES, field_of
@@ -107,7 +108,7 @@ def import_log(
         say(f"{describe(run)}{there}")
     if not dry_run:
         for run in open_runs:
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             write(run, out)
     return [out / run.folder for run in runs]
 

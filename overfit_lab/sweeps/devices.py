@@ -11,6 +11,8 @@ from itertools import product
 from pathlib import Path
 from typing import IO
 
+from overfit_lab.files.writing import make_folder
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 0.5
 """Seconds between tries where all GPUs are taken."""
@@ -40,7 +42,7 @@ def try_to_take(folder: Path, devices: Sequence[str], n: int, n_shares: int = 1)
     Returns:
         None where fewer than ``n`` are free.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     taken: list[str] = []
     with ExitStack() as held:
         for share, device in product(range(n_shares), devices):

@@ -10,7 +10,7 @@ from typing import Any
 
 from overfit_lab.config.permission import current
 from overfit_lab.errors import ConfigError, FolderBusyError, RunFolderError
-from overfit_lab.files.writing import remove_abandoned
+from overfit_lab.files.writing import make_folder, remove_abandoned
 from overfit_lab.processes.pool import Watcher
 from overfit_lab.records import layout
 from overfit_lab.records.sinks.mirror import make_sinks
@@ -243,7 +243,7 @@ def _held(folder: Path) -> Iterator[None]:
     """The sweep's folder made and held for this process."""
     layout.check_writable(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = take_lock(folder)
     except FolderBusyError as error:
         raise FolderBusyError(f"{folder}: another process is running this sweep") from error

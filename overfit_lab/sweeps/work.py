@@ -17,6 +17,7 @@ from overfit_lab.config.permission import NOTHING, Permission
 from overfit_lab.errors import FailedError, FolderBusyError, OverfitLabError
 from overfit_lab.files.reading import open_file
 from overfit_lab.files.terminal import say, say_lines, to_stderr
+from overfit_lab.files.writing import make_folder
 from overfit_lab.processes.pool import GRACE, Job, Report, Watcher, run_jobs
 from overfit_lab.records import layout
 from overfit_lab.records.status import DIVERGED, divergence_in_words, mark_ended
@@ -189,7 +190,7 @@ def _reporting(report: Report, n_epochs: int) -> EventBus:
 
 def _print_into(path: Path) -> None:
     """This process's stdout and stderr, those of C libraries too, to the end of a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -14,6 +14,7 @@ from typing import Any
 from overfit_lab.config import ProbesConfig, parse_share, parse_time
 from overfit_lab.config.catalog import PROBES
 from overfit_lab.errors import ConfigError, RunFolderError
+from overfit_lab.files.disk import disk
 from overfit_lab.files.json_text import read_json
 from overfit_lab.files.writing import write_bytes
 from overfit_lab.probes.base import Probe
@@ -173,10 +174,13 @@ def in_words(content: dict[str, Any]) -> str:
 def keep_report(folder: Path, content: dict[str, Any]) -> None:
     """Add a report to the run folder's budget.json, atomically."""
     path = layout.budgets_path(folder)
-    before = []
-    with suppress(RunFolderError):
-        content_before = read_json(path)
-        before = content_before if isinstance(content_before, list) else []
+    before: list[Any] = []
+    if path.is_file():
+        try:
+            content_before = read_json(path)
+            before = content_before if isinstance(content_before, list) else [content_before]
+        except RunFolderError:  # it may be of use to somebody who can mend it
+            disk().replace(path, path.with_name(f"{path.name}.damaged"))
     write_bytes(path, (json.dumps([*before, content], indent=2) + "\n").encode())
 
 

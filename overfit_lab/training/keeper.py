@@ -53,7 +53,7 @@ class CheckpointKeeper:
         """Write what is due; ``last`` comes last, since a resumed run starts from it."""
         epoch = event.snapshot.clock.epoch
         if self.session.given_up:  # what is there stays: the last weights that were finite
-            (self.folder / MIDWAY).unlink(missing_ok=True)
+            disk().unlink(self.folder / MIDWAY)
             return
         metric, split = choosing_metric(self.session)
         value = find_value(event.values, metric, split)

@@ -18,7 +18,8 @@ from pydantic import Field
 
 from overfit_lab.config import Options as OptionsBase
 from overfit_lab.errors import ConfigError, OverfitLabError, missing
-from overfit_lab.files.writing import write_bytes
+from overfit_lab.files.reading import read_bytes
+from overfit_lab.files.writing import make_folder, write_bytes
 from overfit_lab.processes.pool import GRACE, Watcher
 from overfit_lab.processes.signals import told_to_stop
 from overfit_lab.records.status import status_of
@@ -29,6 +30,8 @@ from overfit_lab.sweeps.work import CellJob, look_after
 
 Word = Annotated[str, Field(pattern=r"^[\w.,:@|&*()\[\]/+-]+$")]
 """What sbatch reads as one value of one option; a line break in it would begin a line of shell."""
+NUMBER = 100
+"""Bytes of a file with the number of a job."""
 POLL = 2.0
 """Seconds between looks at the files and at the queue."""
 DEFAULT_MINUTES = 60
@@ -225,7 +228,7 @@ def read_queue() -> dict[str, str]:
 def _numbers(folder: Path) -> Path:
     """Where the numbers of the cells' jobs are kept."""
     path = folder / "slurm" / "numbers"
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     return path
 
 
@@ -235,7 +238,7 @@ def _number(job: CellJob) -> str:
     The folder may be somebody else's, and the number goes to ``scancel``, which takes options too.
     """
     path = job.folder.parent / "slurm" / "numbers" / job.folder.name
-    text = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+    text = read_bytes(path, NUMBER).decode(errors="replace").strip() if path.is_file() else ""
     return text if re.fullmatch(r"[0-9]+(_[0-9]+)?", text) else ""
 
 
