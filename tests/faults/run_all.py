@@ -61,14 +61,16 @@ def tried(name, kinds, most, began):
         expected = prepare(SCENARIOS[name], template)
         for kind in kinds:
             n = count(SCENARIOS[name], kind, template, Path(place) / "count")
-            ends = Counter()
+            ends, slowest = Counter(), 0.0
             for at in places(n, most):
                 fault = Fault(kind, at, lasting=kind.startswith("E") and at % 2 == 1)
                 wrong, hit = problems_of(SCENARIOS[name], fault, template, Path(place) / "run", expected)
                 ends["wrong" if wrong else str(hit.status)] += 1
+                slowest = max(slowest, hit.seconds)
                 if wrong:
                     print(f"WRONG {name}, {fault}: {wrong}", flush=True)
             row = {"scenario": name, "fault": kind, "operations": n, "tried": ends.total(), "ends": dict(ends)}
+            row["slowest_seconds"] = round(slowest, 1)
             print(f"{name:10} {kind:12} {n:4} operations, {dict(ends)}, {time.time() - began:.0f} s", flush=True)
             yield row
 

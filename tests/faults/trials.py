@@ -11,13 +11,14 @@ import re
 import shutil
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from faults.faulty_disk import ENDING, KILLED, Fault, FaultyDisk
 
-LIMIT = 60
-"""Seconds after which a command counts as hung."""
+LIMIT = float(os.environ.get("OVERFIT_LAB_LIMIT", "60"))
+"""Seconds after which a command counts as hung; more on a machine that does much else."""
 PRELOAD = ["faults.preloaded"]
 DENIES_UNLINK = ("EROFS", "EACCES", "EIO")
 """Faults under which what was begun cannot even be removed."""
@@ -27,13 +28,14 @@ DENIES_UNLINK = ("EROFS", "EACCES", "EIO")
 class Ended:
     """How a process ended: its exit status, what it said on stderr, operations at which the fault could come.
 
-    statuses: of each of its commands that were run.
+    statuses: of each of its commands that were run. seconds: how long it took.
     """
 
     status: int
     err: str
     n: int
     statuses: tuple = ()
+    seconds: float = 0.0
 
     @property
     def lines(self):
@@ -66,6 +68,7 @@ def run_commands(commands, folder, fault=None, tolerated=()):
     counter, at = served.Pipe(duplex=False)
     process = served.Process(target=_work, args=(commands, str(folder), fault, str(said), at, tolerated))
     process.start()
+    began = time.monotonic()
     at.close()
     process.join(LIMIT)
     hung = process.is_alive()
@@ -77,7 +80,7 @@ def run_commands(commands, folder, fault=None, tolerated=()):
         n, statuses = counter.recv() if counter.poll() else (0, ())
     counter.close()
     err = said.read_text(errors="replace") if said.exists() else ""
-    return Ended("hung" if hung else process.exitcode, err, n, statuses)
+    return Ended("hung" if hung else process.exitcode, err, n, statuses, time.monotonic() - began)
 
 
 def _work(commands, folder, fault, said, at, tolerated):
