@@ -104,6 +104,7 @@ def kept_by_training(rows, *, robust, attacked, splits, monkeypatch):
     """What the keeper of checkpoints calls the best, given what each epoch's evaluation measured."""
     monkeypatch.setattr(keeping, "save_checkpoint", lambda *args, **kwargs: None)
     session = SimpleNamespace(
+        given_up=False,
         objective=SimpleNamespace(robust=robust),
         setting=SimpleNamespace(attack=object() if attacked else None),
         data=SimpleNamespace(splits=dict.fromkeys(splits, (0,))),

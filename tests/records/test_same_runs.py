@@ -25,6 +25,7 @@ BASE = {
 }
 OTHER = {
     "name": "other",
+    "when_diverged": "continue",
     "seed": 7,
     "epochs": 30,
     "batch_size": 64,
