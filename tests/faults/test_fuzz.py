@@ -25,7 +25,7 @@ def test_a_damaged_folder_is_read_or_refused_in_one_line(seed, bases):
         assert not folders.run_case(case, bases).wrong, case
 
 
-@pytest.mark.parametrize("seed", (0, 3))
+@pytest.mark.parametrize("seed", [0, 3])
 def test_a_drawn_configuration_trains_or_is_refused_in_one_line(seed, bases):
     for case, outcome in configurations.outcomes(10, seed, bases["run"]):
         assert not outcome.problems, (str(case), str(outcome))
