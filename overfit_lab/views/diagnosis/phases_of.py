@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from overfit_lab.probes.metrics.phases import THRESHOLD, Phases, phases
 from overfit_lab.probes.metrics.unimodal import Peak, peak_of
 from overfit_lab.records.per_run import once_per_run
@@ -12,16 +16,33 @@ SEED = 0
 """Of the simulated curves of the tests, so that a diagnosis repeats."""
 
 
-@once_per_run
-def phases_of(run: Run, threshold: float = THRESHOLD) -> Phases:
+_least: ContextVar[float] = ContextVar("least drop", default=THRESHOLD)
+
+
+@contextmanager
+def counting_from(threshold: float) -> Iterator[None]:
+    """Inside, a drop of accuracy counts from ``threshold`` on, for whoever asks without saying more, as figures do."""
+    token = _least.set(threshold)
+    try:
+        yield
+    finally:
+        _least.reset(token)
+
+
+def phases_of(run: Run, threshold: float | None = None) -> Phases:
     """Whether a run overfits, by how much and since when; see ``metrics.phases``.
 
     Robust accuracy is judged, or clean accuracy for standard training (``readings.inputs_of`` says which).
 
     Args:
         run: with evaluations on test.
-        threshold: drop of accuracy that counts.
+        threshold: drop of accuracy that counts; None: that of :func:`counting_from`.
     """
+    return _judged(run, _least.get() if threshold is None else threshold)
+
+
+@once_per_run
+def _judged(run: Run, threshold: float) -> Phases:
     seen = evaluations_of(run)
     return phases(
         seen.epochs,
@@ -42,7 +63,7 @@ def peak_in(run: Run) -> Peak | None:
     return peak_of(seen.epochs, seen.test, SEED)
 
 
-def overfits(run: Run, threshold: float = THRESHOLD) -> bool:
+def overfits(run: Run, threshold: float | None = None) -> bool:
     """Whether overfitting is found, robust or catastrophic; False with too few evaluations."""
     return phases_of(run, threshold).overfits == 1
 

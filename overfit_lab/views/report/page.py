@@ -15,6 +15,7 @@ from overfit_lab.errors import RunFolderError
 from overfit_lab.probes.metrics.phases import THRESHOLD
 from overfit_lab.records.reader import Run
 from overfit_lab.views.diagnosis.finding import check_threshold
+from overfit_lab.views.diagnosis.phases_of import counting_from
 from overfit_lab.views.report.material import Material
 from overfit_lab.views.report.rendering import render, to_script, visible
 from overfit_lab.views.report.section import Section
@@ -45,7 +46,8 @@ def make_report(runs: Sequence[Run], title: str = DEFAULT_TITLE, threshold: floa
     check_threshold(threshold)
     material = Material(runs, title, threshold)
     ordered: list[tuple[str, Section]] = sorted(SECTIONS.items(), key=lambda item: (item[1].order, item[0]))
-    built = [(name, section, section.build(material)) for name, section in ordered]
+    with counting_from(threshold):
+        built = [(name, section, section.build(material)) for name, section in ordered]
     parts = [(name, section.title, part) for name, section, part in built if part is not None]
     sheet, script = _static("report.css"), _static("report.js")
     text = render(

@@ -19,8 +19,9 @@ from overfit_lab.views.diagnosis.evaluation import find
 from overfit_lab.views.diagnosis.finding import Subject
 from overfit_lab.views.diagnosis.gradient_norm import WATCHED
 from overfit_lab.views.diagnosis.grown import growth_in
-from overfit_lab.views.diagnosis.phases_of import phases_of
+from overfit_lab.views.diagnosis.phases_of import counting_from, phases_of
 from overfit_lab.views.diagnosis.readings import evaluations_of, first_with
+from overfit_lab.views.figures import onset
 from overfit_lab.views.figures.caption import attack_name
 from overfit_lab.views.figures.onset import in_words
 from overfit_lab.views.live.alarm import Alarm
@@ -150,3 +151,16 @@ def test_the_attack_of_the_evaluation_has_one_name(tmp_path, evaluation, title):
         assert attack_titles(RUN_ATTACK, [run]) == [title]
 
         assert f"under {title} on" in find(Subject("r", (run,)), ()).sentence
+
+
+def test_a_figure_counts_drops_from_where_it_is_told_to():
+    run = Run.open(REFERENCE / "digits-hard-seed0")
+
+    def title():
+        return onset.draw([run]).axes[0].get_title(loc="left")
+
+    usual = title()
+    with counting_from(0.5):
+        assert "no overfitting" in title()
+    assert "overfits from epoch" in usual
+    assert title() == usual
