@@ -56,7 +56,7 @@ def monitor_run(resume=False):
     import torch
 
     from overfit_lab import PGD, Monitor, ThreatModel
-    from overfit_lab.errors import FailedError, OverfitLabError
+    from overfit_lab.errors import FailedError, OverfitLabError, of_file
     from overfit_lab.records.layout import is_run
 
     torch.manual_seed(0)
@@ -87,7 +87,7 @@ def monitor_run(resume=False):
     except (OSError, OverfitLabError, FailedError) as error:
         import sys
 
-        print(f"overfit-lab: {error}", file=sys.stderr)
+        print("overfit-lab:", of_file(error) if isinstance(error, OSError) else error, file=sys.stderr)
         return 1
     return 0
 
@@ -151,7 +151,7 @@ def same(*commands):
 
 def scenario(name, *act, before=(TRAIN,), again=None, state=None, reads=()):
     """A scenario on the folder of :func:`write_config`."""
-    return Scenario(name, act, again or same(*act), state or run_state(), (write_config, *before), reads)
+    return Scenario(name, act, again or same(*act), state or run_state(), ("write_config", *before), reads)
 
 
 COMPARE = ("compare", "run")
@@ -164,7 +164,7 @@ SCENARIOS = {
     s.name: s
     for s in (
         scenario("train", TRAIN, before=(), again=train_again),
-        scenario("resume", (*TRAIN, "--resume"), before=(begin_run,), again=train_again, reads=(COMPARE,)),
+        scenario("resume", (*TRAIN, "--resume"), before=("begin_run",), again=train_again, reads=(COMPARE,)),
         scenario("probe", PROBE, reads=(COMPARE,)),
         scenario("evaluate", EVALUATE, reads=(COMPARE,)),
         scenario("check", CHECK, reads=(COMPARE,)),
@@ -177,7 +177,7 @@ SCENARIOS = {
         scenario("table", ("table", "run", "--out", "out/a.tex"), state=run_state("out")),
         scenario("diagnose", ("diagnose", "run")),
         scenario("watch", ("watch", "run", "--once")),
-        scenario("monitor", monitor_run, before=()),
+        scenario("monitor", "monitor_run", before=()),
         scenario("import", IMPORT, before=(), state=run_state("logs")),
     )
 }  # fmt: skip

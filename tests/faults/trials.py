@@ -3,23 +3,24 @@
 Each command runs in a process of its own that a server forks, which has loaded the package.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
 import re
 import shutil
-import signal
+import subprocess
 import sys
-import time
-from dataclasses import dataclass
+import traceback
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from faults.faulty_disk import ENDING, KILLED, Fault, FaultyDisk
 
 LIMIT = float(os.environ.get("OVERFIT_LAB_LIMIT", "60"))
 """Seconds after which a command counts as hung; more on a machine that does much else."""
-PRELOAD = ["faults.preloaded"]
 DENIES_UNLINK = ("EROFS", "EACCES", "EIO")
 """Faults under which what was begun cannot even be removed."""
 
@@ -44,65 +45,84 @@ class Ended:
         return [line for line in said if not line.startswith(("overfit-lab: data ", "overfit-lab: cell "))]
 
 
-def context():
-    """Processes from a server that has loaded the package, with one thread each."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    tests = str(Path(__file__).parents[1])
-    if tests not in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # the server looks nowhere else
-        os.environ["PYTHONPATH"] = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    served = multiprocessing.get_context("forkserver")
-    served.set_forkserver_preload(PRELOAD)
-    return served
+class Server:
+    """A process that has loaded the package, and forks one for each run of commands; it ends with this process."""
+
+    def __init__(self):
+        paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "faults.served"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+
+    def ask(self, request):
+        """Send a request; the exit status, or "hung", and the seconds."""
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def stop(self):
+        """End it."""
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+@functools.cache
+def server():
+    """That of this process, begun when it is first asked for."""
+    begun = Server()
+    atexit.register(begun.stop)
+    return begun
 
 
 def run_commands(commands, folder, fault=None, tolerated=()):
     """Run commands in a folder, one after the other as long as they end well or as is tolerated, all in one process.
 
     Args:
-        commands: words after ``overfit-lab``; or a function to call.
+        commands: words after ``overfit-lab``; or the name of a function of the scenarios.
         folder: the current folder, whose files the fault is about.
         fault: what goes wrong.
     """
     said = folder.parent / f"{folder.name}.err"
-    served = context()
-    counter, at = served.Pipe(duplex=False)
-    process = served.Process(target=_work, args=(commands, str(folder), fault, str(said), at, tolerated))
-    process.start()
-    began = time.monotonic()
-    at.close()
-    process.join(LIMIT)
-    hung = process.is_alive()
-    if hung:
-        process.kill()
-        process.join()
-    n, statuses = 0, ()
-    with contextlib.suppress(EOFError, OSError):
-        n, statuses = counter.recv() if counter.poll() else (0, ())
-    counter.close()
+    counts = folder.parent / f"{folder.name}.counts"
+    counts.unlink(missing_ok=True)
+    request = {
+        "commands": commands, "folder": str(folder), "fault": fault and asdict(fault), "said": str(said),
+        "counts": str(counts), "tolerated": tolerated, "limit": LIMIT,
+    }  # fmt: skip
+    ended = server().ask(request)
+    n, statuses = json.loads(counts.read_text()) if counts.exists() else (0, ())
     err = said.read_text(errors="replace") if said.exists() else ""
-    return Ended("hung" if hung else process.exitcode, err, n, statuses, time.monotonic() - began)
+    return Ended(ended["status"], err, n, tuple(statuses), ended["seconds"])
 
 
-def _work(commands, folder, fault, said, at, tolerated):
+def work(request):
+    """What a forked process does; it does not return."""
+    from faults import scenarios
     from overfit_lab.cli.main import run
     from overfit_lab.files.disk import replace_disk
 
-    with open(said, "wb") as err, open(os.devnull, "wb") as out:
-        os.dup2(err.fileno(), 2)
-        os.dup2(out.fileno(), 1)
+    for number, (path, mode) in enumerate(((os.devnull, "rb"), (os.devnull, "wb"), (request["said"], "wb"))):
+        with open(path, mode) as file:
+            os.dup2(file.fileno(), number)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.chdir(folder)
+    os.chdir(request["folder"])
     _fork_workers()
-    disk = FaultyDisk(folder, fault)
+    disk = FaultyDisk(request["folder"], request["fault"] and Fault(**request["fault"]))
     replace_disk(disk)
-    status, statuses = 0, []
-    for command in commands:
-        status = command() if callable(command) else run(list(command))
-        statuses.append(status)
-        if status and status not in tolerated:
-            break
-    at.send((disk.n, tuple(statuses)))
+    status, statuses = 1, []
+    try:
+        for command in request["commands"]:
+            status = getattr(scenarios, command)() if isinstance(command, str) else run(list(command))
+            statuses.append(status)
+            if status and status not in request["tolerated"]:
+                break
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    Path(request["counts"]).write_text(json.dumps([disk.n, statuses]))
     sys.stderr.flush()
     os._exit(status)
 
