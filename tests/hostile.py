@@ -43,7 +43,7 @@ def hostile_run(folder, text, seed=0, *, monitored=False):
     info |= dict.fromkeys(
         ("name", "status", "command", "git_revision", "started", "failure", "reason", "host"), encoded
     )
-    info |= {"versions": {encoded: encoded}, "hardware": {"cpu": encoded, encoded: encoded}, "decay_epochs": [encoded]}
+    info |= {"versions": {encoded: encoded}, "hardware": {"cpu": encoded, encoded: encoded}, "doubts": [encoded]}
     (run.folder / "run.json").write_text(json.dumps(info))
     records = run.folder / "records.jsonl"
     rows = [json.loads(line) for line in records.read_text().splitlines()]
