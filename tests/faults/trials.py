@@ -194,7 +194,7 @@ def _ended_wrongly(hit, fault):
         wrong.append(f"says something raw: {hit.err[-300:]!r}")
     if hit.status in (1, 2) and len(hit.lines) != 1:
         wrong.append(f"{len(hit.lines)} lines instead of one: {hit.err[-300:]!r}")
-    if hit.status in (1, 2) and not re.search(r"^overfit-lab: [\w./-]+: ", hit.err, re.MULTILINE):
+    if hit.status in (1, 2) and not re.search(r"(^overfit-lab: |/)[\w./-]+: ", hit.err, re.MULTILINE):
         wrong.append(f"names no file: {hit.err[-200:]!r}")
     return wrong
 
