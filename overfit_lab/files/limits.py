@@ -70,8 +70,10 @@ PARQUET_ROW_BYTES = 4
 
 SWEEP_CELLS = 10_000
 """Runs of one sweep: seeds times the values of all axes."""
-EPOCHS = 10_000_000
-"""Epochs of a run, or of a log."""
+EPOCHS = 1_000_000_000
+"""Epochs of a run."""
+LOG_EPOCHS = 10_000_000
+"""Epochs of a log."""
 
 LOG_BYTES = 2**27
 """A training log that is imported, unpacked."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overfit_lab.files.limits import EPOCHS
+from overfit_lab.files.limits import LOG_EPOCHS
 from overfit_lab.importing.columns import ROW
 from overfit_lab.importing.source import LogError
 from overfit_lab.importing.table import Table
 from overfit_lab.importing.values import is_written, numbers
 
-MOST_EPOCHS = EPOCHS
+MOST_EPOCHS = LOG_EPOCHS
 
 
 @dataclass

@@ -35,7 +35,7 @@ class Failures:
         self._noted: dict[str, dict[str, Any]] = {}
         self._said: set[tuple[str, str]] = set()
         if writer is not None:
-            self._noted = dict(layout.read_info(writer.folder).get(KEY) or {})
+            self._noted = _notes(layout.read_info(writer.folder).get(KEY))
 
     @property
     def reasons(self) -> MappingProxyType[str, str]:
@@ -64,12 +64,22 @@ class Failures:
             self._writer.update_info(**{KEY: self._noted})
 
 
+def _notes(content: Any) -> dict[str, dict[str, Any]]:
+    """The notes that run.json holds; what is none is passed over."""
+    entries = content.items() if isinstance(content, dict) else ()
+    return {
+        name: note
+        for name, note in entries
+        if isinstance(note, dict) and isinstance(note.get("epoch"), int) and isinstance(note.get("reason"), str)
+    }
+
+
 def failures_in(run: Run) -> list[str]:
     """What could not be measured of a run while it trained, a clause each.
 
     Such as ``hessian could not be measured from epoch 12 on (REASON)``.
     """
-    rows, noted = run.records, run.info.get(KEY)
+    rows, noted = run.records, _notes(run.info.get(KEY))
     clauses = []
     for name in sorted(rows.loc[rows["field"] == FAILED, "probe"].unique()):
         lines = rows[rows["probe"] == name]
@@ -79,7 +89,6 @@ def failures_in(run: Run) -> list[str]:
         when = f"at {len(failed)} of {len(set(failed) | set(measured))} measurements, first at epoch {failed[0]}"
         if not measured or measured[-1] < failed[0]:
             when = f"from epoch {failed[0]} on"
-        note = noted.get(name) if isinstance(noted, dict) else None
-        reason = f" ({note['reason']})" if isinstance(note, dict) and "reason" in note else ""
+        reason = f" ({noted[name]['reason']})" if name in noted else ""
         clauses.append(f"{name} could not be measured {when}{reason}")
     return clauses

@@ -50,13 +50,6 @@ class BestInfo(Loose):
     value: Number | None
 
 
-class FailureInfo(Loose):
-    """A probe that could not be measured, see :mod:`overfit_lab.records.failures`."""
-
-    epoch: Count
-    reason: str
-
-
 class ChangeInfo(Loose):
     """What was set otherwise from an epoch on, see :mod:`overfit_lab.records.changes`."""
 
@@ -104,7 +97,7 @@ class RunInfo(Loose):
     best: BestInfo | None = None
     processes: Size | None = None
     doubts: list[str] = []
-    failed_probes: dict[str, FailureInfo] | None = None
+    failed_probes: Any = None  # a note beside the records, which say it too: what is no note is passed over
     probes_changed: list[ChangeInfo] = []
     epochs_changed: list[ChangeInfo] = []
     probe_sizes: dict[str, Size] = {}

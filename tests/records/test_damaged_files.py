@@ -23,7 +23,6 @@ WRONG = {
     "data": [[], "cifar10", {"sizes": {"train": "500"}}, {"sizes": 500}, {"n_changed": "x"}, {"class_names": [1]}],
     "wall_seconds": ["long", []],
     "robust": ["yes", 1],
-    "failed_probes": [["iiw"], {"iiw": "no"}, {"iiw": {"epoch": "1", "reason": "no"}}],
     "probes_changed": [{}, [{"epoch": 1}]],
     "doubts": ["one", [1]],
     "probe_sizes": [[], {"iiw": "many"}, {"iiw": 0}],

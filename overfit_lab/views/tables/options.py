@@ -47,6 +47,6 @@ class TableOptions:
                     "best_by": (f"--best-by {value}", "it shows final checkpoints alone"),
                     "attacks": (f"--attack {','.join(self.attacks)}", "its columns are not by attack"),
                     "published": ("--published", "the paper has no such table"),
-                    "least_drop": (f"--least-drop {value:g}", "it asks whether nothing overfits"),
+                    "least_drop": (f"--least-drop {self.least_drop:g}", "it asks whether nothing overfits"),
                 }[name]
                 raise ConfigError(f"{option}: has no meaning for table {kind!r}, {why}; leave it out")
