@@ -31,6 +31,7 @@ class GrowingLines:
         self.path = path
         self._file = self._open()
         self._summed, self._sum = 0, 0
+        self._is_whole = False  # a kill may have cut the last line off
 
     def _open(self) -> IO[bytes]:
         with naming(self.path):
@@ -48,6 +49,9 @@ class GrowingLines:
         Raises:
             OSError: they cannot be written; it names the file.
         """
+        if not self._is_whole:
+            self.cut_torn_line()
+            self._is_whole = True
         before = self.size
         try:
             with naming(self.path):
