@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from overfit_lab.config import permission
 from overfit_lab.config.permission import NOTHING, Permission
-from overfit_lab.errors import FailedError, FolderBusyError, OverfitLabError
+from overfit_lab.errors import FailedError, FolderBusyError, OverfitLabError, of_file
 from overfit_lab.files.reading import open_file
 from overfit_lab.files.terminal import say, say_lines, to_stderr
 from overfit_lab.files.writing import make_folder
@@ -125,6 +125,9 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
     except (OverfitLabError, FailedError) as error:
         to_stderr(" ".join(str(error).split()))
         raise
+    except OSError as error:  # a disk that is full or fails is no bug, and its file says enough
+        to_stderr(of_file(error))
+        raise FailedError(of_file(error)) from error
     except Exception as error:
         say_lines("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
         raise
