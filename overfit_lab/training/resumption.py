@@ -34,8 +34,7 @@ def resumable_of(writer: RunWriter) -> Checkpoint | None:
 
 def _check_begun_only(folder: Path) -> None:
     """Refuse to begin anew where more was done than the first epoch, whose end the first such checkpoint marks."""
-    path = layout.records_path(folder)
-    rows = [row for row in read_records(path) if row.origin == TRAINING] if path.is_file() else []
+    rows = [row for row in read_records(layout.records_path(folder)) if row.origin == TRAINING]
     files = [re.fullmatch(r"epoch-(\d+)", file.stem) for file in layout.checkpoints(folder).glob("epoch-*")]
     epochs = [row.epoch for row in rows] + [int(match[1]) for match in files if match]
     if max(epochs, default=0) > 1 or status_of(folder) == "completed":

@@ -270,8 +270,19 @@ def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunCo
 
 def _make_writer(folder: Path, session: Session) -> tuple[RunWriter, None]:
     writer = RunWriter.create(folder, to_yaml(session.config), describe(session))
-    save_samples(folder, session.data)
+    with _let_go_at_error(writer):
+        save_samples(folder, session.data)
     return writer, None
+
+
+@contextmanager
+def _let_go_at_error(writer: RunWriter) -> Iterator[None]:
+    """Close a writer that nobody will get."""
+    try:
+        yield
+    except BaseException:
+        writer.close()
+        raise
 
 
 def _reopen_writer(folder: Path, session: Session) -> tuple[RunWriter, Checkpoint | None]:
@@ -281,16 +292,13 @@ def _reopen_writer(folder: Path, session: Session) -> tuple[RunWriter, Checkpoin
         RunFolderError: the checkpoint is damaged or missing, or the records are not those that it counts.
     """
     writer = RunWriter.reopen(folder)
-    try:
+    with _let_go_at_error(writer):
         checkpoint = resumable_of(writer)
         epoch = checkpoint.clock.epoch if checkpoint is not None else 0
         if epoch < session.config.epochs:
             change_settings(writer, session.config, epoch)
         if not layout.samples_path(folder).is_file():  # of a run that was killed before it wrote them
             save_samples(folder, session.data)
-    except BaseException:
-        writer.close()
-        raise
     return writer, checkpoint
 
 
