@@ -50,7 +50,7 @@ class GrowingLines:
             OSError: they cannot be written; it names the file.
         """
         if not self._is_whole:
-            self._cut_torn_line()
+            self.cut_torn_line()
             self._is_whole = True
         before = self.size
         try:
@@ -66,7 +66,7 @@ class GrowingLines:
                 disk().truncate(self._file, before)
             raise
 
-    def _cut_torn_line(self) -> None:
+    def cut_torn_line(self) -> None:
         """Drop a last line that a kill cut off, so that the next one begins a line of its own."""
         content = self.content()
         if not content.endswith(b"\n"):

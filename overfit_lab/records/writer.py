@@ -109,6 +109,7 @@ class RunWriter:
         Raises:
             OSError: they cannot be written; none of them is there then.
         """
+        self._records.cut_torn_line()
         new = [replace(r, origin=POSTHOC) if r.origin == TRAINING else r for r in records]
         lines = self._records.content().splitlines(keepends=True)
         there = {_told(r): r for line in lines if (r := _record_of(line)) is not None and r.origin != TRAINING}
