@@ -55,8 +55,8 @@ class Mixup(Regularizer):
         # numpy, as torch's Beta takes no generator of one's own.
         rng = np.random.default_rng(derive_seed(self.context.seed, "mixup-share", clock.step))
         self.share = float(rng.beta(self.alpha, self.alpha))
-        stream = derive_generator(self.context.seed, "mixup-partner", clock.step)
-        self.partner = torch.randperm(len(batch.y), generator=stream).to(batch.x.device)
+        stream = derive_generator(self.context.seed, "mixup-partner", clock.step, device=batch.x.device)
+        self.partner = torch.randperm(len(batch.y), generator=stream, device=stream.device)
         return replace(batch, x=self.share * batch.x + (1 - self.share) * batch.x[self.partner])
 
     def targets(self, targets: Targets) -> Targets:
