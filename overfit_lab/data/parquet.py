@@ -22,7 +22,7 @@ from overfit_lab.data.encoded import ByteRanges
 from overfit_lab.data.roles import files_by_split
 from overfit_lab.errors import DataUnavailableError, RunFolderError
 from overfit_lab.files.json_text import parse_json
-from overfit_lab.files.limits import PARQUET_FOOTER, PARQUET_ROW_BYTES, in_bytes
+from overfit_lab.files.limits import PARQUET_FLOOR, PARQUET_FOOTER, PARQUET_RATIO, PARQUET_ROW_BYTES, in_bytes
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.files.writing import make_folder, replacing
 
@@ -30,7 +30,8 @@ IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 CACHED_ROWS = 1024
 """Rows of the groups in memory, two groups at least: enough for what the workers decode at once."""
-ROWS_AT_A_TIME = 256
+ROWS_AT_A_TIME = 8
+"""Rows that are unfolded before their size is looked at."""
 
 
 def parquet(argument: str, *, root: Path | None, download: bool, config: DataConfig | None = None) -> RawData:
@@ -149,10 +150,12 @@ class ParquetImages:
 
     def _group(self, group: int) -> Any:
         file, number, _ = self.groups[group].tolist()
-        reader = _opened(self.paths[file])
-        name = self._image_column(reader, self.paths[file])
-        with _reading(self.paths[file]):
-            return reader.read_row_group(number, columns=[name]).column(0)
+        import pyarrow
+
+        path = self.paths[file]
+        reader = _opened(path)
+        parts = list(_columns_of_rows(reader, path, self._image_column(reader, path), [number]))
+        return pyarrow.chunked_array(parts) if parts else []
 
     def _image_column(self, reader: Any, path: Path) -> str:
         return _columns(reader.schema_arrow.names, self.columns, path)[0]
@@ -161,9 +164,8 @@ class ParquetImages:
         for path in self.paths:
             reader = _opened(path)
             name = self._image_column(reader, path)
-            with _reading(path):
-                for batch in reader.iter_batches(ROWS_AT_A_TIME, columns=[name]):
-                    yield from (_bytes_of(entry.as_py()) for entry in batch.column(0))
+            for part in _columns_of_rows(reader, path, name, range(reader.num_row_groups)):
+                yield from (_bytes_of(entry.as_py()) for entry in part)
 
 
 def _bytes_of(entry: Any) -> bytes:
@@ -218,6 +220,23 @@ def _opened(path: Path) -> Any:
         if (n := reader.metadata.num_rows) * PARQUET_ROW_BYTES > size:
             raise ValueError(f"{n} rows in {in_bytes(size)}")
         return reader
+
+
+def _columns_of_rows(reader: Any, path: Path, name: str, groups: Sequence[int]) -> Iterator[Any]:
+    """A column of some groups of rows, a few rows at a time: an entry of a few bytes may stand for a large image.
+
+    Raises:
+        DataUnavailableError: what a group unfolds to is out of proportion to the file.
+    """
+    most = max(PARQUET_RATIO * path.stat().st_size, PARQUET_FLOOR)
+    for group in groups:
+        total = 0
+        with _reading(path):
+            for batch in reader.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=[name]):
+                total += batch.nbytes
+                if total > most:
+                    raise ValueError(f"column {name} unfolds to more than {in_bytes(most)}")
+                yield batch.column(0)
 
 
 @contextmanager

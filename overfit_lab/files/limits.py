@@ -67,6 +67,10 @@ PARQUET_FOOTER = 2**26
 """Description of a Parquet file, at its end."""
 PARQUET_ROW_BYTES = 4
 """What a row of a Parquet file takes at least of the file, as each holds an image."""
+PARQUET_RATIO = 20
+"""How many times its file's size a group of rows may unfold to, where that is more than the next line."""
+PARQUET_FLOOR = 2**26
+"""What a group of rows may unfold to, however small its file is; what repeats within it is kept once."""
 
 SWEEP_CELLS = 10_000
 """Runs of one sweep: seeds times the values of all axes."""

@@ -68,6 +68,21 @@ def test_rows_that_no_file_of_that_size_has(tmp_path):
     refused(f"parquet:{tmp_path}", r"train-0\.parquet: cannot be read as Parquet \(1000000 rows in")
 
 
+def test_a_few_bytes_that_stand_for_an_image_each(tmp_path):
+    image = png() + bytes(2**20)  # decoders stop at the image's end
+    table = pa.table({"image": [{"bytes": image}] * 200, "label": pa.array([0, 1] * 100)})
+    pq.write_table(table, tmp_path / "train-0.parquet", dictionary_pagesize_limit=2**30, compression="zstd")
+    assert (tmp_path / "train-0.parquet").stat().st_size < 10_000
+    refused(f"parquet:{tmp_path}", r"train-0\.parquet: .*\(column image unfolds to more than 64 MiB\)")
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+def test_a_column_that_unfolds_page_by_page(tmp_path, encoded):
+    table = pa.table({"image": [{"bytes": bytes([i]) * 2**23} for i in range(9)], "label": pa.array(range(9))})
+    pq.write_table(table, tmp_path / "train-0.parquet", compression="zstd", use_dictionary=encoded)
+    refused(f"parquet:{tmp_path}", r"\(column image unfolds to more than 64 MiB\)")
+
+
 def test_damage_anywhere_is_one_line(tmp_path):
     parquet(tmp_path, [0, 1] * 20, compression="gzip")
     path = tmp_path / "train-0.parquet"

@@ -152,7 +152,11 @@ def reads_alone(arguments):
 
 
 def draw_case(seed, bases, n_commands=3, among=BASES):
-    """The case of a seed: one to three mutations of a folder, and commands that read it."""
+    """The case of a seed: one to three mutations of a folder, and commands that read it.
+
+    Args:
+        n_commands: how many; None: each, but those that take seconds with one folder in ten.
+    """
     stream = random.Random(seed)
     base = stream.choice([name for name in (*BASES, "run", "run", "run") if name in among])
     by_kind = {}
@@ -169,11 +173,17 @@ def draw_case(seed, bases, n_commands=3, among=BASES):
 
 
 def _commands(stream, base, struck, most):
-    """Each command as often as others, but for what takes seconds; a log is read by itself."""
+    """Each command as often as others, what takes seconds a tenth as often; a log is read by itself."""
     by_command, chosen = {}, []
     for arguments in commands_of(base):
         if base != "logs" or any(f"{{}}/{file}".startswith(arguments[1]) for file in struck):
             by_command.setdefault(arguments[0], []).append(arguments)
+    if most is None:
+        return [
+            stream.choice(by_command[name])
+            for name in sorted(by_command)
+            if name not in COSTLY or stream.random() < 0.1
+        ]
     for _ in range(4 * most):
         arguments = stream.choice(by_command[stream.choice(sorted(by_command))])
         seldom = arguments[0] in COSTLY and stream.random() < 0.9

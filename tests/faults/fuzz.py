@@ -28,6 +28,7 @@ def main(arguments=None):
     parser.add_argument("rest", nargs="*", help="how many; files to replay")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--among", help="bases that are damaged, by commas; default all")
+    parser.add_argument("--commands", type=int, help="how many each folder is given to; default every one")
     parser.add_argument("--json", type=Path, help="file that the counts are added to")
     parser.add_argument("--specs", type=Path, help="folder for cases that went wrong")
     asked = parser.parse_args(arguments)
@@ -43,7 +44,11 @@ def main(arguments=None):
         if asked.what == "replay":
             return replay_all(asked.rest, made)
         among = asked.among.split(",") if asked.among else bases.BASES
-        counts = RUNNERS[asked.what](int(asked.rest[0]), asked.seed, made, asked.specs, among)
+        count = int(asked.rest[0])
+        if asked.what == "folders":
+            counts = fuzz_folders(count, asked.seed, made, asked.specs, among, asked.commands)
+        else:
+            counts = fuzz_configurations(count, asked.seed, made, asked.specs)
     print(json.dumps(counts, indent=1))
     if asked.json is not None:
         add_counts(asked.json, asked.what, counts)
@@ -61,13 +66,13 @@ def replay_all(paths, made):
     return int(bool(wrong))
 
 
-def fuzz_folders(count, seed, made, specs, among):
+def fuzz_folders(count, seed, made, specs, among, n_commands):
     """Counts over damaged folders; their seeds follow from the one that is given."""
     from faults import folders
 
     tally, began = Tally("folders", seed), time.monotonic()
     for i in range(count):
-        case = folders.draw_case(1_000_000 * seed + i, made, among=among)
+        case = folders.draw_case(1_000_000 * seed + i, made, n_commands, among=among)
         verdict = folders.run_case(case, made)
         for outcome in verdict.outcomes:
             tally.add(outcome)
@@ -82,7 +87,7 @@ def fuzz_folders(count, seed, made, specs, among):
     return tally.counts(count, time.monotonic() - began)
 
 
-def fuzz_configurations(count, seed, made, specs, among):
+def fuzz_configurations(count, seed, made, specs):
     from faults import configurations
 
     tally, began = Tally("configurations", seed), time.monotonic()
@@ -96,9 +101,6 @@ def fuzz_configurations(count, seed, made, specs, among):
         if (i + 1) % 50 == 0:
             print(f"{i + 1} configurations, {time.monotonic() - began:.0f} s, {len(tally.wrong)} wrong", flush=True)
     return tally.counts(count, time.monotonic() - began)
-
-
-RUNNERS = {"folders": fuzz_folders, "configurations": fuzz_configurations}
 
 
 class Tally:
