@@ -29,7 +29,8 @@ def compile_attack(model: nn.Module, x: Tensor, autocast: Context) -> str | None
 
     Cost: seconds to compile, and two forward and backward passes over the batch.
     """
-    twin = folded(model, x)
+    with autocast():
+        twin = folded(model, x)
     if twin is None:
         return "the network has no folded form"
     twin.compile(len(x))

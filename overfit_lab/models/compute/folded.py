@@ -47,17 +47,21 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
     is none. Making it includes a comparison with the plain network, of logits and input gradients on two images, and
     so does every 256th call after it; a network that does not agree is not used again.
 
+    Under autocast to bfloat16 its weights are held in bfloat16 and activations stay in it; a network that cannot be
+    followed so is folded in float32, and autocast does the rest.
+
     Args:
         model: any module from images to logits; looked at in eval mode, left as it was.
         x: images (B, C, H, W) such as will be asked about.
 
     Cost: a pass over the parameters; the first time also a trace of the model and the comparison.
     """
-    form = (form_of(model), x.shape[1:], x.dtype, x.device)
+    dtype = _autocast_to(x.device.type)
+    form = (form_of(model), x.shape[1:], x.dtype, x.device, dtype)
     forms = _forms.setdefault(model, _Forms())
     if form not in forms.entries:
         # A model whose form never settles would be traced at every call; after so many it is left alone.
-        forms.entries[form] = _Entry(_make(model, x) if forms.n_made < MOST_MADE else None)
+        forms.entries[form] = _Entry(_make(model, x, dtype) if forms.n_made < MOST_MADE else None)
         forms.n_made += 1
         while len(forms.entries) > MOST_FORMS:
             del forms.entries[next(iter(forms.entries))]
@@ -73,10 +77,23 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
     return entry.twin
 
 
-def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:
+def _autocast_to(device: str) -> torch.dtype | None:
+    """The type that products are computed in under autocast; None without it."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+def _make(model: nn.Module, x: Tensor, dtype: torch.dtype | None) -> FoldedModel | None:
     if is_listened_to(model):  # asked before isolation, which silences hooks on gradients
         return None
     with isolated(model):
+        if dtype == torch.bfloat16:
+            try:
+                twin = FoldedModel(model).to(memory_format=torch.channels_last).narrow(x, dtype)
+                if agree(model, twin, x[:2]):
+                    twin.fit_cache(x)
+                    return twin
+            except Exception:  # whatever of a network cannot be followed: autocast does what it can
+                pass
         try:
             twin = FoldedModel(model).to(memory_format=torch.channels_last)
             twin.fit_cache(x)
@@ -88,6 +105,6 @@ def _make(model: nn.Module, x: Tensor) -> FoldedModel | None:
 def _agrees_now(model: nn.Module, twin: FoldedModel, x: Tensor) -> bool:
     with isolated(model):
         try:
-            return agree(model, twin.network.forward, x)
+            return agree(model, twin, x)
         except Exception:  # such as a view of what lies in memory in another order there
             return False

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from overfit_lab.models.compute.agreement import is_samplewise
 from overfit_lab.models.compute.forms import hooks_of
+from overfit_lab.models.compute.narrow import narrow
 
 State = Mapping[str, Tensor]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -85,6 +86,7 @@ class FoldedModel(nn.Module):
         self.network = fx.GraphModule(_holder(twins), graph)
         # No gradient reaches its weights, so an attack's backward pass computes that of the images and nothing else.
         self.network.requires_grad_(False).eval()
+        self.dtype = torch.float32
         self.piece: int | None = None
         self.compiled: Callable[[Tensor], Tensor] | None = None
         self.compiled_size = 0
@@ -92,7 +94,10 @@ class FoldedModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W), taken ``piece`` images at a time where that is set."""
-        return self._in_pieces(self._run, x)
+        if self.dtype == torch.float32:
+            return self._in_pieces(self._run, x)
+        with torch.autocast(x.device.type, enabled=False):  # it is in half precision already
+            return self._in_pieces(self._run, x)
 
     def _run(self, x: Tensor) -> Tensor:
         run = self.compiled if self.compiled is not None and x.shape[0] == self.compiled_size else self.network.forward
@@ -115,6 +120,19 @@ class FoldedModel(nn.Module):
     def plain(self) -> None:
         """Undo :meth:`compile`."""
         self.compiled = None
+
+    def narrow(self, x: Tensor, dtype: torch.dtype) -> FoldedModel:
+        """Hold the weights in half precision and compute in it; images and logits stay in float32.
+
+        Args:
+            x: images (B, C, H, W) such as will be asked about.
+
+        Raises:
+            Exception: whatever the network does that cannot be followed.
+        """
+        narrow(self.network, x, dtype)
+        self.dtype = dtype
+        return self
 
     @torch.no_grad()
     def refresh(self, model: nn.Module) -> FoldedModel:
@@ -142,7 +160,7 @@ class FoldedModel(nn.Module):
             x: images (B, C, H, W) such as will be asked about.
         """
         if x.device.type == "cpu" and is_samplewise(self.network.forward, x):
-            self.piece = max(LEAST_PIECE, CACHE_BYTES // (4 * _largest_output(self.network, x[:1])))
+            self.piece = max(LEAST_PIECE, CACHE_BYTES // (self.dtype.itemsize * _largest_output(self.network, x[:1])))
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:

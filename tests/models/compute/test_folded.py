@@ -470,3 +470,72 @@ def test_attacks_on_it_reach_the_loss_of_attacks_on_the_model():
         losses[fold] = loss(model(images[fold])).detach()
     torch.testing.assert_close(losses[True], losses[False], rtol=1e-3, atol=1e-4)
     assert (images[True] != images[False]).float().mean() < 0.02
+
+
+def under_autocast(run):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return run()
+
+
+def test_under_autocast_weights_and_activations_are_in_bfloat16(model):
+    twin = under_autocast(lambda: folded(model, IMAGES))
+    assert twin.dtype == torch.bfloat16
+    assert twin is not folded(model, IMAGES)
+    tensors = [*twin.network.named_parameters(), *twin.network.named_buffers()]
+    wide = {name for name, tensor in tensors if tensor.dtype == torch.float32}
+    assert all("mean" in name or "std" in name or "gain" in name or "offset" in name for name in wide)
+    seen = []
+    for module in twin.network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    logits, slope = under_autocast(lambda: gradient(twin, IMAGES))
+    assert len(seen) > 5 and set(seen) == {torch.bfloat16}
+    assert logits.dtype == slope.dtype == torch.float32
+    expected, straight = gradient(model, IMAGES)
+    assert (logits - expected).abs().max() < 0.03 * expected.abs().max()
+    assert functional.cosine_similarity(slope.flatten(), straight.flatten(), dim=0) > 0.97
+
+
+def test_in_bfloat16_the_present_weights_count(model):
+    under_autocast(lambda: folded(model, IMAGES))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * parameter.abs().mean() * torch.randn(parameter.shape, generator=_stream()))
+    twin = under_autocast(lambda: folded(model, IMAGES))
+    assert under_autocast(lambda: agree(model, twin, IMAGES))
+    assert agree(model, folded(model, IMAGES), IMAGES)
+
+
+def _stream():
+    return torch.Generator().manual_seed(3)
+
+
+class Insists(nn.Module):
+    """Converts back to float32 by itself, which weights in half precision do not go with."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(functional.relu(self.bn(self.conv(x))).float().mean((2, 3)))
+
+
+def test_what_cannot_be_in_bfloat16_is_folded_all_the_same():
+    network = trained_looking(Insists())
+    twin = under_autocast(lambda: folded(network, IMAGES))
+    assert twin.dtype == torch.float32
+    assert under_autocast(lambda: agree(network, twin, IMAGES))
+
+
+def test_pixels_are_normalised_before_they_are_rounded():
+    model = put_in_front(build("preact-resnet18", width=4), Normalize((0.9,) * 3, (0.05,) * 3))
+    twin = under_autocast(lambda: folded(model, IMAGES))
+    first = next(module for module in twin.network.modules() if isinstance(module, nn.Conv2d))
+    seen = []
+    first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    twin(IMAGES)
+    expected = (((IMAGES - 0.9) / 0.05) - 0.4) / 0.2
+    torch.testing.assert_close(seen[0], expected.bfloat16(), rtol=2**-7, atol=1e-3)
+    near_white = (seen[0].float() - expected)[IMAGES > 0.9].abs().max() * 0.2 * 0.05
+    assert near_white < 1 / 4 * (IMAGES.bfloat16().float() - IMAGES)[IMAGES > 0.9].abs().max()
