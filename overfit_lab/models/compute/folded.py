@@ -78,8 +78,9 @@ def folded(model: nn.Module, x: Tensor) -> FoldedModel | None:
 
 
 def _autocast_to(device: str) -> torch.dtype | None:
-    """The type that products are computed in under autocast; None without it."""
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    """The type that products are computed in under autocast; None without it, as on devices that know none."""
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if enabled else None
 
 
 def _make(model: nn.Module, x: Tensor, dtype: torch.dtype | None) -> FoldedModel | None:
