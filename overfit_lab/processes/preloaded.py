@@ -6,6 +6,7 @@ Modules are loaded by name: which rooms they are in is none of this one's busine
 from __future__ import annotations
 
 import importlib
+import os
 from contextlib import suppress
 
 MODULES = (
@@ -18,6 +19,7 @@ MODULES = (
     "threadpoolctl",
 )
 
+os.chdir(os.sep)  # the folder that it was begun in may be removed meanwhile; a job brings its own along
 for name in MODULES:
     with suppress(ImportError):  # the job that needs it says so
         importlib.import_module(name)

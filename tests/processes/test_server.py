@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from test_pool import Seen, is_alive, wait_for
 
+import overfit_lab
 from overfit_lab.processes import server
 from overfit_lab.processes.pool import Job, run_jobs
 
@@ -153,3 +154,15 @@ def test_neither_job_nor_server_outlives_who_began_them(name, tmp_path):
     assert len(pids) == 3
     assert process.pid not in pids
     wait_for(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def test_it_loads_where_the_current_folder_is_gone(tmp_path):
+    code = "import os, sys; os.rmdir(os.getcwd()); import overfit_lab.processes.preloaded; print(len(sys.modules))"
+    place = tmp_path / "gone"
+    place.mkdir()
+    surroundings = {**os.environ, "PYTHONPATH": str(Path(overfit_lab.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, env=surroundings, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 500
