@@ -489,7 +489,8 @@ def test_under_autocast_weights_and_activations_are_in_bfloat16(model):
         if not list(module.children()):
             module.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     logits, slope = under_autocast(lambda: gradient(twin, IMAGES))
-    assert len(seen) > 5 and set(seen) == {torch.bfloat16}
+    assert len(seen) > 5
+    assert set(seen) == {torch.bfloat16}
     assert logits.dtype == slope.dtype == torch.float32
     expected, straight = gradient(model, IMAGES)
     assert (logits - expected).abs().max() < 0.03 * expected.abs().max()
