@@ -270,6 +270,10 @@ class ComputeConfig(Options):
     precision: Method[Literal["auto", "fp32", "bf16"]] = "auto"
     compile: Speed[bool | Literal["auto"]] = "auto"
     channels_last: Speed[bool | Literal["auto"]] = "auto"
+    graph: Speed[bool | Literal["auto"]] = Field(
+        "auto",
+        description="the training attack as one CUDA graph; auto: on CUDA, for pgd and our own objectives",
+    )
     fold: Speed[bool] = Field(True, description="attacks in eval mode climb on a network whose batch norm is folded")
     batch_norm: Method[Literal["synchronised", "per-device"]] = Field(
         "synchronised", description="with several devices: statistics of the whole batch, or of each device's part"

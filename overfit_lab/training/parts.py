@@ -147,12 +147,14 @@ def build_loader(config: RunConfig, data: Dataset) -> Loader:
 
 
 def build_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of the trainable parameters."""
+    """The optimiser of the trainable parameters; on CUDA an update is one launch for many of them."""
     options = config.optimizer
+    parameters = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.SGD(
-        [p for p in model.parameters() if p.requires_grad],
+        parameters,
         lr=options.lr,
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         nesterov=options.nesterov,
+        fused=True if parameters and all(p.is_cuda and p.is_floating_point() for p in parameters) else None,
     )

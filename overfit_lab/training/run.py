@@ -40,6 +40,7 @@ from overfit_lab.records.writer import POSITION, RunWriter
 from overfit_lab.seeds import derive_seed, private_streams
 from overfit_lab.training.budget import LiveBudget
 from overfit_lab.training.build import build
+from overfit_lab.training.capture import capture_training
 from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
 from overfit_lab.training.complete import check_trainable, combine, complete
 from overfit_lab.training.compute import compile_training, resolve_device
@@ -120,6 +121,7 @@ def train_run(
         if session.teachers is not None:
             session.teachers.check()
         compile_training(session)
+        capture_training(session)
         with _opened(folder, session, resume=resume) as (writer, checkpoint):
             if train_first(session, folder, teacher_bus) == "completed":
                 if writer is None:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from overfit_lab.config import RunConfig
 from overfit_lab.data.loader import Loader
 from overfit_lab.methods.attacks.base import Attack
+from overfit_lab.methods.attacks.graphed import GraphedAscents
 from overfit_lab.methods.labels.base import LabelMode
 from overfit_lab.methods.objectives.base import Objective
 from overfit_lab.methods.regularizers.base import Regularizer
@@ -35,6 +36,7 @@ class Session:
 
     ``clock`` is where training stands: completed epochs and steps. ``regularizers`` are applied in their order.
     ``world`` are the processes that share the run's batches; ``tallies`` holds what the present epoch came to so far.
+    ``ascents`` replay the training attack, where it is captured.
     ``weights_note`` says what was taken from a weights file; ``divergence`` where the run diverged, if it has.
     """
 
@@ -55,6 +57,7 @@ class Session:
     compute: dict[str, Any] = field(default_factory=dict)
     world: World = ALONE
     tallies: EpochTallies | None = None
+    ascents: GraphedAscents | None = None
     weights_note: str = ""
     divergence: Divergence | None = None
 

@@ -182,6 +182,8 @@ def attack_batch(session: Session, batch: Batch, targets: Targets, share: Share)
     if share.is_split:
         generator = for_rows(generator, share.rows, share.n)
     loss = session.objective.attack_loss(session.model, batch, targets)
+    if session.ascents is not None:
+        attack = session.ascents.of(attack, batch, targets)
     with session.world.norms(share) if session.config.attack.bn_mode == "train" else nullcontext():
         return attack(session.model, batch.x, loss, generator=generator, start=session.objective.attack_start)
 

@@ -96,6 +96,7 @@ OTHER = {
     "compute.precision": "bf16",
     "compute.compile": False,
     "compute.channels_last": False,
+    "compute.graph": False,
     "compute.fold": False,
     "compute.batch_norm": "per-device",
     "compute.label_memory": "disk",

@@ -26,8 +26,15 @@ class NotFinite:
     def add(self, gradient: Tensor) -> None:
         """Take in gradients (B, ...). No synchronisation with the device."""
         with bookkeeping():
-            count = gradient.detach().isfinite().flatten(1).all(dim=1).logical_not().sum()
-            self._counts = [self._counts[0] + count] if self._counts else [count]
+            self.add_count(gradient.detach().isfinite().flatten(1).all(dim=1).logical_not().sum())
+
+    def add_count(self, count: Tensor) -> None:
+        """Take in a number of such gradients, a scalar on the device."""
+        self._counts = [self._counts[0] + count] if self._counts else [count]
+
+    def total(self, like: Tensor) -> Tensor:
+        """Gradients so far, a scalar on the device of a tensor. No synchronisation with the device."""
+        return self._counts[0] if self._counts else torch.zeros((), dtype=torch.int64, device=like.device)
 
     @property
     def count(self) -> int:
@@ -39,14 +46,24 @@ _counters: ContextVar[tuple[NotFinite, ...]] = ContextVar("counters of gradients
 
 
 @contextmanager
-def counting_not_finite() -> Iterator[NotFinite]:
-    """Count the attacks' gradients that are not finite while inside."""
+def counting_not_finite(*, alone: bool = False) -> Iterator[NotFinite]:
+    """Count the attacks' gradients that are not finite while inside.
+
+    Args:
+        alone: those who count outside are not told of them.
+    """
     counter = NotFinite()
-    token = _counters.set((*_counters.get(), counter))
+    token = _counters.set((counter,) if alone else (*_counters.get(), counter))
     try:
         yield counter
     finally:
         _counters.reset(token)
+
+
+def add_not_finite(count: Tensor) -> None:
+    """Tell everybody who counts of gradients that were counted apart, a scalar on the device."""
+    for counter in _counters.get():
+        counter.add_count(count)
 
 
 def input_gradient(total: Tensor, x: Tensor, *, retain_graph: bool = False) -> Tensor:

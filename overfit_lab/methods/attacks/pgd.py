@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class PGD:
         """How often the model is called for a batch."""
         return self.n_restarts * (self.n_steps + (self.n_restarts > 1))
 
-    def scaled(self, factor: float) -> PGD:
+    def scaled(self, factor: float) -> Self:
         """The same attack with radius and step times ``factor``."""
         threat = replace(self.threat, eps=self.threat.eps * factor)
         return replace(self, threat=threat, step_size=self.step_size * factor)
@@ -102,6 +102,17 @@ class PGD:
             x_adv = self.threat.project(start(x, generator), x).detach()
         else:
             x_adv = self.threat.random_start(x, generator) if self.random_start else x.detach().clone()
+        return self.ascend(model, x_adv, x, loss)
+
+    def ascend(self, model: nn.Module, x_adv: Tensor, x: Tensor, loss: Loss) -> Tensor:
+        """The images that the steps lead to from ``x_adv``, detached; draws no random numbers.
+
+        Args:
+            model: maps images to logits, in the attack's mode.
+            x_adv: images within the threat model (B, C, H, W); a graph of its own begins at them.
+            x: the clean ones.
+            loss: what to maximise.
+        """
         for _ in range(self.n_steps):
             x_adv.requires_grad_(True)
             with torch.enable_grad():  # evaluations call the attack under no_grad
