@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 
 PEERS := $(VENV)/.peers
-.PHONY: demo test lint bench zoo faults soak notebooks reference clean
+.PHONY: demo test lint bench gpu-dry-run zoo faults soak notebooks reference clean
 
 # Robust overfitting and its cure on the digits: about a minute and a half after installation.
 demo: $(STAMP)
@@ -47,6 +47,10 @@ soak: $(STAMP)
 # Speed and memory beside other projects, on one thread: under a quarter of an hour. NAMES="iiw memory" for some alone.
 bench: $(STAMP) $(PEERS)
 	$(BIN)/python benchmarks/run.py $(NAMES)
+
+# What benchmarks/gpu.py does on a GPU, in miniature on the CPU: every recipe, probe and way to compute; some three minutes.
+gpu-dry-run: $(STAMP)
+	OMP_NUM_THREADS=1 OVERFIT_LAB_GPU_DRY_RUN=1 $(BIN)/pytest -q tests/test_gpu_benchmark.py
 
 # Execute the notebooks and save their outputs in them.
 notebooks: $(STAMP)
