@@ -143,6 +143,7 @@ def test_neither_job_nor_server_outlives_who_began_them(name, tmp_path):
         env={**os.environ, "PYTHONPATH": path},
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # tests may run under nohup
     )
     wait_for(lambda: len(list(tmp_path.glob("*.begun"))) == 2, 60)
     (os.killpg if name in ("SIGINT", "SIGHUP") else os.kill)(process.pid, number)
