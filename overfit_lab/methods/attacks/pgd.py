@@ -98,11 +98,13 @@ class PGD:
     def _climb(
         self, model: nn.Module, x: Tensor, loss: Loss, generator: torch.Generator, start: Start | None
     ) -> Tensor:
+        # Handed over without a name here, which would hold the start's memory all the way.
+        return self.ascend(model, self._begin(x, generator, start), x, loss)
+
+    def _begin(self, x: Tensor, generator: torch.Generator, start: Start | None) -> Tensor:
         if start is not None:
-            x_adv = self.threat.project(start(x, generator), x).detach()
-        else:
-            x_adv = self.threat.random_start(x, generator) if self.random_start else x.detach().clone()
-        return self.ascend(model, x_adv, x, loss)
+            return self.threat.project(start(x, generator), x).detach()
+        return self.threat.random_start(x, generator) if self.random_start else x.detach().clone()
 
     def ascend(self, model: nn.Module, x_adv: Tensor, x: Tensor, loss: Loss) -> Tensor:
         """The images that the steps lead to from ``x_adv``, detached; draws no random numbers.
