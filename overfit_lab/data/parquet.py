@@ -154,7 +154,7 @@ class ParquetImages:
 
         path = self.paths[file]
         reader = _opened(path)
-        parts = list(_columns_of_rows(reader, path, self._image_column(reader, path), [number]))
+        parts = list(_parts_of_column(reader, path, self._image_column(reader, path), [number]))
         return pyarrow.chunked_array(parts) if parts else []
 
     def _image_column(self, reader: Any, path: Path) -> str:
@@ -164,7 +164,7 @@ class ParquetImages:
         for path in self.paths:
             reader = _opened(path)
             name = self._image_column(reader, path)
-            for part in _columns_of_rows(reader, path, name, range(reader.num_row_groups)):
+            for part in _parts_of_column(reader, path, name, range(reader.num_row_groups)):
                 yield from (_bytes_of(entry.as_py()) for entry in part)
 
 
@@ -222,8 +222,8 @@ def _opened(path: Path) -> Any:
         return reader
 
 
-def _columns_of_rows(reader: Any, path: Path, name: str, groups: Sequence[int]) -> Iterator[Any]:
-    """A column of some groups of rows, a few rows at a time: an entry of a few bytes may stand for a large image.
+def _parts_of_column(reader: Any, path: Path, name: str, groups: Sequence[int]) -> Iterator[Any]:
+    """A column of some groups of rows in parts of a few rows: an entry of a few bytes may stand for a large image.
 
     Raises:
         DataUnavailableError: what a group unfolds to is out of proportion to the file.

@@ -70,7 +70,7 @@ PARQUET_ROW_BYTES = 4
 PARQUET_RATIO = 20
 """How many times its file's size a group of rows may unfold to, where that is more than the next line."""
 PARQUET_FLOOR = 2**26
-"""What a group of rows may unfold to, however small its file is; what repeats within it is kept once."""
+"""What a group of rows may unfold to, however small its file is."""
 
 SWEEP_CELLS = 10_000
 """Runs of one sweep: seeds times the values of all axes."""

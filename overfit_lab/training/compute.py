@@ -81,11 +81,9 @@ def compile_training(session: Session) -> None:
     x = to_float(split.x[torch.arange(n, device=session.device) % len(split)])
     attack = session.attack
     reasons = {}
-    if (
-        session.objective.needs_attack
-        and isinstance(attack, PGD)
-        and attack.ascended(session.model, x) is not session.model
-    ):
+    with session.autocast():  # which decides what the attack climbs on
+        climbs_on_another = isinstance(attack, PGD) and attack.ascended(session.model, x) is not session.model
+    if session.objective.needs_attack and climbs_on_another:
         reasons["attack"] = compile_attack(session.model, x, session.autocast)
     if (session.device.type == "cuda" or not reasons) and not _exchanges_statistics(session):
         reasons["model"] = compile_model(session.model, x, session.autocast)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from overfit_lab.methods.attacks.base import Attack, Loss
 from overfit_lab.methods.attacks.gradient import add_not_finite, counting_not_finite
 from overfit_lab.methods.attacks.pgd import PGD
+from overfit_lab.models.compute.compiled import reason_of
 from overfit_lab.models.compute.graphs import Capture, Graphs, cuda_capture
 from overfit_lab.types import Batch, Targets
 
@@ -86,14 +87,9 @@ class _GraphedPGD(PGD):
             try:
                 return self.ascents.ascend(self, model, x_adv, self.batch, self.targets)
             except Exception as error:
-                self.ascents.failed = _first_line(error)
+                self.ascents.failed = reason_of(error)
                 logger.warning("overfit-lab: attack not captured: %s; training goes on without", self.ascents.failed)
         return super().ascend(model, x_adv, x, loss)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _tensors_of(batch: Batch, targets: Targets) -> tuple[tuple[str, ...], list[Tensor]]:

@@ -91,6 +91,11 @@ def _attempt(trial: Callable[[], None]) -> str | None:
             trial()
     except Exception as error:
         torch.compiler.reset()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        return reason_of(error)
     return None
+
+
+def reason_of(error: Exception) -> str:
+    """Why work was not compiled or captured: the error's kind and its first line, 200 characters at most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
