@@ -155,7 +155,7 @@ def test_the_readme_names_every_metric_and_every_recipe_exists():
     text = (ROOT / "README.md").read_text()
     for name in PROBES:
         assert f"`{name}`" in text
-    for name in re.findall(r"`((?:digits|cifar10-small|paper-cifar10)-[a-z]+)`", text):
+    for name in re.findall(r"`((?:digits|cifar10-small|cifar10-medium|paper-cifar10)-[a-z]+)`", text):
         assert name in RECIPES
 
 
