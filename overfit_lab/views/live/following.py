@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from overfit_lab.config import RunConfig, load_config
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.escape import as_unicode
@@ -16,11 +14,14 @@ from overfit_lab.files.json_text import read_object
 from overfit_lab.files.limits import RECORD_BYTES, RECORDS_BYTES
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
-from overfit_lab.records.records import POSTHOC, TRAINING, Record, standing_records
+from overfit_lab.records.records import POSTHOC, Record
 from overfit_lab.records.schema import RunInfo, sound
+from overfit_lab.views.live.numbers import Numbers
 
 KNOWN = 4096
 """Bytes before the position that are compared at each look, to detect that the file was cut back and rewritten."""
+PIECE = 1000
+"""Lines of a run that are parsed at a time, so that a look at a long one takes no more memory than at a short one."""
 
 
 class Follower:
@@ -40,8 +41,11 @@ class Follower:
         self._n_lines = 0
         self._before = b""
 
-    def look(self) -> tuple[bool, list[Record]]:
+    def look(self, most: int | None = None) -> tuple[bool, list[Record]]:
         """Whether earlier records no longer stand, and the records that are new. Cost: the new lines are parsed.
+
+        Args:
+            most: lines that are read, so that the rest is for the next look; None: all.
 
         Raises:
             RunFolderError: a whole line is no record; the message names it.
@@ -51,7 +55,7 @@ class Follower:
                 again = not self._is_as_it_was(file)
                 if again:
                     self._position, self._n_lines, self._before = 0, 0, b""
-                lines = self._lines_of(file)
+                lines = self._lines_of(file, most)
         except FileNotFoundError:
             again = self._position > 0
             self._position, self._n_lines, self._before = 0, 0, b""
@@ -59,19 +63,20 @@ class Follower:
         except OSError as error:
             raise RunFolderError(f"{self.path}: cannot be read ({cause(error)})") from error
         records = self._parse(lines)
+        self._n_lines += len(lines)
         self._position += sum(map(len, lines))
         self._before = (self._before + b"".join(lines[-KNOWN:]))[-KNOWN:]
         return again, records
 
-    def _lines_of(self, file: Any) -> list[bytes]:
-        """The whole lines from the position on.
+    def _lines_of(self, file: Any, most: int | None) -> list[bytes]:
+        """The whole lines from the position on, so many at most.
 
         Raises:
             RunFolderError: one is longer than any record.
         """
         file.seek(self._position)
         lines = list[bytes]()
-        while line := file.readline(RECORD_BYTES + 1):
+        while (most is None or len(lines) < most) and (line := file.readline(RECORD_BYTES + 1)):
             if len(line) > RECORD_BYTES:
                 raise RunFolderError(f"{self.path}: damaged, a line has more than {RECORD_BYTES} bytes")
             if not line.endswith(b"\n"):
@@ -87,54 +92,13 @@ class Follower:
 
     def _parse(self, lines: list[bytes]) -> list[Record]:
         records = []
-        for line in lines:
-            self._n_lines += 1
+        for number, line in enumerate(lines, start=self._n_lines + 1):
             try:
                 if line.strip():
                     records.append(Record.from_json(line.decode("utf-8")))
             except ValueError as error:
-                raise RunFolderError(f"{self.path}, line {self._n_lines}: not a record ({error})") from error
+                raise RunFolderError(f"{self.path}, line {number}: not a record ({error})") from error
         return records
-
-
-@dataclass(frozen=True)
-class Series:
-    """One number over epochs: epochs (m,), increasing, values (m,), standard errors (m,), NaN where there is none."""
-
-    epochs: np.ndarray
-    values: np.ndarray
-    stderr: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.epochs)
-
-    @property
-    def last(self) -> float | None:
-        """The value at the last epoch."""
-        return float(self.values[-1]) if len(self) else None
-
-
-class Numbers:
-    """Records by probe, field, split and inputs."""
-
-    def __init__(self) -> None:
-        self._rows: dict[tuple[str, str, str, str], list[Record]] = {}
-        self.epoch = 0
-
-    def add(self, records: list[Record]) -> None:
-        """Take in records. Cost: one look-up each."""
-        for record in records:
-            self._rows.setdefault((record.probe, record.field, record.split, record.inputs), []).append(record)
-        self.epoch = max([self.epoch, *(record.epoch for record in records)])
-
-    def series(self, probe: str, name: str, split: str = "", inputs: str = "") -> Series:
-        """One number over epochs; empty where it was never recorded. Cost: a sort of its records."""
-        rows = standing_records(self._rows.get((probe, name, split, inputs), []))
-        return Series(
-            np.array([row.epoch for row in rows], dtype=np.int64),
-            np.array([row.value for row in rows], dtype=np.float64),
-            np.array([row.stderr for row in rows], dtype=np.float64),  # None becomes NaN
-        )
 
 
 @dataclass
@@ -186,20 +150,26 @@ class Followed:
         Raises:
             RunFolderError: a file is damaged.
         """
-        again, records = self._records.look()
-        again_posthoc, posthoc = self._posthoc.look()
-        if again or again_posthoc:
+        while not self._read_on():
             self.numbers = Numbers()
             self._records, self._posthoc = Follower(self._records.path), Follower(self._posthoc.path)
-            records, posthoc = self._records.look()[1], self._posthoc.look()[1]
-        self.numbers.add([record for record in records if record.origin == TRAINING])
-        trained = self.numbers.epoch
-        self.numbers.add([replace(record, origin=POSTHOC) for record in posthoc])
-        self.numbers.add([record for record in records if record.origin != TRAINING])
         self.info = sound(read_object(layout.info_path(self.folder)), RunInfo)
         written = _modified(self._records.path)
         self.changed = max(written, _modified(layout.info_path(self.folder)))
-        self.pace.seen(trained, written)
+        self.pace.seen(self.numbers.trained, written)
+
+    def _read_on(self) -> bool:
+        """Take in the records that are new, a piece at a time; False where earlier ones no longer stand."""
+        for follower in (self._posthoc, self._records):
+            again, records = follower.look(PIECE)
+            while records and not again:
+                if follower is self._posthoc:
+                    records = [replace(record, origin=POSTHOC) for record in records]
+                self.numbers.add(records)
+                again, records = follower.look(PIECE)
+            if again:
+                return False
+        return True
 
 
 def _modified(path: Path) -> float:

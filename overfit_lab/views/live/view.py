@@ -15,7 +15,8 @@ from overfit_lab.records.layout import IMPORTED
 from overfit_lab.records.status import COMPLETE, DIVERGED, standing
 from overfit_lab.records.writer import is_held
 from overfit_lab.views.live.alarm import Alarm, Alert
-from overfit_lab.views.live.following import Followed, Numbers, Series
+from overfit_lab.views.live.following import Followed
+from overfit_lab.views.live.numbers import Numbers, Series
 
 SILENT = 60.0
 """Seconds without a record that are worth a word, or three times what an epoch takes where that is longer."""

@@ -10,7 +10,8 @@ from overfit_lab.records import layout
 from overfit_lab.records.reader import Run
 from overfit_lab.records.records import Record
 from overfit_lab.views.live import following
-from overfit_lab.views.live.following import Followed, Follower, Numbers, Pace
+from overfit_lab.views.live.following import Followed, Follower, Pace
+from overfit_lab.views.live.numbers import Numbers
 from written import begin, records_of, write
 
 
@@ -82,8 +83,35 @@ def test_a_file_that_was_cut_back_and_has_grown_meanwhile_is_read_again(path):
 def test_a_damaged_line_is_named(path):
     path.write_bytes(lines(1) + b'{"epoch": 3}\n')
     n = len(records_of(1)) + 1
-    with pytest.raises(RunFolderError, match=f"line {n}: not a record"):
-        Follower(path).look()
+    follower = Follower(path)
+    for _ in range(2):
+        with pytest.raises(RunFolderError, match=f"line {n}: not a record"):
+            follower.look()
+
+
+def test_a_look_in_pieces_gives_the_same_records(path):
+    path.write_bytes(lines(1, 2))
+    follower, found = Follower(path), []
+    while (piece := follower.look(most=3))[1]:
+        assert not piece[0]
+        assert len(piece[1]) <= 3
+        found += piece[1]
+    assert found == records_of(1) + records_of(2)
+
+
+def test_a_long_run_that_is_read_in_pieces_has_the_same_numbers(tmp_path, monkeypatch):
+    with begin(tmp_path / "run") as writer:
+        write(writer, 1, 12)
+        writer.append_posthoc(records_of(12))
+    whole = Followed(tmp_path / "run")
+    whole.look()
+    monkeypatch.setattr(following, "PIECE", 5)
+    pieces = Followed(tmp_path / "run")
+    pieces.look()
+    for name, split, inputs in (("acc_adv", "test", "adversarial"), ("acc_clean", "test", "clean")):
+        first, second = (run.numbers.series("evaluation", name, split, inputs) for run in (whole, pieces))
+        assert first.epochs.tolist() == second.epochs.tolist() == list(range(1, 13))
+        assert first.values.tolist() == second.values.tolist()
 
 
 def test_series_are_those_of_the_reader(tmp_path):
