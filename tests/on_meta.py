@@ -19,6 +19,7 @@ from overfit_lab import seeds
 from overfit_lab.config.catalog import ATTACKS, LABELS, OBJECTIVES, REGULARIZERS
 from overfit_lab.models.compute import folded
 from overfit_lab.training.build import build
+from overfit_lab.training.dynamics import Dynamics
 from overfit_lab.training.events import EventBus
 from overfit_lab.training.session import Session
 from overfit_lab.training.step import take_step
@@ -121,6 +122,7 @@ def session_on_meta(config, data, epoch=0):
     session = build(config, META, data=data)
     session.clock = Clock(epoch, 7 * epoch, config.epochs, float(epoch))
     session.teachers.load = lambda _: copy.deepcopy(session.model)
+    session.dynamics = Dynamics(data.splits["train"].y)
     return session
 
 
@@ -137,3 +139,5 @@ def step_on_one_device(session, batch):
     session.tallies = EpochTallies(META, session.reference)
     with OnOneDevice():
         take_step(session, batch, EventBus(), len(batch.y))
+        for view in session.dynamics.views.values():
+            view.settle()

@@ -17,8 +17,13 @@ def rows(folder):
     return found
 
 
+def dynamics(folder):
+    """What each file of dynamics holds, by its name."""
+    return {path.name: path.read_bytes() for path in sorted((folder / "dynamics").glob("*"))}
+
+
 def assert_same_run(a, b):
-    """Records, arrays, weights and configuration to the bit; times and machines may differ."""
+    """Records, arrays, dynamics, weights and configuration to the bit; times and machines may differ."""
     assert rows(a) == rows(b)
     assert (a / "config.yaml").read_bytes() == (b / "config.yaml").read_bytes()
     names = [sorted(path.name for path in (folder / "arrays").glob("*.npz")) for folder in (a, b)]
@@ -27,6 +32,7 @@ def assert_same_run(a, b):
         one, two = (read_arrays(folder / "arrays" / name) for folder in (a, b))
         assert one.keys() == two.keys()
         assert all((one[key] == two[key]).all() for key in one)
+    assert dynamics(a) == dynamics(b)
     one, two = (load_checkpoint(folder / "checkpoints" / "last.safetensors") for folder in (a, b))
     assert one.model.keys() == two.model.keys()
     assert all((one.model[key] == two.model[key]).all() for key in one.model)

@@ -255,6 +255,16 @@ class ProbesConfig(Options):
     )
 
 
+class DynamicsConfig(Options):
+    """What is kept of the outputs that training computes anyway, sample by sample; see docs/dynamics.md."""
+
+    keep: Records[Literal["auto", "full", "compact", "running", "none"]] = Field(
+        "auto",
+        description="full: five numbers an epoch; compact: margin and predicted class in a byte each; running: "
+        "statistics over epochs alone; auto: full up to 20 million samples times epochs, then running; none: nothing",
+    )
+
+
 class CheckpointConfig(Options):
     """Which weights are kept: initial, last and best always, and every k-th epoch where k is given."""
 
@@ -319,6 +329,7 @@ class RunConfig(Options):
     schedule: Method[Part] = Part(name="piecewise")
     evaluation: EvaluationConfig = EvaluationConfig()
     probes: ProbesConfig = ProbesConfig()
+    dynamics: DynamicsConfig = DynamicsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     when_diverged: Nothing[Literal["stop", "continue"]] = Field(
         "stop", description="what follows an epoch whose loss or weights were not finite"

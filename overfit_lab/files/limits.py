@@ -42,6 +42,13 @@ ARCHIVE_DIRECTORY = 2**22
 ARRAY_HEADER = 10_000
 """Header of one array, as numpy limits it."""
 
+COLUMNS_BYTES = 2**34
+"""A file of columns, which is mapped and not unfolded."""
+COLUMNS_ROWS = 2**31
+"""Rows of a file of columns."""
+COLUMNS_WIDTH = 2**16
+"""Numbers in a row of one column."""
+
 TENSORS_HEADER = 2**24
 """Header of a safetensors file: names, types, shapes and places of the tensors, and notes."""
 PICKLE_BYTES = 2**25

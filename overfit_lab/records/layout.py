@@ -90,6 +90,16 @@ def arrays_path(folder: Path, probe: str, epoch: int) -> Path:
     return folder / "arrays" / f"{plain}-{epoch:04d}.npz"
 
 
+def dynamics_path(folder: Path, view: str) -> Path:
+    """What the network said of each training sample in each epoch, on ``adversarial`` or ``clean`` images."""
+    return folder / "dynamics" / f"train-{view}.columns"
+
+
+def running_path(folder: Path, view: str) -> Path:
+    """Statistics of it over epochs."""
+    return folder / "dynamics" / f"train-{view}-running.columns"
+
+
 def prior_path(folder: Path, name: str) -> Path:
     """The weights of a prior that was trained for the run.
 

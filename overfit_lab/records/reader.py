@@ -18,6 +18,7 @@ from overfit_lab.files.escape import as_unicode
 from overfit_lab.files.limits import RECORD_BYTES, RECORDS_BYTES
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
+from overfit_lab.records.dynamics import FolderDynamics
 from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record
 from overfit_lab.records.records import standing as standing_rows
 from overfit_lab.records.status import standing
@@ -130,6 +131,11 @@ class Run:
         """
         path = layout.arrays_path(self.folder, probe, epoch)
         return read_arrays(path) if path.is_file() else {}
+
+    @cached_property
+    def dynamics(self) -> FolderDynamics:
+        """What the network said of each training sample in each epoch, by view: ``adversarial`` and ``clean``."""
+        return FolderDynamics(self.folder)
 
     def epochs_with_arrays(self, probe: str) -> list[int]:
         """Epochs at which the probe left arrays, in order."""

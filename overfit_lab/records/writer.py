@@ -18,6 +18,7 @@ from overfit_lab.files.disk import disk, open_plain
 from overfit_lab.files.lines import GrowingLines
 from overfit_lab.files.writing import making_folder, write_bytes, write_json
 from overfit_lab.records import layout
+from overfit_lab.records.dynamics_writer import drop_dynamics_after
 from overfit_lab.records.records import KEY, POSTHOC, TRAINING, Record
 
 POSITION, CHECKSUM = "records", "records_crc32"
@@ -191,7 +192,12 @@ class RunWriter:
         write_arrays(path, {**others, **arrays})
 
     def drop_arrays_after(self, epoch: int) -> None:
-        """Remove arrays of later epochs, which a resumed run will write again."""
+        """Remove arrays and dynamics of later epochs, which a resumed run will write again.
+
+        Raises:
+            RunFolderError: the dynamics are damaged.
+        """
+        drop_dynamics_after(self.folder, epoch)
         for path in (self.folder / "arrays").glob("*.npz"):
             match = re.search(r"-(\d+)$", path.stem)
             if match and int(match.group(1)) > epoch:

@@ -1,8 +1,9 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped, in one file without pickles.
 
 A checkpoint is a safetensors file. Tensors are grouped by prefix: ``model/``, ``optimizer/<parameter>/``, ``labels/``,
-``regularizers/<name>/``, ``streams/`` and ``epoch/``; what is no tensor is JSON in the file's metadata. Writing is
-atomic: a reader sees the old file or the new one.
+``regularizers/<name>/``, ``streams/``, ``epoch/`` and
+``dynamics/<view>/``; what is no tensor is JSON in the file's metadata. Writing is atomic: a reader sees the old file or
+the new one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Checkpoint:
         streams: the global random streams; None in a light checkpoint.
         notes: what else the writer put in, as JSON values.
         epoch: what the present epoch came to so far; empty at its end.
+        dynamics: what was gathered of the training samples; empty in a light checkpoint.
     """
 
     clock: Clock
@@ -47,6 +49,7 @@ class Checkpoint:
     streams: Streams | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     epoch: dict[str, Tensor] = field(default_factory=dict)
+    dynamics: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -67,6 +70,8 @@ def save_checkpoint(
     if resumable:
         if session.tallies is not None:
             tensors |= {f"epoch/{name}": t for name, t in session.tallies.state_dict().items()}
+        if session.dynamics is not None:
+            tensors |= {f"dynamics/{name}": t for name, t in session.dynamics.state_dict().items()}
         plain: dict[str, dict[str, Any]] = {}
         for i, state in session.optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -115,6 +120,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             streams=_unpack_streams(meta["streams"], tensors) if "streams" in meta else None,
             notes=meta["notes"],
             epoch=_group(tensors, "epoch/"),
+            dynamics=_group(tensors, "dynamics/"),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RunFolderError(f"{path}: damaged, or not a checkpoint of overfit-lab ({error})") from error
@@ -161,6 +167,9 @@ def restore(session: Session, checkpoint: Checkpoint) -> None:
         if checkpoint.epoch:
             session.tallies = EpochTallies(session.device, session.reference)
             session.tallies.load_state_dict(checkpoint.epoch)
+    with _fitting("dynamics of the samples"):
+        if session.dynamics is not None:
+            session.dynamics.load_state_dict(checkpoint.dynamics)
     with _fitting("state of the optimiser"):
         if checkpoint.optimizer:
             _restore_optimizer(session, checkpoint.optimizer)

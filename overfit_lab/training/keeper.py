@@ -13,9 +13,17 @@ from overfit_lab.training.checkpoint import save_checkpoint
 from overfit_lab.training.evaluation import find_value
 from overfit_lab.training.events import EpochEnded, StepEnded
 from overfit_lab.training.session import Session
+from overfit_lab.types import Clock
 
 MIDWAY = "midway.safetensors"
 """The checkpoint within an epoch."""
+
+
+def midway(session: Session, clock: Clock) -> int:
+    """Batches of the epoch that are done after a step, where a checkpoint within the epoch is due then; else 0."""
+    every, n_batches = session.config.checkpoint.steps, session.loader.n_batches
+    done = round((clock.progress - clock.epoch) * n_batches) + 1
+    return done if every and done % every == 0 and done < n_batches else 0
 
 
 def choosing_metric(session: Session) -> tuple[str, str]:
@@ -69,10 +77,9 @@ class CheckpointKeeper:
 
     def on_step(self, event: StepEnded) -> None:
         """Write ``midway`` where it is due."""
-        every, n_batches = self.session.config.checkpoint.steps, self.session.loader.n_batches
-        clock = event.clock
-        done = round((clock.progress - clock.epoch) * n_batches) + 1
-        if not every or done % every or done >= n_batches:
+        clock, n_batches = event.clock, self.session.loader.n_batches
+        done = midway(self.session, clock)
+        if not done:
             return
         notes = {**self.notes(), "best": asdict(self.best) if self.best else None}
         following = replace(clock, step=clock.step + 1, progress=clock.epoch + done / n_batches)

@@ -45,6 +45,7 @@ from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
 from overfit_lab.training.complete import check_trainable, combine, complete
 from overfit_lab.training.compute import compile_training, resolve_device
 from overfit_lab.training.doubts import Doubts
+from overfit_lab.training.dynamics_records import begin_dynamics, check_dynamics, record_dynamics
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.extension import why_not_longer
 from overfit_lab.training.keeper import CheckpointKeeper
@@ -296,6 +297,7 @@ def _reopen_writer(folder: Path, session: Session) -> tuple[RunWriter, Checkpoin
     writer = RunWriter.reopen(folder)
     with _let_go_at_error(writer):
         checkpoint = resumable_of(writer)
+        check_dynamics(folder, checkpoint)
         epoch = checkpoint.clock.epoch if checkpoint is not None else 0
         if epoch < session.config.epochs:
             change_settings(writer, session.config, epoch)
@@ -314,6 +316,7 @@ def _train_with_records(
     *,
     resume: bool,
 ) -> str:
+    begin_dynamics(session)
     best, before = _go_on_from(checkpoint, session, writer) if resume else (None, 0.0)
     session.history = lambda clock: FolderHistory(writer.folder, clock.epoch)
     recorder = Recorder(writer, on_records=mirror.take if mirror is not None else None)
@@ -361,9 +364,11 @@ def _train_with_records(
 def _train_beside(session: Session, folder: Path, bus: EventBus, *, resume: bool) -> str:
     """Train in a process that is not the first: nothing is written."""
     path = layout.resumable_path(folder) if resume else None
+    begin_dynamics(session)
     if path is not None:
         _put_into(session, load_checkpoint(path))
     session.history = lambda clock: FolderHistory(folder, clock.epoch)
+    record_dynamics(session, bus, None)
     settings = session.config.probes
     prepare = _never if settings.budget is not None else None
     LiveProbes(make_probes(settings), settings.every, _forget, _forget, prepare, session.world).subscribe(bus)
@@ -390,7 +395,7 @@ def _subscribe(
     failures: Failures,
     budget: LiveBudget | None,
 ) -> None:
-    """Records first, then probes, then the checkpoint that counts both as written."""
+    """Records and dynamics first, then probes, then the checkpoint that counts both as written."""
 
     def second_weights(event: EpochEnded) -> None:
         for second in event.seconds:
@@ -399,6 +404,7 @@ def _subscribe(
     probes = make_probes(session.config.probes)
     bus.on(EpochEnded, lambda event: recorder.training(event.values, event.snapshot.clock))
     bus.on(EpochEnded, second_weights)
+    record_dynamics(session, bus, keeper.folder.parent)
     every = session.config.probes.every
     LiveProbes(probes, every, recorder.measurement, failures, budget, session.world).subscribe(bus)
     bus.on(EpochEnded, lambda event: recorder.probing_ended(event.snapshot.clock))

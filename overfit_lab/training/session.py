@@ -26,6 +26,7 @@ from overfit_lab.probes.snapshot import RAW, History, Setting, Snapshot
 from overfit_lab.processes.share import Share
 from overfit_lab.processes.world import ALONE, World
 from overfit_lab.training.divergence import Divergence
+from overfit_lab.training.dynamics import Dynamics
 from overfit_lab.training.tally import EpochTallies
 from overfit_lab.types import Clock, Dataset
 
@@ -36,6 +37,7 @@ class Session:
 
     ``clock`` is where training stands: completed epochs and steps. ``regularizers`` are applied in their order.
     ``world`` are the processes that share the run's batches; ``tallies`` holds what the present epoch came to so far.
+    ``dynamics`` gathers what the outputs say of each sample, where that is recorded.
     ``ascents`` replay the training attack, where it is captured.
     ``weights_note`` says what was taken from a weights file; ``divergence`` where the run diverged, if it has.
     """
@@ -57,6 +59,7 @@ class Session:
     compute: dict[str, Any] = field(default_factory=dict)
     world: World = ALONE
     tallies: EpochTallies | None = None
+    dynamics: Dynamics | None = None
     ascents: GraphedAscents | None = None
     weights_note: str = ""
     divergence: Divergence | None = None

@@ -9,7 +9,8 @@ Its moments, in their order, each with who has a say in it:
 5.  Attack, in the threat model that the eps schedule scales.                       :func:`attack_batch`
 6.  Perturbation of the weights: regularizers (``perturbed``), such as AWP, until the backward pass is done.
 7.  Forward: the objective.                                                         :func:`step_loss`
-8.  Refresh of label memory after the forward pass, where the label mode asks for it; then the targets again.
+8.  Refresh of label memory after the forward pass, where the label mode asks for it; dynamics of the samples take in
+    the outputs; then the targets again.
 9.  Loss: the objective, then regularizers (``loss``).
 10. Backward.
 11. Exchange of gradients, batch-norm statistics and the loss among processes.      :func:`sum_over_processes`
@@ -129,6 +130,8 @@ def attacked_step(session: Session, batch: Batch, share: Share | None = None) ->
         if labels.refresh is Refresh.BEFORE_ATTACK and labels.active(clock):
             with world.norms(share):
                 clean = clean_logits(model, part.x, labels.clean_forward)
+            if session.dynamics is not None:
+                session.dynamics.clean_before(clean)
             update_labels(session, part, Outputs(clean=clean), share)
         targets = targets_of(session, batch, share)
         x_adv = attack_batch(session, part, targets, share)
@@ -139,9 +142,12 @@ def step_loss(session: Session, step: Step) -> Tensor:
     """The scalar to minimise, with gradients; label memory takes in this step's predictions on the way."""
     model, labels, batch = session.model, session.labels, step.batch
     with session.autocast():
-        outputs = session.objective.forward(model, batch, step.x_adv)
+        seen = outputs = session.objective.forward(model, batch, step.x_adv)
         if labels.refresh is Refresh.AFTER_FORWARD and labels.active(step.clock):
-            update_labels(session, batch, seen_by_labels(model, batch, outputs, labels), step.share)
+            seen = seen_by_labels(model, batch, outputs, labels)
+            update_labels(session, batch, seen, step.share)
+        if session.dynamics is not None:
+            session.dynamics.take_step(batch, seen, step.share)
         loss = session.objective.loss(outputs, targets_of(session, step.full_batch, step.share))
         for regularizer in session.regularizers.values():
             loss = regularizer.loss(loss, step, outputs)

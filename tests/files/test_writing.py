@@ -21,6 +21,7 @@ from overfit_lab.data.parquet import ParquetImages
 from overfit_lab.errors import OverfitLabError
 from overfit_lab.files import writing as files
 from overfit_lab.files.arrays import write_arrays
+from overfit_lab.files.columns import Column, Form, write_columns
 from overfit_lab.files.tensorfile import write_tensors
 from overfit_lab.records.writer import RunWriter
 from overfit_lab.sweeps import collect
@@ -55,6 +56,10 @@ WRITERS = {
     "files/writing.py:write_text": ("a.txt", lambda path: files.write_text("x" * BIG, path)),
     "files/writing.py:write_bytes": ("a.json", lambda path: files.write_bytes(path, b"x" * BIG)),
     "files/arrays.py:write_arrays": ("a.npz", lambda path: write_arrays(path, {"a": NOISE})),
+    "files/columns.py:_write": (
+        "a.columns",
+        lambda path: write_columns(path, Form(BIG, (Column("a", "<f4"),), {}), 1, {"a": NOISE.astype("<f4")}),
+    ),
     "data/cache.py:write_arrays": ("a.npz", lambda path: cache.write_arrays(path, {"a": NOISE})),
     "data/parquet.py:in_any_order": ("a.bytes", copy_rows),
     "files/tensorfile.py:write_tensors": ("a.st", lambda path: write_tensors(path, {"a": torch.zeros(BIG)}, {})),

@@ -91,6 +91,7 @@ OTHER = {
     "probes.inputs": ["clean"],
     "probes.options": {"iiw": {"n": 5}},
     "probes.budget": "5%",
+    "dynamics.keep": "compact",
     "checkpoint.every": 5,
     "checkpoint.steps": 10,
     "compute.precision": "bf16",
