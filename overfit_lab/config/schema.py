@@ -24,7 +24,7 @@ from pydantic import (
 
 from overfit_lab.config.permission import allow, strings_of
 from overfit_lab.config.quantities import Moment, Pixels, Share, Size
-from overfit_lab.files.limits import EPOCHS
+from overfit_lab.files.limits import EPOCHS, THREADS
 
 
 class Affects(Enum):
@@ -36,7 +36,7 @@ class Affects(Enum):
     MEASURE = "what a recorded accuracy means"
     RECORDS = "which numbers are recorded and what is kept"
     SPEED = "how fast and in how much memory; numbers are equal up to rounding"
-    NOTHING = "what the run is called, and where its data lie"
+    NOTHING = "what the run is called, where its data lie, and on how many threads it is trained"
 
 
 T = TypeVar("T")
@@ -277,12 +277,17 @@ class CheckpointConfig(Options):
 class ComputeConfig(Options):
     """How the arithmetic is done. `auto` takes what the device is best at; what was taken is in run.json."""
 
-    precision: Method[Literal["auto", "fp32", "bf16"]] = "auto"
+    precision: Method[Literal["auto", "fp32", "bf16"]] = Field(
+        "auto", description="of training; auto: bf16 where the device multiplies it faster and the network is worth it"
+    )
     compile: Speed[bool | Literal["auto"]] = "auto"
     channels_last: Speed[bool | Literal["auto"]] = "auto"
     graph: Speed[bool | Literal["auto"]] = Field(
         "auto",
         description="the training attack as one CUDA graph; auto: on CUDA, for pgd and our own objectives",
+    )
+    threads: Nothing[Annotated[int, Field(ge=1, le=THREADS)] | Literal["auto"]] = Field(
+        "auto", description="of torch on the CPU; auto: all that torch would take where a step is worth sharing, else 1"
     )
     fold: Speed[bool] = Field(True, description="attacks in eval mode climb on a network whose batch norm is folded")
     batch_norm: Method[Literal["synchronised", "per-device"]] = Field(

@@ -83,6 +83,8 @@ SWEEP_CELLS = 10_000
 """Runs of one sweep: seeds times the values of all axes."""
 EPOCHS = 1_000_000_000
 """Epochs of a run."""
+THREADS = 1024
+"""Threads that a run is trained on."""
 LOG_EPOCHS = 10_000_000
 """Epochs of a log."""
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "openTSNE", "pyautoattack", "pyhessian")
+INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "AVX512_BF16", "amx_bf16": "AMX_BF16"}
+"""Flags of x86 by which Linux says how fast numbers are multiplied, and the names of their instruction sets."""
 
 
 def now() -> str:
@@ -73,6 +76,17 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
+def instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """The CPU's instruction sets for products, such as ``("AVX2", "AVX512")``; empty where the system does not say."""
+    try:
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+    except OSError:
+        return ()
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return tuple(name for flag, name in INSTRUCTIONS.items() if flag in flags)
+
+
 def hardware(device: torch.device) -> dict[str, Any]:
     """The device that a run is on."""
     import torch
@@ -80,6 +94,8 @@ def hardware(device: torch.device) -> dict[str, Any]:
     names: dict[str, Any] = {"cpu": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if device.type == "cuda":
         names["gpu"] = torch.cuda.get_device_name(device)
+    if instructions():
+        names["instructions"] = " ".join(instructions())
     names["system"] = f"{platform.system()} {platform.machine()}"
     return names
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from overfit_lab.config import RunConfig, load_config
+from overfit_lab.config import RunConfig
 from overfit_lab.errors import RunFolderError
 from overfit_lab.files.arrays import read_arrays
 from overfit_lab.files.escape import as_unicode
 from overfit_lab.files.limits import RECORD_BYTES, RECORDS_BYTES
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
+from overfit_lab.records.computed import config_of
 from overfit_lab.records.dynamics import FolderDynamics
 from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record
 from overfit_lab.records.records import standing as standing_rows
@@ -52,8 +53,8 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        """The complete configuration, whatever version wrote it."""
-        return load_config(layout.config_path(self.folder))
+        """The complete configuration, whatever version wrote it, in the precision that the run computes in."""
+        return config_of(self.folder)
 
     @cached_property
     def info(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, OverfitLabError, RunFolderError
 from overfit_lab.files.yaml_text import parse_yaml
 from overfit_lab.records import identity, layout
+from overfit_lab.records.computed import as_computed, config_of
 from overfit_lab.records.status import status_of
 from overfit_lab.sweeps.axes import Axes, name_cells
 from overfit_lab.sweeps.identity import cell_id
@@ -168,7 +169,8 @@ def check_same_run(folder: Path, config: RunConfig) -> None:
     Raises:
         RunFolderError: the run of another configuration; the message names a key in which they differ.
     """
-    begun, wanted = (identity.run(complete(c)) for c in (load_config(layout.config_path(folder)), config))
+    config = as_computed(config, layout.read_info(folder))
+    begun, wanted = (identity.run(complete(c)) for c in (config_of(folder), config))
     if begun != wanted:
         key = next(key for key in sorted({*begun, *wanted}) if begun.get(key) != wanted.get(key))
         raise RunFolderError(

@@ -20,6 +20,7 @@ from overfit_lab.files.terminal import say, say_lines, to_stderr
 from overfit_lab.files.writing import make_folder
 from overfit_lab.processes.pool import GRACE, Job, Report, Watcher, run_jobs
 from overfit_lab.records import layout
+from overfit_lab.records.computed import config_of
 from overfit_lab.records.status import DIVERGED, divergence_in_words, mark_ended
 from overfit_lab.sweeps.beat import Heart, beat_path, claim, release
 from overfit_lab.sweeps.spec import Resources
@@ -135,7 +136,7 @@ def attempt(report: Report, job: CellJob, token: str) -> None:
 
 
 def _train(report: Report, job: CellJob, heart: Heart) -> None:
-    from overfit_lab.config import load_config, parse_config
+    from overfit_lab.config import parse_config
     from overfit_lab.sweeps.cells import check_same_run
     from overfit_lab.training.events import EpochEnded
     from overfit_lab.training.run import train_run
@@ -148,7 +149,7 @@ def _train(report: Report, job: CellJob, heart: Heart) -> None:
     config = parse_config(job.config, job.name)
     if layout.is_run(job.folder):
         check_same_run(job.folder, config)
-        config = load_config(layout.config_path(job.folder))
+        config = config_of(job.folder)
     bus = _reporting(tell, config.epochs)
     bus.on(EpochEnded, lambda _: heart.check())  # before anything of the epoch is written
     deadline = time.monotonic() + GRACE

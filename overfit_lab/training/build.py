@@ -107,7 +107,6 @@ def build(
         regularizers=build_regularizers(run, data, model, teachers),
         eps_schedule=eps_schedule.make(config.epochs) if eps_schedule.name != "constant" else None,
         teachers=teachers,
-        autocast_dtype=torch.bfloat16 if compute["precision"] == "bf16" else None,
         compute=compute,
         world=world,
     )

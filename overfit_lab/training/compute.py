@@ -1,26 +1,39 @@
-"""How a run computes: its device, and what ``auto`` stands for in precision, compilation and memory layout."""
+"""How a run computes: its device, and what ``auto`` stands for in precision, threads, compilation and memory layout."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from overfit_lab.config import RunConfig
+from overfit_lab.config import ComputeConfig, RunConfig
 from overfit_lab.config.catalog import OBJECTIVES
 from overfit_lab.errors import ConfigError
 from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.methods.regularizers.average import batch_norms
 from overfit_lab.models.compute.compiled import compile_attack, compile_model
+from overfit_lab.models.compute.machine import multiplies_bf16_faster
 from overfit_lab.models.compute.work import forward_flops, training_flops
+from overfit_lab.records import layout
+from overfit_lab.records.environment import instructions
 from overfit_lab.training.session import Session
 from overfit_lab.types import Dataset, to_float
 
 logger = logging.getLogger(__name__)
 WORTH_COMPILING = 1e14
 """Floating-point operations of a run from which on compiling its attack pays on a CPU: about a quarter of an hour."""
+WORTH_NARROWING = 5e6
+"""Those of an image's forward pass from which on bf16 pays on a CPU that is fast at it; below, casts eat the gain."""
+WORTH_SHARING = 1e8
+"""Those of a batch's forward pass from which on a second thread pays: below, threads wait for each other."""
+KEPT = ("precision", "compile", "threads")
+"""What a run that is resumed goes on with, whatever ``auto`` would be now."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -40,30 +53,91 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_compute(config: RunConfig, model: nn.Module, data: Dataset, device: torch.device) -> dict[str, Any]:
-    """What ``auto`` stands for in a run.
+    """What ``auto`` stands for in a run: by rules, never by a timing, so that it is the same on a busy machine.
 
-    Mixed precision on CUDA alone. Compilation on CUDA for models that convolve, on the CPU for those whose training is
-    so long that the seconds of compiling are made up for.
+    Bfloat16 where the device multiplies it faster; on the CPU for networks that convolve and do enough of it.
+    Compilation on CUDA for models that convolve, on the CPU for those whose training is so long that the seconds of
+    compiling are made up for. Torch's threads where a batch is worth sharing, else one.
     """
     asked = config.compute
     convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    image = forward_flops(model, to_float(data.splits["train"].x[:1]))
     precision = asked.precision
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        pays = device.type == "cuda" or (convolves and image >= WORTH_NARROWING)
+        precision = "bf16" if pays and multiplies_bf16_faster(device, instructions()) else "fp32"
     compiled = asked.compile
     if compiled == "auto":
-        compiled = convolves and (device.type == "cuda" or run_flops(config, model, data) > WORTH_COMPILING)
+        compiled = convolves and (device.type == "cuda" or run_flops(config, data, image) > WORTH_COMPILING)
     channels_last = convolves if asked.channels_last == "auto" else asked.channels_last
-    return {"precision": precision, "compile": bool(compiled), "channels_last": bool(channels_last), "fold": asked.fold}
+    threads = asked.threads
+    if threads == "auto":
+        batch = image * min(config.batch_size, len(data.splits["train"]))
+        threads = torch.get_num_threads() if batch >= WORTH_SHARING else 1
+    return {
+        "precision": precision,
+        "compile": bool(compiled),
+        "channels_last": bool(channels_last),
+        "fold": asked.fold,
+        "threads": threads,
+    }
 
 
-def run_flops(config: RunConfig, model: nn.Module, data: Dataset) -> int:
-    """Floating-point operations that the updates and attacks of the whole run take, without evaluation."""
+def settle_compute(session: Session, folder: Path, *, resume: bool) -> list[str]:
+    """Have all processes of a run compute as its first one does, and a resumed run as it did before.
+
+    Call it in every process, before the first step.
+
+    Returns:
+        What the user should know, each in a line.
+    """
+    notes: list[str] = []
+
+    def settled() -> dict[str, Any]:
+        compute = dict(session.compute)
+        for key, kept in (_recorded(layout.read_info(folder)) if resume else {}).items():
+            now = compute[key]
+            if kept != now and getattr(session.config.compute, key) == "auto":
+                notes.append(f"compute.{key} stays {kept}, as the run began; here it would be {now}")
+                compute[key] = kept
+        return compute
+
+    session.compute = session.world.run_on_rank(0, settled)
+    return notes
+
+
+def _recorded(info: dict[str, Any]) -> dict[str, Any]:
+    """How a run computed, as its run.json says; nothing where that says what cannot be."""
+    compute = info.get("compute")
+    there = {key: compute[key] for key in KEPT if key in compute} if isinstance(compute, dict) else {}
+    try:
+        settings = ComputeConfig.model_validate(there)
+    except ValidationError:
+        return {}
+    return {key: value for key in there if (value := getattr(settings, key)) != "auto"}
+
+
+@contextmanager
+def computing_on(threads: int) -> Iterator[None]:
+    """So many threads of torch inside; before and after, what there was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run_flops(config: RunConfig, data: Dataset, image: int) -> int:
+    """Floating-point operations that the updates and attacks of the whole run take, without evaluation.
+
+    Args:
+        image: those of an image's forward pass.
+    """
     attacked = OBJECTIVES[config.objective.name].needs_attack
-    split = data.splits["train"]
     return training_flops(
-        forward_flops(model, to_float(split.x[:1])),
-        n_images=config.epochs * len(split),
+        image,
+        n_images=config.epochs * len(data.splits["train"]),
         attack_steps=config.attack.n_steps * config.attack.n_restarts if attacked else 0,
     )
 

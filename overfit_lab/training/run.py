@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from overfit_lab.config import RunConfig, load_config, to_dict, to_yaml
+from overfit_lab.config import RunConfig, to_dict, to_yaml
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, FailedError, LostProcessError, RunFolderError
+from overfit_lab.files.terminal import to_stderr
 from overfit_lab.methods.first import TrainedFirst
 from overfit_lab.methods.regularizers.base import Regularizer
 from overfit_lab.probes.base import Probe, dry_run
@@ -20,6 +21,7 @@ from overfit_lab.processes.world import ALONE, World
 from overfit_lab.records import identity, layout
 from overfit_lab.records.best import Best
 from overfit_lab.records.changes import change_settings
+from overfit_lab.records.computed import as_computed, config_of
 from overfit_lab.records.failures import Failures
 from overfit_lab.records.history import FolderHistory, no_history
 from overfit_lab.records.reader import read_records
@@ -43,7 +45,7 @@ from overfit_lab.training.build import build
 from overfit_lab.training.capture import capture_training
 from overfit_lab.training.checkpoint import Checkpoint, load_checkpoint, restore
 from overfit_lab.training.complete import check_trainable, combine, complete
-from overfit_lab.training.compute import compile_training, resolve_device
+from overfit_lab.training.compute import compile_training, computing_on, resolve_device, settle_compute
 from overfit_lab.training.doubts import Doubts
 from overfit_lab.training.dynamics_records import begin_dynamics, check_dynamics, record_dynamics
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
@@ -86,7 +88,8 @@ def train_run(
         prior_bus: the same for a prior that is trained first.
         sinks: get every record too, such as ``["tensorboard"]``; nothing of the run depends on them, and one that fails
             does not stop it. Teachers and priors that are trained first are not mirrored.
-        on_note: told in a line of a sink or a probe that failed; default: a line on stderr.
+        on_note: told in a line of a sink or a probe that failed, and of how a resumed run goes on computing where this
+            machine would do otherwise; default: a line on stderr.
         world: the processes that share the run; see :mod:`overfit_lab.processes`.
 
     Returns:
@@ -121,16 +124,19 @@ def train_run(
         check_probes(session)
         if session.teachers is not None:
             session.teachers.check()
-        compile_training(session)
-        capture_training(session)
-        with _opened(folder, session, resume=resume) as (writer, checkpoint):
-            if train_first(session, folder, teacher_bus) == "completed":
-                if writer is None:
-                    return _train_beside(session, folder, bus, resume=resume)
-                mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
-                return _train_with_records(session, writer, checkpoint, bus, mirror, on_note, resume=resume)
-            if writer is not None:
-                end(writer, "interrupted")
+        for note in settle_compute(session, folder, resume=resume):
+            (on_note or to_stderr)(note)
+        with computing_on(session.compute["threads"]):
+            compile_training(session)
+            capture_training(session)
+            with _opened(folder, session, resume=resume) as (writer, checkpoint):
+                if train_first(session, folder, teacher_bus) == "completed":
+                    if writer is None:
+                        return _train_beside(session, folder, bus, resume=resume)
+                    mirror = open_mirror(mirrors, folder, to_dict(session.config), on_note)
+                    return _train_with_records(session, writer, checkpoint, bus, mirror, on_note, resume=resume)
+                if writer is not None:
+                    end(writer, "interrupted")
     return "interrupted"
 
 
@@ -239,13 +245,13 @@ def check_probes(session: Session) -> None:
 def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunConfig:
     """The configuration that a run is gone on with: the folder's own, or one that differs in probes or a later end.
 
-    Where the data lie, and what the run is called, may be said anew too.
+    Where the data lie, what the run is called, and on how many threads it is trained may be said anew too.
 
     Raises:
         RunFolderError: no run, or one of another configuration, or one whose past depends on its length.
         ConfigError: another loop's run.
     """
-    recorded = load_config(layout.config_path(layout.check_run(folder)))
+    recorded = config_of(folder)
     check_trainable(recorded)
     if status_of(folder) == DIVERGED and (config or recorded).when_diverged == "stop":
         raise RunFolderError(
@@ -253,6 +259,7 @@ def resumed_config(config: RunConfig | None, folder: Path, trust: bool) -> RunCo
             "optimizer.lr, or add --set when_diverged=continue to train to the end all the same"
         )
     if config is not None:
+        config = as_computed(config, layout.read_info(folder))
         recorded = recorded.model_copy(update={"probes": config.probes})
     # Also where it is only compared: completing it imports what it names.
     check_trusted(recorded, str(folder), trust=trust)
@@ -341,7 +348,7 @@ def _train_with_records(
     if session.clock.step == 0:
         keeper.save_initial()
     forgotten = {DIVERGED: None} if DIVERGED in layout.read_info(writer.folder) else {}
-    begin(writer, processes=session.world.size, **forgotten)
+    begin(writer, processes=session.world.size, compute=session.compute, **forgotten)
     status = "failed"
     try:
         if mirror is not None:

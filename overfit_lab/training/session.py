@@ -55,7 +55,6 @@ class Session:
     eps_schedule: Schedule | None = None
     teachers: Teachers | None = None
     history: Callable[[Clock], History] | None = None
-    autocast_dtype: torch.dtype | None = None
     compute: dict[str, Any] = field(default_factory=dict)
     world: World = ALONE
     tallies: EpochTallies | None = None
@@ -106,8 +105,8 @@ class Session:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Mixed precision where the run asks for it."""
-        enabled = self.autocast_dtype is not None
-        return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=enabled)
+        enabled = self.compute.get("precision") == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
     @property
     def ended(self) -> bool:

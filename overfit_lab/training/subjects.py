@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from overfit_lab.config import ProbesConfig, RunConfig, load_config
+from overfit_lab.config import ProbesConfig, RunConfig
 from overfit_lab.config.trust import check_trusted
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.files.arrays import write_arrays
@@ -19,6 +19,7 @@ from overfit_lab.models.weights import load_into, read_weights
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import RAW, Snapshot
 from overfit_lab.records import layout
+from overfit_lab.records.computed import config_of
 from overfit_lab.records.environment import command, git_revision, hardware, now, versions
 from overfit_lab.records.history import FolderHistory
 from overfit_lab.records.status import running
@@ -85,7 +86,7 @@ def open_run(folder: Path, *, device: str = "auto", trust: bool = False, probes:
         RunFolderError: no run.
         ConfigError: the configuration names code and is not trusted, or does not fit together.
     """
-    config = load_config(layout.config_path(layout.check_run(folder)))
+    config = config_of(folder)
     check_trusted(config, str(folder), trust=trust)
     if probes is not None:
         config = config.model_copy(update={"probes": probes})

@@ -99,6 +99,7 @@ OTHER = {
     "compute.channels_last": False,
     "compute.graph": False,
     "compute.fold": False,
+    "compute.threads": 3,
     "compute.batch_norm": "per-device",
     "compute.label_memory": "disk",
     "compute.label_memory_limit": "2GB",

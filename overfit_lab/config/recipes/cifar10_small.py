@@ -25,6 +25,7 @@ def cifar10_small(name: str, **parts: Any) -> dict[str, Any]:
         "attack": {"norm": "linf", "eps": "8/255", "step_size": "2/255", "n_steps": 5},
         "optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
         "schedule": {"name": "piecewise", "milestones": [8, 40]},
+        "compute": {"precision": "fp32"},
         "evaluation": {"every": 2, "n_steps": 20, "n_train": 500, "n_test": 1000},
         "probes": {
             "every": 6,

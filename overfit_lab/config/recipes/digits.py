@@ -60,6 +60,7 @@ def digits(name: str, **parts: Any) -> dict[str, Any]:
         "attack": {"norm": "linf", "eps": 0.1, "step_size": 0.025, "n_steps": 7},
         "optimizer": {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-2},
         "schedule": {"name": "piecewise", "milestones": [50, 75]},
+        "compute": {"precision": "fp32"},
         "evaluation": {"every": 1, "n_steps": 20, "n_train": 500, "n_test": 797},
         "probes": {"every": 5, "metrics": ALL_PROBES},
         **parts,
