@@ -24,7 +24,8 @@ def cell_id(config: RunConfig) -> str:
 
     Options that have their default are left out, so an option that a later version adds changes no name; neither does
     the order of keys, nor what is no part of :func:`~.records.identity.run`. A default that changes leaves the
-    name too, so the configurations of a folder of that name are compared as well.
+    name too, so the configurations of a folder of that name are compared as well. A precision of fp32 has the name of
+    ``auto``.
 
     Args:
         config: complete.
@@ -45,6 +46,9 @@ def essence(config: RunConfig) -> dict[str, Any]:
     content["model"] = _model(config.model)
     content.setdefault("attack", {})["eps_schedule"] = _part(config.attack.eps_schedule, SCHEDULES)
     content["data"] = {"name": config.data.name, **content.get("data", {})}
+    if config.compute.precision == "fp32":  # unsaid in recipes of earlier versions, whose cells keep their folders
+        content["compute"] = {key: value for key, value in content["compute"].items() if key != "precision"}
+        content = {key: value for key, value in content.items() if key != "compute" or value}
     return content
 
 
