@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,7 @@ from overfit_lab.files.limits import COLUMNS_BYTES, COLUMNS_ROWS, COLUMNS_WIDTH,
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.files.writing import make_folder, naming, replacing
 
+Buffer = bytes | memoryview
 MAGIC = b"overfit-lab columns 1\n"
 HEADER = 4096
 PIECE = 2**20
@@ -117,8 +119,8 @@ class Form:
             raise ValueError("its first bytes say no columns")
         return cls(said["rows"], tuple(Column(*column) for column in said["columns"]), said["notes"])
 
-    def content(self, epoch: int, arrays: Mapping[str, np.ndarray]) -> bytes:
-        """A block.
+    def content(self, epoch: int, arrays: Mapping[str, np.ndarray]) -> Iterator[Buffer]:
+        """A block, in pieces. Arrays are looked up twice, one at a time, so that they may be made when they are.
 
         Raises:
             ValueError: an array is missing, too many, or of another type or shape.
@@ -126,22 +128,24 @@ class Form:
         if arrays.keys() != {column.name for column in self.columns}:
             names = ", ".join(column.name for column in self.columns)
             raise ValueError(f"arrays {', '.join(arrays)}: expected {names}")
-        parts = []
+        mark = _number(epoch) + _checksum(epoch, self._bytes(arrays)) + bytes(MARK - 8)
+        return chain([mark], self._bytes(arrays))
+
+    def _bytes(self, arrays: Mapping[str, np.ndarray]) -> Iterator[Buffer]:
         for column in self.columns:
             array = np.ascontiguousarray(arrays[column.name])
             shape = (self.n_rows, column.width) if column.width > 1 else (self.n_rows,)
             if array.shape != shape or array.dtype != np.dtype(column.dtype):
                 raise ValueError(f"{column.name}: {array.dtype} {array.shape}, expected {column.dtype} {shape}")
-            parts.append(array.tobytes().ljust(column.size(self.n_rows), b"\0"))
-        columns = b"".join(parts)
-        return _number(epoch) + _checksum(epoch, [columns]) + bytes(MARK - 8) + columns
+            yield array.reshape(-1).view(np.uint8).data
+            yield bytes(column.size(self.n_rows) - array.nbytes)
 
 
 def _number(epoch: int) -> bytes:
     return epoch.to_bytes(4, "little")
 
 
-def _checksum(epoch: int, columns: Iterable[bytes]) -> bytes:
+def _checksum(epoch: int, columns: Iterable[Buffer]) -> bytes:
     total = zlib.crc32(_number(epoch))
     for part in columns:
         total = zlib.crc32(part, total)
@@ -251,10 +255,10 @@ class GrowingColumns:
         if self._end is None:
             self._end = self._found(epoch)
         if self._end == 0:
-            _write(self.path, [self.form.head(), block])
+            _write(self.path, chain([self.form.head()], block))
         else:
             self._add(block, self._end)
-        self._end = max(self._end, HEADER) + len(block)
+        self._end = max(self._end, HEADER) + self.form.block
 
     def _found(self, epoch: int) -> int:
         """Where the next block begins in the file that is there; 0 where there is none."""
@@ -267,14 +271,15 @@ class GrowingColumns:
             raise ValueError(f"{self.path}: epoch {epoch} comes after epoch {there.epochs[-1]}")
         return HEADER + len(there.epochs) * self.form.block
 
-    def _add(self, block: bytes, end: int) -> None:
+    def _add(self, block: Iterator[Buffer], end: int) -> None:
         with naming(self.path):
             file = disk().open(self.path, "ab")
             try:
                 with file:
                     if os.fstat(file.fileno()).st_size > end:
                         disk().truncate(file, end)
-                    file.write(block)
+                    for part in block:
+                        file.write(part)
                     disk().sync(file)
             except OSError:
                 self._end = None
@@ -290,10 +295,10 @@ def write_columns(path: Path, form: Form, epoch: int, arrays: Mapping[str, np.nd
         ValueError: the arrays do not fit.
         OSError: it cannot be written.
     """
-    _write(path, [form.head(), form.content(epoch, arrays)])
+    _write(path, chain([form.head()], form.content(epoch, arrays)))
 
 
-def _write(path: Path, parts: Iterable[bytes]) -> None:
+def _write(path: Path, parts: Iterable[Buffer]) -> None:
     make_folder(path.parent)
     with replacing(path, durable=True) as file:
         for part in parts:

@@ -91,8 +91,7 @@ class DynamicsWriter:
         """Put the statistics of an epoch in the place of those that are there."""
         columns = running_columns(n_classes, probabilities="probabilities" in running)
         form = form_of(len(running["n_epochs"]), n_classes, columns, view)
-        arrays = {column.name: running[column.name].astype(column.dtype) for column in columns}
-        write_columns(layout.running_path(self.folder, view), form, epoch, arrays)
+        write_columns(layout.running_path(self.folder, view), form, epoch, running)
 
     def _of(self, view: str, n_samples: int, n_classes: int) -> GrowingColumns:
         if view not in self._growing:

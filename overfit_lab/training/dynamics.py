@@ -6,7 +6,7 @@ samples; nothing is read back before the epoch ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from overfit_lab.probes.metrics.sample_outputs import SampleOutputs, sample_outputs
 from overfit_lab.processes.world import ALONE, World
-from overfit_lab.records.dynamics import PROBABILITIES_BYTES, QUANTITIES, VIEWS
+from overfit_lab.records.dynamics import COUNTS, PROBABILITIES_BYTES, QUANTITIES, VIEWS, running_columns
 from overfit_lab.types import widened
 
 if TYPE_CHECKING:
     from overfit_lab.processes.share import Share
     from overfit_lab.types import Batch, Outputs
 
-PENDING = 2**18
-"""Logits that are kept before what they say is computed: 1 MB."""
+PENDING = 2**15
+"""Logits that are kept before what they say is computed: 128 KB."""
 SIZES = "sizes"
 """In a state: classes, and epochs that were written."""
 Write = Callable[[str, int, Mapping[str, np.ndarray], Mapping[str, np.ndarray], int], None]
@@ -105,42 +105,43 @@ class ViewDynamics:
                 total += self.probabilities
             self.probabilities.zero_()
         if not is_first:
-            self._forget()
-
-    def _forget(self) -> None:
-        for tensor in (self.sums, self.n_drawn, self.predicted):
-            tensor.zero_()
+            self.forget()
 
     @torch.no_grad()
     def end_epoch(self, y: Tensor, epoch: int) -> dict[str, np.ndarray]:
-        """Close an epoch: statistics take it in, and the next one begins.
+        """Close an epoch: statistics take it in. Call :meth:`forget` next.
 
         Args:
             y: given labels (N,).
             epoch: completed epochs, this one included.
 
         Returns:
-            The numbers of the epoch (N,): loss, margin, probability and distance, means over a sample's draws, NaN
-            where it was not seen; and the predicted class of its last draw, -1 where not seen.
+            The numbers of the epoch (N,), until they are forgotten: loss, margin, probability and distance, means over
+            a sample's draws, NaN where it was not seen; and the predicted class of its last draw, -1 where not seen.
 
         Cost: a wait for the device.
         """
+        self.settle()
         seen = self.n_drawn > 0
-        means = torch.where(seen, self.sums / self.n_drawn, float("nan"))
-        predicted = self.predicted.long() - 1
-        self._take_in(means, seen, seen & (predicted == y), epoch)
-        numbers = dict(zip(QUANTITIES, means.cpu().numpy(), strict=True))
-        numbers["predicted"] = predicted.cpu().numpy()
-        self._forget()
-        return numbers
+        self.sums /= self.n_drawn  # 0/0 is NaN
+        self.predicted -= 1
+        self._take_in(seen, seen & (self.predicted == y), epoch)
+        numbers = dict(zip(QUANTITIES, self.sums.cpu().numpy(), strict=True))
+        return {**numbers, "predicted": self.predicted.cpu().numpy()}
 
-    def _take_in(self, means: Tensor, seen: Tensor, correct: Tensor, epoch: int) -> None:
+    def forget(self) -> None:
+        """Begin an epoch."""
+        for tensor in (self.sums, self.n_drawn, self.predicted):
+            tensor.zero_()
+
+    def _take_in(self, seen: Tensor, correct: Tensor, epoch: int) -> None:
         state = self.running
         n_epochs, n_correct, n_forgotten = state["counts"]
         n_epochs += seen
-        change = torch.where(seen, means - state["means"], 0.0)  # Welford's recurrence
-        state["means"] += change / n_epochs.clamp(min=1)
-        state["squares"] += change * torch.where(seen, means - state["means"], 0.0)
+        for numbers, mean, squares in zip(self.sums, state["means"], state["squares"], strict=True):
+            change = torch.where(seen, numbers - mean, 0.0)  # Welford's recurrence
+            mean += change / n_epochs.clamp(min=1)
+            squares += change * torch.where(seen, numbers - mean, 0.0)
         n_correct += correct
         n_forgotten += seen & state["was_correct"] & ~correct
         first = correct & (state["first_correct"] == 0)
@@ -148,24 +149,6 @@ class ViewDynamics:
         torch.where(seen, correct, state["was_correct"], out=state["was_correct"])
         if "n_draws" in state:
             state["n_draws"] += self.n_drawn
-
-    def statistics(self) -> dict[str, np.ndarray]:
-        """Statistics over epochs (N,) by name, and mean probabilities (N, K). Cost: a wait for the device."""
-        state = self.running
-        n_epochs, n_correct, n_forgotten = state["counts"]
-        seen = n_epochs > 0
-        found: dict[str, Tensor] = {}
-        deviations = (state["squares"] / n_epochs.clamp(min=1)).clamp(min=0).sqrt()
-        for name, mean, std in zip(QUANTITIES, state["means"], deviations, strict=True):
-            found |= {
-                f"{name}_mean": torch.where(seen, mean, torch.nan),
-                f"{name}_std": torch.where(seen, std, torch.nan),
-            }
-        found |= {"n_epochs": n_epochs, "n_correct": n_correct, "n_forgotten": n_forgotten}
-        found["first_correct"] = state["first_correct"]
-        if "probabilities" in state:
-            found["probabilities"] = state["probabilities"] / state["n_draws"][:, None]  # NaN of one that was not seen
-        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything, as tensors by name; sums of the epoch are those of this process."""
@@ -188,6 +171,41 @@ class ViewDynamics:
         for name, tensor in own.items():
             tensor.copy_(state[name])
         self.n_written = int(state[SIZES][1])
+
+
+class Statistics(Mapping[str, np.ndarray]):
+    """Statistics over epochs (N,) by name, and mean probabilities (N, K), each made when it is looked up.
+
+    Cost: a wait for the device each.
+    """
+
+    def __init__(self, running: Mapping[str, Tensor]) -> None:
+        self._running = running
+        kept = "probabilities" in running
+        self._names = [column.name for column in running_columns(2, probabilities=kept)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @torch.no_grad()
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._made(name).cpu().numpy()
+
+    def _made(self, name: str) -> Tensor:
+        state = self._running
+        if name == "probabilities":
+            return state[name] / state["n_draws"][:, None]  # NaN of one that was not seen
+        if name == "first_correct":
+            return state[name]
+        if name in COUNTS:
+            return state["counts"][COUNTS.index(name)]
+        quantity, _, what = name.rpartition("_")
+        i, n = QUANTITIES.index(quantity), state["counts"][0]
+        value = state["means"][i] if what == "mean" else (state["squares"][i] / n.clamp(min=1)).sqrt()
+        return torch.where(n > 0, value, torch.nan)
 
 
 class Dynamics:
@@ -245,18 +263,19 @@ class Dynamics:
 
         Args:
             epoch: completed epochs.
-            write: takes view, epoch, numbers, statistics and K, in the first process.
+            write: takes view, epoch, numbers, statistics and K, in the first process; numbers and statistics are there
+                during the call alone.
         """
         self.merge()
         if not self.world.is_first:
             return
         for name in sorted(self.views):
             view = self.views[name]
-            view.settle()
             numbers = view.end_epoch(self.y, epoch)
             if write is not None and (numbers["predicted"] >= 0).any():
-                write(name, epoch, numbers, view.statistics(), view.n_classes)
+                write(name, epoch, numbers, Statistics(view.running), view.n_classes)
                 view.n_written += 1
+            view.forget()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors by view and name, such as ``clean/sums``."""

@@ -10,7 +10,7 @@ from overfit_lab.records import layout
 from overfit_lab.records.dynamics import VIEWS
 from overfit_lab.records.dynamics_writer import DynamicsWriter, level_of
 from overfit_lab.training.checkpoint import Checkpoint
-from overfit_lab.training.dynamics import SIZES, Dynamics
+from overfit_lab.training.dynamics import SIZES, Dynamics, Statistics
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.keeper import midway
 from overfit_lab.training.session import Session
@@ -59,7 +59,7 @@ def record_dynamics(session: Session, bus: EventBus, folder: Path | None) -> Non
         write = writer.write
         for name, view in dynamics.views.items():
             if view.n_written:  # statistics of a later epoch went when the run was cut back
-                writer.write_running(name, session.clock.epoch, view.statistics(), view.n_classes)
+                writer.write_running(name, session.clock.epoch, Statistics(view.running), view.n_classes)
     bus.on(EpochEnded, lambda event: dynamics.end_epoch(event.snapshot.clock.epoch, write))
     if session.world.size > 1 and session.config.checkpoint.steps:
         bus.on(StepEnded, lambda event: dynamics.merge() if midway(session, event.clock) else None)

@@ -32,6 +32,8 @@ FEWER_SEEDS = (0, 1)
 EVERY_PROBE = ("standard", "hard", "smooth", "sglr")
 FEWER_PROBES = ["probes.every=25", "probes.metrics=[gradient-norm,iiw,calibration,hessian]"]
 """What the table of all methods needs, so that its records stay small."""
+KEEP = "dynamics.keep=compact"
+"""A byte for the margin of each sample and epoch and one for its predicted class, beside statistics over epochs."""
 KEPT_STUDIES = ("digits-table4", "digits-eps", "digits-corruption", "digits-random-pixels", "digits-schedules")
 
 
@@ -81,7 +83,7 @@ def is_completed(folder: Path) -> bool:
 def work(report: Report, folder: Path, source: str, overrides: list[str]) -> None:
     """Train one run, or go on with it; runs in a process of its own."""
     resume = (folder / "run.json").is_file()
-    config = apply_overrides(recipe(source), overrides)
+    config = apply_overrides(recipe(source), [*overrides, KEEP])
     bus = EventBus()
     bus.on(EpochEnded, lambda event: report(event.snapshot.clock.epoch / config.epochs, source))
     if train_run(None if resume else config, folder, resume=resume, device="cpu", bus=bus) != "completed":

@@ -10,6 +10,7 @@ import pickle
 import re
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -703,6 +704,30 @@ def nan_tensor(random, path):
         join_tensors(path, header, data[:start] + value * ((end - start) // 4) + data[end:])
 
 
+def column_head(random, path):
+    """What the head of a file of columns says, with a checksum that agrees."""
+    content = path.read_bytes()
+    said = json.loads(content[22:4092])
+    place, key = random.choice(
+        [(said, key) for key in said] + [(column, i) for column in said["columns"] for i in range(3)]
+    )
+    place[key] = any_value(random)
+    head = (content[:22] + to_json(said).encode(errors="surrogatepass"))[:4092].ljust(4092)
+    path.write_bytes(head + zlib.crc32(head).to_bytes(4, "little") + content[4096:])
+
+
+def column_block(random, path):
+    """The epoch or the numbers of a block of columns, with a checksum that agrees."""
+    content = path.read_bytes()
+    said = json.loads(content[22:4092])
+    size = sum(-(-said["rows"] * width * int(kind[-1]) // 8) * 8 for _, kind, width in said["columns"])
+    start = 4096 + random.randrange(max(1, (len(content) - 4096) // (16 + size))) * (16 + size)
+    epoch = random.choice((content[start : start + 4], random.choice((0, 1, 2**32 - 1)).to_bytes(4, "little")))
+    columns = random.choice((random.randbytes(size), b"\xff" * size, content[start + 16 : start + 16 + size]))
+    checksum = zlib.crc32(columns, zlib.crc32(epoch)).to_bytes(4, "little")
+    path.write_bytes(content[:start] + epoch + checksum + bytes(8) + columns + content[start + 16 + size :])
+
+
 def torch_pickle(random, path):
     """A file of torch that would run code, with the name of weights."""
     import torch
@@ -733,6 +758,7 @@ KINDS = {
         pickled,
         torch_pickle,
     ),
+    ".columns": (*ANY, *PLACES, *3 * (column_head, column_block)),
     ".csv": (*ANY, *PLACES, *LINES, *6 * (cell,)),
     ".log": (*ANY, *PLACES, *LINES, *6 * (cell,)),
     "": (*ANY, *PLACES, cell),

@@ -1,5 +1,6 @@
 """Two processes that share a run make the run that one process makes."""
 
+import numpy as np
 import pytest
 import torch
 from together import all_trained, both_ways, together
@@ -111,6 +112,17 @@ def test_label_memory_is_the_same_on_every_process(pairs):
             assert all(torch.equal(first[name][kind][key], second[name][kind][key]) for key in first[name][kind]), name
         assert torch.equal(first[name]["losses"], second[name]["losses"])
         assert first[name]["values"] == second[name]["values"]
+
+
+def test_dynamics_are_those_of_one_process(pairs):
+    alone, (first, second) = pairs
+    for name, one in alone.items():
+        shared = first[name]["dynamics"]
+        assert second[name]["dynamics"] == {}  # the first process writes
+        assert shared.keys() == one["dynamics"].keys() != set(), name
+        for key, expected in one["dynamics"].items():
+            np.testing.assert_allclose(shared[key], expected, rtol=1e-4, atol=1e-5, err_msg=f"{name}: {key}")
+    assert {key.partition("/")[0] for one in alone.values() for key in one["dynamics"]} == {"adversarial", "clean"}
 
 
 def test_label_memory_took_every_sample_in(pairs):

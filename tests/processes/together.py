@@ -13,6 +13,7 @@ from torch.distributed import TCPStore
 from overfit_lab.processes.pool import Job, Watcher, run_jobs
 from overfit_lab.processes.world import World, joined
 from overfit_lab.training.build import build
+from overfit_lab.training.dynamics import Dynamics
 from overfit_lab.training.events import EpochEnded, EventBus, StepEnded
 from overfit_lab.training.loop import train
 
@@ -44,10 +45,14 @@ def plain(n_classes, *, shape, mean=(0.0,), std=(1.0,)):
     )
 
 
-def trained(config, world):
-    """What an epoch of training comes to: losses of the steps, numbers of the epoch, memories, weights."""
+def trained(config, world, merged_at=(1,)):
+    """What an epoch of training comes to: losses of the steps, numbers of the epoch, dynamics, memories, weights.
+
+    After the steps ``merged_at`` the first process holds the dynamics, as for a checkpoint within the epoch.
+    """
     session = build(config, torch.device("cpu"), world=world)
-    losses, values = [], {}
+    session.dynamics = Dynamics(session.data.splits["train"].y, world)
+    losses, values, dynamics = [], {}, {}
     bus = EventBus()
     bus.on(StepEnded, lambda event: losses.append(float(event.loss)))
 
@@ -56,7 +61,13 @@ def trained(config, world):
             if "seconds" not in value.field:
                 values[f"{value.field}/{value.split}"] = value.value
 
+    def write(view, epoch, numbers, running, n_classes):
+        dynamics.update({f"{view}/{name}": array.copy() for name, array in {**numbers, **running}.items()})
+
     bus.on(EpochEnded, ended)
+    bus.on(EpochEnded, lambda event: session.dynamics.end_epoch(event.snapshot.clock.epoch, write))
+    if merged_at:
+        bus.on(StepEnded, lambda event: session.dynamics.merge() if event.clock.step in merged_at else None)
     train(session, bus)
     memories = dict(session.labels.state_dict())
     for name, regularizer in session.regularizers.items():
@@ -64,6 +75,7 @@ def trained(config, world):
     return {
         "losses": torch.tensor(losses, dtype=torch.float64),
         "values": values,
+        "dynamics": dynamics,
         "memories": {name: tensor.detach().clone() for name, tensor in memories.items()},
         "weights": {name: tensor.detach().clone() for name, tensor in session.model.state_dict().items()},
     }

@@ -210,13 +210,23 @@ def test_a_longer_run_goes_on_with_the_same_file(tmp_path):
     assert_same_run(longer, whole)
 
 
+def keeping(written):
+    """Takes what is to be written, as copies."""
+
+    def write(view, epoch, numbers, running, n_classes):
+        copies = ({name: array.copy() for name, array in arrays.items()} for arrays in (numbers, running))
+        written.append((view, epoch, *copies, n_classes))
+
+    return write
+
+
 def test_logits_that_are_not_finite_count_as_not_seen():
     y = torch.tensor([0, 1, 1])
     dynamics = Dynamics(y)
     written = []
     for logits in ([[1.0, 0.0], [0.0, 2.0], [1.0, 0.0]], [[1.0, 0.0], [float("nan"), 0.0], [0.0, float("inf")]]):
         dynamics.take_step(Batch(y, y, torch.arange(3)), Outputs(adv=torch.tensor(logits)), Share(3))
-        dynamics.end_epoch(len(written) + 1, lambda *row: written.append(row))
+        dynamics.end_epoch(len(written) + 1, keeping(written))
     assert written[1][2]["predicted"].tolist() == [0, -1, -1]
     assert np.isnan(written[1][2]["loss"]).tolist() == [False, True, True]
     running = written[1][3]
@@ -232,7 +242,7 @@ def test_a_sample_drawn_several_times_has_the_mean_and_another_none():
         index = torch.tensor(index)
         dynamics.take_step(Batch(y[index], y[index], index), Outputs(adv=torch.tensor(logits)), Share(len(index)))
     written = []
-    dynamics.end_epoch(1, lambda *row: written.append(row))
+    dynamics.end_epoch(1, keeping(written))
     view, epoch, numbers, running, n_classes = written[0]
     assert (view, epoch, n_classes) == ("adversarial", 1, 2)
     assert numbers["margin"].tolist()[:2] == [3.0, 1.0]
@@ -263,3 +273,28 @@ def test_compact_keeps_what_full_keeps(tmp_path):
         np.testing.assert_array_equal(values, compact.running[name])
     with pytest.raises(KeyError, match="loss of each epoch was not kept"):
         _ = compact.loss
+
+
+def test_auto_keeps_statistics_alone_beyond_the_limit_and_what_a_run_began_with(tmp_path, monkeypatch):
+    from overfit_lab.records import dynamics_writer
+
+    longer = tmp_path / "longer"
+    monkeypatch.setattr(dynamics_writer, "LIMIT", 69 * 3)
+    train_run(config_of(epochs=3), longer, device="cpu")
+    train_run(config_of(epochs=4), longer, device="cpu", resume=True)
+    assert Run.open(longer).dynamics["adversarial"].epochs == (1, 2, 3, 4)
+    train_run(config_of(epochs=4), tmp_path / "whole", device="cpu")
+    found = Run.open(tmp_path / "whole").dynamics["adversarial"]
+    assert (found.level, found.epochs, found.running_epoch) == ("running", (), 4)
+    for name, values in Run.open(longer).dynamics["adversarial"].running.items():
+        np.testing.assert_array_equal(values, found.running[name])
+
+
+def test_the_report_says_what_there_is(tmp_path):
+    from overfit_lab.views.report.sections.environment import facts
+
+    train_run(config_of(objective="trades", dynamics={"keep": "compact"}), tmp_path / "run", device="cpu")
+    run = Run.open(tmp_path / "run")
+    assert facts(run)["dynamics of samples"] == "adversarial compact, 3 epochs; clean compact, 3 epochs"
+    (tmp_path / "run" / "dynamics" / "train-clean.columns").write_bytes(b"x")
+    assert facts(Run.open(tmp_path / "run"))["dynamics of samples"].endswith("; clean damaged")

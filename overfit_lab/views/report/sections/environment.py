@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from overfit_lab.errors import RunFolderError
 from overfit_lab.records.reader import Run
 from overfit_lab.views.report.material import Material
 from overfit_lab.views.report.rendering import render
@@ -46,7 +47,7 @@ def build(material: Material) -> Part:
 
 
 def facts(run: Run) -> dict[str, str]:
-    """A run's hardware, versions and times from run.json, as text by title."""
+    """A run's hardware, versions and times from run.json, and what is kept of samples, as text by title."""
     texts: dict[str, str] = {}
     for key in KEYS:
         if key in run.info:
@@ -54,7 +55,19 @@ def facts(run: Run) -> dict[str, str]:
             for name, part in (value if isinstance(value, Mapping) else {"": value}).items():
                 title = f"{name} version" if key == "versions" else str(name).replace("_", " ")
                 texts[title or TITLES.get(key, key)] = _text(key, part)
+    if run.dynamics:
+        texts["dynamics of samples"] = "; ".join(_dynamics(run, view) for view in run.dynamics)
     return texts
+
+
+def _dynamics(run: Run, view: str) -> str:
+    """What is kept of each training sample, such as ``adversarial full, 100 epochs``."""
+    try:
+        found = run.dynamics[view]
+    except RunFolderError:
+        return f"{view} damaged"
+    n = len(found.epochs) if found.epochs else found.running_epoch
+    return f"{view} {found.level}, {n} epoch{'' if n == 1 else 's'}"
 
 
 def _text(key: str, value: Any) -> str:
