@@ -122,7 +122,7 @@ def session_on_meta(config, data, epoch=0):
     session = build(config, META, data=data)
     session.clock = Clock(epoch, 7 * epoch, config.epochs, float(epoch))
     session.teachers.load = lambda _: copy.deepcopy(session.model)
-    session.dynamics = Dynamics(data.splits["train"].y)
+    session.dynamics = Dynamics(len(data.splits["train"]), META)
     return session
 
 

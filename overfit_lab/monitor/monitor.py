@@ -29,6 +29,7 @@ from overfit_lab.config import (
     to_yaml,
 )
 from overfit_lab.config.catalog import ATTACKS
+from overfit_lab.config.schema import DynamicsConfig
 from overfit_lab.data.arrays import channel_statistics
 from overfit_lab.data.user_data import by_split, dataset_from_sources, describe_splits, has_true_labels, with_classes
 from overfit_lab.errors import ConfigError, ProbeError, RunFolderError
@@ -38,12 +39,14 @@ from overfit_lab.methods.attacks.pgd import PGD
 from overfit_lab.models.adapt import Adapter, count_logits, unwrapped
 from overfit_lab.models.fitness import not_finite_weights
 from overfit_lab.models.normalize import Normalize
+from overfit_lab.monitor.samples import Samples
 from overfit_lab.monitor.steps import Steps
 from overfit_lab.probes.base import Failure, Probe, attempt, dry_run
 from overfit_lab.probes.priors.store import PriorStore
 from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.records import identity, layout
 from overfit_lab.records.changes import change_settings
+from overfit_lab.records.dynamics import SampleDynamics
 from overfit_lab.records.environment import hardware, now, versions
 from overfit_lab.records.failures import Failures
 from overfit_lab.records.history import MemoryHistory
@@ -115,6 +118,8 @@ class Monitor:
             fails is left alone, with a line on stderr, and neither the model nor the records depend on it.
         strict: let errors of a measurement go on to the loop. Otherwise none ends training: what fails is recorded as
             ``failed``, said once on stderr, and in :attr:`failed`.
+        dynamics: what is kept of the batches that :meth:`batch` is given: ``full``, ``compact``, ``running``, ``none``
+            or ``auto``, see docs/dynamics.md.
 
     Raises:
         ConfigError: an unknown metric or sink, or data that do not fit together or are normalised.
@@ -152,6 +157,7 @@ class Monitor:
         resume: bool = False,
         sinks: Sequence[str | Sink] = (),
         strict: bool = False,
+        dynamics: str = "auto",
     ) -> None:
         parameter = _first_parameter(model)
         if data is not None and train is not None:
@@ -168,7 +174,16 @@ class Monitor:
         settings = ProbesConfig(every=every, metrics=tuple(probes), n=n, options=options or {})
         lengths = {"epochs": n_epochs or None, "batch_size": batch_size}
         self._config = _configuration(
-            model, attack, settings, lengths, seed=seed, name=name, method=method, config=config, tags=tags
+            model,
+            attack,
+            settings,
+            lengths,
+            seed=seed,
+            name=name,
+            method=method,
+            config=config,
+            tags=tags,
+            dynamics=dynamics,
         )
         live = make_probes(settings)
         keep = max([n or KEPT, *(probe.options.n for probe in live)])
@@ -181,13 +196,15 @@ class Monitor:
         self._memory = MemoryWriter()
         self._batch_size = batch_size
         self._steps = self._no_steps()
+        self._samples = Samples(self.data.splits["train"].size, parameter.device, dynamics, n_epochs or 0)
         self._clock = Clock(epoch=0, step=0, n_epochs=n_epochs or 0)
         self._last: int | None = None
         self._divergence: dict[str, int] | None = None
         with self.adapted():
             self._check(live)
         chosen = make_sinks(sinks)
-        self._writer = self._open(Path(folder), model, resume) if folder is not None else None
+        self._folder = Path(folder) if folder is not None else None
+        self._writer = self._open(self._folder, model, resume) if self._folder is not None else None
         with self.adapted():
             say_doubt(self.snapshot(), writer=self._writer)
         self._recorder = Recorder(self._memory, *([self._writer] if self._writer is not None else []))
@@ -320,6 +337,35 @@ class Monitor:
         if losses.numel():
             self._steps.add_loss(losses.mean(dtype=torch.promote_types(losses.dtype, torch.float32)), n)
 
+    def batch(self, index: Any, logits: Tensor, y: Any, *, inputs: str | None = None) -> None:
+        """Call in each step with the logits that training computes anyway: what they say of each sample is kept.
+
+        Nothing is computed by the model, and nothing waits for the device. See docs/dynamics.md and :attr:`dynamics`.
+
+        Args:
+            index: positions of the samples in the training split, as it was given to the monitor (b,).
+            logits: the model's (b, K).
+            y: given labels (b,), whole numbers.
+            inputs: ``adversarial`` or ``clean``: what the logits are of; call once for each where there are both.
+                Default: adversarial where the monitor was given an attack, else clean.
+        """
+        view = inputs if inputs is not None else "adversarial" if self.attack is not None else "clean"
+        failed = attempt(partial(self._samples.add, index, logits, y, view), tolerant=not self._strict)
+        if isinstance(failed, Failure):
+            self._failures("dynamics", failed.reason, self._clock)
+
+    @property
+    def dynamics(self) -> Mapping[str, SampleDynamics]:
+        """What :meth:`batch` gathered, by view, up to the last epoch's end; without a folder statistics alone."""
+        return self._samples.found(self._folder)
+
+    def _end_samples(self, epoch: int) -> None:
+        """Close the epoch of the dynamics."""
+        folder = self._writer.folder if self._writer is not None else None
+        n_passed_over = self._samples.end_epoch(epoch, folder)
+        if n_passed_over:
+            self._failures("dynamics", f"{n_passed_over} rows of batches {PASSED_OVER}", self._clock)
+
     def _n_samples(self, n: int | None, loss: Tensor | float | None) -> int | None:
         """Samples of a batch, as they are said, by the number of losses or by the batch size; None: not known."""
         if n is None:
@@ -358,6 +404,7 @@ class Monitor:
         if steps.failure:
             self._failures("training", steps.failure, self._clock)
         measured += self._numbers_of(values)
+        self._end_samples(epoch)
         snapshot = self.snapshot()
         with self.adapted():
             if is_last or epoch % self._config.evaluation.every == 0:
@@ -425,6 +472,7 @@ class Monitor:
             "step": self._clock.step,
             "records": [record.to_json() for record in self._memory.records],
             **({"sinks": self._mirror.state_dict()} if self._mirror is not None else {}),
+            **({"dynamics": self._samples.state_dict()} if self._samples.gathered.views else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, epoch: int | None = None) -> None:
@@ -450,6 +498,7 @@ class Monitor:
         epoch = int(state["epoch"]) if epoch is None else epoch
         self._clock = replace(self._clock, epoch=epoch, step=int(state["step"]), progress=float(epoch))
         self._failures.forget_after(epoch)
+        self._samples.load_state_dict(state.get("dynamics", {}), epoch)
         records = [Record.from_json(line) for line in state["records"]]
         self._memory.records = [record for record in records if record.epoch <= epoch]
         self._last = epoch if epoch or self._memory.records else None
@@ -609,12 +658,14 @@ def _configuration(
     method: str | None,
     config: Mapping[str, Any] | None,
     tags: Sequence[str],
+    dynamics: str = "auto",
 ) -> RunConfig:
     """What a run is, as far as its loop says so; the keys that are known are listed in it."""
     said = plain_settings(config or {})
     numbers = {"seed": _seed_of(seed, said.pop("seed", None)), **lengths}
     numbers = {key: value for key, value in numbers.items() if value is not None}
     known = [*MEASURED_WITH, *(("attack.norm", "attack.eps") if attack is not None else ()), *numbers]
+    known += ["dynamics"] if dynamics != "auto" else []
     n, every = probes.n, probes.every
     return RunConfig(
         data=DataConfig(name=GIVEN),
@@ -623,6 +674,7 @@ def _configuration(
         **{"epochs": 1, **numbers},
         model=Part(name=f"{type(model).__module__}:{type(model).__qualname__}"),
         probes=probes,
+        dynamics=_keeping(dynamics),
         evaluation=EvaluationConfig(every=every, n_train=n or 1000, n_test=n, n_val=n, **_evaluated_by(attack)),
         monitored=MonitoredConfig(known=tuple(known), method=method, config=said, tags=tags),
     )
@@ -637,6 +689,19 @@ def _evaluated_by(attack: Attack | None) -> dict[str, Any]:
     return {"attack": f"{type(attack).__module__}:{type(attack).__qualname__}"}
 
 
+def _keeping(keep: str) -> DynamicsConfig:
+    """What is kept of samples.
+
+    Raises:
+        ConfigError: there is no such level.
+    """
+    try:
+        return DynamicsConfig.model_validate({"keep": keep})
+    except ValueError as error:
+        raise ConfigError(f"dynamics = {keep!r}: expected auto, full, compact, running or none") from error
+
+
+PASSED_OVER = "had no such sample or class, or logits that are not finite"
 MEASURED_WITH = ("data.name", "model", "evaluation", "probes")
 """Keys of the configuration that a monitor knows whatever the loop says."""
 

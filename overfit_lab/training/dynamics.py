@@ -46,25 +46,33 @@ class ViewDynamics:
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
         self._n_pending = 0
         self.n_written = 0
-        self.sums = torch.zeros(len(QUANTITIES), n_samples, device=device)
-        self.n_drawn = torch.zeros(n_samples, device=device)
-        self.predicted = torch.zeros(n_samples, device=device)  # the class + 1, so that processes' ones can be summed
+        self.n_passed_over = 0
+        n = n_samples + 1  # the last row is for what is of no sample
+        self.sums = torch.zeros(len(QUANTITIES), n, device=device)
+        self.n_drawn = torch.zeros(n, device=device)
+        # The class + 1, below 0 where it is not the given label, so that those of several processes can be summed.
+        self.predicted = torch.zeros(n, device=device)
         self.running = {
-            "means": torch.zeros(len(QUANTITIES), n_samples, device=device),
-            "squares": torch.zeros(len(QUANTITIES), n_samples, device=device),
-            "counts": torch.zeros(3, n_samples, dtype=torch.int32, device=device),  # epochs, correct, forgotten
-            "first_correct": torch.zeros(n_samples, dtype=torch.int32, device=device),
-            "was_correct": torch.zeros(n_samples, dtype=torch.bool, device=device),
+            "means": torch.zeros(len(QUANTITIES), n, device=device),
+            "squares": torch.zeros(len(QUANTITIES), n, device=device),
+            "counts": torch.zeros(3, n, dtype=torch.int32, device=device),  # epochs, correct, forgotten
+            "first_correct": torch.zeros(n, dtype=torch.int32, device=device),
+            "was_correct": torch.zeros(n, dtype=torch.bool, device=device),
         }
         self.probabilities: Tensor | None = None
         if n_samples * n_classes * 4 <= PROBABILITIES_BYTES:
-            self.running["n_draws"] = torch.zeros(n_samples, device=device)
-            self.running["probabilities"] = torch.zeros(n_samples, n_classes, device=device)
+            self.running["n_draws"] = torch.zeros(n, device=device)
+            self.running["probabilities"] = torch.zeros(n, n_classes, device=device)
             total = self.running["probabilities"]
             self.probabilities = total if sees_all else torch.zeros_like(total)
 
     def take(self, index: Tensor, y: Tensor, logits: Tensor) -> None:
-        """Take in the logits (b, K) of samples at ``index`` (b,) with given labels ``y`` (b,). Cost: a copy of them."""
+        """Take in the logits (b, K) of samples at ``index`` (b,) with given labels ``y`` (b,).
+
+        A row counts for nothing where a logit is not finite, or where there is no such sample or class.
+
+        Cost: a copy of the logits; no wait for the device.
+        """
         # A copy, as what is compiled or replayed may write its next outputs into the same memory.
         self._pending.append((index, y, widened(logits.detach()).clone()))
         self._n_pending += logits.numel()
@@ -78,17 +86,21 @@ class ViewDynamics:
             return
         index, y, logits = (torch.cat(parts) for parts in zip(*self._pending, strict=True))
         self._pending, self._n_pending = [], 0
-        self._add(index, y, sample_outputs(logits, y))
+        n, k = self.n_samples, self.n_classes
+        given = y.clamp(0, k - 1)
+        said = sample_outputs(logits, given)
+        counts = said.finite & (index >= 0) & (index < n) & (given == y)
+        self._add(torch.where(counts, index, n), given, said)
 
     def _add(self, index: Tensor, y: Tensor, said: SampleOutputs) -> None:
         numbers = torch.stack([said.loss, said.margin, said.probability, said.distance]).float()
-        self.sums.index_add_(1, index, torch.where(said.finite, numbers, 0.0))
-        self.n_drawn.index_add_(0, index, said.finite.float())
-        predicted = torch.where(said.finite, (said.predicted + 1).float(), self.predicted[index])
-        self.predicted.index_copy_(0, index, predicted)
+        self.sums.index_add_(1, index, numbers)
+        self.n_drawn.index_add_(0, index, torch.ones_like(said.loss, dtype=torch.float32))
+        predicted = (said.predicted + 1).float()
+        self.predicted.index_copy_(0, index, torch.where(said.predicted == y, predicted, -predicted))
         if self.probabilities is not None:
-            rows = torch.where(said.finite[:, None], said.probabilities.float(), 0.0)
-            self.probabilities.index_add_(0, index, rows)
+            self.probabilities.index_add_(0, index, said.probabilities.float())
+            self.probabilities[-1:].zero_()
 
     @property
     def shared(self) -> list[Tensor]:
@@ -108,11 +120,10 @@ class ViewDynamics:
             self.forget()
 
     @torch.no_grad()
-    def end_epoch(self, y: Tensor, epoch: int) -> dict[str, np.ndarray]:
+    def end_epoch(self, epoch: int) -> dict[str, np.ndarray]:
         """Close an epoch: statistics take it in. Call :meth:`forget` next.
 
         Args:
-            y: given labels (N,).
             epoch: completed epochs, this one included.
 
         Returns:
@@ -122,12 +133,13 @@ class ViewDynamics:
         Cost: a wait for the device.
         """
         self.settle()
+        self.n_passed_over = int(self.n_drawn[-1])
+        self.n_drawn[-1:].zero_()
         seen = self.n_drawn > 0
         self.sums /= self.n_drawn  # 0/0 is NaN
-        self.predicted -= 1
-        self._take_in(seen, seen & (self.predicted == y), epoch)
-        numbers = dict(zip(QUANTITIES, self.sums.cpu().numpy(), strict=True))
-        return {**numbers, "predicted": self.predicted.cpu().numpy()}
+        self._take_in(seen, seen & (self.predicted > 0), epoch)
+        numbers = dict(zip(QUANTITIES, self.sums[:, : self.n_samples].cpu().numpy(), strict=True))
+        return {**numbers, "predicted": self.predicted[: self.n_samples].abs().cpu().numpy() - 1}
 
     def forget(self) -> None:
         """Begin an epoch."""
@@ -192,7 +204,7 @@ class Statistics(Mapping[str, np.ndarray]):
 
     @torch.no_grad()
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._made(name).cpu().numpy()
+        return self._made(name)[:-1].cpu().numpy()
 
     def _made(self, name: str) -> Tensor:
         state = self._running
@@ -212,12 +224,13 @@ class Dynamics:
     """The dynamics of a run, view by view as they come.
 
     Args:
-        y: given labels of the training split (N,), on the device.
+        n_samples: N, of the training split.
+        device: where they are gathered.
         world: processes that share the run's batches; the first one keeps what they gather.
     """
 
-    def __init__(self, y: Tensor, world: World = ALONE) -> None:
-        self.y, self.world = y, world
+    def __init__(self, n_samples: int, device: torch.device, world: World = ALONE) -> None:
+        self.n_samples, self.device, self.world = n_samples, device, world
         self.views: dict[str, ViewDynamics] = {}
         self._clean: Tensor | None = None
 
@@ -234,14 +247,24 @@ class Dynamics:
         counts = share.is_split or self.world.is_first
         for view, logits in (("adversarial", outputs.adv), ("clean", clean)):
             if logits is not None:
-                there = self._view(view, logits.shape[1])
-                if counts:
-                    there.take(batch.index, batch.y, logits)
+                self.take(view, batch.index, batch.y, logits, counts=counts)
+
+    def take(self, view: str, index: Tensor, y: Tensor, logits: Tensor, *, counts: bool = True) -> None:
+        """Take in logits (b, K) on a view of samples at ``index`` (b,) with given labels ``y`` (b,); all on the device.
+
+        Raises:
+            ValueError: there were other classes before.
+        """
+        there = self._view(view, logits.shape[1])
+        if there.n_classes != logits.shape[1]:
+            raise ValueError(f"{logits.shape[1]} logits, expected {there.n_classes} as before")
+        if counts:
+            there.take(index, y, logits)
 
     def _view(self, view: str, n_classes: int) -> ViewDynamics:
         if view not in self.views:
-            n, device, sees_all = len(self.y), self.y.device, self.world.size == 1
-            self.views[view] = ViewDynamics(n, n_classes, device, sees_all=sees_all)
+            sees_all = self.world.size == 1
+            self.views[view] = ViewDynamics(self.n_samples, n_classes, self.device, sees_all=sees_all)
         return self.views[view]
 
     def merge(self) -> None:
@@ -271,7 +294,7 @@ class Dynamics:
             return
         for name in sorted(self.views):
             view = self.views[name]
-            numbers = view.end_epoch(self.y, epoch)
+            numbers = view.end_epoch(epoch)
             if write is not None and (numbers["predicted"] >= 0).any():
                 write(name, epoch, numbers, Statistics(view.running), view.n_classes)
                 view.n_written += 1

@@ -19,7 +19,7 @@ from overfit_lab.training.session import Session
 def begin_dynamics(session: Session) -> None:
     """Have the session's steps gather dynamics, where its configuration says so."""
     if session.config.dynamics.keep != "none":
-        session.dynamics = Dynamics(session.data.splits["train"].y, session.world)
+        session.dynamics = Dynamics(len(session.data.splits["train"]), session.device, session.world)
 
 
 def check_dynamics(folder: Path, checkpoint: Checkpoint | None) -> None:
@@ -54,7 +54,7 @@ def record_dynamics(session: Session, bus: EventBus, folder: Path | None) -> Non
         return
     write = None
     if folder is not None:
-        n, config = len(dynamics.y), session.config
+        n, config = dynamics.n_samples, session.config
         writer = DynamicsWriter(folder, level_of(config.dynamics.keep, n, config.epochs, folder))
         write = writer.write
         for name, view in dynamics.views.items():

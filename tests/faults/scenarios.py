@@ -74,7 +74,9 @@ def monitor_run(resume=False):
             model.load_state_dict(state["model"])
             monitor.load_state_dict(state["monitor"])
         for epoch in range(state["epoch"] if state else 0, 3):
-            loss = torch.nn.functional.cross_entropy(model(x), y)
+            logits = model(x)
+            monitor.batch(torch.arange(len(y)), logits, y)
+            loss = torch.nn.functional.cross_entropy(logits, y)
             optimizer.zero_grad()
             loss.backward()
             monitor.gradients_ready(loss)

@@ -51,7 +51,7 @@ def trained(config, world, merged_at=(1,)):
     After the steps ``merged_at`` the first process holds the dynamics, as for a checkpoint within the epoch.
     """
     session = build(config, torch.device("cpu"), world=world)
-    session.dynamics = Dynamics(session.data.splits["train"].y, world)
+    session.dynamics = Dynamics(len(session.data.splits["train"]), session.device, world)
     losses, values, dynamics = [], {}, {}
     bus = EventBus()
     bus.on(StepEnded, lambda event: losses.append(float(event.loss)))

@@ -9,7 +9,7 @@ import torch
 from overfit_lab.config.catalog import OBJECTIVES
 from overfit_lab.errors import ConfigError, RunFolderError
 from overfit_lab.processes.share import Share
-from overfit_lab.records.dynamics import COUNTS, MARGINS, QUANTITIES, encode_margin
+from overfit_lab.records.dynamics import MARGINS, encode_margin
 from overfit_lab.records.reader import Run
 from overfit_lab.training.dynamics import Dynamics
 from overfit_lab.training.events import EventBus, StepEnded
@@ -17,6 +17,7 @@ from overfit_lab.training.run import train_run
 from overfit_lab.types import Batch, Outputs
 from same_run import assert_same_run
 from tiny import tiny_config
+from transcribed_dynamics import assert_transcribed
 
 DATA = {
     "name": "digits", "n_test": 20, "augment": ["crop", "flip"], "crop_padding": 1,
@@ -46,55 +47,6 @@ def captured(monkeypatch):
         if not getattr(kind.forward, "__isabstractmethod__", False):
             monkeypatch.setattr(kind, "forward", forward)
     return found
-
-
-def said(z, y):
-    """Loss, margin, probability, distance, class and probabilities of one sample, written out."""
-    top = max(z)
-    total = sum(math.exp(v - top) for v in z)
-    p = [math.exp(v - top) / total for v in z]
-    loss = -(z[y] - top - math.log(total))
-    margin = z[y] - max(v for k, v in enumerate(z) if k != y)
-    distance = math.sqrt(sum((v - (k == y)) ** 2 for k, v in enumerate(p)))
-    return [loss, margin, p[y], distance], list(z).index(top), p
-
-
-def transcribed(captured, view, n, n_epochs):
-    """Everything that is recorded of a view, by plain loops over epochs, batches and samples."""
-    per_epoch = len(captured) // n_epochs
-    numbers = np.full((4, n, n_epochs), np.nan)
-    predicted = np.full((n, n_epochs), 255)
-    counts = {name: np.zeros(n, int) for name in COUNTS}
-    probabilities, was_correct = [[] for _ in range(n)], [False] * n
-    for step, (index, labels, logits) in enumerate(captured):
-        epoch = step // per_epoch
-        for i, y, z in zip(index, labels, logits[view], strict=True):
-            numbers[:, i, epoch], predicted[i, epoch], p = said(z.tolist(), y)
-            probabilities[i].append(p)
-            correct = predicted[i, epoch] == y
-            counts["n_epochs"][i] += 1
-            counts["n_correct"][i] += correct
-            counts["n_forgotten"][i] += was_correct[i] and not correct
-            if correct and not counts["first_correct"][i]:
-                counts["first_correct"][i] = epoch + 1
-            was_correct[i] = correct
-    return numbers, predicted, counts, np.array([np.mean(rows, axis=0) for rows in probabilities])
-
-
-def assert_transcribed(dynamics, captured, n_epochs=3):
-    numbers, predicted, counts, probabilities = transcribed(captured, dynamics.view, dynamics.n_samples, n_epochs)
-    assert dynamics.epochs == tuple(range(1, n_epochs + 1))
-    for name, expected in zip(QUANTITIES, numbers, strict=True):
-        kept = getattr(dynamics, name)
-        assert kept.shape == expected.shape
-        np.testing.assert_allclose(kept.astype(float), expected, rtol=2**-10, atol=2e-6, err_msg=name)
-        over = {"mean": np.nanmean(expected, axis=1), "std": np.nanstd(expected, axis=1)}
-        for what, value in over.items():
-            np.testing.assert_allclose(dynamics.running[f"{name}_{what}"], value, rtol=1e-4, atol=1e-5)
-    assert (dynamics.predicted == predicted).all()
-    for name, expected in counts.items():
-        assert (dynamics.running[name] == expected).all(), name
-    np.testing.assert_allclose(dynamics.probabilities, probabilities, rtol=1e-4, atol=1e-6)
 
 
 CASES = {
@@ -222,7 +174,7 @@ def keeping(written):
 
 def test_logits_that_are_not_finite_count_as_not_seen():
     y = torch.tensor([0, 1, 1])
-    dynamics = Dynamics(y)
+    dynamics = Dynamics(3, y.device)
     written = []
     for logits in ([[1.0, 0.0], [0.0, 2.0], [1.0, 0.0]], [[1.0, 0.0], [float("nan"), 0.0], [0.0, float("inf")]]):
         dynamics.take_step(Batch(y, y, torch.arange(3)), Outputs(adv=torch.tensor(logits)), Share(3))
@@ -237,7 +189,7 @@ def test_logits_that_are_not_finite_count_as_not_seen():
 
 def test_a_sample_drawn_several_times_has_the_mean_and_another_none():
     y = torch.tensor([0, 1, 1])
-    dynamics = Dynamics(y)
+    dynamics = Dynamics(3, y.device)
     for index, logits in (([1, 0], [[2.0, 0.0], [3.0, 0.0]]), ([1], [[0.0, 4.0]])):
         index = torch.tensor(index)
         dynamics.take_step(Batch(y[index], y[index], index), Outputs(adv=torch.tensor(logits)), Share(len(index)))

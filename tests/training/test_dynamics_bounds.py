@@ -21,7 +21,7 @@ y, order, logits = torch.arange(n) % classes, torch.randperm(n), torch.randn(128
 writer = DynamicsWriter(folder, keep)
 torch.log_softmax(logits, 1).exp()
 with Most():
-    dynamics = Dynamics(y)
+    dynamics = Dynamics(n, y.device)
     for epoch in range(1, epochs + 1):
         for index in order.split(128):
             dynamics.take_step(Batch(index, y[index], index), Outputs(adv=logits[: len(index)]), Share(len(index)))

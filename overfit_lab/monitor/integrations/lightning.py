@@ -63,6 +63,11 @@ class _Watch:
         """What was measured so far; empty before the fit and on processes other than the first."""
         return self.monitor.records if self.monitor is not None else pd.DataFrame(columns=list(FIELDS))
 
+    def batch(self, index: Any, logits: Tensor, y: Any, *, inputs: str | None = None) -> None:
+        """As :meth:`overfit_lab.monitor.monitor.Monitor.batch`, from within ``training_step``; the first process's."""
+        if self.monitor is not None:
+            self.monitor.batch(index, logits, y, inputs=inputs)
+
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The weights now are theta_0, unless a checkpoint carries it or the same network is fitted on.
 
@@ -109,7 +114,12 @@ class _Watch:
         self._pending = 0
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """The loss that ``training_step`` returned; Lightning hands it on divided by the batches it accumulates."""
+        """The loss that ``training_step`` returned; Lightning hands it on divided by the batches it accumulates.
+
+        Where it also returned ``index``, ``logits`` and ``y``, the dynamics of these samples.
+        """
+        if isinstance(outputs, Mapping) and {"index", "logits", "y"} <= outputs.keys():
+            self.batch(outputs["index"], outputs["logits"], outputs["y"], inputs=outputs.get("inputs"))
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if self.monitor is not None and isinstance(loss, Tensor) and loss.numel() == 1:
             parts = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
@@ -191,6 +201,9 @@ class OverfitCallback(_Watch, *BASES):  # type: ignore[misc]
 
     theta_0 is what the weights are when the fit starts. Lightning's checkpoints carry it, so a resumed fit goes on
     from it and from the records.
+
+    Where ``training_step`` returns a mapping with ``index``, ``logits`` and ``y`` beside ``loss`` (and ``inputs``,
+    adversarial or clean), per-sample dynamics are kept of what the first process sees, see docs/dynamics.md.
 
     Args:
         data: as for :class:`overfit_lab.monitor.monitor.Monitor`.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from overfit_lab.errors import ProbeError, RunFolderError, missing
 from overfit_lab.files.tensorfile import read_tensors, write_tensors
@@ -25,6 +25,8 @@ else:
         raise missing("transformers", "transformers")
     from transformers import TrainerCallback
 
+DYNAMICS = "dynamics/"
+"""Before the names of tensors that are none of theta_0."""
 STATE_FILE = "overfit-lab.safetensors"
 """Beside a checkpoint's weights: theta_0, clock and records."""
 
@@ -40,6 +42,8 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
     optimiser step, of all accumulated batches together. The Trainer clips gradients before that, to 1 by default
     (``max_grad_norm``): the reading is then called ``grad_norm_minibatch-clipped``. With fp16 and without clipping
     gradients still hold the scaler's factor, so nothing is read. The loss is the Trainer's own to log.
+
+    Per-sample dynamics are kept of what :meth:`batch` is given, see docs/dynamics.md.
 
     theta_0 is what the weights are when training starts; training the same network on keeps it, and says so. Each
     checkpoint folder gets ``overfit-lab.safetensors`` with it, and a resumed training takes it from there.
@@ -79,6 +83,14 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         """What was measured so far; empty before training and on processes other than the first."""
         return self.monitor.records if self.monitor is not None else pd.DataFrame(columns=list(FIELDS))
 
+    def batch(self, index: Any, logits: Tensor, y: Any, *, inputs: str | None = None) -> None:
+        """As :meth:`overfit_lab.Monitor.batch`; call it in ``compute_loss``, which alone sees logits.
+
+        Kept is what the first process sees.
+        """
+        if self.monitor is not None:
+            self.monitor.batch(index, logits, y, inputs=inputs)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The weights now are theta_0, unless training is resumed from a checkpoint or the same network trained on."""
         if not state.is_world_process_zero:
@@ -116,7 +128,11 @@ class OverfitCallback(TrainerCallback):  # type: ignore[misc]
         folder = _checkpoint(args, state)
         if self.monitor is not None and folder.is_dir():
             state = self._fits.state_dict()
-            write_tensors(folder / STATE_FILE, state.pop("reference"), state)
+            dynamics = state.pop("dynamics", {})
+            tensors = {f"{DYNAMICS}{name}": t for name, t in dynamics.items() if name != "epoch"}
+            if dynamics:
+                state["dynamics"] = dynamics["epoch"]
+            write_tensors(folder / STATE_FILE, {**state.pop("reference"), **tensors}, state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The run folder, where there is one, is complete."""
@@ -153,10 +169,13 @@ def _checkpoint(args: Any, state: Any) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        rest, reference = read_tensors(path, "monitor's state")
+        rest, tensors = read_tensors(path, "monitor's state")
     except RunFolderError as error:
         raise ProbeError(str(error)) from error
-    return {**rest, "reference": reference}
+    gathered = {name.removeprefix(DYNAMICS): tensors.pop(name) for name in list(tensors) if name.startswith(DYNAMICS)}
+    if gathered:
+        rest["dynamics"] = {**gathered, "epoch": rest["dynamics"]}
+    return {**rest, "reference": tensors}
 
 
 __all__ = ["OverfitCallback", "TrainerCallback"]

@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 import torch
 from torch.nn import functional
-from trainers import BATCH, EPOCHS, PROBES, as_floats, assert_same_records, assert_same_weights, digits, net, plain
+from trainers import (
+    BATCH,
+    EPOCHS,
+    PROBES,
+    as_floats,
+    assert_same_records,
+    assert_same_weights,
+    digits,
+    net,
+    plain,
+    same_dynamics,
+    with_batches,
+)
 
 lightning = pytest.importorskip("lightning", reason="lightning is not installed: pip install 'overfit-lab[lightning]'")
 pl = pytest.importorskip("lightning.pytorch")
@@ -264,3 +276,24 @@ def test_a_fit_that_goes_on_has_the_length_of_all(tmp_path):
     run = Run.open(tmp_path / "run")
     assert run.config.epochs == 3
     assert run.info["epochs_changed"] == [{"epoch": 1, "before": 1, "now": 3}]
+
+
+class Indexed(Classifier):
+    """Says which samples its logits are of."""
+
+    def training_step(self, batch, _):
+        x, y, index = batch
+        logits = self(x)
+        return {"loss": functional.cross_entropy(logits, y), "logits": logits.detach(), "index": index, "y": y}
+
+
+def test_dynamics_of_samples_are_those_of_a_plain_loop(tmp_path):
+    train, test = digits()
+    watch = callback(train, test, folder=tmp_path / "run", attack=None, probes=[])
+    x, y = as_floats(train).tensors
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y, torch.arange(len(y))), BATCH)
+    trainer(tmp_path, [watch]).fit(Indexed(), batches)
+    monitor = Monitor(net(), train, folder=tmp_path / "plain", probes=[])
+    with_batches(monitor, train)
+    assert watch.monitor.failed == {}
+    assert same_dynamics(tmp_path / "run", tmp_path / "plain") == ["clean"]

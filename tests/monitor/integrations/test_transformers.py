@@ -3,7 +3,18 @@
 import pytest
 import torch
 from hugging_face import Items, Small, arguments, transformers, vit
-from trainers import BATCH, EPOCHS, PROBES, assert_same_records, assert_same_weights, digits, plain
+from trainers import (
+    BATCH,
+    EPOCHS,
+    PROBES,
+    assert_same_records,
+    assert_same_weights,
+    digits,
+    net,
+    plain,
+    same_dynamics,
+    with_batches,
+)
 
 from overfit_lab.errors import ProbeError
 from overfit_lab.methods.attacks.pgd import PGD
@@ -129,3 +140,41 @@ def test_a_training_that_fails_before_an_epoch_leaves_the_run_folder_free(tmp_pa
         train(Small(), pair, tmp_path, [watches[0], Crash()])
     train(Small(), pair, tmp_path, [watches[1]], epochs=1)
     assert Run.open(tmp_path / "run").config.seed == 2
+
+
+class Numbered(Items):
+    """Samples that say their position."""
+
+    def __getitem__(self, i):
+        return {**super().__getitem__(i), "index": i}
+
+
+class Showing(InOrder):
+    """Shows the callback its logits."""
+
+    watch = None
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        index = inputs.pop("index")
+        outputs = model(**inputs)
+        self.watch.batch(index, outputs["logits"], inputs["labels"])
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+
+def test_dynamics_of_samples_are_those_of_a_plain_loop_and_resume(tmp_path):
+    pair, _ = digits()
+    folders = [tmp_path / name for name in ("whole", "parts", "parts")]
+    for folder, epochs, resumes in zip(folders, (2, 1, 2), (False, False, True), strict=True):
+        watch = OverfitCallback({"train": pair}, folder=folder, probes=[])
+        args = arguments(
+            tmp_path / f"{folder.name}-out", num_train_epochs=epochs, learning_rate=0.1, save_strategy="epoch"
+        )
+        made = Showing(model=Small(), args=args, train_dataset=Numbered(pair), callbacks=[watch])
+        made.watch = watch
+        made.train(resume_from_checkpoint=resumes or None)
+        assert watch.monitor.failed == {}
+    monitor = Monitor(net(), pair, folder=tmp_path / "plain", probes=[])
+    with_batches(monitor, pair)
+    assert same_dynamics(tmp_path / "whole", tmp_path / "plain") == ["clean"]
+    for path in (tmp_path / "whole" / "dynamics").iterdir():
+        assert path.read_bytes() == (tmp_path / "parts" / "dynamics" / path.name).read_bytes()

@@ -5,6 +5,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
+from overfit_lab.records.reader import Run
+
 PROBES = ["gradient-norm", "iiw", "calibration"]
 EPOCHS, BATCH = 2, 50
 
@@ -60,3 +62,32 @@ def assert_same_records(found, expected, *, but=(), tolerance=1e-5):
 def assert_same_weights(a, b):
     for name, value in a.state_dict().items():
         assert torch.equal(value, b.state_dict()[name]), name
+
+
+def with_batches(monitor, train):
+    """The plain loop, with its logits shown to the monitor."""
+    model, x, y = monitor.model, train[0].float() / 255, train[1]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(EPOCHS):
+        model.train()
+        for at in torch.arange(len(y)).split(BATCH):
+            logits = model(x[at])
+            optimizer.zero_grad()
+            functional.cross_entropy(logits, y[at]).backward()
+            monitor.batch(at, logits, y[at])
+            optimizer.step()
+        monitor.epoch_ended()
+    monitor.close()
+
+
+def same_dynamics(a, b):
+    """The views of two folders, whose dynamics are the same to rounding."""
+    one, two = Run.open(a).dynamics, Run.open(b).dynamics
+    assert list(one) == list(two)
+    for view in one:
+        assert one[view].epochs == two[view].epochs
+        for name in ("loss", "margin", "probability", "distance"):
+            x, y = (torch.tensor(getattr(found[view], name).astype("f4")) for found in (one, two))
+            torch.testing.assert_close(x, y, rtol=2e-3, atol=1e-4)
+        assert (one[view].predicted == two[view].predicted).mean() > 0.99
+    return list(one)
