@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 class PeakBytes(TorchDispatchMode):
@@ -23,10 +23,10 @@ class PeakBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and count what it made."""
-        known = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        known = {t.untyped_storage()._cdata for t in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        for t in tree_leaves(result):
-            if isinstance(t, torch.Tensor) and t.untyped_storage()._cdata not in known:
+        for t in _tensors(result):
+            if t.untyped_storage()._cdata not in known:
                 self._born(t.untyped_storage())
         return result
 
@@ -41,3 +41,15 @@ class PeakBytes(TorchDispatchMode):
 
     def _dead(self, key: int) -> None:
         self.now -= self._living.pop(key, 0)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Those that an operation takes or gives: they lie in lists, tuples and, by name, in one dict."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _tensors(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +18,13 @@ from overfit_lab.probes.snapshot import Snapshot
 from overfit_lab.processes.share import Share
 from overfit_lab.processes.world import World
 from overfit_lab.sweeps.cost.data_shape import DataShape
+from overfit_lab.sweeps.cost.shapes import META, result_of
 from overfit_lab.training.evaluation import evaluated
 from overfit_lab.training.events import EventBus, StepEnded
 from overfit_lab.training.loop import train_epoch
 from overfit_lab.training.session import Session
 from overfit_lab.types import Clock, Dataset, Split
 
-META = torch.device("meta")
 aten = torch.ops.aten
 
 
@@ -42,6 +43,10 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     aten.native_batch_norm_backward.default: _normalised_backward,
 }
 """Results of frequent operations, whose shapes torch takes a millisecond to work out on the meta device."""
+
+
+def _remembered(func: Any, *args: Any, **kwargs: Any) -> Any:
+    return result_of(func, args, kwargs)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Counter(PeakBytes):
         kwargs = dict(kwargs or {})
         if self.without_numbers:
             self._keep_off_numbers(func, args, kwargs)
-        run = SHAPES.get(func, func) if self.without_numbers else func
+        run = (SHAPES.get(func) or partial(_remembered, func)) if self.without_numbers else func
         result = super().__torch_dispatch__(run, types, args, kwargs)
         if not is_bookkeeping():
             formula = flop_registry.get(func._overloadpacket)

@@ -17,7 +17,6 @@ from overfit_lab.methods.regularizers.average import CHUNK as STATISTICS_CHUNK
 from overfit_lab.methods.teachers import teacher_config
 from overfit_lab.models.compute.work import forward_flops
 from overfit_lab.sweeps.cost.counting import (
-    META,
     Counter,
     Step,
     Watch,
@@ -28,6 +27,7 @@ from overfit_lab.sweeps.cost.counting import (
     take_chunk,
 )
 from overfit_lab.sweeps.cost.data_shape import DataShape, data_shape
+from overfit_lab.sweeps.cost.shapes import META
 from overfit_lab.training.build import build
 from overfit_lab.training.complete import complete
 from overfit_lab.training.evaluation import evaluated
