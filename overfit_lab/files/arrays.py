@@ -20,6 +20,8 @@ HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+PLAIN = "biufSU"
+"""Kinds of arrays that a file may hold: truths, numbers and text; no dates, complex numbers, records or objects."""
 
 
 def read_arrays(path: Path, only: str | None = None) -> dict[str, np.ndarray]:
@@ -61,6 +63,8 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if version not in HEADERS:
         raise ValueError(f"an array of version {version}")
     shape, _, dtype = HEADERS[version](file, max_header_size=ARRAY_HEADER)
+    if dtype.kind not in PLAIN:
+        raise ValueError(f"an array of {str(dtype)[:60]}")
     if not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError(f"an array has the shape {str(shape)[:60]}")
     return shape, dtype

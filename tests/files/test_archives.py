@@ -75,6 +75,18 @@ def test_an_array_says_no_more_than_its_entry_has(tmp_path):
     refused(read_arrays, tmp_path / "a.npz", RunFolderError, "in 128 bytes")
 
 
+@pytest.mark.parametrize("kind", ["M8[s]", "m8[s]", "c16", "V8", "f4,i4"])
+def test_dates_complex_numbers_and_records_are_no_plain_arrays(tmp_path, kind):
+    np.savez(tmp_path / "a.npz", x=np.zeros(3, dtype=kind))
+    refused(read_arrays, tmp_path / "a.npz", RunFolderError, "more than plain arrays .*an array of")
+
+
+@pytest.mark.parametrize("kind", ["?", "u1", ">i4", "f2", "f8", "S3", "U3"])
+def test_truths_numbers_and_text_are_read(tmp_path, kind):
+    np.savez(tmp_path / "a.npz", x=np.zeros(3, dtype=kind))
+    assert read_arrays(tmp_path / "a.npz")["x"].dtype == np.dtype(kind)
+
+
 HEADERS = {
     "negative": {"descr": "<f8", "fortran_order": False, "shape": (-1, 3)},
     "objects": {"descr": "|O", "fortran_order": False, "shape": (1,)},
