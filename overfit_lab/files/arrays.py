@@ -74,10 +74,11 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as a compressed .npz file, atomically; its folder is made where it is not there.
 
     Raises:
-        ValueError: an array of Python objects, which only a pickle could hold.
+        ValueError: an array of Python objects, which only a pickle could hold, or of dates, complex numbers or records.
     """
-    if any(array.dtype.hasobject for array in arrays.values()):
-        raise ValueError(f"{path.name}: expected numbers or text, got Python objects")
+    for array in arrays.values():
+        if array.dtype.kind not in PLAIN:
+            raise ValueError(f"{path.name}: expected numbers or text, got an array of {str(array.dtype)[:60]}")
     make_folder(path.parent)
     with replacing(path, durable=True) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from overfit_lab.files.escape import as_unicode
 from overfit_lab.files.limits import RECORD_BYTES, RECORDS_BYTES
 from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
+from overfit_lab.records.array_shapes import why_damaged
 from overfit_lab.records.computed import config_of
 from overfit_lab.records.dynamics import FolderDynamics
 from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record
@@ -128,10 +129,15 @@ class Run:
         """The arrays of one probe at one epoch, by name; empty where there are none.
 
         Raises:
-            RunFolderError: the file is damaged, or holds anything but plain arrays.
+            RunFolderError: the file is damaged, or holds anything but plain arrays as the probe leaves them.
         """
         path = layout.arrays_path(self.folder, probe, epoch)
-        return read_arrays(path) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        arrays = read_arrays(path)
+        if reason := why_damaged(probe, arrays):
+            raise RunFolderError(f"{path}: damaged, {reason}")
+        return arrays
 
     @cached_property
     def dynamics(self) -> FolderDynamics:
