@@ -78,7 +78,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     for array in arrays.values():
         if array.dtype.kind not in PLAIN:
-            raise ValueError(f"{path.name}: expected numbers or text, got an array of {str(array.dtype)[:60]}")
+            found = "Python objects" if array.dtype.hasobject else str(array.dtype)[:60]
+            raise ValueError(f"{path.name}: expected numbers or text, got {found}")
     make_folder(path.parent)
     with replacing(path, durable=True) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
