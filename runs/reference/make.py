@@ -4,7 +4,8 @@ Each run is trained into this folder under its name, each in a process of one th
 cores; a run that is there and completed is passed over, an unfinished one is resumed. The studies are sweeps below
 `studies`; those that are committed as grids of an earlier version, with a grid.json, are passed over as well.
 Checkpoints stay out of version control. The CIFAR-10 runs need the images; CIFAR10 names the data set (default
-`parquet:.data/cifar10-jpeg`, the JPEG-encoded mirror that the committed records were made with).
+`parquet:.data/cifar10-jpeg`, the JPEG-encoded mirror that the committed records were made with). PROCESSES is how many
+are trained at a time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from overfit_lab.training.events import EpochEnded, EventBus
 from overfit_lab.training.run import train_run
 
 HERE = Path(__file__).resolve().parent
+PROCESSES = int(os.environ.get("PROCESSES", "0"))
 CIFAR10 = os.environ.get("CIFAR10", "parquet:.data/cifar10-jpeg")
 SEEDS = (0, 1, 2)
 FEWER_SEEDS = (0, 1)
@@ -58,6 +60,12 @@ def jobs() -> dict[str, tuple[str, list[str]]]:
             found[f"cifar10-small-{method}-seed{seed}"] = (f"cifar10-small-{method}", overrides)
         found[f"cifar10-small-cosine-seed{seed}"] = ("cifar10-small-hard", [*overrides, "schedule=cosine"])
         found[f"cifar10-small-standard-seed{seed}"] = ("cifar10-small-standard", overrides)
+    for seed, precision in product(SEEDS, ("bf16", "fp32")):
+        overrides = [f"seed={seed}", f"compute.precision={precision}", "checkpoint.every=10"]
+        of_digits = (f"precision-digits-{precision}-seed{seed}", "digits-hard", "probes.every=25")
+        of_cifar10 = (f"precision-cifar10-small-{precision}-seed{seed}", "cifar10-small-hard", f"data.name={CIFAR10}")
+        for name, source, more in (of_digits, of_cifar10):
+            found[name] = (source, [*overrides, more])
     for seed in FEWER_SEEDS:
         overrides = [f"seed={seed}", f"data.name={CIFAR10}"]
         for method in ("te", "trades", "awp"):
@@ -96,7 +104,7 @@ def main(parts: list[str]) -> None:
     missing = {name: job for name, job in wanted.items() if not is_completed(HERE / name)}
     with RunsProgress(len(wanted), len(wanted) - len(missing)) as progress:
         work_left = [Job(name, work, (HERE / name, *job)) for name, job in missing.items()]
-        failures = run_jobs(work_left, progress, n_processes=usable_cores(), n_threads=1)
+        failures = run_jobs(work_left, progress, n_processes=PROCESSES or usable_cores(), n_threads=1)
     for name in KEPT_STUDIES:
         if not parts or any(part in f"studies/{name}" for part in parts):
             study, folder = STUDIES[name], HERE / "studies" / name
