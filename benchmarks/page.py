@@ -19,7 +19,8 @@ def tables(content: dict[str, Any]) -> str:
     products = ", ".join(f"{kind} {rate:.0f} GFLOP/s" for kind, rate in rates.items())
     pieces = [
         f"{hardware['cpu']}, {hardware['threads']} thread of {hardware['cores']} cores, torch "
-        f"{content['versions']['torch']}, {content['date'][:10]}, revision {content['revision'][:7]}. "
+        f"{content['versions']['torch']}, {content['date'][:10]}, revision {content['revision'][:7]}"
+        f"{'; instruction sets ' + hardware['instructions'] if 'instructions' in hardware else ''}. "
         f"Matrix products: {products}."
     ]
     for result in content["benchmarks"].values():
