@@ -186,6 +186,15 @@ def test_the_page_has_the_figures_of_the_checks_of_derivatives():
         assert f"| {row['contender']} | {figures['seconds a measurement']:.2f} s | {shares} |" in page
 
 
+def test_the_page_on_dynamics_has_the_figures_of_its_benchmark():
+    results = json.loads((ROOT / "benchmarks" / "results" / "dynamics.json").read_text())
+    page = (ROOT / "docs" / "dynamics.md").read_text()
+    step, dynamics = (row["figures"] for row in results["benchmarks"]["dynamics"]["rows"])
+    assert dynamics["share of a step"] == dynamics["seconds a step"] / step["seconds a step"] < 0.01
+    assert f"width 16, batch 128 | {step['seconds a step'] * 1e3:,.3g} ms |" in page
+    assert f"| {dynamics['seconds a step'] * 1e3:,.3g} ms | {dynamics['share of a step']:.3%} |" in page
+
+
 def test_the_page_on_streaming_has_the_figures_of_its_benchmark():
     results = json.loads((ROOT / "benchmarks" / "results" / "streaming.json").read_text())
     page = (ROOT / "docs" / "streaming.md").read_text()

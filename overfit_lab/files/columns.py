@@ -291,16 +291,18 @@ class GrowingColumns:
 def write_columns(path: Path, form: Form, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Replace a file of columns by one with a single block, atomically; its folder is made where it is not there.
 
+    It does not wait for the disk: a power cut may leave it in pieces, which its checksum says.
+
     Raises:
         ValueError: the arrays do not fit.
         OSError: it cannot be written.
     """
-    _write(path, chain([form.head()], form.content(epoch, arrays)))
+    _write(path, chain([form.head()], form.content(epoch, arrays)), durable=False)
 
 
-def _write(path: Path, parts: Iterable[Buffer]) -> None:
+def _write(path: Path, parts: Iterable[Buffer], *, durable: bool = True) -> None:
     make_folder(path.parent)
-    with replacing(path, durable=True) as file:
+    with replacing(path, durable=durable) as file:
         for part in parts:
             file.write(part)
 

@@ -6,7 +6,8 @@ See docs/dynamics.md. A view is the images that outputs are of: ``adversarial`` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,51 @@ class FolderDynamics(Mapping[str, SampleDynamics]):
             per_epoch, running = (read_columns(path) if path.is_file() else None for path in (first, second))
             self._read[view] = SampleDynamics(view, per_epoch, running, str(first))
         return self._read[view]
+
+
+@dataclass(frozen=True)
+class ProbedDynamics:
+    """What the probe ``dynamics`` left of several epochs, of the samples that all of them have.
+
+    Args:
+        index: positions of the samples in their split (n,), in ascending order.
+        epochs: T of them.
+        loss: (n, T) float16; and so ``margin``, ``probability`` and ``distance``.
+        predicted: class (n, T) int32.
+    """
+
+    index: np.ndarray
+    epochs: tuple[int, ...]
+    loss: np.ndarray
+    margin: np.ndarray
+    probability: np.ndarray
+    distance: np.ndarray
+    predicted: np.ndarray
+
+
+def joined(arrays: Mapping[int, Mapping[str, np.ndarray]], split: str, inputs: str) -> ProbedDynamics:
+    """The arrays of the probe by epoch, put together; those that lack a view are passed over.
+
+    Raises:
+        RunFolderError: an epoch's arrays do not belong together.
+    """
+    names = (*QUANTITIES, "predicted")
+    of_view = f"{split}-{inputs}"
+    having = {epoch: found for epoch, found in sorted(arrays.items()) if f"index-{of_view}" in found}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    indices = [found[f"index-{of_view}"] for found in having.values()]
+    common = reduce(np.intersect1d, indices) if indices else np.zeros(0, np.int64)
+    for epoch, found in having.items():
+        index = found[f"index-{of_view}"]
+        rows = [found.get(f"{name}-{of_view}") for name in names]
+        if index.ndim != 1 or not all(row is not None and row.shape == index.shape for row in rows):
+            raise RunFolderError(f"arrays of dynamics of epoch {epoch}: damaged, they are not of the same samples")
+        order = np.argsort(index)
+        at = order[np.searchsorted(index[order], common)]
+        for name, row in zip(names, rows, strict=True):
+            columns[name].append(row[at])  # type: ignore[index]
+    stacked = {name: np.stack(parts, axis=1) if parts else np.zeros((0, 0)) for name, parts in columns.items()}
+    return ProbedDynamics(common, tuple(having), **stacked)
 
 
 def form_of(n_samples: int, n_classes: int, columns: tuple[Column, ...], view: str) -> Form:

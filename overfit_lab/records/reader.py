@@ -20,7 +20,7 @@ from overfit_lab.files.reading import cause, open_file
 from overfit_lab.records import layout
 from overfit_lab.records.array_shapes import why_damaged
 from overfit_lab.records.computed import config_of
-from overfit_lab.records.dynamics import FolderDynamics
+from overfit_lab.records.dynamics import FolderDynamics, ProbedDynamics, joined
 from overfit_lab.records.records import FIELDS, KEY, POSTHOC, TRAINING, Record
 from overfit_lab.records.records import standing as standing_rows
 from overfit_lab.records.status import standing
@@ -143,6 +143,15 @@ class Run:
     def dynamics(self) -> FolderDynamics:
         """What the network said of each training sample in each epoch, by view: ``adversarial`` and ``clean``."""
         return FolderDynamics(self.folder)
+
+    def probed_dynamics(self, split: str = "train", inputs: str = "adversarial") -> ProbedDynamics:
+        """What the probe ``dynamics`` found at each epoch at which it was measured, such as at every checkpoint.
+
+        Raises:
+            RunFolderError: a file is damaged.
+        """
+        probe = "dynamics"
+        return joined({epoch: self.arrays(probe, epoch) for epoch in self.epochs_with_arrays(probe)}, split, inputs)
 
     def epochs_with_arrays(self, probe: str) -> list[int]:
         """Epochs at which the probe left arrays, in order."""

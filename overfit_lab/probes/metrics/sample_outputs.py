@@ -54,7 +54,7 @@ def sample_outputs(logits: Tensor, y: Tensor) -> SampleOutputs:
     # -1 at the label, so that what is left of 1 - p_y is not lost in p_y
     distance = probabilities.scatter_add(1, label, torch.full_like(probability, -1.0)).norm(dim=1)
     return SampleOutputs(
-        loss=(-logs.gather(1, label)).squeeze(1).clamp(0, LARGEST),
+        loss=(0.0 - logs.gather(1, label)).squeeze(1).clamp(0, LARGEST),
         margin=(given.squeeze(1) - others.amax(dim=1)).clamp(-LARGEST, LARGEST),
         probability=probability.squeeze(1),
         distance=distance,
