@@ -34,8 +34,8 @@ from overfit_lab.files.terminal import say, to_stderr
 from overfit_lab.processes.signals import heard_in_words, stopping_a_command
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
-NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
-"""Errors of a path that cannot be one, whatever is mended."""
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+"""Errors of a path that cannot be that of a file, whatever is mended."""
 UsageError: Any = typer.BadParameter.__mro__[2]
 """What typer raises for a wrong command line. Newer releases of typer carry their own copy of click, older ones
 import it; the common ancestor of either one's errors is reached from the one name that typer exports."""

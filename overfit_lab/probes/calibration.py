@@ -65,24 +65,24 @@ class CalibrationProbe(Probe):
             arrays[f"reliability-{view.split}-{view.inputs}"] = bins.table()
             if len(view) < 2:
                 continue
-            scaled, temperature = self._scaled(snapshot, view)
+            scaled, temperature, n_fitted = self._scaled(snapshot, view)
             scaled_bins = reliability(scaled, view.y, self.options.n_bins)
             likelihood, likelihood_error = nll(scaled, view.y)
             values += [
                 view.value("ece_scaled", ece(scaled_bins)),
                 view.value("nll_scaled", likelihood, stderr=likelihood_error),
-                view.value("temperature", temperature if 0 < temperature < math.inf else math.nan),
+                view.value("temperature", temperature if 0 < temperature < math.inf else math.nan, n=n_fitted),
             ]
             arrays[f"reliability-scaled-{view.split}-{view.inputs}"] = scaled_bins.table()
         return Measurement(values, arrays)
 
-    def _scaled(self, snapshot: Snapshot, view: View) -> tuple[Tensor, float]:
-        """The view's logits over a temperature that they had no say in, and the temperature."""
+    def _scaled(self, snapshot: Snapshot, view: View) -> tuple[Tensor, float, int]:
+        """The view's logits over a temperature that they had no say in, the temperature, and the samples it fits."""
         if view.split == "val" or not snapshot.has_split("val"):
-            return scale_crosswise(view.logits, view.y)
+            return *scale_crosswise(view.logits, view.y), len(view)
         held_out = snapshot.view("val", view.inputs, self.options.n)
         temperature = fit_temperature(held_out.logits, held_out.y)
-        return over_temperature(view.logits, temperature), temperature
+        return over_temperature(view.logits, temperature), temperature, len(held_out)
 
 
 REGISTER = {"calibration": CalibrationProbe}

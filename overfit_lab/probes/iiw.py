@@ -89,12 +89,15 @@ class IiwProbe(Probe):
         primals = check_direction(snapshot.model, reference)
         displacement = {name: primals[name] - reference[name].to(primals[name]) for name in primals}
         values = []
+        labels = "" if self.options.estimator == "expected-fisher" else "given"  # it draws classes from the model
         for view in self.views(snapshot):
             network, layers = self._readings(snapshot, view, displacement)
-            values.append(view.value(f"iiw{self._suffix}", network.value, stderr=network.stderr, via=network.via))
+            whole: dict[str, Any] = {"labels": labels, "stderr": network.stderr, "via": network.via}
+            values.append(view.value(f"iiw{self._suffix}", network.value, **whole))
             values.append(view.value(f"distance{self._of_prior}", distance(displacement), labels=""))
             for layer, part in layers.items():
-                values.append(view.value(f"layer{self._suffix}/{layer}", part.value, stderr=part.stderr, via=part.via))
+                how: dict[str, Any] = {"labels": labels, "stderr": part.stderr, "via": part.via}
+                values.append(view.value(f"layer{self._suffix}/{layer}", part.value, **how))
         return Measurement(values)
 
     def _readings(self, snapshot: Snapshot, view: View, displacement: dict[str, Tensor]) -> tuple[Iiw, dict[str, Iiw]]:
