@@ -163,3 +163,20 @@ def test_a_cell_of_a_sweep_that_diverged_fails_with_the_step(tmp_path, monkeypat
     token = claim(job.beat).token
     with pytest.raises(RunFolderError, match="it would diverge again"):
         work.attempt(lambda *_: None, job, token)
+
+
+def test_dynamics_of_samples_hold_what_was_finite_and_are_written_again(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    config = tiny_config("hard", epochs=4, probes={})  # three steps an epoch, of 32 samples
+    assert train_exploding(config, folder, 8, monkeypatch) == "diverged"
+    found = Run(folder).dynamics["adversarial"]
+    assert found.epochs == (1, 2, 3)
+    assert (~torch.tensor(found.loss.astype("f4")).isnan()).sum(dim=0).tolist() == [96, 96, 32]
+    assert (found.predicted == 255).sum() == 64
+    assert all(torch.tensor(array).isfinite().all() for array in found.running.values())
+    going_on = config.model_copy(update={"when_diverged": "continue"})
+    assert train_run(going_on, folder, resume=True, device="cpu") == "completed"
+    found = Run(folder).dynamics["adversarial"]
+    assert found.epochs == (1, 2, 3, 4)
+    assert not torch.tensor(found.loss.astype("f4")).isnan().any()
+    assert set(found.running["n_epochs"]) == {4}
