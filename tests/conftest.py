@@ -22,6 +22,12 @@ typer.main.get_command = functools.cache(typer.main.get_command)
 sklearn.datasets.load_digits = functools.cache(sklearn.datasets.load_digits)
 
 
+def pytest_collection_modifyitems(items):
+    """Modules with a slow test come first: one that is begun last keeps a worker busy while the others have ended."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def teacher_run(tmp_path_factory):
     """A run folder of two epochs of standard training on the data of tiny_config."""

@@ -36,6 +36,7 @@ def result(out, name):
     return json.loads((out / "results" / f"{name}.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_each_result_and_an_archive(tmp_path):
     few = ("--recipes", "digits-hard,paper-cifar10-sglr,imagenet-te", "--probes", "calibration", "--parts", "smoke")
     done = run(tmp_path / "out", "--minutes", "1.5", *few)

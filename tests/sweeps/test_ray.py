@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from sweeping import cells, command, states, sweep, wait_for, write_base, write_
 from overfit_lab.records.reader import Run
 from same_run import assert_same_run
 
-pytest.importorskip("ray", reason="ray is not installed")
+if find_spec("ray") is None:  # to import it takes seconds, in every worker that collects this file
+    pytest.skip("ray is not installed", allow_module_level=True)
 pytestmark = pytest.mark.slow
 
 TWELVE = "grid: {labels.r: [0.2, 0.4, 0.6], optimizer.lr: [0.1, 0.02]}\nseeds: 2"
