@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from overfit_lab.config import parse_size
+from overfit_lab.files.columns import HEADER as HEAD
+from overfit_lab.records.dynamics import (
+    FULL,
+    LIMIT,
+    PROBABILITIES_BYTES,
+    RUNNING,
+    columns_of,
+    form_of,
+    running_columns,
+)
+from overfit_lab.sweeps.cost.shapes import META
 from overfit_lab.sweeps.cost.workload import Workload, evaluated_sizes
+from overfit_lab.training.dynamics import ViewDynamics
 
 LABELS_OF_AN_IMAGE = 8 + 8 + 1 + 8
 """Bytes: the label, the true one, the mark of noise and the place in the probes' order."""
@@ -69,7 +81,31 @@ def checkpoint_bytes(work: Workload) -> tuple[int, int]:
     counts = work.counts
     header = HEADER + sum(PER_TENSOR + len(name) for name in counts.names)
     light = counts.weight_bytes + counts.regularizer_bytes + work.label_bytes + header
-    return light, light + STREAMS + counts.momentum_bytes + (PER_TENSOR + MOMENTUM_NAME) * counts.n_momenta
+    full = light + STREAMS + counts.momentum_bytes + (PER_TENSOR + MOMENTUM_NAME) * counts.n_momenta
+    return light, full + dynamics_state_bytes(work)
+
+
+def dynamics_state_bytes(work: Workload) -> int:
+    """What per-sample dynamics take of a checkpoint to resume from."""
+    if work.config.dynamics.keep == "none":
+        return 0
+    state = ViewDynamics(work.data.n_train, work.data.n_classes, META).state_dict()
+    of_view = sum(PER_TENSOR + len(f"dynamics/{name}/") + t.nbytes for name, t in state.items())
+    return sum(of_view + len(view) * len(state) for view in work.counts.views)
+
+
+def dynamics_bytes(work: Workload) -> int:
+    """Files of per-sample dynamics."""
+    n, k, keep, epochs = work.data.n_train, work.data.n_classes, work.config.dynamics.keep, work.config.epochs
+    if keep == "none":
+        return 0
+    level = keep if keep != "auto" else FULL if n * epochs <= LIMIT else RUNNING
+    kept = n * k * 4 <= PROBABILITIES_BYTES
+    total = 0
+    for view in work.counts.views:
+        total += HEAD + form_of(n, k, running_columns(k, probabilities=kept), view).block
+        total += HEAD + epochs * form_of(n, k, columns_of(level, k), view).block if level != RUNNING else 0
+    return total
 
 
 def disk_bytes(work: Workload) -> dict[str, int]:
@@ -85,6 +121,7 @@ def disk_bytes(work: Workload) -> dict[str, int]:
     return {
         "checkpoints": n_light * light + full,
         "records": RECORD * n_records,
+        "dynamics": dynamics_bytes(work),
         "teachers": sum(sum(disk_bytes(teacher).values()) for teacher in work.teachers.values()),
         "label memory": work.label_bytes if is_on_disk(work) else 0,
     }

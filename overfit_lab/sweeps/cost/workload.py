@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from overfit_lab.config import CheckpointConfig, ComputeConfig, NoiseConfig, ProbesConfig, RunConfig
+from overfit_lab.config.schema import DynamicsConfig
 from overfit_lab.data.order import Order
 from overfit_lab.errors import ConfigError
 from overfit_lab.methods.regularizers.average import CHUNK as STATISTICS_CHUNK
@@ -30,6 +31,7 @@ from overfit_lab.sweeps.cost.data_shape import DataShape, data_shape
 from overfit_lab.sweeps.cost.shapes import META
 from overfit_lab.training.build import build
 from overfit_lab.training.complete import complete
+from overfit_lab.training.dynamics import Dynamics
 from overfit_lab.training.evaluation import evaluated
 from overfit_lab.training.session import Session
 from overfit_lab.types import Clock, Value, to_float
@@ -53,6 +55,7 @@ class Counts:
         teachers: objectives of runs that are trained first.
         names: of the tensors in a light checkpoint.
         n_momenta: tensors of the optimiser's state.
+        views: images that a step's outputs are of, as per-sample dynamics tell them.
         weight_bytes: of parameters and buffers.
         momentum_bytes: of the optimiser.
         regularizer_bytes: of regularizers' memory.
@@ -73,6 +76,7 @@ class Counts:
     teachers: tuple[str, ...]
     names: tuple[str, ...]
     n_momenta: int
+    views: tuple[str, ...]
     weight_bytes: int
     momentum_bytes: int
     regularizer_bytes: int
@@ -211,6 +215,7 @@ def _what_counts(config: RunConfig) -> RunConfig:
         "data": config.data.model_copy(update={"augment": (), "noise": NoiseConfig(), "seed": None}),
         "evaluation": config.evaluation.model_copy(update={"attack": "pgd"}),
         "probes": ProbesConfig(),
+        "dynamics": DynamicsConfig(),
         "checkpoint": CheckpointConfig(),
         "compute": ComputeConfig(
             precision="fp32", compile=False, channels_last=False, fold=False, label_memory="device"
@@ -237,6 +242,7 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         watch = Watch(counter)
         session = build(config, device, data=made_up_data(data, n, m, device), world=watch)
         session.device = torch.device("cpu")
+        session.dynamics = seen = ViewsSeen(0, device)
         loaded: list[torch.nn.Module] = []
         if session.teachers is not None:
             session.teachers.load = lambda _: loaded.append(copy.deepcopy(session.model)) or loaded[-1]  # type: ignore
@@ -273,6 +279,7 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         teachers=tuple(first.name for first in session.teachers.to_train()) if session.teachers is not None else (),
         names=(*(f"model/{n}" for n in state), *memory, *(f"labels/{n}" for n in session.labels.state_dict())),
         n_momenta=len(momenta),
+        views=tuple(sorted(seen.names)),
         weight_bytes=_bytes(weights),
         momentum_bytes=momentum,
         regularizer_bytes=_bytes(memory.values()),
@@ -283,6 +290,18 @@ def _count(config: RunConfig, data: DataShape, device: torch.device) -> Counts:
         chunk_bytes=_bytes(weights) + round((peak - stays - _bytes(weights)) * chunk / m),
         evaluated_bytes=stays // m,
     )
+
+
+class ViewsSeen(Dynamics):
+    """Notes which views there are, and gathers nothing."""
+
+    def __init__(self, n_samples: int, device: torch.device) -> None:
+        super().__init__(n_samples, device)
+        self.names: set[str] = set()
+
+    def take(self, view: str, index: Tensor, y: Tensor, logits: Tensor, *, counts: bool = True) -> None:
+        """Note the view."""
+        self.names.add(view)
 
 
 def _evaluations(session: Session, counter: Counter, n_train: int) -> tuple[int, Work]:

@@ -25,6 +25,9 @@ CASES = {
     "early stopping": ["regularizers=[early-stopping]", "data.n_val=64"],
     "no momentum": ["optimizer.momentum=0"],
     "a convolutional network": ["model={name: preact-resnet18, width: 8, blocks: [1, 1]}"],
+    "trades, compact": ["objective=trades", "dynamics.keep=compact"],
+    "statistics alone": ["objective=standard", "dynamics.keep=running"],
+    "no dynamics": ["dynamics.keep=none"],
     "noise": ["evaluation.corruption=random-pixels"],
 }
 
@@ -46,6 +49,12 @@ def test_disk(case, tmp_path):
     disk = disk_bytes(work)
     assert disk["checkpoints"] == pytest.approx(sum(found.values()), rel=0.01)
     records = layout.records_path(tmp_path / "run")
+    dynamics = sum(path.stat().st_size for path in (tmp_path / "run" / "dynamics").glob("*"))
+    if case in ("sglr", "te, kept checkpoints"):  # whose clean images come from some epoch on, and count from the first
+        assert dynamics <= disk["dynamics"] <= 2 * dynamics
+    else:
+        assert disk["dynamics"] == dynamics
+    assert (dynamics > 0) == (case != "no dynamics")
     assert disk["records"] == pytest.approx(records.stat().st_size, rel=0.1)
 
 
