@@ -21,7 +21,7 @@ from setting import Setting  # noqa: E402
 
 ORDER = (
     *("training_step", "iiw", "hessian", "per_sample_norms", "memory", "live_probes", "derivative_checks"),
-    *("growth", "streaming", "dynamics"),
+    *("growth", "streaming", "dynamics", "choices"),
 )
 
 
