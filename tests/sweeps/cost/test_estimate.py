@@ -111,7 +111,7 @@ def test_launches_are_hidden_on_a_gpu_and_add_up_on_a_cpu():
 
 
 def test_mixed_precision_where_the_device_has_it():
-    config = config_of()
+    config = config_of("compute.precision=auto")
     assert estimate(config, "a100").precision == "bf16"
     assert estimate(config, "v100").precision == estimate(config, "epyc-core").precision == "fp32"
     assert estimate(apply_overrides(config, ["compute.precision=fp32"]), "a100").precision == "fp32"
