@@ -178,8 +178,8 @@ def probes(setting: str) -> list[str]:
     beyond = frame[~frame["overlap"]].sort_values("apart", ascending=False)
     lines = [
         f"{SETTINGS[setting]}: of {len(frame)} numbers of {frame['probe'].nunique()} probes the seeds' ranges of both "
-        f"precisions overlap in {len(within)}; the difference of the means is on average "
-        f"{frame['apart'].median():.2f} of the spread of the fp32 seeds (median).",
+        f"precisions overlap in {len(within)}. In the median the means are {frame['apart'].median():.2f} of the "
+        "spread of the fp32 seeds apart.",
         "",
     ]
     if len(beyond):
@@ -234,11 +234,15 @@ def page(numbers: dict[str, Any]) -> str:
 
 def draw(numbers: dict[str, Any]) -> None:
     """Robust accuracy over epochs of all runs, and what bf16's attacks leave right beyond fp32's, by checkpoint."""
-    caption = "test accuracy under PGD of the evaluation; a line a seed; right: attacks on one fp32 model, same starts"
+    caption = (
+        "(a), (b): test accuracy under the evaluation's PGD, a line a seed; decays dotted. (c): test accuracy of models "
+        "trained in fp32 on images that PGD made in bf16, minus that on those it made in fp32 from the same starts, "
+        "a line a seed"
+    )
     with style():
-        figure = new_figure(WIDTH, 2.5, caption)
+        figure = new_figure(WIDTH, 2.7, caption)
         panels = figure.subplots(1, 3)
-        for axes, (setting, title) in zip(panels, SETTINGS.items(), strict=False):
+        for letter, axes, setting in zip("ab", panels, SETTINGS, strict=False):
             for precision, look in LOOKS.items():
                 for seed, run in zip(SEEDS, runs_of(setting, precision), strict=True):
                     curve = run.series("evaluation", "acc_adv", "test", "adversarial")
@@ -246,7 +250,7 @@ def draw(numbers: dict[str, Any]) -> None:
                     axes.plot(curve["epoch"], curve["value"], linewidth=0.9, label=label, **look.line())
             epoch_axis(axes, run.config.epochs, run.info["decay_epochs"])
             percent_axis(axes, "robust test accuracy")
-            axes.set_title(title.partition(",")[0])
+            axes.set_title(f"({letter}) {setting}")
         _attacks_panel(panels[-1], numbers)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
@@ -269,8 +273,8 @@ def _attacks_panel(axes: Any, numbers: dict[str, Any]) -> None:
     axes.axhline(0, color="#BBBBBB", linewidth=0.6, zorder=0)
     axes.set_ylim(-1, 1)
     axes.set_xlabel("training done (%)")
-    axes.set_ylabel("right under bf16's minus fp32's\nattack (points)")
-    axes.set_title(f"PGD-{steps} made in bf16 and fp32")
+    axes.set_ylabel("bf16's minus fp32's (points)")
+    axes.set_title(f"(c) PGD-{steps} in both")
     axes.legend(loc="lower left")
 
 
