@@ -235,9 +235,9 @@ def page(numbers: dict[str, Any]) -> str:
 def draw(numbers: dict[str, Any]) -> None:
     """Robust accuracy over epochs of all runs, and what bf16's attacks leave right beyond fp32's, by checkpoint."""
     caption = (
-        "(a), (b): test accuracy under the evaluation's PGD, a line a seed; decays dotted. (c): test accuracy of models "
-        "trained in fp32 on images that PGD made in bf16, minus that on those it made in fp32 from the same starts, "
-        "a line a seed"
+        "(a), (b): test accuracy under the evaluation's PGD, a line a seed; decays dotted. (c): test accuracy of "
+        "models trained in fp32 on images that PGD made in bf16, minus that on those it made in fp32 from the same "
+        "starts, a line a seed"
     )
     with style():
         figure = new_figure(WIDTH, 2.7, caption)

@@ -1,6 +1,6 @@
 """The committed records bear out what README and notebooks say of them."""
 
-import importlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -310,3 +310,22 @@ def test_the_page_shows_the_table_of_transfer_attacks_as_recorded():
     shown = as_markdown(TABLES["transfer"]([Run.open(folder) for folder in folders], TableOptions()))
     rows = [line for line in shown.splitlines() if line.startswith("|")]
     assert "\n".join(rows) in (FOLDER.parents[1] / "docs" / "reference-runs.md").read_text()
+
+
+def test_the_page_on_precision_says_what_records_and_attacks_say():
+    spec = importlib.util.spec_from_file_location("draw_precision", FOLDER.parents[1] / "docs" / "draw_precision.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    numbers = json.loads(page.NUMBERS.read_text())
+    assert f"{page.BEGIN}\n{page.page(numbers)}\n{page.END}" in page.PAGE.read_text()
+    for setting in page.SETTINGS:
+        frame = page.compared(setting)
+        assert len(frame) > 80
+        assert (
+            frame["overlap"].mean() > 0.9
+        )  # as of seeds of one experiment, whose ranges miss each other one time in ten
+        for one, two in zip(page.runs_of(setting, "fp32"), page.runs_of(setting, "bf16"), strict=True):
+            assert (one.info["compute"]["precision"], two.info["compute"]["precision"]) == ("fp32", "bf16")
+            assert one.info["hardware"] == two.info["hardware"]
+    for row in (row for one in numbers["crafted"] for row in one["rows"]):
+        assert abs(row["right_fp32"] - row["right_bf16"]) <= 0.005 * row["n"]
