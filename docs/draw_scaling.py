@@ -51,6 +51,8 @@ N_CORES, CROWDED = 2, 2.1
 """Cores of the machine of the records; runs at a time from which on they did not have a core each."""
 PRECISE, LOW, HIGH = "epyc-core", 0.05, 0.3
 SEEDS = 3
+NOT_TIMED = "precision-*"
+"""Runs whose seconds say nothing: other work kept both cores busy, and half are in a precision that has no rate."""
 FAMILIES = {
     "cifar10-small": ("CIFAR-10 small", "^"),
     "cifar10-noise": ("CIFAR-10 small, label noise", "v"),
@@ -127,6 +129,7 @@ def span_of(run: Run) -> tuple[float, float]:
 def observed(names: tuple[str, ...] | None = None) -> tuple[Observed, ...]:
     """Every committed run that recorded its seconds, or those of some names. Counting them takes minutes."""
     folders = sorted(path.parent for part in ("*", "studies/*/*") for path in RUNS.glob(f"{part}/run.json"))
+    folders = [folder for folder in folders if not folder.match(NOT_TIMED)]
     folders = [folder for folder in folders if json.loads((folder / "run.json").read_text())["status"] == "completed"]
     runs = {str(folder.relative_to(RUNS)): Run.open(folder) for folder in folders}
     spans = [span_of(run) for run in runs.values()]
