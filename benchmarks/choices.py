@@ -85,7 +85,7 @@ def measure(setting: Setting) -> Result:
         }
         rows.append(Row(title, figures))
     bars = [
-        Bar("where auto takes bf16 it is faster, times, at least", min(narrowed), 1 / 1.03),
-        Bar("where auto takes a second thread it is faster, times, at least", min(shared), 1 / 1.03),
+        Bar("where auto takes bf16 it is faster, times (the least)", min(narrowed), 1 / 1.03),
+        Bar("where auto takes a second thread it is faster, times (the least)", min(shared), 1 / 1.03),
     ]
     return Result(f"What auto chooses by: a PGD-{STEPS} step", rows, bars)

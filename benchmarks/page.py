@@ -1,15 +1,20 @@
-"""Write the tables of docs/performance.md from a saved run: `python benchmarks/page.py [RESULTS.json]`."""
+"""Write the tables of docs/performance.md from saved runs: `python benchmarks/page.py [RESULTS.json...]`.
+
+Of a benchmark that several of them have, the first one's table is shown.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
-REFERENCE = HERE / "results" / "reference.json"
+SHOWN = (HERE / "results" / "precision.json", HERE / "results" / "reference.json")
+"""Files whose tables are shown, the latest first."""
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 
@@ -53,17 +58,23 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def page(text: str, content: dict[str, Any]) -> str:
-    """The page's text with the tables in their place."""
+def page(text: str, contents: Sequence[dict[str, Any]]) -> str:
+    """The page's text with the tables in their place; of a benchmark that several files have, the first one's."""
+    pieces, seen = [], set[str]()
+    for content in contents:
+        fresh = {name: result for name, result in content["benchmarks"].items() if name not in seen}
+        seen |= fresh.keys()
+        pieces.append(tables(content | {"benchmarks": fresh}))
+    shown = "\n\n".join(pieces)
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{tables(content)}\n{END}{after}"
+    return f"{before}{BEGIN}\n{shown}\n{END}{after}"
 
 
 def main() -> None:
     """Write the page."""
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else REFERENCE
-    PAGE.write_text(page(PAGE.read_text(), json.loads(source.read_text())))
+    sources = [Path(name) for name in sys.argv[1:]] or SHOWN
+    PAGE.write_text(page(PAGE.read_text(), [json.loads(source.read_text()) for source in sources]))
 
 
 if __name__ == "__main__":
