@@ -13,12 +13,12 @@ class Shape:
     """What one kind of array looks like.
 
     Args:
-        sizes: its shape, None where a size is free.
+        sizes: its shape; None where a size is free, several where it is one of them.
         whole: integers, as classes are.
         finite: neither NaN nor infinite.
     """
 
-    sizes: tuple[int | None, ...]
+    sizes: tuple[int | tuple[int, ...] | None, ...]
     whole: bool = False
     finite: bool = False
 
@@ -27,12 +27,16 @@ class Shape:
         kinds = "iu" if self.whole else "iuf"
         if array.dtype.kind not in kinds or array.ndim != len(self.sizes):
             return False
-        if any(size not in (None, there) for size, there in zip(self.sizes, array.shape, strict=True)):
-            return False
+        for size, there in zip(self.sizes, array.shape, strict=True):
+            if size is not None and there not in (size if isinstance(size, tuple) else (size,)):
+                return False
         return not self.finite or bool(np.isfinite(array).all())
 
     def __str__(self) -> str:
-        sizes = ", ".join("n" if size is None else str(size) for size in self.sizes)
+        sizes = ", ".join(
+            "n" if size is None else " or ".join(map(str, size)) if isinstance(size, tuple) else str(size)
+            for size in self.sizes
+        )
         return f"{'finite ' if self.finite else ''}{'integers' if self.whole else 'numbers'} ({sizes})"
 
 
@@ -47,7 +51,7 @@ SHAPES: dict[str, dict[str, Shape]] = {
         "pred-": CLASSES,
     },
     "hessian": {"density-": Shape((2, None)), "quadrature-": Shape((2, None, None))},
-    "logit-geometry": {"geometry-": Shape((None, 5)), "index-": SAMPLES},
+    "logit-geometry": {"geometry-": Shape((None, (4, 5))), "index-": SAMPLES},
     "masking": {"curve-": Shape((None, 5)), "evidence-": Shape((5,), finite=True)},
 }
 """By probe and the beginning of an array's name; arrays of others' probes may be of any shape."""

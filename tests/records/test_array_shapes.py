@@ -67,6 +67,14 @@ def test_of_a_map_all_parts_are_of_the_same_samples(folder):
     assert "same samples" in why_damaged("features", {k: v for k, v in arrays.items() if k != label})
 
 
+def test_geometry_is_whole_without_the_search_too():
+    """Its last column is the measured perturbation, where that is searched for."""
+    assert why_damaged("logit-geometry", {"geometry-test-clean": np.zeros((7, 4))}) == ""
+    assert why_damaged("logit-geometry", {"geometry-test-clean": np.zeros((7, 5))}) == ""
+    said = why_damaged("logit-geometry", {"geometry-test-clean": np.zeros((7, 3))})
+    assert said == "'geometry-test-clean' is float64 (7, 3), expected numbers (n, 4 or 5)"
+
+
 def test_evidence_is_finite():
     assert why_damaged("masking", {"evidence-converged": np.array([0.1, 0.0, 0.2, 0.05, 100])}) == ""
     assert "finite" in why_damaged("masking", {"evidence-converged": np.array([0.1, 0.0, 0.2, 0.05, np.nan])})
