@@ -8,7 +8,6 @@ import torch
 from harness import Bar, Result, Row, take_turns
 from setting import K, Setting
 from torch import Tensor, nn
-from torch.nn import functional
 from training_step import EPS, STEP, Trainer
 
 from overfit_lab.methods.attacks.losses import CrossEntropy
@@ -53,8 +52,7 @@ def measure(setting: Setting) -> Result:
         torch.manual_seed(0)
         channels = 1 if side == 8 else 3
         model = make(ModelSpec(K, shape=(channels, side, side))).to(memory_format=torch.channels_last)
-        x = torch.rand(setting.size(batch, 4), channels, side, side)
-        x = functional.interpolate(x, size=side).to(memory_format=torch.channels_last)
+        x = torch.rand(setting.size(batch, 4), channels, side, side).to(memory_format=torch.channels_last)
         y = torch.arange(len(x)) % K
         one, narrow, two = (Trainer(model, attack), Trainer(model, attack, narrow=True), Trainer(model, attack))
 

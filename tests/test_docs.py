@@ -188,7 +188,7 @@ def test_the_page_has_the_figures_of_the_checks_of_derivatives():
 
 
 def test_the_page_on_dynamics_has_the_figures_of_its_benchmark():
-    results = json.loads((ROOT / "benchmarks" / "results" / "dynamics.json").read_text())
+    results = json.loads((ROOT / "benchmarks" / "results" / "precision.json").read_text())
     page = (ROOT / "docs" / "dynamics.md").read_text()
     step, dynamics = (row["figures"] for row in results["benchmarks"]["dynamics"]["rows"])
     assert dynamics["share of a step"] == dynamics["seconds a step"] / step["seconds a step"] < 0.01

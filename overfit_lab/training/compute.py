@@ -86,7 +86,8 @@ def resolve_compute(config: RunConfig, model: nn.Module, data: Dataset, device: 
 def settle_compute(session: Session, folder: Path, *, resume: bool) -> list[str]:
     """Have all processes of a run compute as its first one does, and a resumed run as it did before.
 
-    Call it in every process, before the first step.
+    Threads are those of each process, so they stay where there are as many processes as before. Call it in every
+    process, before the first step.
 
     Returns:
         What the user should know, each in a line.
@@ -95,7 +96,11 @@ def settle_compute(session: Session, folder: Path, *, resume: bool) -> list[str]
 
     def settled() -> dict[str, Any]:
         compute = dict(session.compute)
-        for key, kept in (_recorded(layout.read_info(folder)) if resume else {}).items():
+        info = layout.read_info(folder) if resume else {}
+        before = _recorded(info)
+        if info.get("processes", 1) != session.world.size:
+            before.pop("threads", None)
+        for key, kept in before.items():
             now = compute[key]
             if kept != now and getattr(session.config.compute, key) == "auto":
                 notes.append(f"compute.{key} stays {kept}, as the run began; here it would be {now}")

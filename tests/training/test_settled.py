@@ -191,6 +191,18 @@ def test_a_run_json_that_says_what_cannot_be_changes_nothing(said, tmp_path):
     assert as_computed(session.config, {"compute": said}).compute.precision == "auto"
 
 
+@pytest.mark.parametrize(("before", "threads"), [(1, 3), (2, 1)])
+def test_threads_are_of_a_process_and_stay_with_as_many_processes(before, threads, tmp_path):
+    """Two processes that each took the threads of one would wait for each other."""
+    session = build(tiny_config("hard"), CPU)
+    info = {"status": "stopped", "processes": before, "compute": {"threads": 3, "compile": True}}
+    tmp_path.joinpath("run.json").write_text(json.dumps(info))
+    notes = settle_compute(session, tmp_path, resume=True)
+    assert session.compute["threads"] == threads
+    assert session.compute["compile"] is True
+    assert len(notes) == 1 + (threads == 3)
+
+
 class _Second(World):
     """The second of two processes, whose first one takes bf16 and two threads."""
 
